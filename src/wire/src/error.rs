@@ -1,0 +1,185 @@
+//! Errors: what a peer can be told, and what the decoder found.
+
+use core::fmt;
+
+/// What a client should do about an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Retry {
+    /// The same request will never succeed.
+    Never = 0,
+    /// Send it again on this connection after `retry_after_ms` (0: at once).
+    Later = 1,
+    /// The connection is closed: connect again after `retry_after_ms`, then repeat what is not answered.
+    Reconnect = 2,
+    /// The connection is closed and connecting again the same way will not help.
+    Stop = 3,
+}
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $name:ident = $value:literal, $wire:literal, $retry:ident;)*) => {
+        /// Every error that an ERROR frame can carry. `docs/protocol.md` lists them with their fields.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(u16)]
+        pub enum ErrorCode { $($(#[$doc])* $name = $value,)* }
+
+        impl ErrorCode {
+            /// All of them, in the order of their numbers.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// The code with this number, if this version knows it.
+            pub fn from_u16(value: u16) -> Option<Self> {
+                match value { $($value => Some(Self::$name),)* _ => None }
+            }
+
+            /// Its name in the documentation.
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$name => $wire,)* }
+            }
+
+            /// What the client should do.
+            pub fn retry(self) -> Retry {
+                match self { $(Self::$name => Retry::$retry,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    // The peer broke the framing: the connection is closed, since what follows cannot be trusted.
+    /// A length, offset or field makes no sense.
+    Malformed = 1, "MALFORMED", Stop;
+    /// The frame is longer than the limit in WELCOME.
+    FrameTooLarge = 2, "FRAME_TOO_LARGE", Stop;
+    /// Header or fixed part do not match their checksum.
+    Checksum = 3, "CHECKSUM", Reconnect;
+    /// The frame's or HELLO's version is not spoken here.
+    Version = 4, "VERSION", Stop;
+    /// A frame of a kind that this server does not know; it was skipped.
+    UnknownKind = 5, "UNKNOWN_KIND", Never;
+    /// A frame of a kind that clients do not send.
+    UnexpectedKind = 6, "UNEXPECTED_KIND", Stop;
+    /// Nothing but HELLO is allowed before WELCOME.
+    HelloExpected = 7, "HELLO_EXPECTED", Stop;
+    /// HELLO was already answered on this connection.
+    HelloTwice = 8, "HELLO_TWICE", Stop;
+    /// A handshake or a frame took too long to arrive.
+    TooSlow = 9, "TOO_SLOW", Reconnect;
+
+    // Who is asking.
+    /// HELLO has no token.
+    TokenMissing = 20, "TOKEN_MISSING", Stop;
+    /// The token is not one, or its signature is wrong.
+    TokenInvalid = 21, "TOKEN_INVALID", Stop;
+    /// The token's time is over.
+    TokenExpired = 22, "TOKEN_EXPIRED", Stop;
+    /// The token is another user's.
+    TokenWrongUser = 23, "TOKEN_WRONG_USER", Stop;
+    /// The token is bound to another device.
+    TokenWrongDevice = 24, "TOKEN_WRONG_DEVICE", Stop;
+    /// The same device has a newer session.
+    Superseded = 25, "SUPERSEDED", Stop;
+
+    // What was asked.
+    /// The conversation does not exist or the user is not in it; which of the two is not said.
+    NotMember = 40, "NOT_MEMBER", Never;
+    /// The peer named in SEND cannot be written to (for example the sender itself).
+    BadPeer = 41, "BAD_PEER", Never;
+    /// The payload is longer than the limit in WELCOME.
+    PayloadTooLarge = 42, "PAYLOAD_TOO_LARGE", Never;
+    /// The payload does not match its checksum.
+    PayloadChecksum = 43, "PAYLOAD_CHECKSUM", Later;
+    /// `prev` is not the highest `client_msg_id` of this device here: something before it was refused. Carries it.
+    OutOfOrder = 44, "OUT_OF_ORDER", Later;
+    /// So old a `client_msg_id` that its answer is forgotten: look in the history before sending under a new one.
+    Stale = 45, "STALE", Never;
+    /// More SENDs in flight than the window in WELCOME.
+    WindowExceeded = 46, "WINDOW_EXCEEDED", Later;
+    /// A sequence number past the conversation's head.
+    FutureSeq = 47, "FUTURE_SEQ", Never;
+    /// The message had expired when it arrived.
+    Expired = 48, "EXPIRED", Never;
+
+    // The server's state.
+    /// A queue is full.
+    Busy = 60, "BUSY", Later;
+    /// Too many requests from this user or address.
+    RateLimited = 61, "RATE_LIMITED", Later;
+    /// The server takes no more connections.
+    Full = 62, "FULL", Reconnect;
+    /// Part of the history that was asked for could not be read.
+    HistoryUnavailable = 63, "HISTORY_UNAVAILABLE", Later;
+}
+
+impl ErrorCode {
+    /// True if the server closes the connection after this error.
+    pub fn closes(self) -> bool {
+        matches!(self.retry(), Retry::Reconnect | Retry::Stop)
+    }
+}
+
+impl fmt::Display for ErrorCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What the decoder found wrong with bytes that a peer sent. All but [`WireError::Body`] and
+/// [`WireError::UnknownKind`] mean that the framing is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WireError {
+    /// The length is below the header's, or the fixed part reaches past the frame.
+    Length,
+    /// The length is over the limit.
+    TooLarge,
+    /// The version is not this one.
+    Version,
+    /// The checksum of header and fixed part is wrong.
+    Checksum,
+    /// The kind is not known; the frame can be skipped.
+    UnknownKind,
+    /// The fixed part is too short, fails bytecheck, or points outside the frame.
+    Body,
+}
+
+impl WireError {
+    /// How the peer is told.
+    pub fn code(self) -> ErrorCode {
+        match self {
+            Self::Length | Self::Body => ErrorCode::Malformed,
+            Self::TooLarge => ErrorCode::FrameTooLarge,
+            Self::Version => ErrorCode::Version,
+            Self::Checksum => ErrorCode::Checksum,
+            Self::UnknownKind => ErrorCode::UnknownKind,
+        }
+    }
+}
+
+impl fmt::Display for WireError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Length => "the frame's lengths do not fit together",
+            Self::TooLarge => "the frame is longer than the limit",
+            Self::Version => "the frame's version is not spoken here",
+            Self::Checksum => "the checksum of header and fixed part is wrong",
+            Self::UnknownKind => "the frame's kind is not known",
+            Self::Body => "the fixed part is invalid",
+        })
+    }
+}
+
+impl core::error::Error for WireError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_have_unique_numbers_that_read_back() {
+        for code in ErrorCode::ALL {
+            assert_eq!(ErrorCode::from_u16(*code as u16), Some(*code));
+        }
+        assert!(ErrorCode::ALL.is_sorted());
+        assert_eq!(ErrorCode::from_u16(0), None);
+    }
+}

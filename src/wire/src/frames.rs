@@ -1,0 +1,30 @@
+//! The fixed part of every kind of frame, grouped by what they are about.
+
+pub mod message;
+pub mod receipt;
+pub mod session;
+pub mod sync;
+
+pub use message::{Message, MessageFlags, Send, Sent, TraceId};
+pub use receipt::{Delivered, Read, Receipt, ReceiptKind, ReceiptOk};
+pub use session::{Bye, ByeReason, ErrorFrame, Hello, Ping, Pong, Welcome};
+pub use sync::{Changed, ChangedConversation, Fetch, FetchOrder, Fetched, Resume, ResumeStatus};
+
+/// Declares the kind and the pinned sizes of fixed parts: `first` is the size that was first published, and the
+/// compiler checks that today's is what is written here.
+macro_rules! fixed_parts {
+    ($($name:ident: $kind:ident, first $first:literal, now $now:literal;)*) => {$(
+        impl crate::archive::Archived for $name {
+            const FIRST_LEN: usize = $first;
+        }
+        impl crate::frame::FixedPart for $name {
+            const KIND: crate::header::Kind = crate::header::Kind::$kind;
+        }
+        const _: () = {
+            assert!(size_of::<<$name as rkyv::Archive>::Archived>() == $now);
+            assert!(align_of::<<$name as rkyv::Archive>::Archived>() == 1);
+            assert!($now <= crate::limits::FIXED_MAX && $first <= $now);
+        };
+    )*};
+}
+pub(crate) use fixed_parts;

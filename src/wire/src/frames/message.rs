@@ -1,0 +1,101 @@
+//! SEND, SENT and MESSAGE.
+
+use rkyv::{Archive, Deserialize, Serialize};
+
+use super::fixed_parts;
+use crate::{
+    frame::Span,
+    ids::{ClientMsgId, ConversationId, DeviceId, Seq, Timestamp, UserId},
+};
+
+/// Flags of a message, carried from SEND to every MESSAGE. Unknown bits are carried too.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MessageFlags(pub u32);
+
+impl MessageFlags {
+    /// Do not alert the receiver.
+    pub const SILENT: u32 = 1;
+    /// Alert at once.
+    pub const URGENT: u32 = 2;
+    /// The payload is a command to clients, not something to show.
+    pub const CONTROL: u32 = 4;
+    /// The payload may be compressed on the way (never set for ciphertext).
+    pub const COMPRESSIBLE: u32 = 8;
+}
+
+/// Opaque to the server; ties a message to a trace.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TraceId(pub [u8; 16]);
+
+/// A new message.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Send {
+    /// Where to.
+    pub conversation: ConversationId,
+    /// One to one: the other user, at least the first time; none afterwards.
+    pub peer: UserId,
+    /// Names this attempt. Rises.
+    pub client_msg_id: ClientMsgId,
+    /// This device's previous one in this conversation, or 0 for the first after connecting.
+    pub prev: ClientMsgId,
+    /// When the message loses its meaning; 0: never.
+    pub expires_at: Timestamp,
+    /// Opaque.
+    pub trace: TraceId,
+    /// Flags.
+    pub flags: MessageFlags,
+    /// CRC-32C of the payload.
+    pub payload_crc: u32,
+    /// The payload.
+    pub payload: Span,
+}
+
+/// The message is durable.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// Where.
+    pub conversation: ConversationId,
+    /// SEND's.
+    pub client_msg_id: ClientMsgId,
+    /// Its number.
+    pub seq: Seq,
+    /// Its time, or 0 if this answers a repeat.
+    pub ts: Timestamp,
+}
+
+/// A message of a conversation: as stored, as pushed, as fetched.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Where.
+    pub conversation: ConversationId,
+    /// Its number.
+    pub seq: Seq,
+    /// Its time: never before the previous message's.
+    pub ts: Timestamp,
+    /// Who wrote it.
+    pub sender: UserId,
+    /// One to one: the member that did not write it.
+    pub peer: UserId,
+    /// The device that it was written on.
+    pub sender_device: DeviceId,
+    /// SEND's.
+    pub flags: MessageFlags,
+    /// SEND's.
+    pub client_msg_id: ClientMsgId,
+    /// SEND's.
+    pub expires_at: Timestamp,
+    /// SEND's.
+    pub trace: TraceId,
+    /// SEND's.
+    pub payload_crc: u32,
+    /// The sender's external name, for clients without a directory.
+    pub sender_name: Span,
+    /// The payload.
+    pub payload: Span,
+}
+
+fixed_parts! {
+    Send: Send, first 88, now 88;
+    Sent: Sent, first 40, now 40;
+    Message: Message, first 124, now 124;
+}

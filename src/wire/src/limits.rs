@@ -1,0 +1,30 @@
+//! Limits of the protocol, in one place; relations between them are asserted at compile time.
+
+/// Longest frame, header included. Announced in WELCOME.
+pub const FRAME_MAX: u32 = 72 * 1024;
+/// Longest payload of one message.
+pub const PAYLOAD_MAX: u32 = 64 * 1024;
+/// Longest fixed part that a frame may have, known fields or not.
+pub const FIXED_MAX: usize = 512;
+/// Longest external name of a user or tenant, in bytes of UTF-8.
+pub const NAME_MAX: usize = 64;
+/// Longest token in HELLO.
+pub const TOKEN_MAX: usize = 4 * 1024;
+/// SENDs that a session may have in flight. Announced in WELCOME.
+pub const WINDOW: u32 = 64;
+/// (client message id, sequence) pairs that are remembered per device and conversation.
+pub const REMEMBERED: usize = 128;
+/// Messages that one FETCH may ask for.
+pub const FETCH_MAX: u32 = 256;
+/// Conversations in one page of CHANGED.
+pub const PAGE_MAX: u32 = 256;
+/// Longest text of an ERROR.
+pub const ERROR_TEXT_MAX: usize = 256;
+/// Most partitions of a data directory.
+pub const PARTITIONS_MAX: u32 = 1 << 16;
+
+const _: () = {
+    assert!(REMEMBERED >= 2 * WINDOW as usize, "a full window of repeats must still be remembered");
+    assert!(FRAME_MAX as usize >= PAYLOAD_MAX as usize + FIXED_MAX + NAME_MAX + crate::HEADER_LEN);
+    assert!(TOKEN_MAX + FIXED_MAX + crate::HEADER_LEN < FRAME_MAX as usize);
+};

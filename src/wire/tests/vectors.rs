@@ -1,0 +1,217 @@
+//! Golden vectors: every kind of frame, byte for byte, as `docs/vectors/frames.txt` shows them to writers of clients.
+//! `UPDATE_VECTORS=1` writes the file anew; a change of an existing line is a break of the protocol.
+
+use std::{fmt::Write, fs, path::Path};
+
+use tidings_wire::{
+    archive,
+    frame::{self, FixedPart, FrameBuilder},
+    frames::*,
+    *,
+};
+
+fn user(name: &str) -> UserId {
+    UserId::derive("default", name)
+}
+
+fn simple<T: FixedPart>(id: u64, part: &T) -> Vec<u8> {
+    let mut out = Vec::new();
+    frame::append(&mut out, id, part);
+    out
+}
+
+fn hello() -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut frame = FrameBuilder::<Hello>::new(&mut out);
+    let token = frame.var(b"token");
+    let (device, user) = (DeviceId(7), user("alice"));
+    frame.finish(1, &Hello { version_min: 1, version_max: 1, device, user, capabilities: 0, token });
+    out
+}
+
+fn send(conversation: ConversationId) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut frame = FrameBuilder::<Send>::new(&mut out);
+    let payload = frame.var(b"hi bob");
+    frame.finish(2, &Send {
+        conversation,
+        peer: user("bob"),
+        client_msg_id: ClientMsgId(101),
+        prev: ClientMsgId(100),
+        expires_at: Timestamp(0),
+        trace: TraceId([9; 16]),
+        flags: MessageFlags(MessageFlags::SILENT),
+        payload_crc: 0xdb33_6a8f,
+        payload,
+    });
+    out
+}
+
+fn message(conversation: ConversationId) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut frame = FrameBuilder::<Message>::new(&mut out);
+    let sender_name = frame.var(b"alice");
+    let payload = frame.var(b"hi bob");
+    frame.finish(0, &Message {
+        conversation,
+        seq: Seq(5),
+        ts: Timestamp(1_700_000_000_000_000),
+        sender: user("alice"),
+        peer: user("bob"),
+        sender_device: DeviceId(7),
+        flags: MessageFlags(MessageFlags::SILENT),
+        client_msg_id: ClientMsgId(101),
+        expires_at: Timestamp(0),
+        trace: TraceId([9; 16]),
+        payload_crc: 0xdb33_6a8f,
+        sender_name,
+        payload,
+    });
+    out
+}
+
+fn changed(conversation: ConversationId) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut entry = [0; <ChangedConversation as archive::Archived>::LEN];
+    archive::write(
+        &ChangedConversation {
+            conversation,
+            peer: user("bob"),
+            head: Seq(5),
+            first: Seq(1),
+            delivered: Seq(4),
+            read: Seq(3),
+            peer_delivered: Seq(2),
+            peer_read: Seq(1),
+        },
+        &mut entry,
+    );
+    let mut frame = FrameBuilder::<Changed>::new(&mut out);
+    let entries = frame.var(&entry);
+    let (status, history, uv, next) = (ResumeStatus::Changed, HistoryId([3; 16]), Uv(12), Uv(0));
+    frame.finish(4, &Changed { status, history, uv, next, count: 1, entry_len: 80, entries });
+    out
+}
+
+fn error(conversation: ConversationId) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut error = ErrorFrame::new(ErrorCode::OutOfOrder, Kind::Send as u8);
+    (error.conversation, error.client_msg_id, error.highest) = (conversation, ClientMsgId(102), ClientMsgId(100));
+    error.append(&mut out, 3, "send 101 again first");
+    out
+}
+
+fn vectors() -> Vec<(&'static str, Vec<u8>)> {
+    let conversation = ConversationId::direct(user("alice"), user("bob"));
+    let welcome = Welcome {
+        version: 1,
+        idle_timeout_s: 60,
+        frame_max: 73_728,
+        payload_max: 65_536,
+        window: 64,
+        user: user("alice"),
+        device: DeviceId(7),
+        history: HistoryId([3; 16]),
+        session: 77,
+        server_time: Timestamp(1_700_000_000_000_000),
+        redirect: Span::default(),
+    };
+    let ts = Timestamp(1_700_000_000_000_000);
+    let (delivered, read) = (Seq(5), Seq(4));
+    vec![
+        ("user/alice", user("alice").0.to_vec()),
+        ("user/bob", user("bob").0.to_vec()),
+        ("conversation/alice-bob", conversation.0.to_vec()),
+        ("HELLO", hello()),
+        ("WELCOME", simple(1, &welcome)),
+        ("SEND", send(conversation)),
+        ("SENT", simple(2, &Sent { conversation, client_msg_id: ClientMsgId(101), seq: Seq(5), ts })),
+        ("MESSAGE", message(conversation)),
+        ("DELIVERED", simple(0, &Delivered { conversation, upto: Seq(5) })),
+        ("READ", simple(0, &Read { conversation, upto: Seq(4) })),
+        ("RECEIPT", simple(0, &Receipt { conversation, member: user("bob"), delivered, read })),
+        ("RECEIPT_OK", simple(0, &ReceiptOk { conversation, delivered, read, uv: Uv(12) })),
+        ("RESUME", simple(4, &Resume { history: HistoryId([3; 16]), uv: Uv(11), below: Uv(0), page: 0 })),
+        ("CHANGED", changed(conversation)),
+        (
+            "FETCH",
+            simple(5, &Fetch { conversation, from: Seq(1), upto: Seq(5), limit: 0, order: FetchOrder::Upward }),
+        ),
+        (
+            "FETCHED",
+            simple(5, &Fetched { conversation, first: Seq(1), last: Seq(5), head: Seq(5), oldest: Seq(1) }),
+        ),
+        ("PING", simple(6, &Ping { opaque: 42 })),
+        ("PONG", simple(6, &Pong { opaque: 42, uv: Uv(12), server_time: ts })),
+        ("BYE", simple(0, &Bye { reason: ByeReason::Draining, retry_after_ms: 500 })),
+        ("ERROR", error(conversation)),
+    ]
+}
+
+#[test]
+fn frames_are_what_the_documentation_shows() {
+    let mut text = String::new();
+    for (name, bytes) in vectors() {
+        write!(text, "{name} ").unwrap();
+        bytes.iter().for_each(|byte| write!(text, "{byte:02x}").unwrap());
+        text.push('\n');
+    }
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/vectors/frames.txt");
+    if std::env::var_os("UPDATE_VECTORS").is_some() {
+        fs::write(&path, &text).unwrap();
+    }
+    assert_eq!(fs::read_to_string(&path).unwrap(), text, "docs/vectors/frames.txt");
+}
+
+#[test]
+fn frames_read_back_and_longer_fixed_parts_are_read_by_their_prefix() {
+    let conversation = ConversationId::direct(user("alice"), user("bob"));
+    let bytes = message(conversation);
+    let frame = split(&bytes, limits::FRAME_MAX).unwrap().unwrap();
+    let message: Message = frame.fixed().unwrap();
+    assert_eq!(frame.var(message.payload).unwrap(), b"hi bob");
+    assert_eq!(frame.var(message.sender_name).unwrap(), b"alice");
+
+    // The same frame from a later version: 10 more bytes of fixed part.
+    let mut newer = simple(9, &Delivered { conversation, upto: Seq(5) });
+    newer.extend([0xee; 10]);
+    let header = Header { len: newer.len() as u32, fixed_len: 34, request_id: 9, ..*frame.header() };
+    Header { kind: Kind::Delivered as u8, ..header }.encode(&mut newer);
+    let frame = split(&newer, limits::FRAME_MAX).unwrap().unwrap();
+    assert_eq!(frame.fixed::<Delivered>().unwrap(), Delivered { conversation, upto: Seq(5) });
+}
+
+#[test]
+fn broken_headers_are_found_as_early_as_possible() {
+    let good = simple(6, &Ping { opaque: 42 });
+    let with_len = |len: u32| len.to_le_bytes();
+    assert_eq!(split(&with_len(0), limits::FRAME_MAX).unwrap_err(), WireError::Length);
+    assert_eq!(split(&with_len(15), limits::FRAME_MAX).unwrap_err(), WireError::Length);
+    assert_eq!(split(&with_len(u32::MAX), limits::FRAME_MAX).unwrap_err(), WireError::TooLarge);
+    for (at, expected) in [(5, WireError::Version), (4, WireError::Checksum), (30, WireError::Checksum)] {
+        let mut bad = good.clone();
+        bad[at] ^= 0x40;
+        assert_eq!(split(&bad, limits::FRAME_MAX).unwrap_err(), expected, "byte {at}");
+    }
+    for cut in 0..good.len() {
+        assert!(split(&good[..cut], limits::FRAME_MAX).unwrap().is_none(), "cut at {cut}");
+    }
+}
+
+proptest::proptest! {
+    /// Any bytes give a frame, "not yet" or an error: never a panic, never a frame that reaches past them.
+    #[test]
+    fn any_bytes_are_survived(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
+        if let Ok(Some(frame)) = split(&bytes, 1024) {
+            assert!(frame.bytes().len() <= bytes.len());
+        }
+    }
+
+    /// One flipped bit in header or fixed part is always seen.
+    #[test]
+    fn one_flipped_bit_is_seen(bit in 0usize..(32 * 8)) {
+        let mut bytes = simple(6, &Ping { opaque: 42 });
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        proptest::prop_assert!(!matches!(split(&bytes, limits::FRAME_MAX), Ok(Some(_))));
+    }
+}
