@@ -1,1 +1,25 @@
-//! placeholder
+//! What is kept: a segmented write-ahead log, which is also the message store.
+//!
+//! A log is a row of *segments* (files of one size, written once with zeros before use, recycled afterwards). A segment
+//! holds *batches*, each one durable write; a batch holds *records*. [`writer::Log`] is a state machine without I/O: it
+//! fills the open batch, hands out writes, and mints the commit witness when they are durable. [`recovery`] reads a log
+//! back after a crash over the [`storage::Storage`] trait, whose real files are in [`files`].
+//!
+//! The formats are in [`format`]; the reasons in design section 8 and `docs/decisions/`.
+#![forbid(unsafe_code)]
+
+pub mod batch;
+pub mod buffer;
+pub mod files;
+pub mod format;
+pub mod prepare;
+pub mod recovery;
+pub mod storage;
+pub mod writer;
+
+pub use batch::{Record, RecordMeta, records};
+pub use buffer::AlignedBuf;
+pub use format::{BLOCK, Epoch, LogKey, RecordKind};
+pub use recovery::{Damage, RecoverError, Scanner, Tail};
+pub use storage::{SlotId, Storage};
+pub use writer::{Append, Log, LogConfig, LogWrite, Place, SegmentInfo, Sealed};

@@ -3,16 +3,7 @@
 //! A log is given one [`Minter`] when it is opened. Today it mints when a batch is durable on this node (a quorum of
 //! one); with replication the quorum's position is minted instead, and no holder of a witness changes.
 
-/// Log sequence number: which batch of its log, counted from 1. 0 is "before the first".
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Lsn(pub u64);
-
-impl Lsn {
-    /// The batch after this one.
-    pub fn next(self) -> Self {
-        Self(self.0 + 1)
-    }
-}
+use crate::position::Lsn;
 
 /// Proof that every record of one log up to a position is committed.
 #[derive(Clone, Copy, Debug)]

@@ -20,9 +20,11 @@ pub mod frames;
 pub mod header;
 pub mod ids;
 pub mod limits;
+pub mod position;
 
-pub use commit::{Committed, Lsn, Minter};
+pub use commit::{Committed, Minter};
 pub use error::{ErrorCode, Retry, WireError};
 pub use frame::{Frame, FrameBuilder, Span, split};
 pub use header::{Class, HEADER_LEN, Header, Kind, VERSION};
 pub use ids::{ClientMsgId, ConversationId, DeviceId, HistoryId, Partitions, Seq, Timestamp, UserId, Uv};
+pub use position::{Generation, Loc, LogId, Lsn};

@@ -1,0 +1,132 @@
+//! The real disk: one directory a log, one file a slot.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::{FileExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+use crate::storage::{SlotId, Storage};
+
+/// The files of one log in a directory.
+#[derive(Debug, Clone)]
+pub struct Files {
+    dir: PathBuf,
+}
+
+impl Files {
+    /// The log in `dir`, which is created if it is missing.
+    ///
+    /// # Errors
+    /// If it cannot be created.
+    pub fn open(dir: &Path) -> io::Result<Self> {
+        fs::create_dir_all(dir)?;
+        if let Some(parent) = dir.parent() {
+            sync_dir(parent)?;
+        }
+        Ok(Self { dir: dir.to_path_buf() })
+    }
+
+    fn path(&self, slot: SlotId) -> PathBuf {
+        self.dir.join(format!("{:06}.seg", slot.0))
+    }
+
+    /// Creates a slot's file of `len` bytes: allocated, not yet written.
+    ///
+    /// # Errors
+    /// For example if the disk is full.
+    pub fn create(&self, slot: SlotId, len: u64) -> io::Result<()> {
+        let file = OpenOptions::new().write(true).create(true).truncate(true).open(self.path(slot))?;
+        rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, len)?;
+        file.sync_all()?;
+        sync_dir(&self.dir)
+    }
+
+    /// Opens a slot for appending: direct, and every write durable when it completes.
+    ///
+    /// # Errors
+    /// For example if the file system has no direct I/O.
+    pub fn open_for_append(&self, slot: SlotId) -> io::Result<File> {
+        let flags = rustix::fs::OFlags::DIRECT | rustix::fs::OFlags::DSYNC;
+        OpenOptions::new().write(true).custom_flags(flags.bits().cast_signed()).open(self.path(slot))
+    }
+
+    /// Opens a slot for reading history.
+    ///
+    /// # Errors
+    /// If it is gone.
+    pub fn open_for_read(&self, slot: SlotId) -> io::Result<File> {
+        File::open(self.path(slot))
+    }
+
+    /// Deletes a slot for good.
+    ///
+    /// # Errors
+    /// If the file system refuses.
+    pub fn remove(&self, slot: SlotId) -> io::Result<()> {
+        fs::remove_file(self.path(slot))?;
+        sync_dir(&self.dir)
+    }
+}
+
+impl Storage for Files {
+    fn slots(&self) -> io::Result<Vec<SlotId>> {
+        let mut slots = Vec::new();
+        for entry in fs::read_dir(&self.dir)? {
+            let name = entry?.file_name();
+            let number = name.to_str().and_then(|name| name.strip_suffix(".seg")).and_then(|stem| stem.parse().ok());
+            slots.extend(number.map(SlotId));
+        }
+        Ok(slots)
+    }
+
+    fn len(&self, slot: SlotId) -> io::Result<u64> {
+        Ok(fs::metadata(self.path(slot))?.len())
+    }
+
+    fn sync(&self, slot: SlotId) -> io::Result<()> {
+        OpenOptions::new().write(true).open(self.path(slot))?.sync_all()
+    }
+
+    fn read(&self, slot: SlotId, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        let file = File::open(self.path(slot))?;
+        let mut filled = 0;
+        while filled < buffer.len() {
+            match file.read_at(&mut buffer[filled..], offset + filled as u64)? {
+                0 => break,
+                read => filled += read,
+            }
+        }
+        buffer[filled..].fill(0);
+        Ok(())
+    }
+
+    fn write(&self, slot: SlotId, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let file = OpenOptions::new().write(true).open(self.path(slot))?;
+        file.write_all_at(bytes, offset)?;
+        file.sync_all()
+    }
+}
+
+/// Makes a directory's entries durable.
+///
+/// # Errors
+/// If the file system refuses.
+pub fn sync_dir(dir: &Path) -> io::Result<()> {
+    let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
+    File::open(dir)?.sync_all()
+}
+
+/// Replaces `path` by a file with `bytes`, so that a crash leaves either the old or the new content.
+///
+/// # Errors
+/// If the file system refuses; the old content is still there then.
+pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let aside = path.with_extension("new");
+    let mut file = File::create(&aside)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&aside, path)?;
+    sync_dir(path.parent().unwrap_or(Path::new(".")))
+}

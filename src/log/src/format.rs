@@ -1,0 +1,242 @@
+//! Bytes on disk: segment header, batch header, record header, and what their checksums are keyed with.
+//!
+//! All are archives of the form described in [`tidings_wire::archive`]: they evolve by appending.
+
+use rkyv::{Archive, Deserialize, Serialize};
+use tidings_wire::{Generation, LogId, Lsn, archive::Archived};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+/// Bytes of a block: batches start and end on one, direct I/O is done in them.
+pub const BLOCK: usize = 4096;
+/// Records start on multiples of this.
+pub const RECORD_ALIGN: usize = 16;
+/// A segment's header is kept twice, each copy in a block of its own, written one after the other.
+pub const HEADER_COPIES: u64 = 2;
+/// Where a segment's first batch starts.
+pub const FIRST_BATCH: u64 = HEADER_COPIES * BLOCK as u64;
+/// Bytes that a batch's header takes, room to grow included.
+pub const BATCH_HEADER: usize = 96;
+/// Bytes of a record's header.
+pub const RECORD_HEADER: usize = RecordHeader::LEN;
+/// Version of the formats in this file.
+pub const FORMAT: u16 = 1;
+
+const SEGMENT_MAGIC: u64 = u64::from_le_bytes(*b"tdsegmt1");
+const BATCH_MAGIC: u32 = u32::from_le_bytes(*b"tdb1");
+
+/// Which run of the node: counted in the data directory, raised at every start. The local stand-in for a leader's term.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Epoch(pub u32);
+
+/// What a log's checksums are keyed with. The nonce is random and never leaves the node, so nobody can make a payload
+/// that passes for a batch, and a batch of another log or generation does not pass either.
+#[derive(Clone, Copy)]
+pub struct LogKey {
+    /// The log.
+    pub log: LogId,
+    /// The data directory's nonce.
+    pub nonce: u64,
+}
+
+impl std::fmt::Debug for LogKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "LogKey({:?})", self.log) // the nonce stays out of logs
+    }
+}
+
+impl LogKey {
+    fn seed(self, generation: Generation) -> u64 {
+        let context = u64::from(self.log.0) << 32 | u64::from(generation.0);
+        xxh3_64_with_seed(&context.to_le_bytes(), self.nonce)
+    }
+
+    fn checksum(self, generation: Generation, bytes: &[u8]) -> u64 {
+        xxh3_64_with_seed(bytes, self.seed(generation))
+    }
+}
+
+/// What stands at a segment's start, twice.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SegmentHeader {
+    checksum: u64,
+    magic: u64,
+    format: u16,
+    log: u8,
+    generation: u32,
+    /// Bytes of the whole segment.
+    pub len: u64,
+}
+
+impl Archived for SegmentHeader {
+    const FIRST_LEN: usize = 31;
+}
+
+impl SegmentHeader {
+    /// One block that holds the header of `generation`.
+    pub fn block(key: LogKey, generation: Generation, len: u64) -> [u8; BLOCK] {
+        let mut block = [0; BLOCK];
+        let header =
+            Self { checksum: 0, magic: SEGMENT_MAGIC, format: FORMAT, log: key.log.0, generation: generation.0, len };
+        tidings_wire::archive::write(&header, &mut block);
+        let sum = key.checksum(generation, &block[8..]);
+        block[..8].copy_from_slice(&sum.to_le_bytes());
+        block
+    }
+
+    /// Reads one copy; `None` if it is not a valid header of this log.
+    pub fn parse(key: LogKey, block: &[u8; BLOCK]) -> Option<Self> {
+        let header: Self = tidings_wire::archive::read(&block[..Self::LEN]).ok()?;
+        let valid = header.magic == SEGMENT_MAGIC
+            && header.format == FORMAT
+            && header.log == key.log.0
+            && header.checksum == key.checksum(header.generation(), &block[8..]);
+        valid.then_some(header)
+    }
+
+    /// Which segment this is.
+    pub fn generation(&self) -> Generation {
+        Generation(self.generation)
+    }
+}
+
+/// What stands at a batch's start.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchHeader {
+    /// Over everything behind it, padding included.
+    pub checksum: u64,
+    pub(crate) magic: u32,
+    pub(crate) format: u16,
+    /// No bit is defined yet.
+    pub(crate) flags: u16,
+    pub(crate) log: u8,
+    pub(crate) generation: u32,
+    pub(crate) epoch: u32,
+    pub(crate) lsn: u64,
+    /// The last batch known durable when this one was sealed.
+    pub(crate) durable: u64,
+    /// Bytes in all: a multiple of the block.
+    pub len: u32,
+    /// Bytes up to the end of the last record.
+    pub used: u32,
+    /// Records.
+    pub count: u32,
+    /// Checksum of the batch before, so that a batch of an abandoned future cannot follow another past.
+    pub(crate) prev: u64,
+}
+
+impl Archived for BatchHeader {
+    const FIRST_LEN: usize = 61;
+}
+const _: () = assert!(BatchHeader::LEN <= BATCH_HEADER && BATCH_HEADER.is_multiple_of(RECORD_ALIGN));
+
+/// What a sealed batch says of itself, besides its size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchName {
+    /// Its segment.
+    pub generation: Generation,
+    /// The run of the node that wrote it.
+    pub epoch: Epoch,
+    /// Its number.
+    pub lsn: Lsn,
+    /// The last batch known durable when it was sealed.
+    pub durable: Lsn,
+    /// Checksum of the batch before.
+    pub prev: u64,
+}
+
+impl BatchHeader {
+    /// Fills in the header of the batch in `bytes`, which are padded to whole blocks; gives its checksum.
+    pub fn seal(key: LogKey, name: BatchName, bytes: &mut [u8], used: usize, count: u32) -> u64 {
+        let as_u32 = |value: usize| u32::try_from(value).expect("a batch is below 4 GiB");
+        let mut header = Self {
+            checksum: 0,
+            magic: BATCH_MAGIC,
+            format: FORMAT,
+            flags: 0,
+            log: key.log.0,
+            generation: name.generation.0,
+            epoch: name.epoch.0,
+            lsn: name.lsn.0,
+            durable: name.durable.0,
+            len: as_u32(bytes.len()),
+            used: as_u32(used),
+            count,
+            prev: name.prev,
+        };
+        tidings_wire::archive::write(&header, bytes);
+        header.checksum = key.checksum(name.generation, &bytes[8..]);
+        bytes[..8].copy_from_slice(&header.checksum.to_le_bytes());
+        header.checksum
+    }
+
+    /// Reads the header at the start of `bytes` if it looks like a batch of this log and segment. Nothing is proven
+    /// before [`Self::verify`].
+    pub fn peek(key: LogKey, generation: Generation, bytes: &[u8]) -> Option<Self> {
+        let header: Self = tidings_wire::archive::read(bytes.get(..Self::LEN)?).ok()?;
+        let plausible = header.magic == BATCH_MAGIC
+            && header.format == FORMAT
+            && header.log == key.log.0
+            && header.generation == generation.0
+            && (header.len as usize).is_multiple_of(BLOCK)
+            && header.len >= header.used
+            && header.used as usize >= BATCH_HEADER;
+        plausible.then_some(header)
+    }
+
+    /// True if `bytes`, the whole batch, match the checksum.
+    pub fn verify(&self, key: LogKey, bytes: &[u8]) -> bool {
+        bytes.len() == self.len as usize && key.checksum(Generation(self.generation), &bytes[8..]) == self.checksum
+    }
+
+    /// What the batch says of itself.
+    pub fn name(&self) -> BatchName {
+        BatchName {
+            generation: Generation(self.generation),
+            epoch: Epoch(self.epoch),
+            lsn: Lsn(self.lsn),
+            durable: Lsn(self.durable),
+            prev: self.prev,
+        }
+    }
+}
+
+/// What a record is. The numbers are on disk.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum RecordKind {
+    /// A message: a whole MESSAGE frame, as it is pushed.
+    Message = 1,
+    /// A member's watermarks in a conversation.
+    Receipt = 2,
+    /// Changes of a home's index.
+    Home = 3,
+    /// The whole state of a conversation.
+    ConversationState = 4,
+    /// The whole state of a home.
+    HomeState = 5,
+}
+
+/// What stands before a record's body. Records carry (partition, term, index) so that a group of replicas can be one
+/// partition's later; the term is the batch's epoch today.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecordHeader {
+    /// Bytes of header and body.
+    pub len: u32,
+    /// What it is.
+    pub kind: RecordKind,
+    /// Version of the body.
+    pub version: u8,
+    /// The partition.
+    pub partition: u16,
+    /// The term.
+    pub term: u32,
+    /// Padding to 16 bytes, and room for flags.
+    pub reserved: u32,
+    /// The record's number in its partition.
+    pub index: u64,
+}
+
+impl Archived for RecordHeader {
+    const FIRST_LEN: usize = 24;
+}
+const _: () = assert!(RecordHeader::LEN == 24);

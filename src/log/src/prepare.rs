@@ -1,0 +1,183 @@
+//! Preparing segments ahead of need: new files are written once with zeros (an O_DSYNC write to blocks never written
+//! costs twice as much), recycled ones only get new headers. Paced, so that it does not show in the log's latency.
+
+use std::collections::VecDeque;
+
+use tidings_wire::Generation;
+
+use crate::{
+    buffer::AlignedBuf,
+    format::{BLOCK, FIRST_BATCH, HEADER_COPIES, LogKey, SegmentHeader},
+    storage::SlotId,
+    writer::SegmentInfo,
+};
+
+/// Prepared segments that are kept ahead.
+pub const READY_AIM: usize = 2;
+/// Bytes of one write of zeros.
+pub const CHUNK: usize = 128 * 1024;
+/// Bytes a second that are prepared whatever the log does.
+const CALM_BYTES_PER_S: u64 = 16 << 20;
+/// Bytes prepared for each byte appended: above 1, so that the log never catches up.
+const PER_APPENDED: u64 = 2;
+/// Most bytes that can be saved up.
+const BUDGET_MAX: u64 = 4 << 20;
+
+/// What to do next.
+#[derive(Debug)]
+pub enum Step {
+    /// Create the file of this slot with this length, off the turn.
+    Create(SlotId, u64),
+    /// Write durably.
+    Write {
+        /// Which file.
+        slot: SlotId,
+        /// Where.
+        offset: u64,
+        /// What; give it back to [`Preparer::written`].
+        buffer: AlignedBuf,
+    },
+}
+
+/// How a step ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// As asked.
+    Done,
+    /// Not; for example the disk is full. The file is started anew.
+    Failed,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Idle,
+    Creating(SlotId),
+    Filling(SlotId, u64),
+    Header(SlotId, Generation, u64),
+}
+
+/// The preparer of one log.
+#[derive(Debug)]
+pub struct Preparer {
+    key: LogKey,
+    segment_len: u64,
+    state: State,
+    /// Files that were written through before and only need headers. Used in the order in which they were dropped: until
+    /// a file has its new header it is still the oldest segment to recovery, which wants no gap.
+    recyclable: VecDeque<SlotId>,
+    /// Files of unknown content.
+    raw: Vec<SlotId>,
+    next_slot: u32,
+    buffer: Option<AlignedBuf>,
+    budget: u64,
+    refilled_ns: u64,
+}
+
+impl Preparer {
+    /// A preparer for a log that has the slots below `next_slot`, of which `raw` belong to no segment.
+    pub fn new(key: LogKey, segment_len: u64, raw: Vec<SlotId>, next_slot: u32) -> Self {
+        let buffer = Some(AlignedBuf::new(CHUNK));
+        let (state, recyclable) = (State::Idle, VecDeque::new());
+        Self { key, segment_len, state, recyclable, raw, next_slot, buffer, budget: 0, refilled_ns: 0 }
+    }
+
+    /// A dropped segment's file can be used again.
+    pub fn recycle(&mut self, slot: SlotId) {
+        self.recyclable.push_back(slot);
+    }
+
+    /// The log appended `bytes`.
+    pub fn appended(&mut self, bytes: u64) {
+        self.budget = (self.budget + bytes * PER_APPENDED).min(BUDGET_MAX);
+    }
+
+    /// The next step, if one is due: `ready` segments are prepared and the next gets `generation`. Nothing more is due
+    /// until the step was reported done.
+    pub fn next(&mut self, now_ns: u64, ready: usize, generation: Generation) -> Option<Step> {
+        let elapsed_ns = now_ns.saturating_sub(self.refilled_ns);
+        self.refilled_ns = now_ns;
+        let refill = u128::from(elapsed_ns) * u128::from(CALM_BYTES_PER_S) / 1_000_000_000;
+        self.budget = (self.budget + refill.min(u128::from(BUDGET_MAX)) as u64).min(BUDGET_MAX);
+        if self.state == State::Idle && ready < READY_AIM {
+            self.state = match (self.recyclable.pop_front(), self.raw.pop()) {
+                (Some(slot), raw) => {
+                    self.raw.extend(raw);
+                    State::Header(slot, generation, 0)
+                }
+                (None, Some(slot)) => State::Creating(slot),
+                (None, None) => {
+                    self.next_slot += 1;
+                    State::Creating(SlotId(self.next_slot - 1))
+                }
+            };
+        }
+        match self.state {
+            State::Idle => None,
+            State::Creating(slot) => {
+                self.buffer.as_ref()?; // creation in flight: the buffer stands for the one step at a time
+                self.buffer = None;
+                Some(Step::Create(slot, self.segment_len))
+            }
+            State::Filling(slot, offset) => {
+                if ready > 0 && self.budget < CHUNK as u64 {
+                    return None;
+                }
+                let mut buffer = self.buffer.take()?;
+                self.budget = self.budget.saturating_sub(CHUNK as u64);
+                buffer.clear();
+                buffer.zero_to(CHUNK.min(usize::try_from(self.segment_len - offset).unwrap_or(CHUNK)));
+                Some(Step::Write { slot, offset, buffer })
+            }
+            State::Header(slot, generation, copy) => {
+                let mut buffer = self.buffer.take()?;
+                buffer.clear();
+                let block = SegmentHeader::block(self.key, generation, self.segment_len);
+                buffer.append(|bytes| bytes.extend_from_slice(&block));
+                Some(Step::Write { slot, offset: copy * BLOCK as u64, buffer })
+            }
+        }
+    }
+
+    /// A [`Step::Create`] ended.
+    ///
+    /// # Panics
+    /// If no creation was under way.
+    pub fn created(&mut self, outcome: Outcome) {
+        let State::Creating(slot) = self.state else { panic!("no creation was under way") };
+        self.buffer = Some(AlignedBuf::new(CHUNK));
+        if outcome == Outcome::Done {
+            self.state = State::Filling(slot, 0);
+        }
+    }
+
+    /// A [`Step::Write`] ended. Gives the segment once it is ready; `generation` is what the next one must have.
+    ///
+    /// # Panics
+    /// If no write was under way.
+    pub fn written(&mut self, buffer: AlignedBuf, outcome: Outcome, generation: Generation) -> Option<SegmentInfo> {
+        let len = buffer.len() as u64;
+        self.buffer = Some(buffer);
+        match self.state {
+            State::Filling(slot, _) | State::Header(slot, ..) if outcome == Outcome::Failed => {
+                self.state = State::Creating(slot);
+                None
+            }
+            State::Filling(slot, offset) => {
+                let done = offset + len == self.segment_len;
+                self.state = if done { State::Header(slot, generation, 0) } else { State::Filling(slot, offset + len) };
+                None
+            }
+            State::Header(slot, generation, copy) if copy + 1 < HEADER_COPIES => {
+                self.state = State::Header(slot, generation, copy + 1);
+                None
+            }
+            State::Header(slot, generation, _) => {
+                self.state = State::Idle;
+                Some(SegmentInfo { slot, generation })
+            }
+            State::Idle | State::Creating(_) => panic!("no write was under way"),
+        }
+    }
+}
+
+const _: () = assert!(FIRST_BATCH == HEADER_COPIES * BLOCK as u64);

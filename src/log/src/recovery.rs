@@ -1,0 +1,400 @@
+//! Reading a log back: which batches are there, where it ends, and whether it is damaged.
+//!
+//! A batch is taken if it stands where it must, matches its keyed checksum, has the next number and names the checksum
+//! of the batch before. The first place where that fails is the end of the segment, the end of the log, or damage; the
+//! [`decide`] table says which. The rule: an acknowledged batch is *durable*, and every later batch says up to where
+//! the log was durable when it was sealed. So a later valid batch that vouches for the bad one proves damage. Without
+//! such a witness the bad batch cannot have been acknowledged (or it is the very last one, before its tip: the one
+//! exemption of a single node, see design section 8), and the tail is torn. This holds for any number of writes in flight.
+
+use std::{fmt, io};
+
+use tidings_wire::{Generation, Lsn};
+
+use crate::{
+    format::{BLOCK, BatchHeader, Epoch, FIRST_BATCH, HEADER_COPIES, LogKey, SegmentHeader},
+    storage::{SlotId, Storage},
+    writer::SegmentInfo,
+};
+
+/// What stands where the next batch should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Here {
+    /// The next batch.
+    Batch,
+    /// Nothing of this segment: zeros, or what a recycled file held before.
+    Blank,
+    /// Something that is not the next batch.
+    Broken,
+}
+
+/// What the segment behind this one begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NextSegment {
+    /// The next batch.
+    Continues,
+    /// Something else, or it does not exist.
+    DoesNot,
+}
+
+/// What is found further on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Further {
+    /// No valid batch.
+    Nothing,
+    /// Valid batches, none of which vouches for the one that is missing here.
+    Unvouched,
+    /// A valid batch that was sealed when the one missing here was known durable.
+    Vouched,
+}
+
+/// What to do about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// Take the batch.
+    Take,
+    /// Go on in the next segment.
+    NextSegment,
+    /// The log ends here, cleanly.
+    End,
+    /// The log ends here; what was being written is erased.
+    TornEnd,
+    /// Acknowledged data is lost: refuse to start.
+    Damaged,
+}
+
+/// The recovery decision table.
+pub fn decide(here: Here, next: NextSegment, further: Further) -> Decision {
+    match (here, next, further) {
+        (Here::Batch, _, _) => Decision::Take,
+        (Here::Blank | Here::Broken, NextSegment::Continues, _) => Decision::NextSegment,
+        (Here::Blank | Here::Broken, NextSegment::DoesNot, Further::Vouched) => Decision::Damaged,
+        (Here::Blank, NextSegment::DoesNot, Further::Nothing) => Decision::End,
+        (Here::Broken, NextSegment::DoesNot, Further::Nothing) => Decision::TornEnd,
+        (Here::Blank | Here::Broken, NextSegment::DoesNot, Further::Unvouched) => Decision::TornEnd,
+    }
+}
+
+/// Why a log cannot be opened: acknowledged data is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Damage {
+    /// A segment between others is gone or its headers are unreadable.
+    SegmentMissing(Generation),
+    /// A batch that later ones vouch for is gone or unreadable.
+    Batch {
+        /// The file.
+        slot: SlotId,
+        /// Where in it.
+        offset: u64,
+        /// The batch's number, if an earlier batch was read.
+        lsn: Option<Lsn>,
+    },
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SegmentMissing(generation) => write!(f, "segment {} is missing or unreadable", generation.0),
+            Self::Batch { slot, offset, lsn } => {
+                write!(f, "an acknowledged batch is unreadable: file {:06}.seg, offset {offset}", slot.0)?;
+                lsn.map_or(Ok(()), |lsn| write!(f, ", number {}", lsn.0))
+            }
+        }
+    }
+}
+
+/// Why recovery failed.
+#[derive(Debug)]
+pub enum RecoverError {
+    /// The storage failed.
+    Io(io::Error),
+    /// The log is damaged.
+    Damaged(Damage),
+}
+
+impl From<io::Error> for RecoverError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl fmt::Display for RecoverError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io(error) => write!(f, "the log cannot be read: {error}"),
+            Self::Damaged(damage) => write!(f, "the log is damaged: {damage}; restore this data directory"),
+        }
+    }
+}
+
+impl std::error::Error for RecoverError {}
+
+/// Where a log ends and what it consists of: what [`crate::Log::open`] continues from.
+#[derive(Debug, Default, Clone)]
+pub struct Tail {
+    /// Segments with batches, oldest first.
+    pub segments: Vec<SegmentInfo>,
+    /// Prepared segments without batches.
+    pub ready: Vec<SegmentInfo>,
+    /// Files that belong to no segment; they can be prepared anew.
+    pub raw: Vec<SlotId>,
+    /// Where the next batch goes in the last segment.
+    pub next_offset: u64,
+    /// The last batch.
+    pub last: Lsn,
+    /// Its checksum.
+    pub prev: u64,
+    /// True if something unacknowledged was cut off.
+    pub torn: bool,
+}
+
+/// Reads one log's batches in order.
+#[derive(Debug)]
+pub struct Scanner<S> {
+    storage: S,
+    key: LogKey,
+    segments: Vec<(SegmentInfo, u64)>,
+    raw: Vec<SlotId>,
+    /// Index of the segment that is being read.
+    at: usize,
+    offset: u64,
+    last: Option<(Lsn, u64)>,
+    torn: bool,
+    batch: Vec<u8>,
+    window: Window,
+}
+
+/// A stretch of a file in memory, so that scanning reads large pieces.
+#[derive(Debug, Default)]
+struct Window {
+    slot: Option<SlotId>,
+    start: u64,
+    bytes: Vec<u8>,
+}
+
+const WINDOW: usize = 4 << 20;
+
+impl Window {
+    /// `len` bytes at `offset` of a slot that has `file_len`.
+    fn get<S: Storage>(&mut self, storage: &S, slot: SlotId, offset: u64, len: usize) -> io::Result<&[u8]> {
+        let end = offset + len as u64;
+        if self.slot != Some(slot) || offset < self.start || end > self.start + self.bytes.len() as u64 {
+            self.bytes.resize(len.max(WINDOW), 0);
+            self.slot = None; // not valid if the read fails
+            storage.read(slot, offset, &mut self.bytes)?;
+            (self.slot, self.start) = (Some(slot), offset);
+        }
+        let from = usize::try_from(offset - self.start).expect("inside the window");
+        Ok(&self.bytes[from..from + len])
+    }
+}
+
+impl<S: Storage> Scanner<S> {
+    /// Finds the log's segments.
+    ///
+    /// # Errors
+    /// If the storage fails, or a segment is missing.
+    pub fn open(storage: S, key: LogKey) -> Result<Self, RecoverError> {
+        let (mut segments, mut raw) = (Vec::new(), Vec::new());
+        for slot in storage.slots()? {
+            storage.sync(slot)?;
+            match segment_header(&storage, key, slot)? {
+                Some(header) => segments.push((SegmentInfo { slot, generation: header.generation() }, header.len)),
+                None => raw.push(slot),
+            }
+        }
+        segments.sort_by_key(|(segment, _)| segment.generation);
+        for pair in segments.windows(2) {
+            let expected = Generation(pair[0].0.generation.0 + 1);
+            if pair[1].0.generation != expected {
+                return Err(RecoverError::Damaged(Damage::SegmentMissing(expected)));
+            }
+        }
+        let mut scanner = Self {
+            storage,
+            key,
+            segments,
+            raw,
+            at: 0,
+            offset: FIRST_BATCH,
+            last: None,
+            torn: false,
+            batch: Vec::new(),
+            window: Window::default(),
+        };
+        scanner.refuse_headless()?;
+        Ok(scanner)
+    }
+
+    /// A file without a header that holds batches of the generation that would come next was a segment: its headers are
+    /// written before its batches, so losing both copies is damage.
+    fn refuse_headless(&mut self) -> Result<(), RecoverError> {
+        let next = Generation(self.segments.last().map_or(1, |(segment, _)| segment.generation.0 + 1));
+        for slot in self.raw.clone() {
+            if self.valid_batch(slot, next, FIRST_BATCH, u64::MAX)?.is_some() {
+                return Err(RecoverError::Damaged(Damage::SegmentMissing(next)));
+            }
+        }
+        Ok(())
+    }
+
+    /// The header of the verified batch at `offset`, if there is one that ends before `end`.
+    fn valid_batch(
+        &mut self,
+        slot: SlotId,
+        generation: Generation,
+        offset: u64,
+        end: u64,
+    ) -> Result<Option<BatchHeader>, RecoverError> {
+        let block = self.window.get(&self.storage, slot, offset, BLOCK)?;
+        let Some(header) = BatchHeader::peek(self.key, generation, block) else { return Ok(None) };
+        if offset + u64::from(header.len) > end.min(self.storage.len(slot)?) {
+            return Ok(None);
+        }
+        let bytes = self.window.get(&self.storage, slot, offset, header.len as usize)?;
+        Ok(header.verify(self.key, bytes).then_some(header))
+    }
+
+    fn follows(&self, header: &BatchHeader) -> bool {
+        self.last.is_none_or(|(lsn, checksum)| header.name().lsn == lsn.next() && header.name().prev == checksum)
+    }
+
+    /// Reads the next batch into memory: its header and bytes are [`Self::batch`]. False at the end of the log.
+    ///
+    /// # Errors
+    /// If the storage fails or the log is damaged.
+    pub fn advance(&mut self) -> Result<bool, RecoverError> {
+        loop {
+            let Some(&(segment, len)) = self.segments.get(self.at) else { return Ok(false) };
+            let (here, header) = self.look_here(segment, len)?;
+            let decision = match here {
+                Here::Batch => Decision::Take,
+                _ => decide(here, self.look_next()?, self.look_further(segment, len)?),
+            };
+            match decision {
+                Decision::Take => {
+                    let header = header.expect("a batch has a header");
+                    let bytes = self.window.get(&self.storage, segment.slot, self.offset, header.len as usize)?;
+                    self.batch.clear();
+                    self.batch.extend_from_slice(bytes);
+                    self.last = Some((header.name().lsn, header.checksum));
+                    self.offset += u64::from(header.len);
+                    return Ok(true);
+                }
+                Decision::NextSegment => (self.at, self.offset) = (self.at + 1, FIRST_BATCH),
+                Decision::End => return Ok(false),
+                Decision::TornEnd => {
+                    self.torn = true;
+                    return Ok(false);
+                }
+                Decision::Damaged => {
+                    let (slot, offset, lsn) = (segment.slot, self.offset, self.last.map(|(lsn, _)| lsn.next()));
+                    return Err(RecoverError::Damaged(Damage::Batch { slot, offset, lsn }));
+                }
+            }
+        }
+    }
+
+    fn look_here(&mut self, segment: SegmentInfo, len: u64) -> Result<(Here, Option<BatchHeader>), RecoverError> {
+        if self.offset + BLOCK as u64 > len {
+            return Ok((Here::Blank, None));
+        }
+        match self.valid_batch(segment.slot, segment.generation, self.offset, len)? {
+            Some(header) if self.follows(&header) => Ok((Here::Batch, Some(header))),
+            Some(_) => Ok((Here::Broken, None)),
+            None => {
+                let block = self.window.get(&self.storage, segment.slot, self.offset, BLOCK)?;
+                let broken = BatchHeader::peek(self.key, segment.generation, block).is_some();
+                Ok((if broken { Here::Broken } else { Here::Blank }, None))
+            }
+        }
+    }
+
+    fn look_next(&mut self) -> Result<NextSegment, RecoverError> {
+        let Some(&(next, len)) = self.segments.get(self.at + 1) else { return Ok(NextSegment::DoesNot) };
+        let first = self.valid_batch(next.slot, next.generation, FIRST_BATCH, len)?;
+        // Before any batch was read there is no order to continue: an unreadable start of the oldest segment is damage.
+        let continues = first.is_some_and(|header| self.last.is_some() && self.follows(&header));
+        Ok(if continues { NextSegment::Continues } else { NextSegment::DoesNot })
+    }
+
+    /// Looks at every block of the rest of this segment and of the next one. Segments after that cannot hold batches
+    /// unless the next one was filled, and then it is evidence enough.
+    fn look_further(&mut self, segment: SegmentInfo, len: u64) -> Result<Further, RecoverError> {
+        let missing = self.last.map_or(Lsn(0), |(lsn, _)| lsn.next());
+        let mut found = Further::Nothing;
+        let next = self.segments.get(self.at + 1).copied();
+        for (segment, from, len) in
+            std::iter::once((segment, self.offset, len)).chain(next.map(|(next, len)| (next, FIRST_BATCH, len)))
+        {
+            let mut offset = from;
+            while offset + BLOCK as u64 <= len {
+                if let Some(header) = self.valid_batch(segment.slot, segment.generation, offset, len)?
+                    && header.name().lsn >= missing
+                {
+                    if header.name().durable >= missing {
+                        return Ok(Further::Vouched);
+                    }
+                    found = Further::Unvouched;
+                }
+                offset += BLOCK as u64;
+            }
+        }
+        Ok(found)
+    }
+
+    /// The batch that [`Self::advance`] read.
+    ///
+    /// # Panics
+    /// If it did not.
+    pub fn batch(&self) -> (BatchHeader, &[u8]) {
+        let header: BatchHeader = tidings_wire::archive::read(&self.batch[..BLOCK]).expect("advance() read a batch");
+        (header, &self.batch)
+    }
+
+    /// Where the batch that [`Self::advance`] read begins in its segment.
+    pub fn batch_offset(&self) -> u64 {
+        self.offset - self.batch.len() as u64
+    }
+
+    /// The run of the node that wrote the batch that [`Self::advance`] read.
+    pub fn epoch(&self) -> Epoch {
+        self.batch().0.name().epoch
+    }
+
+    /// After the last batch: erases a torn tail, durably, and says where the log ends.
+    ///
+    /// # Errors
+    /// If the storage fails.
+    pub fn finish(self) -> Result<Tail, RecoverError> {
+        let used = if self.last.is_some() { self.at + 1 } else { 0 };
+        if self.torn {
+            self.storage.write(self.segments[self.at].0.slot, self.offset, &[0; BLOCK])?;
+        }
+        let infos: Vec<_> = self.segments.iter().map(|(segment, _)| *segment).collect();
+        let (segments, ready) = infos.split_at(used);
+        let (last, prev) = self.last.unwrap_or_default();
+        Ok(Tail {
+            segments: segments.to_vec(),
+            ready: ready.to_vec(),
+            raw: self.raw,
+            next_offset: self.offset,
+            last,
+            prev,
+            torn: self.torn,
+        })
+    }
+}
+
+/// The newest valid copy of a slot's segment header.
+fn segment_header<S: Storage>(storage: &S, key: LogKey, slot: SlotId) -> Result<Option<SegmentHeader>, RecoverError> {
+    let mut newest: Option<SegmentHeader> = None;
+    for copy in 0..HEADER_COPIES {
+        let mut block = [0; BLOCK];
+        storage.read(slot, copy * BLOCK as u64, &mut block)?;
+        let header = SegmentHeader::parse(key, &block);
+        newest = newest.into_iter().chain(header).max_by_key(SegmentHeader::generation);
+    }
+    let len = storage.len(slot)?;
+    Ok(newest.filter(|header| header.len <= len))
+}

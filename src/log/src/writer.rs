@@ -1,0 +1,315 @@
+//! The appending half of a log, without I/O: fills the open batch, hands out one write at a time, mints commits.
+//!
+//! *Natural group commit*: while a write is in flight, records gather in the open batch; when it completes, everything
+//! gathered goes out as the next one. Nobody waits for a timer, and the busier the log the larger its batches.
+//!
+//! ```text
+//! append*, seal -> LogWrite -> (device) -> written -> Sealed: apply its records, then recycle
+//! ```
+
+use std::collections::VecDeque;
+
+use tidings_wire::{Committed, Generation, Loc, Lsn, Minter};
+
+use crate::{
+    batch::{OpenBatch, RecordMeta},
+    buffer::AlignedBuf,
+    format::{BLOCK, BatchName, Epoch, FIRST_BATCH, LogKey},
+    recovery::Tail,
+    storage::SlotId,
+};
+
+/// Batch buffers of a log: one open, one in flight, one whose records are being applied.
+const BUFFERS: usize = 3;
+
+/// What a log is made with.
+#[derive(Clone, Copy, Debug)]
+pub struct LogConfig {
+    /// Whose checksums.
+    pub key: LogKey,
+    /// This run of the node.
+    pub epoch: Epoch,
+    /// Bytes of a segment.
+    pub segment_len: u64,
+    /// Most bytes of a batch.
+    pub batch_max: usize,
+}
+
+/// Where a record was put: known at once. Its [`Loc`] is known when the batch is sealed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The batch.
+    pub lsn: Lsn,
+    /// Offset of the record in it.
+    pub offset: u32,
+}
+
+/// How a record may wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Append {
+    /// Somebody waits for it: write as soon as the device is free.
+    Now,
+    /// Nobody does: it rides along, the caller sees to its deadline.
+    Later,
+}
+
+/// One durable write to be done.
+#[derive(Debug)]
+pub struct LogWrite {
+    /// Which file.
+    pub slot: SlotId,
+    /// Where in it.
+    pub offset: u64,
+    /// What; give it back to [`Log::written`].
+    pub buffer: AlignedBuf,
+}
+
+/// A durable batch, to be applied.
+#[derive(Debug)]
+pub struct Sealed {
+    /// Proof that it is committed, and all before it.
+    pub committed: Committed,
+    /// Its number.
+    pub lsn: Lsn,
+    /// Its bytes; give them back to [`Log::recycle`].
+    pub buffer: AlignedBuf,
+    key: LogKey,
+    generation: Generation,
+    offset: u64,
+}
+
+impl Sealed {
+    /// Where the record at `offset` of this batch is for good.
+    pub fn loc(&self, offset: u32) -> Loc {
+        Loc::new(self.key.log, self.generation, self.offset + u64::from(offset))
+    }
+}
+
+/// A segment that holds batches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SegmentInfo {
+    /// Its file.
+    pub slot: SlotId,
+    /// Its number.
+    pub generation: Generation,
+}
+
+#[derive(Debug)]
+struct InFlight {
+    lsn: Lsn,
+    checksum: u64,
+    generation: Generation,
+    offset: u64,
+    len: u64,
+    durable: Lsn,
+    /// It has no records: if it is lost nothing is, so it needs no covering.
+    tip: bool,
+}
+
+/// Figures of the log, counted since it was opened.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LogStats {
+    /// Batches made durable.
+    pub batches: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Bytes of them that are padding.
+    pub padding: u64,
+    /// Times a batch had to wait for a prepared segment.
+    pub segment_waits: u64,
+}
+
+/// The appending half of a log.
+#[derive(Debug)]
+pub struct Log {
+    config: LogConfig,
+    /// Oldest first; the last is the active one.
+    segments: VecDeque<SegmentInfo>,
+    /// Prepared and empty, in the order of their generations.
+    ready: VecDeque<SegmentInfo>,
+    next_offset: u64,
+    open: OpenBatch,
+    open_lsn: Lsn,
+    wanted: bool,
+    in_flight: Option<InFlight>,
+    spare: Vec<AlignedBuf>,
+    prev: u64,
+    minter: Minter,
+    /// Up to here, durability is written down in a later batch that is durable itself.
+    covered: Lsn,
+    poisoned: bool,
+    stats: LogStats,
+}
+
+impl Log {
+    /// Continues a log where recovery found its tail.
+    ///
+    /// # Panics
+    /// If a segment could not hold one batch.
+    pub fn open(config: LogConfig, tail: Tail) -> Self {
+        assert!(config.segment_len >= FIRST_BATCH + (config.batch_max + BLOCK) as u64, "a segment holds a batch");
+        assert!(config.segment_len <= Loc::SEGMENT_MAX, "locations reach all of a segment");
+        let mut spare: Vec<_> = (0..BUFFERS).map(|_| AlignedBuf::new(config.batch_max + BLOCK)).collect();
+        let open = OpenBatch::new(spare.pop().expect("there is more than one buffer"));
+        Self {
+            config,
+            segments: tail.segments.into(),
+            ready: tail.ready.into(),
+            next_offset: tail.next_offset,
+            open,
+            open_lsn: tail.last.next(),
+            wanted: false,
+            in_flight: None,
+            spare,
+            prev: tail.prev,
+            minter: Minter::for_log(tail.last),
+            covered: Lsn(0),
+            poisoned: false,
+            stats: LogStats::default(),
+        }
+    }
+
+    /// The largest body that [`Self::append`] takes now.
+    pub fn room(&self) -> usize {
+        if self.poisoned { 0 } else { self.open.room() }
+    }
+
+    /// Appends a record whose body `fill` writes.
+    ///
+    /// # Panics
+    /// If the body is larger than [`Self::room`]: the caller asked.
+    pub fn append(&mut self, meta: RecordMeta, how: Append, fill: impl FnOnce(&mut Vec<u8>)) -> Place {
+        let offset = self.open.append(meta, fill);
+        self.wanted |= how == Append::Now;
+        Place { lsn: self.open_lsn, offset: u32::try_from(offset).expect("a batch is below 4 GiB") }
+    }
+
+    /// The body of a record that is still in the open batch, to change in place; `None` if it was sealed.
+    pub fn revise(&mut self, place: Place, len: usize) -> Option<&mut [u8]> {
+        (place.lsn == self.open_lsn).then(|| self.open.body_mut(place.offset as usize, len))
+    }
+
+    /// True if somebody waits for the open batch.
+    pub fn is_wanted(&self) -> bool {
+        self.wanted
+    }
+
+    /// True if the open batch has records.
+    pub fn has_records(&self) -> bool {
+        !self.open.is_empty()
+    }
+
+    /// True if no write is in flight.
+    pub fn is_idle(&self) -> bool {
+        self.in_flight.is_none()
+    }
+
+    /// True if the last durable batch is not yet written down as durable, so that after a crash damage to it would
+    /// pass for a torn tail: time for a tip.
+    pub fn needs_tip(&self) -> bool {
+        self.minter.current().upto() > self.covered
+    }
+
+    /// The last commit.
+    pub fn committed(&self) -> Committed {
+        self.minter.current()
+    }
+
+    /// Seals the open batch, empty or not (an empty one is a *tip*), and hands out its write. `None` while a write is
+    /// in flight, while no segment is ready, or after an error.
+    pub fn seal(&mut self) -> Option<LogWrite> {
+        if self.in_flight.is_some() || self.poisoned {
+            return None;
+        }
+        let len = self.open.sealed_len() as u64;
+        if self.segments.is_empty() || self.next_offset + len > self.config.segment_len {
+            let Some(segment) = self.ready.pop_front() else {
+                self.stats.segment_waits += 1;
+                return None;
+            };
+            self.segments.push_back(segment);
+            self.next_offset = FIRST_BATCH;
+        }
+        let active = *self.segments.back().expect("there is an active segment");
+        let spare = self.spare.pop().expect("sealed buffers are recycled before the next seal");
+        let sealing = std::mem::replace(&mut self.open, OpenBatch::new(spare));
+        let tip = sealing.is_empty();
+        let (lsn, durable) = (self.open_lsn, self.minter.current().upto());
+        let name = BatchName { generation: active.generation, epoch: self.config.epoch, lsn, durable, prev: self.prev };
+        let (buffer, used, checksum) = sealing.seal(self.config.key, name);
+        self.stats.padding += len - used as u64;
+        self.in_flight =
+            Some(InFlight { lsn, checksum, generation: active.generation, offset: self.next_offset, len, durable, tip });
+        (self.open_lsn, self.wanted) = (lsn.next(), false);
+        Some(LogWrite { slot: active.slot, offset: self.next_offset, buffer })
+    }
+
+    /// The write completed: its batch is committed.
+    ///
+    /// # Panics
+    /// If no write was in flight.
+    pub fn written(&mut self, buffer: AlignedBuf) -> Sealed {
+        let done = self.in_flight.take().expect("a completion belongs to a write");
+        self.next_offset += done.len;
+        self.prev = done.checksum;
+        self.stats.batches += 1;
+        self.stats.bytes += done.len;
+        self.covered = if done.tip { done.lsn } else { done.durable };
+        let committed = self.minter.mint(done.lsn);
+        let (lsn, generation, offset) = (done.lsn, done.generation, done.offset);
+        Sealed { committed, lsn, buffer, key: self.config.key, generation, offset }
+    }
+
+    /// The write failed. What the device holds now is unknown, so nothing may be appended or retried ever again: the
+    /// node must stop and recover.
+    pub fn poison(&mut self) {
+        self.poisoned = true;
+    }
+
+    /// Takes back the buffer of a batch whose records were applied.
+    pub fn recycle(&mut self, buffer: AlignedBuf) {
+        self.spare.push(buffer);
+    }
+
+    /// Segments that hold batches, oldest first.
+    pub fn segments(&self) -> impl ExactSizeIterator<Item = &SegmentInfo> {
+        self.segments.iter()
+    }
+
+    /// The file of a segment that is still there.
+    pub fn slot_of(&self, generation: Generation) -> Option<SlotId> {
+        let oldest = self.segments.front()?.generation.0;
+        let index = generation.0.checked_sub(oldest)? as usize;
+        self.segments.get(index).map(|segment| segment.slot)
+    }
+
+    /// Drops the oldest segment, which must not be the active one. Its live state records were appended again, durably.
+    pub fn drop_oldest(&mut self) -> Option<SegmentInfo> {
+        if self.segments.len() < 2 { None } else { self.segments.pop_front() }
+    }
+
+    /// How many prepared segments wait.
+    pub fn ready_segments(&self) -> usize {
+        self.ready.len()
+    }
+
+    /// Takes a prepared segment.
+    ///
+    /// # Panics
+    /// If it is not the generation after the newest: segments are contiguous.
+    pub fn add_ready(&mut self, segment: SegmentInfo) {
+        assert_eq!(segment.generation, self.next_generation(), "segments are prepared in order");
+        self.ready.push_back(segment);
+    }
+
+    /// The generation that the next prepared segment must have.
+    pub fn next_generation(&self) -> Generation {
+        let newest = self.ready.back().or(self.segments.back());
+        Generation(newest.map_or(1, |segment| segment.generation.0 + 1))
+    }
+
+    /// Figures.
+    pub fn stats(&self) -> LogStats {
+        self.stats
+    }
+}

@@ -1,0 +1,304 @@
+//! The log over a disk in memory: what was written and completed comes back, whatever a crash left of the rest.
+
+use std::{cell::RefCell, collections::BTreeMap, io, rc::Rc};
+
+use proptest::prelude::*;
+use tidings_log::{
+    Append, BLOCK, Damage, Epoch, Log, LogConfig, LogKey, LogWrite, RecordKind, RecordMeta, RecoverError, Scanner, SlotId,
+    Storage, Tail,
+    prepare::{Outcome, Preparer, Step},
+    records,
+    recovery::{Decision, Further, Here, NextSegment, decide},
+};
+use tidings_wire::{LogId, Lsn};
+
+const SEGMENT: u64 = 64 * 1024;
+const KEY: LogKey = LogKey { log: LogId(1), nonce: 0x1234_5678_9abc_def0 };
+
+#[derive(Clone, Default, Debug)]
+struct Memory(Rc<RefCell<BTreeMap<SlotId, Vec<u8>>>>);
+
+impl Storage for Memory {
+    fn slots(&self) -> io::Result<Vec<SlotId>> {
+        Ok(self.0.borrow().keys().copied().collect())
+    }
+    fn len(&self, slot: SlotId) -> io::Result<u64> {
+        Ok(self.0.borrow()[&slot].len() as u64)
+    }
+    fn sync(&self, _: SlotId) -> io::Result<()> {
+        Ok(())
+    }
+    fn read(&self, slot: SlotId, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        let files = self.0.borrow();
+        let rest = files[&slot].get(offset as usize..).unwrap_or_default();
+        let len = rest.len().min(buffer.len());
+        buffer[..len].copy_from_slice(&rest[..len]);
+        buffer[len..].fill(0);
+        Ok(())
+    }
+    fn write(&self, slot: SlotId, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.0.borrow_mut().get_mut(&slot).unwrap()[offset as usize..][..bytes.len()].copy_from_slice(bytes);
+        Ok(())
+    }
+}
+
+/// A log, its preparer and its disk, driven by hand.
+struct Node {
+    disk: Memory,
+    log: Log,
+    preparer: Preparer,
+    next: u64,
+}
+
+/// Recovers: the numbers in the records, in order, and the tail.
+fn scan(disk: &Memory) -> Result<(Vec<u64>, Tail), RecoverError> {
+    let mut scanner = Scanner::open(disk.clone(), KEY)?;
+    let mut numbers = Vec::new();
+    while scanner.advance()? {
+        let (header, batch) = scanner.batch();
+        for record in records(&header, batch) {
+            let record = record.expect("a verified batch has valid records");
+            assert_eq!(record.header.index.to_le_bytes(), record.body[..8]);
+            numbers.push(record.header.index);
+        }
+    }
+    Ok((numbers, scanner.finish()?))
+}
+
+impl Node {
+    fn start(disk: Memory, epoch: u32) -> (Self, Vec<u64>) {
+        let (numbers, tail) = scan(&disk).expect("recovery");
+        let next_slot = disk.0.borrow().keys().last().map_or(0, |slot| slot.0 + 1);
+        let preparer = Preparer::new(KEY, SEGMENT, tail.raw.clone(), next_slot);
+        let config = LogConfig { key: KEY, epoch: Epoch(epoch), segment_len: SEGMENT, batch_max: 32 * 1024 };
+        let mut node = Self { disk, log: Log::open(config, tail), preparer, next: numbers.last().map_or(1, |n| n + 1) };
+        node.prepare();
+        (node, numbers)
+    }
+
+    fn prepare(&mut self) {
+        let mut now = 0;
+        while self.log.ready_segments() < 2 {
+            now += 1_000_000_000;
+            match self.preparer.next(now, self.log.ready_segments(), self.log.next_generation()) {
+                Some(Step::Create(slot, len)) => {
+                    self.disk.0.borrow_mut().insert(slot, vec![0; len as usize]);
+                    self.preparer.created(Outcome::Done);
+                }
+                Some(Step::Write { slot, offset, buffer }) => {
+                    self.disk.write(slot, offset, buffer.as_slice()).unwrap();
+                    let ready = self.preparer.written(buffer, Outcome::Done, self.log.next_generation());
+                    ready.into_iter().for_each(|segment| self.log.add_ready(segment));
+                }
+                None => {}
+            }
+        }
+    }
+
+    /// Appends a batch of `count` records with bodies of `len` bytes, and hands out its write.
+    fn batch(&mut self, count: u64, len: usize) -> LogWrite {
+        for _ in 0..count {
+            let number = self.next;
+            self.next += 1;
+            let meta = RecordMeta { kind: RecordKind::Message, version: 1, partition: 3, term: 1, index: number };
+            self.log.append(meta, Append::Now, |body| {
+                body.extend(number.to_le_bytes());
+                body.resize(body.len() + len, 0xab);
+            });
+        }
+        self.log.seal().expect("the device is free and a segment is ready")
+    }
+
+    fn complete(&mut self, write: LogWrite) {
+        self.disk.write(write.slot, write.offset, write.buffer.as_slice()).unwrap();
+        let lsn = Lsn(self.log.committed().upto().0 + 1);
+        let sealed = self.log.written(write.buffer);
+        assert!(sealed.committed.covers(lsn) && !sealed.committed.covers(lsn.next()));
+        self.log.recycle(sealed.buffer);
+        self.prepare();
+    }
+
+    fn tip(&mut self) {
+        let tip = self.log.seal().expect("idle");
+        self.complete(tip);
+        assert!(!self.log.needs_tip());
+    }
+}
+
+fn expect_damage(disk: &Memory) -> Damage {
+    match scan(disk) {
+        Err(RecoverError::Damaged(damage)) => damage,
+        other => panic!("expected damage, got {other:?}"),
+    }
+}
+
+#[test]
+fn the_decision_table_is_exhaustive_and_never_loses_what_is_vouched_for() {
+    for here in [Here::Batch, Here::Blank, Here::Broken] {
+        for next in [NextSegment::Continues, NextSegment::DoesNot] {
+            for further in [Further::Nothing, Further::Unvouched, Further::Vouched] {
+                let decision = decide(here, next, further);
+                let ends = matches!(decision, Decision::End | Decision::TornEnd);
+                assert_eq!(decision == Decision::Take, here == Here::Batch);
+                assert!(!(ends && further == Further::Vouched), "{here:?} {next:?} {further:?}");
+                assert_eq!(ends && further == Further::Nothing && here == Here::Blank, decision == Decision::End);
+                if decision == Decision::NextSegment {
+                    assert_eq!(next, NextSegment::Continues);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn an_empty_log_is_empty() {
+    let (node, numbers) = Node::start(Memory::default(), 1);
+    assert!(numbers.is_empty());
+    drop(node);
+    let disk = Memory::default();
+    Node::start(disk.clone(), 1);
+    let (numbers, tail) = scan(&disk).unwrap();
+    assert!(numbers.is_empty() && tail.segments.is_empty() && tail.ready.len() == 2);
+}
+
+#[test]
+fn damage_that_a_later_batch_vouches_for_is_reported_with_its_place() {
+    let disk = Memory::default();
+    let (mut node, _) = Node::start(disk.clone(), 1);
+    let mut places = Vec::new();
+    for _ in 0..3 {
+        let write = node.batch(2, 100);
+        places.push((write.slot, write.offset));
+        node.complete(write);
+    }
+    node.tip();
+    for (index, (slot, offset)) in places.into_iter().enumerate() {
+        disk.0.borrow_mut().get_mut(&slot).unwrap()[offset as usize + 200] ^= 1;
+        let Damage::Batch { slot: at, offset: from, lsn } = expect_damage(&disk) else { panic!("a batch") };
+        assert_eq!((at, from), (slot, offset));
+        assert_eq!(lsn, (index > 0).then_some(Lsn(index as u64 + 1)));
+        disk.0.borrow_mut().get_mut(&slot).unwrap()[offset as usize + 200] ^= 1;
+    }
+    assert_eq!(scan(&disk).unwrap().0, [1, 2, 3, 4, 5, 6]);
+}
+
+#[test]
+fn damage_to_the_last_batch_is_a_torn_tail_before_the_tip_and_damage_after_it() {
+    for with_tip in [false, true] {
+        let disk = Memory::default();
+        let (mut node, _) = Node::start(disk.clone(), 1);
+        let write = node.batch(1, 100);
+        node.complete(write);
+        let write = node.batch(1, 100);
+        let (slot, offset) = (write.slot, write.offset);
+        node.complete(write);
+        assert!(node.log.needs_tip());
+        if with_tip {
+            node.tip();
+        }
+        disk.0.borrow_mut().get_mut(&slot).unwrap()[offset as usize + 200] ^= 1;
+        if with_tip {
+            expect_damage(&disk);
+        } else {
+            let (numbers, tail) = scan(&disk).unwrap();
+            assert!(numbers == [1] && tail.torn);
+        }
+    }
+}
+
+#[test]
+fn a_lost_segment_and_a_segment_with_lost_headers_are_damage() {
+    let disk = Memory::default();
+    let (mut node, _) = Node::start(disk.clone(), 1);
+    for _ in 0..8 {
+        let write = node.batch(1, 24 * 1024);
+        node.complete(write);
+    }
+    assert!(node.log.segments().len() > 2);
+    let slots: Vec<_> = node.log.segments().map(|segment| segment.slot).collect();
+
+    let kept = disk.0.borrow_mut().remove(&slots[1]).unwrap();
+    assert!(matches!(expect_damage(&disk), Damage::SegmentMissing(_)));
+    disk.0.borrow_mut().insert(slots[1], kept);
+
+    // Only one header copy is lost: nothing happens.
+    disk.0.borrow_mut().get_mut(&slots[1]).unwrap()[..BLOCK].fill(0xff);
+    assert_eq!(scan(&disk).unwrap().0.len(), 8);
+    // Both are, and it is the newest.
+    disk.0.borrow_mut().retain(|slot, _| slots.contains(slot));
+    disk.0.borrow_mut().get_mut(slots.last().unwrap()).unwrap()[..2 * BLOCK].fill(0xff);
+    assert!(matches!(expect_damage(&disk), Damage::SegmentMissing(_)));
+}
+
+#[test]
+fn recycled_segments_do_not_show_their_old_batches() {
+    let disk = Memory::default();
+    let (mut node, _) = Node::start(disk.clone(), 1);
+    for round in 0..40 {
+        let write = node.batch(1, 20 * 1024);
+        node.complete(write);
+        while node.log.segments().len() > 2 {
+            let dropped = node.log.drop_oldest().unwrap();
+            node.preparer.recycle(dropped.slot);
+        }
+        let (numbers, tail) = scan(&disk).unwrap();
+        assert_eq!(numbers.last(), Some(&(round + 1)));
+        assert!(numbers.is_sorted_by(|a, b| a + 1 == *b) && !tail.torn);
+    }
+    assert!(disk.0.borrow().len() <= 6, "files are reused");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// Several runs; each ends in a crash that leaves any subset of the blocks being written. What completed is there,
+    /// once and in order; what was in flight is there whole or not at all.
+    #[test]
+    fn any_crash_leaves_a_prefix(
+        runs in prop::collection::vec((prop::collection::vec((1u64..5, 0usize..9000), 0..6), any::<u64>(), any::<bool>()), 1..5),
+    ) {
+        let disk = Memory::default();
+        let mut expected = Vec::new();
+        for (epoch, (batches, kept_blocks, tip)) in runs.into_iter().enumerate() {
+            let (mut node, numbers) = Node::start(disk.clone(), epoch as u32 + 1);
+            prop_assert_eq!(&numbers, &expected);
+            let last = batches.len();
+            for (index, (count, len)) in batches.into_iter().enumerate() {
+                let first = node.next;
+                let write = node.batch(count, len);
+                if index + 1 < last {
+                    node.complete(write);
+                    expected.extend(first..node.next);
+                    continue;
+                }
+                if tip {
+                    // Whole after all, but the completion was never seen.
+                    disk.write(write.slot, write.offset, write.buffer.as_slice()).unwrap();
+                    expected.extend(first..node.next);
+                    break;
+                }
+                let blocks: Vec<&[u8]> = write.buffer.as_slice().chunks(BLOCK).collect();
+                let all = blocks.iter().enumerate().all(|(at, _)| kept_blocks >> (at % 64) & 1 == 1);
+                for (at, block) in blocks.iter().enumerate().filter(|(at, _)| kept_blocks >> (at % 64) & 1 == 1) {
+                    disk.write(write.slot, write.offset + (at * BLOCK) as u64, block).unwrap();
+                }
+                if all {
+                    expected.extend(first..node.next);
+                }
+            }
+        }
+        prop_assert_eq!(scan(&disk).unwrap().0, expected);
+    }
+
+    /// Recovery of arbitrary bytes ends: with a log, or with an error.
+    #[test]
+    fn arbitrary_bytes_are_survived(bytes in prop::collection::vec(any::<u8>(), 0..3 * BLOCK)) {
+        let disk = Memory::default();
+        let (mut node, _) = Node::start(disk.clone(), 1);
+        let write = node.batch(1, 10);
+        let (slot, offset) = (write.slot, write.offset as usize);
+        node.complete(write);
+        disk.0.borrow_mut().get_mut(&slot).unwrap()[offset..][..bytes.len()].copy_from_slice(&bytes);
+        let _ended = scan(&disk);
+    }
+}
