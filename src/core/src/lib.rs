@@ -1,1 +1,47 @@
-//! placeholder
+//! What it means: sessions, numbering, delivery, limits; state machines without I/O, clock, threads or randomness.
+//!
+//! [`node::Node`] is one reactor's share of the node: it is given frames, lane messages, commits and the time, and acts
+//! through [`effects::Effects`]. Three things are kept apart inside it (R20):
+//! - [`gateway`]: who is connected, and what a frame asks for;
+//! - [`sequencer`]: what number a message gets, and whether it was here before;
+//! - [`registry`]: each user's *home*, which knows the live sessions and what changed for the user.
+//!
+//! They talk in [`lanes`] messages, whether they live on one reactor or on two. The loop that drives a node:
+//! ```text
+//! input  -> node.frame / up / down / read_done      (appends records, answers what needs no commit)
+//! log    -> node.committed(batch)                   (everything that waited for it leaves now)
+//! clock  -> node.timeout(now) at node.next_timeout()
+//! ```
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+pub mod counters;
+pub mod effects;
+pub mod gateway;
+pub mod greeting;
+pub mod history;
+pub mod index;
+pub mod lanes;
+pub mod limits;
+pub mod memory;
+pub mod node;
+pub mod placement;
+pub mod records;
+pub mod registry;
+pub mod sequencer;
+pub mod slab;
+pub mod table;
+pub mod time;
+
+pub use counters::{Counter, Counters};
+pub use effects::{CommittedBatch, ConnId, Effects, JobId, NoCredit, ReactorId, RecordMeta};
+pub use gateway::SessionId;
+pub use greeting::{Authenticated, Claims, TokenFault, Verifier};
+pub use lanes::{Down, Up};
+pub use node::{Node, NodeConfig};
+pub use placement::Layout;
+pub use time::{Mono, Now};

@@ -4,14 +4,14 @@ use tidings_wire::{WireError, archive};
 
 use crate::{
     buffer::AlignedBuf,
-    format::{BATCH_HEADER, BLOCK, BatchHeader, BatchName, LogKey, RECORD_ALIGN, RECORD_HEADER, RecordHeader, RecordKind},
+    format::{BATCH_HEADER, BLOCK, BatchHeader, BatchName, LogKey, RECORD_ALIGN, RECORD_HEADER, RecordHeader},
 };
 
 /// What the writer of a record says of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RecordMeta {
-    /// What it is.
-    pub kind: RecordKind,
+    /// What it is; the log does not look.
+    pub kind: u8,
     /// Version of the body.
     pub version: u8,
     /// The partition.
@@ -55,23 +55,23 @@ impl OpenBatch {
         self.buffer.len().next_multiple_of(BLOCK)
     }
 
-    /// Appends a record whose body `fill` writes; gives its offset in the batch.
+    /// Appends a record whose body `fill` writes; gives the body's offset in the batch.
     pub(crate) fn append(&mut self, meta: RecordMeta, fill: impl FnOnce(&mut Vec<u8>)) -> usize {
         let start = self.buffer.len();
         self.buffer.zero_to(start + RECORD_HEADER);
         let body = self.buffer.append(fill);
         let len = u32::try_from(RECORD_HEADER + body).expect("a record is below 4 GiB");
         let RecordMeta { kind, version, partition, term, index } = meta;
-        let header = RecordHeader { len, kind, version, partition, term, reserved: 0, index };
+        let header = RecordHeader { len, kind, version, partition, term, index };
         archive::write(&header, &mut self.buffer.as_mut_slice()[start..]);
         self.buffer.zero_to(self.buffer.len().next_multiple_of(RECORD_ALIGN));
         self.count += 1;
-        start
+        start + RECORD_HEADER
     }
 
-    /// The body of the record at `offset`, to change in place.
+    /// `len` bytes of the body at `offset`, to change in place.
     pub(crate) fn body_mut(&mut self, offset: usize, len: usize) -> &mut [u8] {
-        &mut self.buffer.as_mut_slice()[offset + RECORD_HEADER..][..len]
+        &mut self.buffer.as_mut_slice()[offset..][..len]
     }
 
     /// Pads and seals it: the buffer, bytes used, and checksum.
@@ -88,8 +88,8 @@ impl OpenBatch {
 pub struct Record<'a> {
     /// Its header.
     pub header: RecordHeader,
-    /// Offset of the header in the batch.
-    pub offset: usize,
+    /// Offset of the body in the batch.
+    pub offset: u32,
     /// Its body.
     pub body: &'a [u8],
 }
@@ -102,6 +102,7 @@ pub fn record_at(bytes: &[u8], offset: usize) -> Result<Record<'_>, WireError> {
     let rest = bytes.get(offset..).ok_or(WireError::Body)?;
     let header: RecordHeader = archive::read(rest.get(..RECORD_HEADER).ok_or(WireError::Body)?)?;
     let body = rest.get(RECORD_HEADER..header.len as usize).ok_or(WireError::Body)?;
+    let offset = u32::try_from(offset + RECORD_HEADER).map_err(|_| WireError::Body)?;
     Ok(Record { header, offset, body })
 }
 

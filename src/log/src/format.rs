@@ -16,8 +16,8 @@ pub const HEADER_COPIES: u64 = 2;
 pub const FIRST_BATCH: u64 = HEADER_COPIES * BLOCK as u64;
 /// Bytes that a batch's header takes, room to grow included.
 pub const BATCH_HEADER: usize = 96;
-/// Bytes of a record's header.
-pub const RECORD_HEADER: usize = RecordHeader::LEN;
+/// Bytes that a record's header takes, room to grow included; bodies are aligned like records.
+pub const RECORD_HEADER: usize = 32;
 /// Version of the formats in this file.
 pub const FORMAT: u16 = 1;
 
@@ -200,43 +200,25 @@ impl BatchHeader {
     }
 }
 
-/// What a record is. The numbers are on disk.
-#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(u8)]
-pub enum RecordKind {
-    /// A message: a whole MESSAGE frame, as it is pushed.
-    Message = 1,
-    /// A member's watermarks in a conversation.
-    Receipt = 2,
-    /// Changes of a home's index.
-    Home = 3,
-    /// The whole state of a conversation.
-    ConversationState = 4,
-    /// The whole state of a home.
-    HomeState = 5,
-}
-
 /// What stands before a record's body. Records carry (partition, term, index) so that a group of replicas can be one
 /// partition's later; the term is the batch's epoch today.
 #[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RecordHeader {
     /// Bytes of header and body.
     pub len: u32,
-    /// What it is.
-    pub kind: RecordKind,
+    /// What it is; the log does not look.
+    pub kind: u8,
     /// Version of the body.
     pub version: u8,
     /// The partition.
     pub partition: u16,
     /// The term.
     pub term: u32,
-    /// Padding to 16 bytes, and room for flags.
-    pub reserved: u32,
     /// The record's number in its partition.
     pub index: u64,
 }
 
 impl Archived for RecordHeader {
-    const FIRST_LEN: usize = 24;
+    const FIRST_LEN: usize = 20;
 }
-const _: () = assert!(RecordHeader::LEN == 24);
+const _: () = assert!(RecordHeader::LEN <= RECORD_HEADER && RECORD_HEADER.is_multiple_of(RECORD_ALIGN));

@@ -19,7 +19,7 @@ pub mod writer;
 
 pub use batch::{Record, RecordMeta, records};
 pub use buffer::AlignedBuf;
-pub use format::{BLOCK, Epoch, LogKey, RecordKind};
+pub use format::{BLOCK, Epoch, LogKey};
 pub use recovery::{Damage, RecoverError, Scanner, Tail};
 pub use storage::{SlotId, Storage};
-pub use writer::{Append, Log, LogConfig, LogWrite, Place, SegmentInfo, Sealed};
+pub use writer::{Log, LogConfig, LogWrite, Sealed, SegmentInfo};

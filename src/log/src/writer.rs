@@ -9,7 +9,7 @@
 
 use std::collections::VecDeque;
 
-use tidings_wire::{Committed, Generation, Loc, Lsn, Minter};
+use tidings_wire::{Committed, Generation, Loc, Lsn, Minter, Place};
 
 use crate::{
     batch::{OpenBatch, RecordMeta},
@@ -33,24 +33,6 @@ pub struct LogConfig {
     pub segment_len: u64,
     /// Most bytes of a batch.
     pub batch_max: usize,
-}
-
-/// Where a record was put: known at once. Its [`Loc`] is known when the batch is sealed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// The batch.
-    pub lsn: Lsn,
-    /// Offset of the record in it.
-    pub offset: u32,
-}
-
-/// How a record may wait.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Append {
-    /// Somebody waits for it: write as soon as the device is free.
-    Now,
-    /// Nobody does: it rides along, the caller sees to its deadline.
-    Later,
 }
 
 /// One durable write to be done.
@@ -79,7 +61,7 @@ pub struct Sealed {
 }
 
 impl Sealed {
-    /// Where the record at `offset` of this batch is for good.
+    /// Where the body at `offset` of this batch is for good.
     pub fn loc(&self, offset: u32) -> Loc {
         Loc::new(self.key.log, self.generation, self.offset + u64::from(offset))
     }
@@ -174,19 +156,23 @@ impl Log {
         if self.poisoned { 0 } else { self.open.room() }
     }
 
-    /// Appends a record whose body `fill` writes.
+    /// Appends a record whose body `fill` writes. It rides along with the next batch; see [`Self::want`].
     ///
     /// # Panics
     /// If the body is larger than [`Self::room`]: the caller asked.
-    pub fn append(&mut self, meta: RecordMeta, how: Append, fill: impl FnOnce(&mut Vec<u8>)) -> Place {
+    pub fn append(&mut self, meta: RecordMeta, fill: impl FnOnce(&mut Vec<u8>)) -> Place {
         let offset = self.open.append(meta, fill);
-        self.wanted |= how == Append::Now;
         Place { lsn: self.open_lsn, offset: u32::try_from(offset).expect("a batch is below 4 GiB") }
     }
 
     /// The body of a record that is still in the open batch, to change in place; `None` if it was sealed.
     pub fn revise(&mut self, place: Place, len: usize) -> Option<&mut [u8]> {
         (place.lsn == self.open_lsn).then(|| self.open.body_mut(place.offset as usize, len))
+    }
+
+    /// Somebody waits for the open batch: it is to be written as soon as the device is free.
+    pub fn want(&mut self) {
+        self.wanted = true;
     }
 
     /// True if somebody waits for the open batch.

@@ -4,7 +4,7 @@ use std::{cell::RefCell, collections::BTreeMap, io, rc::Rc};
 
 use proptest::prelude::*;
 use tidings_log::{
-    Append, BLOCK, Damage, Epoch, Log, LogConfig, LogKey, LogWrite, RecordKind, RecordMeta, RecoverError, Scanner, SlotId,
+    BLOCK, Damage, Epoch, Log, LogConfig, LogKey, LogWrite, RecordMeta, RecoverError, Scanner, SlotId,
     Storage, Tail,
     prepare::{Outcome, Preparer, Step},
     records,
@@ -100,8 +100,8 @@ impl Node {
         for _ in 0..count {
             let number = self.next;
             self.next += 1;
-            let meta = RecordMeta { kind: RecordKind::Message, version: 1, partition: 3, term: 1, index: number };
-            self.log.append(meta, Append::Now, |body| {
+            let meta = RecordMeta { kind: 1, version: 1, partition: 3, term: 1, index: number };
+            self.log.append(meta, |body| {
                 body.extend(number.to_le_bytes());
                 body.resize(body.len() + len, 0xab);
             });

@@ -99,6 +99,8 @@ codes! {
     FutureSeq = 47, "FUTURE_SEQ", Never;
     /// The message had expired when it arrived.
     Expired = 48, "EXPIRED", Never;
+    /// The conversation remembers attempts of as many devices as it may.
+    TooManyDevices = 49, "TOO_MANY_DEVICES", Never;
 
     // The server's state.
     /// A queue is full.

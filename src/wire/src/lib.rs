@@ -27,4 +27,4 @@ pub use error::{ErrorCode, Retry, WireError};
 pub use frame::{Frame, FrameBuilder, Span, split};
 pub use header::{Class, HEADER_LEN, Header, Kind, VERSION};
 pub use ids::{ClientMsgId, ConversationId, DeviceId, HistoryId, Partitions, Seq, Timestamp, UserId, Uv};
-pub use position::{Generation, Loc, LogId, Lsn};
+pub use position::{Generation, Loc, LogId, Lsn, Place};

@@ -19,7 +19,16 @@ pub struct LogId(pub u8);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Generation(pub u32);
 
-/// Where a record is: log, generation and offset in the segment, packed into eight bytes since every stored message
+/// Where a record's body was put in a batch: known at once. Its [`Loc`] is known when the batch is durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The batch.
+    pub lsn: Lsn,
+    /// Offset of the body in it, in bytes.
+    pub offset: u32,
+}
+
+/// Where a record's body is: log, generation and offset in the segment, packed into eight bytes since every stored message
 /// has one in memory. Records are 16-byte aligned, so 28 bits reach 4 GiB into a segment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Loc(u64);

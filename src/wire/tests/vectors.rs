@@ -78,7 +78,6 @@ fn changed(conversation: ConversationId) -> Vec<u8> {
             conversation,
             peer: user("bob"),
             head: Seq(5),
-            first: Seq(1),
             delivered: Seq(4),
             read: Seq(3),
             peer_delivered: Seq(2),
@@ -89,7 +88,7 @@ fn changed(conversation: ConversationId) -> Vec<u8> {
     let mut frame = FrameBuilder::<Changed>::new(&mut out);
     let entries = frame.var(&entry);
     let (status, history, uv, next) = (ResumeStatus::Changed, HistoryId([3; 16]), Uv(12), Uv(0));
-    frame.finish(4, &Changed { status, history, uv, next, count: 1, entry_len: 80, entries });
+    frame.finish(4, &Changed { status, history, uv, next, count: 1, entry_len: 72, entries });
     out
 }
 

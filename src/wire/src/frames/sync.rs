@@ -61,8 +61,6 @@ pub struct ChangedConversation {
     pub peer: UserId,
     /// The last message's number.
     pub head: Seq,
-    /// The oldest message that can still be had.
-    pub first: Seq,
     /// What this user's devices have and the user has read.
     pub delivered: Seq,
     /// What the user has read.
@@ -74,9 +72,9 @@ pub struct ChangedConversation {
 }
 
 impl crate::archive::Archived for ChangedConversation {
-    const FIRST_LEN: usize = 80;
+    const FIRST_LEN: usize = 72;
 }
-const _: () = assert!(size_of::<ArchivedChangedConversation>() == 80);
+const _: () = assert!(size_of::<ArchivedChangedConversation>() == 72);
 
 /// In which order, and so which end is cut when the limit is reached.
 #[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,0 +1,135 @@
+//! Counts of what happened on a reactor since it started. Plain numbers here; the reactor shows them to others.
+
+use tidings_wire::ErrorCode;
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident, $text:literal;)*) => {
+        /// What is counted.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Counter { $($(#[$doc])* $name,)* }
+
+        impl Counter {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// Its name in reports.
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+        }
+    };
+}
+
+counters! {
+    /// Sessions that were let in.
+    SessionsOpened, "sessions_opened";
+    /// Sessions that ended.
+    SessionsClosed, "sessions_closed";
+    /// Frames that sessions sent.
+    FramesIn, "frames_in";
+    /// Messages that got a number.
+    Proposed, "messages_proposed";
+    /// Messages committed.
+    Committed, "messages_committed";
+    /// SENDs that were repeats.
+    Repeats, "sends_repeated";
+    /// MESSAGE frames pushed to sessions.
+    Pushed, "messages_pushed";
+    /// MESSAGE frames that answered FETCH.
+    Fetched, "messages_fetched";
+    /// Receipt records committed.
+    Receipts, "receipts_committed";
+    /// Times a session fell behind.
+    Behind, "sessions_behind";
+    /// Sessions closed since they did not read their answers.
+    SlowConsumers, "slow_consumers";
+    /// Bumps sent again at the start.
+    BumpsReplayed, "bumps_replayed";
+    /// State records appended again before their segment was dropped.
+    Evacuated, "states_evacuated";
+    /// Stored messages that could not be read back.
+    UnreadableMessages, "messages_unreadable";
+    /// Times committed records waited for a full lane.
+    CommitStalls, "commit_stalls";
+    /// Connections that the reactor accepted.
+    Accepted, "connections_accepted";
+    /// Connections handed to their home's reactor.
+    HandedOver, "connections_handed_over";
+    /// Connections whose peer vanished in the middle of a frame.
+    CutFrames, "frames_cut";
+    /// Receives that ended since no buffer was free.
+    ReceiveStarved, "receives_starved";
+    /// Multishot operations that ended early and were armed again.
+    Rearmed, "multishots_rearmed";
+    /// Turns.
+    Turns, "turns";
+    /// Times the reactor slept.
+    Sleeps, "sleeps";
+    /// Durable writes of the log.
+    Batches, "log_batches";
+    /// Bytes of them.
+    BatchBytes, "log_bytes";
+    /// Bytes of them that are padding.
+    BatchPadding, "log_padding";
+    /// Times a batch waited for a prepared segment.
+    SegmentWaits, "log_segment_waits";
+    /// Segments dropped by retention.
+    SegmentsDropped, "log_segments_dropped";
+    /// Writes that prepare segments and failed.
+    PrepareFailures, "log_prepare_failures";
+}
+
+/// The counts.
+#[derive(Clone, Debug)]
+pub struct Counters {
+    counts: [u64; Counter::ALL.len()],
+    errors: [u64; ErrorCode::ALL.len()],
+}
+
+/// How many numbers [`Counters::all`] gives.
+pub const COUNTERS: usize = Counter::ALL.len() + ErrorCode::ALL.len();
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self { counts: [0; Counter::ALL.len()], errors: [0; ErrorCode::ALL.len()] }
+    }
+}
+
+impl Counters {
+    /// One more.
+    pub fn count(&mut self, counter: Counter) {
+        self.counts[counter as usize] += 1;
+    }
+
+    /// `more` more.
+    pub fn add(&mut self, counter: Counter, more: u64) {
+        self.counts[counter as usize] += more;
+    }
+
+    /// A total that somebody else counts.
+    pub fn set(&mut self, counter: Counter, total: u64) {
+        self.counts[counter as usize] = total;
+    }
+
+    /// One more error told to a peer.
+    pub fn error(&mut self, code: ErrorCode) {
+        let index = ErrorCode::ALL.iter().position(|known| *known == code).expect("ALL has every code");
+        self.errors[index] += 1;
+    }
+
+    /// A count.
+    pub fn get(&self, counter: Counter) -> u64 {
+        self.counts[counter as usize]
+    }
+
+    /// Every number: the counters in their order, then the errors in theirs.
+    pub fn all(&self) -> impl Iterator<Item = u64> {
+        self.counts.iter().chain(&self.errors).copied()
+    }
+
+    /// The names of what [`Self::all`] gives.
+    pub fn names() -> impl Iterator<Item = (&'static str, Option<ErrorCode>)> {
+        let counters = Counter::ALL.iter().map(|counter| (counter.name(), None));
+        counters.chain(ErrorCode::ALL.iter().map(|code| (code.name(), Some(*code))))
+    }
+}

@@ -1,0 +1,110 @@
+//! What a node can do to the world: everything it decides is a call here, made in a deterministic order.
+
+use alloc::vec::Vec;
+
+use tidings_wire::{Committed, Loc, Lsn, Place};
+
+use crate::{
+    lanes::{Down, Up},
+    records::RecordKind,
+};
+
+/// A reactor of this node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ReactorId(pub u16);
+
+/// A connection of this reactor, named by the reactor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ConnId(pub u64);
+
+/// A read of stored messages that is under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct JobId(pub u32);
+
+/// A lane has no room now: nothing was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoCredit;
+
+/// What is said of a record besides its body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecordMeta {
+    /// What it is.
+    pub kind: RecordKind,
+    /// The partition that it belongs to.
+    pub partition: u16,
+    /// Its number in the partition.
+    pub index: u64,
+}
+
+/// The world, as a node sees it.
+pub trait Effects {
+    /// The largest record body that the open batch still takes.
+    fn room(&self) -> usize;
+
+    /// Appends a record to the open batch; `fill` writes the body, of at most [`Self::room`] bytes. It becomes durable
+    /// with the batch, which nobody hurries before [`Self::want_write`].
+    fn append(&mut self, meta: RecordMeta, fill: impl FnOnce(&mut Vec<u8>)) -> Place;
+
+    /// `len` bytes of a body that was appended, to be changed in place; `None` once its batch is sealed.
+    fn revise(&mut self, place: Place, len: usize) -> Option<&mut [u8]>;
+
+    /// Somebody waits for the open batch.
+    fn want_write(&mut self);
+
+    /// Sends to a conversation on another reactor.
+    ///
+    /// # Errors
+    /// [`NoCredit`].
+    fn up(&mut self, to: ReactorId, message: Up, payload: &[&[u8]]) -> Result<(), NoCredit>;
+
+    /// Sends to a home on another reactor.
+    ///
+    /// # Errors
+    /// [`NoCredit`].
+    fn down(&mut self, to: ReactorId, message: Down, payload: &[&[u8]]) -> Result<(), NoCredit>;
+
+    /// True if `count` messages with `bytes` of payload in all fit in the lane down to `to`.
+    fn has_down_credit(&mut self, to: ReactorId, count: usize, bytes: usize) -> bool;
+
+    /// The connection's output: what is appended leaves at the end of the turn, in one piece.
+    fn out(&mut self, conn: ConnId) -> &mut Vec<u8>;
+
+    /// Bytes of output that the connection has not taken yet.
+    fn buffered(&self, conn: ConnId) -> usize;
+
+    /// Closes the connection once its output is gone.
+    fn close(&mut self, conn: ConnId);
+
+    /// Reads `len` bytes of the log for a job.
+    fn read(&mut self, job: JobId, loc: Loc, len: usize);
+}
+
+/// A batch that became durable, with its bytes still in memory.
+#[derive(Clone, Copy)]
+pub struct CommittedBatch<'a> {
+    /// The proof.
+    pub committed: Committed,
+    /// The batch.
+    pub lsn: Lsn,
+    /// All of it.
+    pub bytes: &'a [u8],
+    /// Where a body at an offset is for good.
+    pub loc: &'a dyn Fn(u32) -> Loc,
+}
+
+impl<'a> CommittedBatch<'a> {
+    /// `len` bytes of the body at `place`.
+    ///
+    /// # Panics
+    /// If that is in another batch, or not covered by the proof: then it must not leave.
+    pub fn body(&self, place: Place, len: usize) -> &'a [u8] {
+        assert!(place.lsn == self.lsn && self.committed.covers(place.lsn), "{place:?} is not committed here");
+        &self.bytes[place.offset as usize..][..len]
+    }
+}
+
+impl core::fmt::Debug for CommittedBatch<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "CommittedBatch({:?})", self.lsn)
+    }
+}

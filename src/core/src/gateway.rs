@@ -1,0 +1,79 @@
+//! Sessions: who is connected to this reactor. Live state in memory only; losing it costs a reconnect, never a message.
+
+use tidings_wire::{DeviceId, UserId, Uv};
+
+use crate::{
+    effects::ConnId,
+    registry::HomeKey,
+    slab::{Key, Slab},
+};
+
+/// A session of one reactor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SessionId(pub Key);
+
+impl SessionId {
+    /// No session.
+    pub const NONE: Self = Self(Key::NONE);
+}
+
+/// How far a session's device is with what its home knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sync {
+    /// It has not resumed: it gets answers, and nothing is pushed.
+    Fresh,
+    /// It has resumed: it is pushed what is new.
+    Live,
+    /// Something newer than this change could not be pushed: it gets the list of changes once its output is gone.
+    Behind(Uv),
+}
+
+/// A live session.
+#[derive(Debug)]
+pub struct Session {
+    /// Its connection.
+    pub conn: ConnId,
+    /// The home of its user.
+    pub home: HomeKey,
+    /// Its user.
+    pub user: UserId,
+    /// Its device.
+    pub device: DeviceId,
+    /// SENDs that are not answered.
+    pub in_flight: u32,
+    /// How far its device is.
+    pub sync: Sync,
+}
+
+/// The sessions of a reactor.
+#[derive(Debug, Default)]
+pub struct Gateway {
+    sessions: Slab<Session>,
+}
+
+impl Gateway {
+    /// Takes a session in.
+    pub fn open(&mut self, session: Session) -> SessionId {
+        SessionId(self.sessions.insert(session))
+    }
+
+    /// Lets it go.
+    pub fn close(&mut self, id: SessionId) -> Option<Session> {
+        self.sessions.remove(id.0)
+    }
+
+    /// A session, if it still lives.
+    pub fn get(&self, id: SessionId) -> Option<&Session> {
+        self.sessions.get(id.0)
+    }
+
+    /// A session, if it still lives.
+    pub fn get_mut(&mut self, id: SessionId) -> Option<&mut Session> {
+        self.sessions.get_mut(id.0)
+    }
+
+    /// All sessions.
+    pub fn iter(&self) -> impl Iterator<Item = (SessionId, &Session)> {
+        self.sessions.iter().map(|(key, session)| (SessionId(key), session))
+    }
+}

@@ -1,0 +1,161 @@
+//! Where a conversation's messages are in the log: 12 bytes a message, in chunks that all conversations share, so that a
+//! message costs no allocation of its own. Bounded by the log that it points into.
+
+use alloc::{boxed::Box, collections::VecDeque, vec::Vec};
+
+use tidings_wire::{Generation, Loc, LogId, Seq};
+
+const CHUNK: usize = 32;
+const PAGE: usize = 512;
+
+/// A stored message's place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// Where its frame is.
+    pub loc: Loc,
+    /// Bytes of the frame.
+    pub len: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Chunk {
+    locs: [Loc; CHUNK],
+    lens: [u32; CHUNK],
+}
+
+/// The chunks of all conversations of a reactor.
+#[derive(Debug, Default)]
+pub struct Chunks {
+    pages: Vec<Box<[Chunk]>>,
+    free: Vec<u32>,
+}
+
+impl Chunks {
+    fn take(&mut self) -> u32 {
+        if self.free.is_empty() {
+            let first = (self.pages.len() * PAGE) as u32;
+            let blank = Chunk { locs: [Loc::default(); CHUNK], lens: [0; CHUNK] };
+            self.pages.push(alloc::vec![blank; PAGE].into_boxed_slice());
+            self.free.reserve(self.pages.len() * PAGE);
+            self.free.extend((first..first + PAGE as u32).rev());
+        }
+        self.free.pop().expect("a page was added")
+    }
+
+    fn chunk(&mut self, id: u32) -> &mut Chunk {
+        &mut self.pages[id as usize / PAGE][id as usize % PAGE]
+    }
+}
+
+/// The places of one conversation's messages.
+#[derive(Debug)]
+pub struct MessageIndex {
+    /// The oldest message that is still stored.
+    first: Seq,
+    /// Entries that were dropped at the front of the first chunk.
+    skipped: usize,
+    len: usize,
+    chunks: VecDeque<u32>,
+}
+
+impl Default for MessageIndex {
+    fn default() -> Self {
+        Self { first: Seq(1), skipped: 0, len: 0, chunks: VecDeque::new() }
+    }
+}
+
+impl MessageIndex {
+    /// The oldest message that is stored; one past the head if none is.
+    pub fn first(&self) -> Seq {
+        self.first
+    }
+
+    /// The message after the newest.
+    fn end(&self) -> Seq {
+        Seq(self.first.0 + self.len as u64)
+    }
+
+    /// Adds the next message. A jump (messages before it were dropped by retention) starts the index anew.
+    pub fn push(&mut self, chunks: &mut Chunks, seq: Seq, stored: Stored) {
+        if seq != self.end() {
+            self.clear(chunks);
+            self.first = seq;
+        }
+        let at = self.skipped + self.len;
+        if at == self.chunks.len() * CHUNK {
+            self.chunks.push_back(chunks.take());
+        }
+        let chunk = chunks.chunk(self.chunks[at / CHUNK]);
+        (chunk.locs[at % CHUNK], chunk.lens[at % CHUNK]) = (stored.loc, stored.len);
+        self.len += 1;
+    }
+
+    /// Nothing up to `head` is stored (any more).
+    pub fn start_after(&mut self, head: Seq) {
+        if self.len == 0 {
+            self.first = head.next();
+        }
+    }
+
+    fn clear(&mut self, chunks: &mut Chunks) {
+        chunks.free.extend(self.chunks.drain(..));
+        (self.skipped, self.len) = (0, 0);
+    }
+
+    /// A message's place.
+    pub fn get(&self, chunks: &Chunks, seq: Seq) -> Option<Stored> {
+        let at = seq.0.checked_sub(self.first.0)? as usize;
+        if at >= self.len {
+            return None;
+        }
+        let at = self.skipped + at;
+        let id = self.chunks[at / CHUNK] as usize;
+        let chunk = &chunks.pages[id / PAGE][id % PAGE];
+        Some(Stored { loc: chunk.locs[at % CHUNK], len: chunk.lens[at % CHUNK] })
+    }
+
+    /// Forgets messages at the front that are in segments of `log` below `oldest`.
+    pub fn drop_below(&mut self, chunks: &mut Chunks, log: LogId, oldest: Generation) {
+        while let Some(stored) = self.get(chunks, self.first)
+            && stored.loc.log() == log
+            && stored.loc.generation() < oldest
+        {
+            self.first = self.first.next();
+            (self.skipped, self.len) = (self.skipped + 1, self.len - 1);
+            if self.skipped == CHUNK {
+                chunks.free.extend(self.chunks.pop_front());
+                self.skipped = 0;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seq: u64) -> Stored {
+        let generation = Generation(1 + (seq / 100) as u32);
+        Stored { loc: Loc::new(LogId(0), generation, seq * 16), len: seq as u32 }
+    }
+
+    #[test]
+    fn messages_are_found_until_their_segment_is_dropped() {
+        let (mut chunks, mut index, mut other) = (Chunks::default(), MessageIndex::default(), MessageIndex::default());
+        for seq in 1..1000 {
+            index.push(&mut chunks, Seq(seq), at(seq));
+            other.push(&mut chunks, Seq(seq), at(seq + 1));
+        }
+        assert_eq!(index.get(&chunks, Seq(777)), Some(at(777)));
+        assert_eq!((index.get(&chunks, Seq(0)), index.get(&chunks, Seq(1000))), (None, None));
+        index.drop_below(&mut chunks, LogId(1), Generation(5));
+        assert_eq!(index.first(), Seq(1), "another log");
+        index.drop_below(&mut chunks, LogId(0), Generation(5));
+        assert_eq!(index.first(), Seq(400));
+        assert_eq!(index.get(&chunks, Seq(399)), None);
+        assert_eq!((400..1000).find(|seq| index.get(&chunks, Seq(*seq)) != Some(at(*seq))), None);
+        assert_eq!(other.get(&chunks, Seq(399)), Some(at(400)));
+        index.push(&mut chunks, Seq(2000), at(2000));
+        assert_eq!((index.first(), index.get(&chunks, Seq(2000))), (Seq(2000), Some(at(2000))));
+    }
+}

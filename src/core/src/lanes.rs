@@ -1,0 +1,206 @@
+//! What reactors say to each other. *Up* goes from a home (and its sessions) to a conversation, *down* from a conversation
+//! to homes. Handling *up* only makes log records and *down*; handling *down* only makes socket output and home state: so
+//! full lanes cannot lock each other.
+
+use tidings_wire::{
+    ClientMsgId, ConversationId, DeviceId, ErrorCode, Seq, Timestamp, UserId,
+    frames::{Fetch, Fetched, MessageFlags, ReceiptKind, TraceId},
+};
+
+use crate::gateway::SessionId;
+
+/// From a home to a conversation.
+#[derive(Clone, Copy, Debug)]
+pub enum Up {
+    /// A new message; the payload is the sender's name, then the message's payload.
+    Send(SendCommand),
+    /// A device has, or a user has read, everything up to a message.
+    Receipt(ReceiptCommand),
+    /// A device wants stored messages.
+    Fetch {
+        /// Who asks.
+        asker: Asker,
+        /// Which user.
+        user: UserId,
+        /// What.
+        fetch: Fetch,
+    },
+}
+
+/// Where an answer goes: a session of the reactor that asked, and its request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asker {
+    /// The session.
+    pub session: SessionId,
+    /// Its question.
+    pub request_id: u64,
+}
+
+/// [`Up::Send`].
+#[derive(Clone, Copy, Debug)]
+pub struct SendCommand {
+    /// Where the answer goes.
+    pub asker: Asker,
+    /// Who sends.
+    pub sender: UserId,
+    /// On which device.
+    pub device: DeviceId,
+    /// Where to.
+    pub conversation: ConversationId,
+    /// The other member, checked against the conversation's id; none if the client did not name it.
+    pub peer: UserId,
+    /// As in SEND.
+    pub client_msg_id: ClientMsgId,
+    /// As in SEND.
+    pub prev: ClientMsgId,
+    /// As in SEND.
+    pub expires_at: Timestamp,
+    /// As in SEND.
+    pub trace: TraceId,
+    /// As in SEND.
+    pub flags: MessageFlags,
+    /// As in SEND.
+    pub payload_crc: u32,
+    /// Bytes of the name at the payload's start.
+    pub name_len: u8,
+}
+
+/// [`Up::Receipt`].
+#[derive(Clone, Copy, Debug)]
+pub struct ReceiptCommand {
+    /// Where a refusal goes.
+    pub asker: Asker,
+    /// Whose.
+    pub user: UserId,
+    /// Where.
+    pub conversation: ConversationId,
+    /// Which watermark.
+    pub kind: ReceiptKind,
+    /// Up to and including.
+    pub upto: Seq,
+}
+
+/// A member's two watermarks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Watermarks {
+    /// Some device has everything up to here.
+    pub delivered: Seq,
+    /// The user has read everything up to here.
+    pub read: Seq,
+}
+
+impl Watermarks {
+    /// Raises one; what is read is delivered too. True if anything rose.
+    pub fn raise(&mut self, kind: ReceiptKind, upto: Seq) -> bool {
+        let read = if kind == ReceiptKind::Read { upto } else { Seq(0) };
+        self.raise_to(Self { delivered: upto, read })
+    }
+
+    /// Raises both to at least `other`'s. True if anything rose.
+    pub fn raise_to(&mut self, other: Self) -> bool {
+        let before = *self;
+        self.delivered = self.delivered.max(other.delivered).max(other.read);
+        self.read = self.read.max(other.read);
+        *self != before
+    }
+
+    /// True if both are at least `other`'s.
+    pub fn reach(&self, other: Self) -> bool {
+        self.delivered >= other.delivered && self.read >= other.read
+    }
+}
+
+/// A conversation as a member's home is told of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Bump {
+    /// The member whose home this goes to.
+    pub user: UserId,
+    /// The conversation.
+    pub conversation: ConversationId,
+    /// The other member.
+    pub peer: UserId,
+    /// Its last committed message.
+    pub head: Seq,
+    /// The member's watermarks.
+    pub own: Watermarks,
+    /// The other member's.
+    pub peers: Watermarks,
+    /// The session that sent the message: it gets SENT instead. [`SessionId::NONE`] if it is not of this reactor.
+    pub origin: SessionId,
+}
+
+/// Why a command was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The code.
+    pub code: ErrorCode,
+    /// Where.
+    pub conversation: ConversationId,
+    /// The refused SEND's, or 0.
+    pub client_msg_id: ClientMsgId,
+    /// The device's highest accepted id, where the code carries it.
+    pub highest: ClientMsgId,
+    /// When to try again.
+    pub retry_after_ms: u32,
+    /// Number of the kind of frame that was refused.
+    pub of_kind: u8,
+}
+
+/// From a conversation to a home or one of its sessions.
+#[derive(Clone, Copy, Debug)]
+pub enum Down {
+    /// A message is committed, or was when a repeat came.
+    Sent {
+        /// Who asked.
+        asker: Asker,
+        /// Where.
+        conversation: ConversationId,
+        /// Which attempt.
+        client_msg_id: ClientMsgId,
+        /// Its number.
+        seq: Seq,
+        /// Its time, or 0 for a repeat.
+        ts: Timestamp,
+    },
+    /// A command was refused.
+    Refused {
+        /// Who asked.
+        asker: Asker,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// A conversation's head rose. The payload is the MESSAGE frame, or empty: then devices must be told to look.
+    Bump(Bump),
+    /// The other member's watermarks rose.
+    Receipt {
+        /// Whose home this goes to.
+        user: UserId,
+        /// Where.
+        conversation: ConversationId,
+        /// Whose watermarks.
+        member: UserId,
+        /// To what.
+        watermarks: Watermarks,
+    },
+    /// The user's own watermarks are committed.
+    ReceiptOk {
+        /// Whose home this goes to.
+        user: UserId,
+        /// Where.
+        conversation: ConversationId,
+        /// Up to what.
+        watermarks: Watermarks,
+    },
+    /// A stored message; the payload is its MESSAGE frame.
+    Data {
+        /// Who asked.
+        asker: Asker,
+    },
+    /// No more stored messages.
+    Fetched {
+        /// Who asked.
+        asker: Asker,
+        /// The summary.
+        fetched: Fetched,
+    },
+}

@@ -1,0 +1,94 @@
+//! Limits of a node: token buckets, and the bounds of everything that could grow.
+
+use crate::time::Mono;
+
+/// Output that a session may have waiting before pushes are left out and it counts as *behind*.
+pub const OUT_SOFT: usize = 256 * 1024;
+/// Output that a session may have waiting at all: answers are never left out, so beyond this it is closed.
+pub const OUT_HARD: usize = 1024 * 1024;
+/// Live sessions of a user.
+pub const SESSIONS_PER_USER: usize = 64;
+/// Registered devices of all members that a conversation remembers attempts of.
+pub const DEVICES_PER_CONVERSATION: usize = 64;
+/// Guests that a conversation remembers attempts of; the longest unused is forgotten first.
+pub const GUESTS_PER_CONVERSATION: usize = 64;
+/// How long a guest's attempts are remembered after its last one.
+pub const GUEST_MEMORY_MS: u64 = 10 * 60 * 1000;
+/// FETCHes under way on a reactor.
+pub const FETCHES: usize = 256;
+/// Bytes of the log that one read for a FETCH covers, unless a single message is longer.
+pub const READ_WINDOW: u64 = 64 * 1024;
+/// How long a receipt waits for a batch to ride in.
+pub const RECEIPT_DELAY_MS: u64 = 20;
+/// How long changes of a home may stay undurable.
+pub const HOME_FLUSH_MS: u64 = 1000;
+/// Homes written in one turn when they are due.
+pub const HOMES_PER_TURN: usize = 64;
+/// Conversations of a home in one record.
+pub const HOME_RECORD_ENTRIES: usize = 256;
+/// Entities looked at in one turn when state is written again or bumps are replayed.
+pub const ENTITIES_PER_TURN: usize = 256;
+/// What BUSY advises.
+pub const BUSY_RETRY_MS: u32 = 10;
+
+/// A rate and a burst.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// Tokens a second.
+    pub per_second: u32,
+    /// Tokens saved up at most.
+    pub burst: u32,
+}
+
+/// A token bucket: full at first, refilled with time. Counted in billionths of a token, so that nothing is rounded away.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Bucket {
+    used: u64,
+    at: Mono,
+}
+
+const TOKEN: u64 = 1_000_000_000;
+
+impl Bucket {
+    /// Takes one token.
+    ///
+    /// # Errors
+    /// Milliseconds until there is one.
+    pub fn take(&mut self, rate: Rate, now: Mono) -> Result<(), u32> {
+        let refilled = now.since(self.at).saturating_mul(u64::from(rate.per_second));
+        self.used = self.used.saturating_sub(refilled);
+        self.at = self.at.max(now);
+        let over = (self.used + TOKEN).saturating_sub(u64::from(rate.burst) * TOKEN);
+        if over == 0 {
+            self.used += TOKEN;
+            return Ok(());
+        }
+        let wait_ns = over.div_ceil(u64::from(rate.per_second.max(1)));
+        Err(u32::try_from(wait_ns.div_ceil(1_000_000)).unwrap_or(u32::MAX))
+    }
+
+    /// True if it is full again, so that forgetting it changes nothing.
+    pub fn is_full(&self, rate: Rate, now: Mono) -> bool {
+        now.since(self.at).saturating_mul(u64::from(rate.per_second)) >= self.used
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bucket_gives_its_burst_then_its_rate_and_says_when() {
+        let rate = Rate { per_second: 10, burst: 3 };
+        let (mut bucket, mut now) = (Bucket::default(), Mono(5_000_000_000));
+        for _ in 0..3 {
+            bucket.take(rate, now).unwrap();
+        }
+        assert_eq!(bucket.take(rate, now), Err(100));
+        now = now.plus_ms(99);
+        assert_eq!(bucket.take(rate, now), Err(1));
+        now = now.plus_ms(1);
+        bucket.take(rate, now).unwrap();
+        assert!(!bucket.is_full(rate, now) && bucket.is_full(rate, now.plus_ms(300)));
+    }
+}

@@ -1,0 +1,102 @@
+//! How a device catches up: the list of what changed, asked for by RESUME or sent when a device was behind.
+
+use tidings_wire::{
+    HistoryId, Uv,
+    archive::{self, Archived},
+    frame::FrameBuilder,
+    frames::{Changed, ChangedConversation, Resume, ResumeStatus},
+    limits::PAGE_MAX,
+};
+
+use super::Node;
+use crate::{
+    effects::Effects,
+    gateway::{SessionId, Sync},
+    registry::{Entry, HomeKey},
+};
+
+/// Which changes a list holds: newer than `since`, older than `below` unless that is 0, at most `most`.
+struct Range {
+    since: Uv,
+    below: Uv,
+    most: usize,
+}
+
+impl Node {
+    /// RESUME: registers the session for pushes and answers, in one step, so that nothing falls between the two.
+    pub(super) fn resume(&mut self, id: SessionId, request_id: u64, resume: &Resume, fx: &mut impl Effects) {
+        let Some(session) = self.gateway.get_mut(id) else { return };
+        let home = session.home;
+        let knows = resume.uv != Uv(0);
+        let other_history = knows && resume.history != self.config.history;
+        if other_history || resume.uv > self.registry.get(home).durable {
+            let range = Range { since: Uv(u64::MAX), below: Uv(0), most: 0 };
+            return self.write_changed(id, home, request_id, ResumeStatus::TooOld, &range, fx);
+        }
+        if session.sync == Sync::Fresh {
+            session.sync = Sync::Live;
+        }
+        let page = if resume.page == 0 { PAGE_MAX } else { resume.page.min(PAGE_MAX) };
+        let range = Range { since: resume.uv, below: resume.below, most: page as usize };
+        self.write_changed(id, home, request_id, ResumeStatus::Changed, &range, fx);
+    }
+
+    /// A session's output is gone (or may be): if it was behind, it gets the list of what it missed.
+    pub fn output_gone(&mut self, id: SessionId, fx: &mut impl Effects) {
+        let Some(session) = self.gateway.get_mut(id) else { return };
+        let Sync::Behind(since) = session.sync else { return };
+        if fx.buffered(session.conn) > 0 {
+            return;
+        }
+        session.sync = Sync::Live;
+        let home = session.home;
+        let range = Range { since, below: Uv(0), most: PAGE_MAX as usize };
+        self.write_changed(id, home, 0, ResumeStatus::Changed, &range, fx);
+    }
+
+    fn write_changed(
+        &self,
+        id: SessionId,
+        home: HomeKey,
+        request_id: u64,
+        status: ResumeStatus,
+        range: &Range,
+        fx: &mut impl Effects,
+    ) {
+        let Some(session) = self.gateway.get(id) else { return };
+        let in_range = |entry: &&Entry| range.below == Uv(0) || entry.uv < range.below;
+        let newer = |entry: &&Entry| entry.uv > range.since;
+        let mut entries = self.registry.newest_first(home).take_while(newer).filter(in_range).peekable();
+        let mut frame = FrameBuilder::<Changed>::new(fx.out(session.conn));
+        let (mut span, mut count, mut last) = (frame.var(&[]), 0, Uv(0));
+        for entry in entries.by_ref().take(range.most) {
+            let mut bytes = [0; ChangedConversation::LEN];
+            archive::write(&changed_entry(entry), &mut bytes);
+            span.len += frame.var(&bytes).len;
+            (count, last) = (count + 1, entry.uv);
+        }
+        let history: HistoryId = self.config.history;
+        let status = if status == ResumeStatus::Changed && count == 0 { ResumeStatus::UpToDate } else { status };
+        frame.finish(request_id, &Changed {
+            status,
+            history,
+            uv: self.registry.get(home).durable,
+            next: if entries.peek().is_some() { last } else { Uv(0) },
+            count,
+            entry_len: ChangedConversation::LEN as u32,
+            entries: span,
+        });
+    }
+}
+
+fn changed_entry(entry: &Entry) -> ChangedConversation {
+    ChangedConversation {
+        conversation: entry.conversation,
+        peer: entry.peer,
+        head: entry.head,
+        delivered: entry.own.delivered,
+        read: entry.own.read,
+        peer_delivered: entry.peers.delivered,
+        peer_read: entry.peers.read,
+    }
+}

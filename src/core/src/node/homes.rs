@@ -1,0 +1,183 @@
+//! What comes down to a home: answers for its sessions, bumps and receipts for its index and its live devices. Only socket
+//! output and home state come of it.
+
+use tidings_wire::{
+    ConversationId, HEADER_LEN, Header, UserId, Uv,
+    frame::{self},
+    frames::{Receipt, ReceiptOk, Sent},
+    limits::FRAME_MAX,
+};
+
+use super::Node;
+use crate::{
+    counters::Counter,
+    effects::Effects,
+    gateway::{SessionId, Sync},
+    lanes::{Asker, Bump, Down, Watermarks},
+    limits::{HOME_FLUSH_MS, OUT_SOFT},
+    registry::HomeKey,
+    time::Now,
+};
+
+impl Node {
+    /// A message from a conversation, of this reactor or another.
+    pub fn down(&mut self, message: Down, payload: &[u8], now: Now, fx: &mut impl Effects) {
+        match message {
+            Down::Sent { asker, conversation, client_msg_id, seq, ts } => {
+                if let Some(session) = self.gateway.get_mut(asker.session) {
+                    session.in_flight = session.in_flight.saturating_sub(1);
+                    let sent = Sent { conversation, client_msg_id, seq, ts };
+                    frame::append(fx.out(session.conn), asker.request_id, &sent);
+                }
+            }
+            Down::Refused { asker, refusal } => {
+                if refusal.of_kind == tidings_wire::Kind::Send as u8
+                    && let Some(session) = self.gateway.get_mut(asker.session)
+                {
+                    session.in_flight = session.in_flight.saturating_sub(1);
+                }
+                self.write_refusal(asker, &refusal, fx);
+            }
+            Down::Bump(bump) => self.on_bump(&bump, payload, now, fx),
+            Down::Receipt { user, conversation, member, watermarks } => {
+                self.on_peer_receipt(user, conversation, member, watermarks, now, fx);
+            }
+            Down::ReceiptOk { user, conversation, watermarks } => {
+                self.on_own_receipt(user, conversation, watermarks, now, fx);
+            }
+            Down::Data { asker } => self.on_data(asker, payload, fx),
+            Down::Fetched { asker, fetched } => {
+                if let Some(session) = self.gateway.get(asker.session) {
+                    frame::append(fx.out(session.conn), asker.request_id, &fetched);
+                }
+            }
+        }
+    }
+
+    fn on_bump(&mut self, bump: &Bump, message: &[u8], now: Now, fx: &mut impl Effects) {
+        let home = self.registry.home(bump.user);
+        let entry = self.registry.entry(home, bump.conversation, bump.peer);
+        let before = self.registry.get(home).uv;
+        let rose = self.registry.change(home, entry, |entry| {
+            let rises = bump.head > entry.head;
+            entry.head = entry.head.max(bump.head);
+            rises | entry.own.raise_to(bump.own) | entry.peers.raise_to(bump.peers)
+        });
+        if !rose {
+            return;
+        }
+        self.mark_dirty(home, now);
+        let pushed = self.push(home, before, bump.origin, message, fx);
+        self.counters.add(Counter::Pushed, pushed);
+    }
+
+    /// Pushes a frame about a change to every live session of a home but `except`; one that cannot take it (or if there
+    /// is no frame) is *behind* from `before` on. Gives how many took it.
+    fn push(&mut self, home: HomeKey, before: Uv, except: SessionId, bytes: &[u8], fx: &mut impl Effects) -> u64 {
+        let mut pushed = 0;
+        for at in 0..self.registry.get(home).sessions.len() {
+            let id = self.registry.get(home).sessions[at];
+            let Some(session) = self.gateway.get_mut(id) else { continue };
+            if session.sync != Sync::Live || id == except {
+                continue;
+            }
+            if bytes.is_empty() || fx.buffered(session.conn) + bytes.len() > OUT_SOFT {
+                session.sync = Sync::Behind(before);
+                self.counters.count(Counter::Behind);
+                self.output_gone(id, fx);
+                continue;
+            }
+            fx.out(session.conn).extend_from_slice(bytes);
+            pushed += 1;
+        }
+        pushed
+    }
+
+    fn on_peer_receipt(
+        &mut self,
+        user: UserId,
+        conversation: ConversationId,
+        member: UserId,
+        watermarks: Watermarks,
+        now: Now,
+        fx: &mut impl Effects,
+    ) {
+        let home = self.registry.home(user);
+        let entry = self.registry.entry(home, conversation, member);
+        let before = self.registry.get(home).uv;
+        if !self.registry.change(home, entry, |entry| entry.peers.raise_to(watermarks)) {
+            return;
+        }
+        self.mark_dirty(home, now);
+        if self.registry.get(home).sessions.is_empty() {
+            return;
+        }
+        let Watermarks { delivered, read } = self.registry.entry_at(entry).peers;
+        let mut bytes = core::mem::take(&mut self.frame_scratch);
+        bytes.clear();
+        frame::append(&mut bytes, 0, &Receipt { conversation, member, delivered, read });
+        self.push(home, before, SessionId::NONE, &bytes, fx);
+        self.frame_scratch = bytes;
+    }
+
+    /// The user's own watermarks: every device learns them, whichever reported. What is only delivered is no change that
+    /// another device would have to catch up on.
+    fn on_own_receipt(
+        &mut self,
+        user: UserId,
+        conversation: ConversationId,
+        watermarks: Watermarks,
+        now: Now,
+        fx: &mut impl Effects,
+    ) {
+        let home = self.registry.home(user);
+        if let Some(entry) = self.registry.find(home, conversation) {
+            let read_rose = self.registry.change(home, entry, |entry| {
+                let before = entry.own.read;
+                entry.own.raise_to(watermarks);
+                entry.own.read > before
+            });
+            if read_rose {
+                self.mark_dirty(home, now);
+            }
+        }
+        for at in 0..self.registry.get(home).sessions.len() {
+            let id = self.registry.get(home).sessions[at];
+            let uv = self.uv_for(id);
+            let Some(session) = self.gateway.get(id) else { continue };
+            if fx.buffered(session.conn) <= OUT_SOFT {
+                let Watermarks { delivered, read } = watermarks;
+                frame::append(fx.out(session.conn), 0, &ReceiptOk { conversation, delivered, read, uv });
+            }
+        }
+    }
+
+    /// A stored message: the frame as it is, but for the request id.
+    fn on_data(&mut self, asker: Asker, message: &[u8], fx: &mut impl Effects) {
+        let Some(session) = self.gateway.get(asker.session) else { return };
+        let Ok(Some(header)) = Header::decode(message, FRAME_MAX) else {
+            unreachable!("stored frames are checked where they are read");
+        };
+        let out = fx.out(session.conn);
+        let start = out.len();
+        out.extend_from_slice(message);
+        Header { request_id: asker.request_id, ..header }.encode(&mut out[start..]);
+        debug_assert!(out.len() - start > HEADER_LEN);
+        self.counters.count(Counter::Fetched);
+    }
+
+    /// The change number that a session may be told: durable, and nothing up to it is missing on its device.
+    pub(super) fn uv_for(&self, id: SessionId) -> Uv {
+        match self.gateway.get(id) {
+            Some(session) if session.sync == Sync::Live => self.registry.get(session.home).durable,
+            _ => Uv(0),
+        }
+    }
+
+    fn mark_dirty(&mut self, home: HomeKey, now: Now) {
+        let state = self.registry.get_mut(home);
+        if !core::mem::replace(&mut state.dirty, true) {
+            self.dirty.push_back((home, now.mono.plus_ms(HOME_FLUSH_MS)));
+        }
+    }
+}

@@ -1,0 +1,561 @@
+//! Two nodes, in-memory lanes, a log that commits when told: what leaves, when, and in which order.
+
+extern crate std;
+use std::{boxed::Box, collections::BTreeMap, string::String, vec::Vec};
+
+use tidings_wire::{
+    ClientMsgId, ConversationId, DeviceId, ErrorCode, Frame, Generation, HistoryId, Kind, Loc, LogId, Lsn, Minter,
+    Partitions, Place, Seq, Timestamp, UserId, Uv, frame,
+    frame::{FixedPart, FrameBuilder},
+    frames::*,
+    split,
+};
+
+use super::*;
+use crate::{
+    Authenticated, Claims, Counter, CommittedBatch, ConnId, JobId, NoCredit, ReactorId, SessionId, TokenFault, Verifier,
+    greeting::authenticate,
+    lanes::{Down, Up},
+    time::Mono,
+};
+
+/// Lets in whoever the token names.
+struct AnyToken;
+
+impl Verifier for AnyToken {
+    fn verify(&self, token: &[u8], _: Timestamp) -> Result<Claims, TokenFault> {
+        let name = core::str::from_utf8(token).map_err(|_| TokenFault::Invalid)?;
+        Ok(Claims { tenant: "t".into(), name: name.into(), device: None })
+    }
+}
+
+fn user(name: &str) -> UserId {
+    UserId::derive("t", name)
+}
+
+fn authenticated(name: &str, device: u32) -> Authenticated {
+    let mut bytes = Vec::new();
+    let mut frame = FrameBuilder::<Hello>::new(&mut bytes);
+    let token = frame.var(name.as_bytes());
+    let device = DeviceId(device);
+    frame.finish(1, &Hello { version_min: 1, version_max: 1, device, user: UserId::NONE, capabilities: 0, token });
+    let frame = split(&bytes, u32::MAX).unwrap().unwrap();
+    authenticate(&AnyToken, &frame, Timestamp(0)).unwrap()
+}
+
+/// The world around one node.
+struct World {
+    me: ReactorId,
+    outs: BTreeMap<u64, Vec<u8>>,
+    closed: Vec<ConnId>,
+    batch: Vec<u8>,
+    disk: Vec<u8>,
+    lsn: Lsn,
+    minter: Minter,
+    wanted: bool,
+    room: usize,
+    up: Vec<(ReactorId, Up, Vec<u8>)>,
+    down: Vec<(ReactorId, Down, Vec<u8>)>,
+    down_credit: bool,
+    reads: Vec<(JobId, Loc, usize)>,
+}
+
+impl Effects for World {
+    fn room(&self) -> usize {
+        self.room
+    }
+    fn append(&mut self, _: RecordMeta, fill: impl FnOnce(&mut Vec<u8>)) -> Place {
+        self.batch.resize(self.batch.len().next_multiple_of(16), 0);
+        let offset = self.batch.len() as u32;
+        fill(&mut self.batch);
+        Place { lsn: self.lsn, offset }
+    }
+    fn revise(&mut self, place: Place, len: usize) -> Option<&mut [u8]> {
+        (place.lsn == self.lsn).then(|| &mut self.batch[place.offset as usize..][..len])
+    }
+    fn want_write(&mut self) {
+        self.wanted = true;
+    }
+    fn up(&mut self, to: ReactorId, message: Up, payload: &[&[u8]]) -> Result<(), NoCredit> {
+        assert_ne!(to, self.me);
+        self.up.push((to, message, payload.concat()));
+        Ok(())
+    }
+    fn down(&mut self, to: ReactorId, message: Down, payload: &[&[u8]]) -> Result<(), NoCredit> {
+        assert_ne!(to, self.me);
+        self.down.push((to, message, payload.concat()));
+        Ok(())
+    }
+    fn has_down_credit(&mut self, _: ReactorId, _: usize, _: usize) -> bool {
+        self.down_credit
+    }
+    fn out(&mut self, conn: ConnId) -> &mut Vec<u8> {
+        self.outs.entry(conn.0).or_default()
+    }
+    fn buffered(&self, conn: ConnId) -> usize {
+        self.outs.get(&conn.0).map_or(0, Vec::len)
+    }
+    fn close(&mut self, conn: ConnId) {
+        self.closed.push(conn);
+    }
+    fn read(&mut self, job: JobId, loc: Loc, len: usize) {
+        self.reads.push((job, loc, len));
+    }
+}
+
+struct Cluster {
+    nodes: Vec<(Node, World)>,
+    now: Now,
+}
+
+fn cluster(reactors: u16) -> Cluster {
+    let layout = Layout { partitions: Partitions::new(64).unwrap(), reactors };
+    let node = |at: u16| {
+        let me = ReactorId(at);
+        let node = Node::new(NodeConfig {
+            me,
+            log: LogId(at as u8),
+            layout,
+            history: HistoryId([7; 16]),
+            user_rate: Rate { per_second: 1000, burst: 1000 },
+            idle_timeout_s: 60,
+            entities_max: 1000,
+            seed: 5,
+        });
+        let world = World {
+            me,
+            outs: BTreeMap::new(),
+            closed: Vec::new(),
+            batch: Vec::new(),
+            disk: Vec::new(),
+            lsn: Lsn(1),
+            minter: Minter::for_log(Lsn(0)),
+            wanted: false,
+            room: 1 << 20,
+            up: Vec::new(),
+            down: Vec::new(),
+            down_credit: true,
+            reads: Vec::new(),
+        };
+        (node, world)
+    };
+    Cluster { nodes: (0..reactors).map(node).collect(), now: Now { mono: Mono(1), wall: Timestamp(1_000) } }
+}
+
+/// A connected device.
+#[derive(Clone, Copy)]
+struct Device {
+    at: usize,
+    id: SessionId,
+    conn: ConnId,
+    user: UserId,
+}
+
+impl Cluster {
+    fn connect(&mut self, name: &str, device: u32, conn: u64) -> Device {
+        let at = self.nodes[0].0.config().layout.home(&user(name)).0 as usize;
+        let (node, world) = &mut self.nodes[at];
+        let conn = ConnId(conn);
+        let id = node.open_session(&authenticated(name, device), conn, self.now, world).unwrap();
+        let device = Device { at, id, conn, user: user(name) };
+        assert_eq!(self.take(device).kinds(), [Kind::Welcome]);
+        device
+    }
+
+    fn live(&mut self, name: &str, device: u32, conn: u64) -> Device {
+        let device = self.connect(name, device, conn);
+        self.ask(device, &Resume { history: HistoryId::NONE, uv: Uv(0), below: Uv(0), page: 0 });
+        assert_eq!(self.take(device).kinds(), [Kind::Changed]);
+        device
+    }
+
+    fn bytes(&mut self, device: Device, bytes: &[u8]) {
+        let (node, world) = &mut self.nodes[device.at];
+        node.frame(device.id, &split(bytes, u32::MAX).unwrap().unwrap(), self.now, world);
+        self.deliver();
+    }
+
+    fn ask<T: FixedPart>(&mut self, device: Device, part: &T) {
+        let mut bytes = Vec::new();
+        frame::append(&mut bytes, 9, part);
+        self.bytes(device, &bytes);
+    }
+
+    fn send(&mut self, from: Device, to: &str, id: u64, prev: u64, text: &str) {
+        let mut bytes = Vec::new();
+        let mut frame = FrameBuilder::<Send>::new(&mut bytes);
+        let payload = frame.var(text.as_bytes());
+        let peer = user(to);
+        frame.finish(id, &Send {
+            conversation: ConversationId::direct(from.user, peer),
+            peer,
+            client_msg_id: ClientMsgId(id),
+            prev: ClientMsgId(prev),
+            expires_at: Timestamp(0),
+            trace: TraceId::default(),
+            flags: MessageFlags::default(),
+            payload_crc: crc32c::crc32c(text.as_bytes()),
+            payload,
+        });
+        self.bytes(from, &bytes);
+    }
+
+    /// Moves lane messages until there are none.
+    fn deliver(&mut self) {
+        loop {
+            let mut moved = false;
+            for from in 0..self.nodes.len() {
+                let (ups, downs) = {
+                    let world = &mut self.nodes[from].1;
+                    (core::mem::take(&mut world.up), core::mem::take(&mut world.down))
+                };
+                moved |= !ups.is_empty() || !downs.is_empty();
+                for (to, message, payload) in ups {
+                    let (node, world) = &mut self.nodes[to.0 as usize];
+                    node.up(ReactorId(from as u16), message, &payload, self.now, world);
+                }
+                for (to, message, payload) in downs {
+                    let (node, world) = &mut self.nodes[to.0 as usize];
+                    node.down(message, &payload, self.now, world);
+                }
+            }
+            if !moved {
+                return;
+            }
+        }
+    }
+
+    /// The open batches become durable.
+    fn commit(&mut self) -> Progress {
+        let mut progress = Progress::Done;
+        for (node, world) in &mut self.nodes {
+            node.sealed();
+            let (base, lsn) = (world.disk.len() as u64, world.lsn);
+            world.batch.resize(world.batch.len().next_multiple_of(16), 0);
+            let bytes = core::mem::take(&mut world.batch);
+            world.disk.extend_from_slice(&bytes);
+            world.lsn = lsn.next();
+            let log = node.config().log;
+            let loc = |offset: u32| Loc::new(log, Generation(1), base + u64::from(offset));
+            let batch = CommittedBatch { committed: world.minter.mint(lsn), lsn, bytes: &bytes, loc: &loc };
+            let done = node.committed(&batch, self.now, world);
+            if done == Progress::Stalled {
+                progress = done;
+                world.down_credit = true;
+                assert_eq!(node.committed(&batch, self.now, world), Progress::Done);
+            }
+        }
+        self.deliver();
+        progress
+    }
+
+    fn later(&mut self, ms: u64) {
+        self.now.mono = self.now.mono.plus_ms(ms);
+        for (node, world) in &mut self.nodes {
+            node.timeout(self.now, world);
+        }
+        self.deliver();
+    }
+
+    fn serve_reads(&mut self) {
+        for at in 0..self.nodes.len() {
+            let (node, world) = &mut self.nodes[at];
+            for (job, loc, len) in core::mem::take(&mut world.reads) {
+                let bytes = world.disk[loc.offset() as usize..][..len].to_vec();
+                node.read_done(job, Some(&bytes), self.now, world);
+            }
+        }
+        self.deliver();
+    }
+
+    fn take(&mut self, device: Device) -> Output {
+        Output(self.nodes[device.at].1.outs.remove(&device.conn.0).unwrap_or_default())
+    }
+}
+
+/// What was written to a connection.
+struct Output(Vec<u8>);
+
+impl Output {
+    fn frames(&self) -> Vec<Frame<'_>> {
+        let (mut rest, mut frames) = (&self.0[..], Vec::new());
+        while let Some(frame) = split(rest, u32::MAX).unwrap() {
+            rest = &rest[frame.bytes().len()..];
+            frames.push(frame);
+        }
+        assert!(rest.is_empty());
+        frames
+    }
+    fn kinds(&self) -> Vec<Kind> {
+        self.frames().iter().map(|frame| frame.kind().unwrap()).collect()
+    }
+    fn all<T: FixedPart>(&self) -> Vec<T> {
+        let of_kind = |frame: &&Frame<'_>| frame.kind() == Ok(T::KIND);
+        self.frames().iter().filter(of_kind).map(|frame| frame.fixed().unwrap()).collect()
+    }
+    fn error(&self) -> (ErrorCode, ErrorFrame) {
+        let error = self.all::<ErrorFrame>()[0];
+        (ErrorCode::from_u16(error.code).unwrap(), error)
+    }
+    fn texts(&self) -> Vec<(u64, String)> {
+        let message = |frame: &Frame<'_>| {
+            let message: Message = frame.fixed().unwrap();
+            let text = frame.var(message.payload).unwrap();
+            (message.seq.0, String::from_utf8(text.to_vec()).unwrap())
+        };
+        let messages = self.frames();
+        messages.iter().filter(|frame| frame.kind() == Ok(Kind::Message)).map(message).collect()
+    }
+}
+
+/// Alice and Bob, whose homes are on one reactor or on two.
+fn both_layouts(test: impl Fn(&mut Cluster, Device, Device)) {
+    for reactors in [1, 2, 3] {
+        let mut cluster = cluster(reactors);
+        let (alice, bob) = (cluster.live("alice", 1, 1), cluster.live("bob", 1, 2));
+        test(&mut cluster, alice, bob);
+    }
+}
+
+/// R5: SENT and MESSAGE only after the record is committed; the sender gets SENT, its other device and the peer MESSAGE.
+#[test]
+fn nothing_leaves_before_the_commit() {
+    both_layouts(|cluster, alice, bob| {
+        let phone = cluster.live("alice", 2, 3);
+        cluster.send(alice, "bob", 10, 0, "hi");
+        cluster.send(alice, "bob", 11, 10, "there");
+        assert!(cluster.take(alice).0.is_empty() && cluster.take(bob).0.is_empty());
+        cluster.commit();
+        let sent = cluster.take(alice);
+        assert_eq!(sent.kinds(), [Kind::Sent, Kind::Sent]);
+        assert_eq!(sent.all::<Sent>().iter().map(|sent| sent.seq.0).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(sent.frames()[0].header().request_id, 10);
+        let expected = [(1, "hi".into()), (2, "there".into())];
+        assert_eq!(cluster.take(bob).texts(), expected);
+        assert_eq!(cluster.take(phone).texts(), expected);
+    });
+}
+
+/// R6, R8: a repeat gets the first answer, before the commit and after it, and makes no second message.
+#[test]
+fn a_repeat_is_answered_once_committed_and_makes_no_second_message() {
+    both_layouts(|cluster, alice, bob| {
+        cluster.send(alice, "bob", 10, 0, "hi");
+        let again = cluster.connect("alice", 1, 4);
+        let superseded = cluster.take(alice);
+        assert_eq!(superseded.error().0, ErrorCode::Superseded);
+        cluster.send(again, "bob", 10, 0, "hi");
+        assert!(cluster.take(again).0.is_empty(), "proposed, not committed");
+        cluster.commit();
+        assert_eq!(cluster.take(again).all::<Sent>()[0].seq, Seq(1));
+        cluster.send(again, "bob", 10, 0, "hi");
+        assert_eq!(cluster.take(again).all::<Sent>()[0].seq, Seq(1));
+        cluster.commit();
+        assert_eq!(cluster.take(bob).texts().len(), 1);
+    });
+}
+
+#[test]
+fn what_follows_a_refused_message_is_refused_too() {
+    both_layouts(|cluster, alice, bob| {
+        cluster.send(alice, "bob", 1, 0, "one");
+        cluster.commit();
+        cluster.take(alice);
+        // 2 never arrives; 3 and 4 were pipelined behind it.
+        for (id, prev) in [(3, 2), (4, 3), (4, 0)] {
+            cluster.send(alice, "bob", id, prev, "x");
+            let (code, error) = cluster.take(alice).error();
+            assert_eq!((code, error.highest, error.client_msg_id.0), (ErrorCode::OutOfOrder, ClientMsgId(1), id));
+        }
+        cluster.send(alice, "bob", 2, 1, "two");
+        cluster.commit();
+        assert_eq!(cluster.take(bob).texts(), [(1, "one".into()), (2, "two".into())]);
+    });
+}
+
+#[test]
+fn strangers_learn_nothing_of_a_conversation() {
+    both_layouts(|cluster, alice, bob| {
+        cluster.send(alice, "bob", 1, 0, "secret");
+        cluster.commit();
+        let conversation = ConversationId::direct(alice.user, bob.user);
+        let eve = cluster.live("eve", 1, 9);
+        cluster.ask(eve, &Fetch { conversation, from: Seq(1), upto: Seq(0), limit: 0, order: FetchOrder::Upward });
+        assert_eq!(cluster.take(eve).error().0, ErrorCode::NotMember);
+        cluster.ask(eve, &Delivered { conversation, upto: Seq(1) });
+        assert_eq!(cluster.take(eve).error().0, ErrorCode::NotMember);
+        let nowhere = ConversationId::direct(eve.user, user("nobody"));
+        cluster.ask(eve, &Delivered { conversation: nowhere, upto: Seq(1) });
+        assert_eq!(cluster.take(eve).error().0, ErrorCode::NotMember);
+    });
+}
+
+#[test]
+fn receipts_are_told_once_durable_coalesced_and_never_ahead_of_the_facts() {
+    both_layouts(|cluster, alice, bob| {
+        let conversation = ConversationId::direct(alice.user, bob.user);
+        for id in 1..=3 {
+            cluster.send(alice, "bob", id, id - 1, "x");
+        }
+        cluster.commit();
+        (cluster.take(alice), cluster.take(bob));
+        cluster.ask(bob, &Delivered { conversation, upto: Seq(4) });
+        assert_eq!(cluster.take(bob).error().0, ErrorCode::FutureSeq);
+        cluster.ask(bob, &Delivered { conversation, upto: Seq(2) });
+        cluster.ask(bob, &Delivered { conversation, upto: Seq(3) });
+        cluster.ask(bob, &Read { conversation, upto: Seq(1) });
+        assert!(cluster.take(alice).0.is_empty() && cluster.take(bob).0.is_empty());
+        assert!(cluster.nodes.iter().all(|(_, world)| !world.wanted || world.batch.len() < 200), "one record");
+        cluster.later(RECEIPT_DELAY);
+        assert!(cluster.nodes.iter().any(|(_, world)| world.wanted));
+        cluster.commit();
+        let receipt = cluster.take(alice).all::<Receipt>();
+        let expected = Receipt { conversation, member: bob.user, delivered: Seq(3), read: Seq(1) };
+        assert_eq!(receipt, [expected]);
+        assert_eq!(cluster.take(bob).kinds(), [Kind::ReceiptOk]);
+        cluster.ask(bob, &Delivered { conversation, upto: Seq(2) });
+        assert_eq!(cluster.take(bob).all::<ReceiptOk>()[0].delivered, Seq(3), "never backward");
+    });
+}
+
+const RECEIPT_DELAY: u64 = crate::limits::RECEIPT_DELAY_MS;
+
+/// R10, R12: an offline device finds what it missed at the cost of what changed; the cursor that it gets is durable.
+#[test]
+fn resume_lists_what_changed_and_fetch_brings_it() {
+    both_layouts(|cluster, alice, _| {
+        for (peer, id) in [("bob", 1), ("carol", 1), ("bob", 2)] {
+            cluster.send(alice, peer, id, id - 1, &std::format!("{peer} {id}"));
+        }
+        cluster.commit();
+        let conversation = ConversationId::direct(alice.user, user("bob"));
+        let tablet = cluster.connect("bob", 2, 5);
+        let resume = |uv| Resume { history: HistoryId([7; 16]), uv: Uv(uv), below: Uv(0), page: 0 };
+        cluster.ask(tablet, &resume(0));
+        let changed = cluster.take(tablet).all::<Changed>()[0];
+        assert_eq!((changed.status, changed.count, changed.uv), (ResumeStatus::Changed, 1, Uv(0)), "nothing durable");
+        cluster.later(2000);
+        cluster.commit();
+        cluster.ask(tablet, &resume(0));
+        let changed = cluster.take(tablet).all::<Changed>()[0];
+        assert!(changed.count == 1 && changed.uv > Uv(0));
+        cluster.ask(tablet, &resume(changed.uv.0));
+        let answer = cluster.take(tablet);
+        assert_eq!(answer.all::<Changed>()[0].status, ResumeStatus::UpToDate);
+        assert!(answer.0.len() <= 100, "nothing new costs {} bytes", answer.0.len());
+        cluster.ask(tablet, &resume(1000));
+        assert_eq!(cluster.take(tablet).all::<Changed>()[0].status, ResumeStatus::TooOld);
+
+        cluster.ask(tablet, &Fetch { conversation, from: Seq(1), upto: Seq(0), limit: 0, order: FetchOrder::Upward });
+        cluster.serve_reads();
+        let fetched = cluster.take(tablet);
+        assert_eq!(fetched.texts(), [(1, "bob 1".into()), (2, "bob 2".into())]);
+        assert_eq!(fetched.kinds().last(), Some(&Kind::Fetched));
+        assert!(fetched.frames().iter().all(|frame| frame.header().request_id == 9));
+    });
+}
+
+/// R41: a device that does not read costs bounded memory; when it reads again it gets the list of what it missed.
+#[test]
+fn a_slow_device_falls_behind_and_catches_up() {
+    both_layouts(|cluster, alice, bob| {
+        let text = "x".repeat(60_000);
+        for id in 1..=10 {
+            cluster.send(alice, "bob", id, id - 1, &text);
+            cluster.commit();
+            cluster.take(alice);
+        }
+        let out = cluster.take(bob);
+        assert!(out.0.len() <= crate::limits::OUT_SOFT);
+        let got = out.texts().len() as u64;
+        assert!((1..10).contains(&got));
+        let (node, world) = &mut cluster.nodes[bob.at];
+        node.output_gone(bob.id, world);
+        assert_eq!(cluster.take(bob).all::<Changed>()[0].count, 1);
+        cluster.send(alice, "bob", 11, 10, "live again");
+        cluster.commit();
+        assert_eq!(cluster.take(bob).texts(), [(11, "live again".into())]);
+    });
+}
+
+#[test]
+fn a_full_lane_holds_the_commit_back_and_loses_nothing() {
+    let mut cluster = cluster(3);
+    let names: Vec<Box<str>> = (0..12).map(|n| std::format!("u{n}").into()).collect();
+    let devices: Vec<_> = names.iter().zip(0..).map(|(name, conn)| cluster.live(name, 1, conn)).collect();
+    for (at, from) in devices.iter().enumerate() {
+        cluster.send(*from, &names[(at + 1) % 12], 1, 0, "x");
+    }
+    cluster.nodes.iter_mut().for_each(|(_, world)| world.down_credit = false);
+    assert_eq!(cluster.commit(), Progress::Stalled);
+    for device in devices {
+        assert_eq!(cluster.take(device).kinds().len(), 2, "SENT and MESSAGE");
+    }
+}
+
+/// Everything that matters is rebuilt from the log's records, and from state written again.
+#[test]
+fn a_node_rebuilds_itself_from_its_records() {
+    both_layouts(|cluster, alice, _| {
+        for id in 1..=5 {
+            cluster.send(alice, "bob", id, id - 1, "x");
+        }
+        cluster.commit();
+        let key = cluster.nodes.iter().find_map(|(node, _)| {
+            let key = node.sequencer.find(ConversationId::direct(alice.user, user("bob")))?;
+            let mut state = Vec::new();
+            node.sequencer.get(key).write_state(&mut state);
+            Some((node.config().me, state))
+        });
+        let (owner, state) = key.unwrap();
+        let mut again = Node::new(*cluster.nodes[owner.0 as usize].0.config());
+        let loc = Loc::new(LogId(owner.0 as u8), Generation(3), 8192);
+        again.replay(RecordKind::Conversation, 1, 7, &state, loc).unwrap();
+        let key = again.sequencer.find(ConversationId::direct(alice.user, user("bob"))).unwrap();
+        let mut copy = Vec::new();
+        again.sequencer.get(key).write_state(&mut copy);
+        assert_eq!(copy, state);
+        assert_eq!(again.indices[1], 7);
+        assert!(again.sequencer.get(key).base.is_within(Generation(3)));
+        assert!(!again.sequencer.get(key).base.is_within(Generation(2)));
+        assert!(again.replay(RecordKind::Conversation, 1, 8, &state[..50], loc).is_err());
+    });
+}
+
+#[test]
+fn state_in_old_segments_is_written_again_before_they_go() {
+    both_layouts(|cluster, alice, _| {
+        cluster.send(alice, "bob", 1, 0, "x");
+        cluster.commit();
+        cluster.later(2000);
+        cluster.commit();
+        for (node, _) in &mut cluster.nodes {
+            node.start_evacuation(Generation(1));
+        }
+        assert!(cluster.nodes.iter().any(|(node, _)| node.evacuated() == Progress::Stalled));
+        cluster.later(0);
+        cluster.commit();
+        assert!(cluster.nodes.iter().all(|(node, _)| node.evacuated() == Progress::Done && !node.is_busy()));
+        let written: u64 = cluster.nodes.iter().map(|(node, _)| node.counters.get(Counter::Evacuated)).sum();
+        assert_eq!(written, 3, "one conversation, two homes");
+    });
+}
+
+#[test]
+fn the_rate_of_a_user_is_limited_with_a_time_to_retry() {
+    both_layouts(|cluster, alice, _| {
+        let mut refused = None;
+        for id in 1..=1100u64 {
+            cluster.send(alice, "bob", id, id - 1, "x");
+            let out = cluster.take(alice);
+            if out.kinds().contains(&Kind::Error) {
+                refused = Some(out.error());
+                break;
+            }
+            cluster.commit();
+            cluster.take(alice);
+        }
+        let (code, error) = refused.expect("the burst is 1000");
+        assert_eq!((code, error.retry_after_ms), (ErrorCode::RateLimited, 1));
+    });
+}

@@ -1,0 +1,91 @@
+//! Which reactor owns what.
+
+use tidings_wire::{ConversationId, Generation, Partitions, UserId};
+
+use crate::effects::ReactorId;
+
+/// The partitions of the data directory, dealt out to the reactors of this run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// The partitions.
+    pub partitions: Partitions,
+    /// The reactors; at least one.
+    pub reactors: u16,
+}
+
+impl Layout {
+    /// Who owns a partition.
+    pub fn reactor(&self, partition: u16) -> ReactorId {
+        ReactorId(partition % self.reactors)
+    }
+
+    /// A user's partition.
+    pub fn user_partition(&self, user: &UserId) -> u16 {
+        self.partitions.of(user.placement())
+    }
+
+    /// A conversation's partition.
+    pub fn conversation_partition(&self, conversation: &ConversationId) -> u16 {
+        self.partitions.of(conversation.placement())
+    }
+
+    /// Where a user's home is.
+    pub fn home(&self, user: &UserId) -> ReactorId {
+        self.reactor(self.user_partition(user))
+    }
+
+    /// Where a conversation is.
+    pub fn conversation(&self, conversation: &ConversationId) -> ReactorId {
+        self.reactor(self.conversation_partition(conversation))
+    }
+}
+
+/// From where on in the own log all state of a conversation or home can be rebuilt: what retention must know before it
+/// drops a segment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Base {
+    /// Nothing was ever logged.
+    #[default]
+    New,
+    /// From this segment of the own log.
+    Own(Generation),
+    /// Some of it is in another log (the partition moved here since).
+    Elsewhere,
+}
+
+/// Where a record was read or written, as seen from its owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// In this segment of the own log.
+    Own(Generation),
+    /// In another log.
+    Elsewhere,
+}
+
+impl Base {
+    /// A record that adds to the state.
+    pub fn add(&mut self, origin: Origin) {
+        *self = match (*self, origin) {
+            (Self::New, Origin::Own(generation)) => Self::Own(generation),
+            (_, Origin::Elsewhere) => Self::Elsewhere,
+            (known, Origin::Own(_)) => known,
+        };
+    }
+
+    /// A record that is the whole state.
+    pub fn restart(&mut self, origin: Origin) {
+        *self = match origin {
+            Origin::Own(generation) => Self::Own(generation),
+            Origin::Elsewhere => Self::Elsewhere,
+        };
+    }
+
+    /// True if the state must be written again before segments up to `generation` may go.
+    pub fn is_within(&self, generation: Generation) -> bool {
+        match self {
+            Self::New => false,
+            Self::Own(base) => *base <= generation,
+            Self::Elsewhere => true,
+        }
+    }
+}

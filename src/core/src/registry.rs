@@ -1,0 +1,362 @@
+//! Homes: per user the live sessions and the *change index*, which answers "what changed since" at the cost of what changed.
+//!
+//! A home's entries form a list from the last changed to the first. Every change raises the home's counter `uv`, stamps the
+//! entry with it and moves it to the front. What is newer than `flushed` is not in the log yet; what is newer than
+//! `durable` is not committed. Devices are only ever told a durable `uv` to come back with, so that no change that a crash
+//! forgets (and the conversation tells again, under a new number) can hide below their cursor.
+
+use alloc::{boxed::Box, vec::Vec};
+
+use tidings_wire::{ConversationId, Seq, UserId, Uv};
+
+use crate::{
+    gateway::SessionId,
+    lanes::Watermarks,
+    limits::Bucket,
+    placement::Base,
+    records::{HomeEntryRecord, HomeRecord},
+    table::{Seed, Table},
+};
+
+/// A home of this reactor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct HomeKey(pub u32);
+
+/// An entry of a change index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EntryKey(u32);
+
+const NO_ENTRY: u32 = u32::MAX;
+
+/// A user's home.
+#[derive(Debug)]
+pub struct Home {
+    /// Whose.
+    pub user: UserId,
+    /// The user's external name, known since the first session of this run.
+    pub name: Box<str>,
+    /// Live sessions.
+    pub sessions: Vec<SessionId>,
+    /// The user's rate.
+    pub bucket: Bucket,
+    /// The last change.
+    pub uv: Uv,
+    /// Changes up to here were put into the log.
+    pub flushed: Uv,
+    /// Changes up to here are committed.
+    pub durable: Uv,
+    /// Waiting to be put into the log.
+    pub dirty: bool,
+    /// Where its state is.
+    pub base: Base,
+    newest: u32,
+    oldest: u32,
+}
+
+/// A conversation in a home.
+#[derive(Debug)]
+pub struct Entry {
+    /// Which.
+    pub conversation: ConversationId,
+    /// The other member.
+    pub peer: UserId,
+    /// When it last changed.
+    pub uv: Uv,
+    /// Its head.
+    pub head: Seq,
+    /// The user's watermarks.
+    pub own: Watermarks,
+    /// The other member's.
+    pub peers: Watermarks,
+    newer: u32,
+    older: u32,
+}
+
+impl Entry {
+    fn record(&self) -> HomeEntryRecord {
+        HomeEntryRecord {
+            conversation: self.conversation,
+            peer: self.peer,
+            uv: self.uv,
+            head: self.head,
+            delivered: self.own.delivered,
+            read: self.own.read,
+            peer_delivered: self.peers.delivered,
+            peer_read: self.peers.read,
+        }
+    }
+}
+
+/// All homes of a reactor.
+#[derive(Debug)]
+pub struct Registry {
+    homes: Vec<Home>,
+    entries: Vec<Entry>,
+    by_user: Table<UserId, u32>,
+    by_conversation: Table<(u32, ConversationId), u32>,
+}
+
+impl Registry {
+    /// Without homes; tables are hashed with `seed`.
+    pub fn new(seed: u64) -> Self {
+        let (by_user, by_conversation) = (Table::with_hasher(Seed(seed)), Table::with_hasher(Seed(seed)));
+        Self { homes: Vec::new(), entries: Vec::new(), by_user, by_conversation }
+    }
+
+    /// A user's home, made if there is none.
+    pub fn home(&mut self, user: UserId) -> HomeKey {
+        let next = self.homes.len() as u32;
+        let index = *self.by_user.entry(user).or_insert(next);
+        if index == next {
+            self.homes.push(Home {
+                user,
+                name: Box::default(),
+                sessions: Vec::new(),
+                bucket: Bucket::default(),
+                uv: Uv(0),
+                flushed: Uv(0),
+                durable: Uv(0),
+                dirty: false,
+                base: Base::New,
+                newest: NO_ENTRY,
+                oldest: NO_ENTRY,
+            });
+        }
+        HomeKey(index)
+    }
+
+    /// A home.
+    pub fn get(&self, key: HomeKey) -> &Home {
+        &self.homes[key.0 as usize]
+    }
+
+    /// A home.
+    pub fn get_mut(&mut self, key: HomeKey) -> &mut Home {
+        &mut self.homes[key.0 as usize]
+    }
+
+    /// How many homes there are; their keys are the numbers below.
+    pub fn len(&self) -> usize {
+        self.homes.len()
+    }
+
+    /// True if there is none.
+    pub fn is_empty(&self) -> bool {
+        self.homes.is_empty()
+    }
+
+    /// A conversation's entry in a home, if it has one.
+    pub fn find(&self, home: HomeKey, conversation: ConversationId) -> Option<EntryKey> {
+        self.by_conversation.get(&(home.0, conversation)).copied().map(EntryKey)
+    }
+
+    /// A conversation's entry in a home, made at the old end of the list if there is none.
+    pub fn entry(&mut self, home: HomeKey, conversation: ConversationId, peer: UserId) -> EntryKey {
+        if let Some(found) = self.find(home, conversation) {
+            return found;
+        }
+        let index = self.entries.len() as u32;
+        let (own, peers) = (Watermarks::default(), Watermarks::default());
+        let older = NO_ENTRY;
+        let newer = self.homes[home.0 as usize].oldest;
+        self.entries.push(Entry { conversation, peer, uv: Uv(0), head: Seq(0), own, peers, newer, older });
+        self.by_conversation.insert((home.0, conversation), index);
+        match newer {
+            NO_ENTRY => self.homes[home.0 as usize].newest = index,
+            newer => self.entries[newer as usize].older = index,
+        }
+        self.homes[home.0 as usize].oldest = index;
+        EntryKey(index)
+    }
+
+    /// What an entry says.
+    pub fn entry_at(&self, key: EntryKey) -> &Entry {
+        &self.entries[key.0 as usize]
+    }
+
+    /// Lets `change` alter an entry; if it says that it did, the home's counter rises and the entry moves to the front.
+    /// True then.
+    pub fn change(&mut self, home: HomeKey, key: EntryKey, change: impl FnOnce(&mut Entry) -> bool) -> bool {
+        if !change(&mut self.entries[key.0 as usize]) {
+            return false;
+        }
+        self.unlink(home, key.0);
+        self.link_newest(home, key.0);
+        let home = &mut self.homes[home.0 as usize];
+        home.uv = Uv(home.uv.0 + 1);
+        self.entries[key.0 as usize].uv = home.uv;
+        true
+    }
+
+    fn unlink(&mut self, home: HomeKey, index: u32) {
+        let Entry { newer, older, .. } = self.entries[index as usize];
+        match newer {
+            NO_ENTRY => self.homes[home.0 as usize].newest = older,
+            newer => self.entries[newer as usize].older = older,
+        }
+        match older {
+            NO_ENTRY => self.homes[home.0 as usize].oldest = newer,
+            older => self.entries[older as usize].newer = newer,
+        }
+    }
+
+    fn link_newest(&mut self, home: HomeKey, index: u32) {
+        let old = core::mem::replace(&mut self.homes[home.0 as usize].newest, index);
+        (self.entries[index as usize].newer, self.entries[index as usize].older) = (NO_ENTRY, old);
+        match old {
+            NO_ENTRY => self.homes[home.0 as usize].oldest = index,
+            old => self.entries[old as usize].newer = index,
+        }
+    }
+
+    /// Entries from the last changed to the first.
+    pub fn newest_first(&self, home: HomeKey) -> impl Iterator<Item = &Entry> {
+        self.walk(self.homes[home.0 as usize].newest, |entry| entry.older)
+    }
+
+    fn oldest_first(&self, home: HomeKey) -> impl Iterator<Item = &Entry> {
+        self.walk(self.homes[home.0 as usize].oldest, |entry| entry.newer)
+    }
+
+    fn walk(&self, start: u32, step: fn(&Entry) -> u32) -> impl Iterator<Item = &Entry> {
+        let mut at = start;
+        core::iter::from_fn(move || {
+            let entry = self.entries.get(at as usize)?;
+            at = step(entry);
+            Some(entry)
+        })
+    }
+
+    /// The next record that brings the log up to date with a home, oldest changes first, at most `most` of them; `None` if
+    /// nothing is missing. The home counts as flushed up to what the record says.
+    pub fn flush(&mut self, home: HomeKey, most: usize, into: &mut Vec<HomeEntryRecord>) -> Option<HomeRecord> {
+        let Home { user, uv, flushed, newest, .. } = self.homes[home.0 as usize];
+        if flushed == uv {
+            return None;
+        }
+        let mut start = newest;
+        let mut missing = 1;
+        while let Some(older) = self.entries.get(self.entries[start as usize].older as usize)
+            && older.uv > flushed
+        {
+            start = self.entries[start as usize].older;
+            missing += 1;
+        }
+        into.clear();
+        into.extend(self.walk(start, |entry| entry.newer).take(most).map(Entry::record));
+        let upto = if missing <= most { uv } else { into.last().expect("something is missing").uv };
+        self.homes[home.0 as usize].flushed = upto;
+        Some(HomeRecord { user, uv: upto, count: into.len() as u32 })
+    }
+
+    /// All entries of a home from `skip` on, at most `most`, to be put into the log again.
+    pub fn all(&self, home: HomeKey, skip: usize, most: usize, into: &mut Vec<HomeEntryRecord>) -> HomeRecord {
+        into.clear();
+        into.extend(self.oldest_first(home).skip(skip).take(most).map(Entry::record));
+        let home = self.get(home);
+        // Only what was flushed may be claimed: entries newer than that are written with their stamps, but the record
+        // does not promise that there are no others.
+        HomeRecord { user: home.user, uv: home.flushed, count: into.len() as u32 }
+    }
+
+    /// Takes over an entry of a record that recovery read. Records are read in the order in which they were written, but
+    /// entries written again may be older than what is known.
+    pub fn replay(&mut self, home: HomeKey, upto: Uv, record: &HomeEntryRecord) {
+        let key = self.entry(home, record.conversation, record.peer);
+        let known = self.entries[key.0 as usize].uv;
+        if record.uv >= known {
+            let entry = &mut self.entries[key.0 as usize];
+            entry.uv = record.uv;
+            entry.head = record.head;
+            entry.own = Watermarks { delivered: record.delivered, read: record.read };
+            entry.peers = Watermarks { delivered: record.peer_delivered, read: record.peer_read };
+            if record.uv > known {
+                self.unlink(home, key.0);
+                self.link_by_uv(home, key.0);
+            }
+        }
+        let home = &mut self.homes[home.0 as usize];
+        home.uv = home.uv.max(upto).max(record.uv);
+        (home.flushed, home.durable) = (home.uv, home.uv);
+    }
+
+    /// Links an entry where its stamp belongs; nearly always that is the front.
+    fn link_by_uv(&mut self, home: HomeKey, index: u32) {
+        let uv = self.entries[index as usize].uv;
+        let (mut newer, mut older) = (NO_ENTRY, self.homes[home.0 as usize].newest);
+        while let Some(entry) = self.entries.get(older as usize)
+            && entry.uv > uv
+        {
+            (newer, older) = (older, entry.older);
+        }
+        (self.entries[index as usize].newer, self.entries[index as usize].older) = (newer, older);
+        match newer {
+            NO_ENTRY => self.homes[home.0 as usize].newest = index,
+            newer => self.entries[newer as usize].older = index,
+        }
+        match older {
+            NO_ENTRY => self.homes[home.0 as usize].oldest = index,
+            older => self.entries[older as usize].newer = index,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn conversation(n: u8) -> ConversationId {
+        ConversationId([n; 16])
+    }
+
+    fn bump(registry: &mut Registry, home: HomeKey, n: u8, head: u64) -> bool {
+        let key = registry.entry(home, conversation(n), UserId([n; 16]));
+        registry.change(home, key, |entry| {
+            let rises = Seq(head) > entry.head;
+            entry.head = entry.head.max(Seq(head));
+            rises
+        })
+    }
+
+    fn order(registry: &Registry, home: HomeKey) -> Vec<u8> {
+        registry.newest_first(home).map(|entry| entry.conversation.0[0]).collect()
+    }
+
+    #[test]
+    fn what_changed_last_comes_first() {
+        let mut registry = Registry::new(1);
+        let home = registry.home(UserId([9; 16]));
+        for n in [1, 2, 3] {
+            assert!(bump(&mut registry, home, n, 1));
+        }
+        assert!(bump(&mut registry, home, 1, 2));
+        assert!(!bump(&mut registry, home, 2, 1), "not a change");
+        assert_eq!(order(&registry, home), [1, 3, 2]);
+        assert_eq!(registry.get(home).uv, Uv(4));
+    }
+
+    #[test]
+    fn flushed_records_rebuild_the_index_and_are_bounded() {
+        let mut registry = Registry::new(1);
+        let home = registry.home(UserId([9; 16]));
+        let (mut entries, mut again) = (Vec::new(), Registry::new(2));
+        for round in 1..4u64 {
+            for n in 0..20 {
+                bump(&mut registry, home, (n * 7 + round as u8) % 20, round);
+            }
+            while let Some(record) = registry.flush(home, 6, &mut entries) {
+                assert!(entries.len() <= 6 && record.count as usize == entries.len());
+                let key = again.home(record.user);
+                entries.iter().for_each(|entry| again.replay(key, record.uv, entry));
+            }
+        }
+        let key = again.home(UserId([9; 16]));
+        assert_eq!(order(&again, key), order(&registry, home));
+        assert_eq!((again.get(key).uv, again.get(key).durable), (registry.get(home).uv, Uv(60)));
+        // Written again as a whole, over what is known already.
+        let record = registry.all(home, 5, 10, &mut entries);
+        assert_eq!(record.count, 10);
+        entries.iter().for_each(|entry| again.replay(key, record.uv, entry));
+        assert_eq!(order(&again, key), order(&registry, home));
+    }
+}
