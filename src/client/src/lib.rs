@@ -1,1 +1,36 @@
-//! placeholder
+//! The Rust SDK: what an application uses to talk to tidings.
+//!
+//! [`Session`] is its heart: a state machine without I/O that any executor can drive. It sends with retry and
+//! idempotency, releases messages of a conversation strictly as `last + 1` and fetches what is missing, repeats receipts
+//! until they are durable, and resumes after a reconnect. [`blocking::Client`] is a small shell around it over a
+//! `TcpStream`:
+//!
+//! ```no_run
+//! use tidings_client::{Config, Event, UserId, blocking::Client};
+//!
+//! let mut client = Client::new("127.0.0.1:7600".parse()?, Config::new("alice", 1, b"token".to_vec()));
+//! client.session().send(UserId::derive("default", "bob"), b"hi bob");
+//! while let Some(event) = client.poll(std::time::Duration::from_secs(5))? {
+//!     if let Event::Sent { seq, .. } = event {
+//!         println!("durable as number {seq}");
+//!     }
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+#![forbid(unsafe_code)]
+
+mod backoff;
+pub mod blocking;
+mod config;
+mod conversation;
+mod event;
+mod incoming;
+mod outgoing;
+mod session;
+mod sync;
+
+pub use config::{Config, History, Time};
+pub use event::{Event, Message, Watermarks};
+pub use session::Session;
+pub use sync::SavedState;
+pub use tidings_wire::{ClientMsgId, ConversationId, DeviceId, ErrorCode, HistoryId, Seq, Timestamp, UserId, Uv};

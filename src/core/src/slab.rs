@@ -26,6 +26,9 @@ impl Key {
     }
 }
 
+/// Generations stay below 2^24, so that a key fits the 56 bits that a ring's completion carries.
+const GENERATION_MAX: u32 = 0xff_ffff;
+
 #[derive(Debug)]
 struct Cell<T> {
     generation: u32,
@@ -56,7 +59,7 @@ impl<T> Slab<T> {
             u32::try_from(self.cells.len() - 1).expect("fewer than 2^32 entries")
         });
         let cell = &mut self.cells[index as usize];
-        cell.generation = cell.generation.wrapping_add(1).max(1);
+        cell.generation = ((cell.generation + 1) & GENERATION_MAX).max(1);
         cell.value = Some(value);
         Key { index, generation: cell.generation }
     }

@@ -274,6 +274,11 @@ impl Log {
         if self.segments.len() < 2 { None } else { self.segments.pop_front() }
     }
 
+    /// Prepared segments that wait, in the order in which they will be used.
+    pub fn ready(&self) -> impl ExactSizeIterator<Item = &SegmentInfo> {
+        self.ready.iter()
+    }
+
     /// How many prepared segments wait.
     pub fn ready_segments(&self) -> usize {
         self.ready.len()

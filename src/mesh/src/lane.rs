@@ -93,10 +93,10 @@ impl<T: Copy + Send> LaneSender<T> {
         }
     }
 
-    /// Where a payload of `len` bytes would start, counted without wrapping, if it fits now.
-    fn place(&self, len: usize) -> Option<usize> {
+    /// Where a payload of `len` bytes would start, counted without wrapping, if it and `count` slots fit now.
+    fn place(&self, count: usize, len: usize) -> Option<usize> {
         let size = self.shared.arena.len();
-        if self.tail - self.head == self.shared.slots.len() {
+        if self.tail - self.head + count > self.shared.slots.len() {
             return None;
         }
         let offset = self.arena_tail & (size - 1);
@@ -105,17 +105,19 @@ impl<T: Copy + Send> LaneSender<T> {
         (start + len - used_from <= size).then_some(start)
     }
 
-    fn place_or_look(&mut self, len: usize) -> Result<usize, NoCredit> {
-        if let Some(start) = self.place(len) {
+    fn place_or_look(&mut self, count: usize, len: usize) -> Result<usize, NoCredit> {
+        if let Some(start) = self.place(count, len) {
             return Ok(start);
         }
         self.head = self.shared.head.load(Ordering::Acquire);
-        self.place(len).ok_or(NoCredit)
+        self.place(count, len).ok_or(NoCredit)
     }
 
-    /// True if a value with a payload of `len` bytes can be sent now.
-    pub fn has_credit(&mut self, len: usize) -> bool {
-        self.place_or_look(len).is_ok()
+    /// True if `count` values with payloads of `len` bytes in all can be sent now, wherever the arena's end falls between
+    /// them (which may cost the largest of them once more).
+    pub fn has_credit(&mut self, count: usize, len: usize) -> bool {
+        let len = if count > 1 { 2 * len } else { len };
+        self.place_or_look(count, len).is_ok()
     }
 
     /// Puts `value` and its payload, given in parts, behind what was sent before. Seen by the consumer after
@@ -125,7 +127,7 @@ impl<T: Copy + Send> LaneSender<T> {
     /// [`NoCredit`].
     pub fn send(&mut self, value: T, payload: &[&[u8]]) -> Result<(), NoCredit> {
         let len = payload.iter().map(|part| part.len()).sum();
-        let at = self.place_or_look(len)?;
+        let at = self.place_or_look(1, len)?;
         let start = at & (self.shared.arena.len() - 1);
         let mut to = start;
         for part in payload {
@@ -223,7 +225,7 @@ mod tests {
         assert_eq!(tx.send(4, &[]), Err(NoCredit), "slots");
         tx.publish();
         rx.receive().unwrap();
-        assert!(!tx.has_credit(0), "received is not released");
+        assert!(!tx.has_credit(1, 0), "received is not released");
         rx.receive().unwrap();
         rx.release();
         tx.send(5, &[&[7; 16]]).unwrap();

@@ -1,0 +1,152 @@
+//! A small shell around [`Session`]: one `TcpStream`, driven by whoever calls [`Client::poll`].
+
+use std::{
+    io::{self, Read, Write},
+    net::{SocketAddr, TcpStream},
+    time::{Duration, Instant},
+};
+
+use crate::{
+    config::{Config, Time},
+    event::Event,
+    session::Session,
+};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
+const READ_BUFFER: usize = 64 * 1024;
+
+/// A client that connects, reconnects and waits on the calling thread.
+#[derive(Debug)]
+pub struct Client {
+    server: SocketAddr,
+    session: Session,
+    stream: Option<TcpStream>,
+    origin: Instant,
+    output: Vec<u8>,
+    buffer: Vec<u8>,
+}
+
+impl Client {
+    /// A client of `server`; it connects with the first [`Self::poll`].
+    pub fn new(server: SocketAddr, config: Config) -> Self {
+        let (session, buffer) = (Session::new(config), vec![0; READ_BUFFER]);
+        Self { server, session, stream: None, origin: Instant::now(), output: Vec::new(), buffer }
+    }
+
+    /// The session: to send, to read, to ask. What it puts out leaves with the next [`Self::poll`].
+    pub fn session(&mut self) -> &mut Session {
+        &mut self.session
+    }
+
+    /// Connects elsewhere from the next reconnect on.
+    pub fn set_server(&mut self, server: SocketAddr) {
+        self.server = server;
+    }
+
+    fn now(&self) -> Time {
+        Time(self.origin.elapsed().as_micros() as u64)
+    }
+
+    /// The next event, waiting for it at most this long. `None`: nothing happened in that time, or the session is closed.
+    ///
+    /// # Errors
+    /// If the operating system refuses something that has nothing to do with the server, for example a time-out on a
+    /// socket. Whatever the network does is no error: the client reconnects.
+    pub fn poll(&mut self, wait: Duration) -> io::Result<Option<Event>> {
+        let until = Instant::now() + wait;
+        loop {
+            if let Some(event) = self.session.poll_event() {
+                return Ok(Some(event));
+            }
+            if self.session.is_closed() {
+                self.flush()?;
+                self.stream = None;
+                return Ok(None);
+            }
+            self.connect_if_wanted();
+            self.flush()?;
+            let left = until.saturating_duration_since(Instant::now());
+            let due = self.session.next_timeout().map_or(left, |at| {
+                Duration::from_micros(at.0.saturating_sub(self.now().0))
+            });
+            self.wait(left.min(due))?;
+            let now = self.now();
+            self.session.tick(now);
+            if Instant::now() >= until {
+                self.flush()?;
+                return Ok(self.session.poll_event());
+            }
+        }
+    }
+
+    fn connect_if_wanted(&mut self) {
+        let now = self.now();
+        if self.session.wants_connection(now) {
+            self.stream = TcpStream::connect_timeout(&self.server, CONNECT_TIMEOUT).ok();
+            let now = self.now();
+            match &self.stream {
+                Some(stream) => {
+                    // Without it everything still works, only slower.
+                    let _slower = stream.set_nodelay(true);
+                    let _patient = stream.set_write_timeout(Some(WRITE_TIMEOUT));
+                    self.session.connected(now);
+                }
+                None => self.session.disconnected(now),
+            }
+        }
+    }
+
+    /// Sends what the session wants sent.
+    fn flush(&mut self) -> io::Result<()> {
+        self.session.take_output(&mut self.output);
+        let Some(stream) = &mut self.stream else {
+            self.output.clear();
+            return Ok(());
+        };
+        if !self.output.is_empty() {
+            let sent = stream.write_all(&self.output);
+            self.output.clear();
+            if sent.is_err() {
+                self.lost();
+            }
+        }
+        Ok(())
+    }
+
+    fn lost(&mut self) {
+        self.stream = None;
+        let now = self.now();
+        self.session.disconnected(now);
+    }
+
+    /// Receives once, or lets the time pass.
+    fn wait(&mut self, time: Duration) -> io::Result<()> {
+        let Some(stream) = &mut self.stream else {
+            std::thread::sleep(time);
+            return Ok(());
+        };
+        // A read time-out of zero would mean none at all.
+        stream.set_read_timeout(Some(time.max(Duration::from_micros(100))))?;
+        match stream.read(&mut self.buffer) {
+            Ok(0) => self.lost(),
+            Ok(len) => {
+                let now = self.now();
+                self.session.received(&self.buffer[..len], now);
+                let wants_stream = self.session.is_up() || self.session.is_greeting();
+                if !wants_stream && !self.session.is_closed() {
+                    self.stream = None;
+                }
+            }
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => self.lost(),
+        }
+        Ok(())
+    }
+
+    /// Drops the connection without a word, as a network would. The client reconnects.
+    pub fn cut(&mut self) {
+        self.lost();
+    }
+}

@@ -1,0 +1,71 @@
+//! What a session is made with.
+
+use tidings_wire::{DeviceId, UserId};
+
+use crate::sync::SavedState;
+
+/// Microseconds since some moment of the caller's choice; never goes back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Time(pub u64);
+
+impl Time {
+    /// This moment and `ms` milliseconds.
+    pub fn plus_ms(self, ms: u64) -> Self {
+        Self(self.0 + ms * 1000)
+    }
+}
+
+/// How much of a conversation that this device does not know is fetched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum History {
+    /// All that is stored.
+    Everything,
+    /// The last messages; older ones can be asked for.
+    Recent(u64),
+}
+
+/// What a session is made with.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The user.
+    pub user: UserId,
+    /// The user's external name.
+    pub name: String,
+    /// The device.
+    pub device: DeviceId,
+    /// The token.
+    pub token: Vec<u8>,
+    /// What the device knew when it last stopped.
+    pub state: SavedState,
+    /// How much of unknown conversations is fetched.
+    pub history: History,
+    /// Whether the session resumes: takes part in what the user's devices receive. A session that only sends does not.
+    pub receive: bool,
+    /// Random; jitters reconnects.
+    pub seed: u64,
+    /// The clock in microseconds since the Unix epoch: where message ids start, so that they rise across restarts of a
+    /// client without memory.
+    pub wall_us: u64,
+}
+
+/// The tenant of users that are not in any other.
+pub const DEFAULT_TENANT: &str = "default";
+
+impl Config {
+    /// For user `name` of the default tenant, with nothing known.
+    pub fn new(name: &str, device: u32, token: Vec<u8>) -> Self {
+        let wall = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let wall_us = wall.as_micros() as u64;
+        Self {
+            user: UserId::derive(DEFAULT_TENANT, name),
+            name: name.into(),
+            device: DeviceId(device),
+            token,
+            state: SavedState::default(),
+            history: History::Everything,
+            receive: true,
+            seed: wall_us ^ u64::from(device) << 32,
+            wall_us,
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! What a session knows of one conversation.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use tidings_wire::{ClientMsgId, ConversationId, Seq, UserId};
+
+use crate::{
+    config::Time,
+    event::{Message, Watermarks},
+};
+
+/// Messages that wait for one before them; more are dropped, and fetched later.
+pub(crate) const AHEAD_MAX: usize = 256;
+
+/// A message that is not durable yet.
+#[derive(Debug)]
+pub(crate) struct Outgoing {
+    pub(crate) id: ClientMsgId,
+    pub(crate) payload: Vec<u8>,
+    pub(crate) flags: u32,
+    pub(crate) in_flight: bool,
+}
+
+/// One conversation.
+#[derive(Debug)]
+pub(crate) struct Conversation {
+    pub(crate) id: ConversationId,
+    pub(crate) peer: UserId,
+    /// The last message released; the next is this + 1.
+    pub(crate) last: Seq,
+    /// The last message known to exist.
+    pub(crate) head: Seq,
+    /// Whether `last` means something: until the server told of this conversation it does not.
+    pub(crate) placed: bool,
+    /// Messages past `last + 1`.
+    pub(crate) ahead: BTreeMap<Seq, Message>,
+    /// A FETCH for the gap is under way.
+    pub(crate) fetching: bool,
+    /// Own messages, oldest first.
+    pub(crate) outbox: VecDeque<Outgoing>,
+    /// The last own attempt that was acknowledged or put in flight on this connection; 0: none yet.
+    pub(crate) prev: ClientMsgId,
+    /// The last own attempt that was acknowledged on this connection.
+    pub(crate) acked: ClientMsgId,
+    /// An attempt was refused: nothing is sent before all answers are in and this moment has come.
+    pub(crate) recovering: Option<Time>,
+    /// What this device has and the user read, to be told.
+    pub(crate) own: Watermarks,
+    /// What was told on this connection.
+    pub(crate) told: Watermarks,
+    /// What the server has made durable.
+    pub(crate) durable: Watermarks,
+    /// How far the other member is.
+    pub(crate) peers: Watermarks,
+    /// It is on the list of conversations that may have something to send.
+    pub(crate) eager: bool,
+}
+
+impl Conversation {
+    pub(crate) fn new(id: ConversationId, peer: UserId) -> Self {
+        Self {
+            id,
+            peer,
+            last: Seq(0),
+            head: Seq(0),
+            placed: false,
+            ahead: BTreeMap::new(),
+            fetching: false,
+            outbox: VecDeque::new(),
+            prev: ClientMsgId(0),
+            acked: ClientMsgId(0),
+            recovering: None,
+            own: Watermarks::default(),
+            told: Watermarks::default(),
+            durable: Watermarks::default(),
+            peers: Watermarks::default(),
+            eager: false,
+        }
+    }
+
+    /// True if messages are known to exist that are not here.
+    pub(crate) fn has_gap(&self) -> bool {
+        self.placed && self.last < self.head
+    }
+
+    /// The connection is gone: what was under way on it is not any more.
+    pub(crate) fn disconnected(&mut self) {
+        self.fetching = false;
+        self.recovering = None;
+        (self.prev, self.acked) = (ClientMsgId(0), ClientMsgId(0));
+        self.told = self.durable;
+        self.outbox.iter_mut().for_each(|message| message.in_flight = false);
+    }
+
+    /// When sending goes on after a refusal, if only time stands in the way.
+    pub(crate) fn recovers_at(&self) -> Option<Time> {
+        self.recovering.filter(|_| self.in_flight() == 0)
+    }
+
+    pub(crate) fn in_flight(&self) -> usize {
+        self.outbox.iter().filter(|message| message.in_flight).count()
+    }
+}

@@ -1,0 +1,113 @@
+//! What a session tells its application.
+
+use tidings_wire::{ClientMsgId, ConversationId, DeviceId, ErrorCode, Seq, Timestamp, UserId};
+
+/// A message, in its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Where.
+    pub conversation: ConversationId,
+    /// Its number.
+    pub seq: Seq,
+    /// Its time; 0 for an own message whose SENT answered a repeat.
+    pub ts: Timestamp,
+    /// Who wrote it.
+    pub sender: UserId,
+    /// The sender's external name.
+    pub sender_name: String,
+    /// The device that it was written on.
+    pub sender_device: DeviceId,
+    /// The member that did not write it.
+    pub peer: UserId,
+    /// The sender's attempt.
+    pub client_msg_id: ClientMsgId,
+    /// Flags, see [`tidings_wire::frames::MessageFlags`].
+    pub flags: u32,
+    /// What it says.
+    pub payload: Vec<u8>,
+}
+
+/// How far a member is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Watermarks {
+    /// Some device has everything up to here.
+    pub delivered: Seq,
+    /// The user has read everything up to here.
+    pub read: Seq,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The server let us in.
+    Connected,
+    /// The connection is gone; it will be tried again.
+    Disconnected,
+    /// The server does not want this client: trying again will not help.
+    Rejected {
+        /// Why.
+        code: ErrorCode,
+    },
+    /// Everything that was missed is here.
+    Synced,
+    /// A message is durable. Its [`Event::Message`] follows in the conversation's order.
+    Sent {
+        /// Where.
+        conversation: ConversationId,
+        /// What [`crate::Session::send`] gave.
+        id: ClientMsgId,
+        /// Its number.
+        seq: Seq,
+        /// Its time, or 0 if this answered a repeat.
+        ts: Timestamp,
+    },
+    /// A message can never be sent.
+    SendFailed {
+        /// Where.
+        conversation: ConversationId,
+        /// What [`crate::Session::send`] gave.
+        id: ClientMsgId,
+        /// Why.
+        code: ErrorCode,
+    },
+    /// The next message of a conversation, own ones included: numbers come without gap and repeat.
+    Message(Message),
+    /// Messages of a conversation are gone for good: retention dropped them before this device came.
+    Lost {
+        /// Where.
+        conversation: ConversationId,
+        /// The first that is lost.
+        from: Seq,
+        /// The last that is lost.
+        upto: Seq,
+    },
+    /// An older message that [`crate::Session::history`] asked for.
+    Older(Message),
+    /// All that [`crate::Session::history`] asked for has come.
+    HistoryDone {
+        /// Where.
+        conversation: ConversationId,
+        /// The oldest message that can still be had.
+        oldest: Seq,
+        /// The conversation's head.
+        head: Seq,
+    },
+    /// What [`crate::Session::history`] asked for cannot be had.
+    HistoryFailed {
+        /// Where.
+        conversation: ConversationId,
+        /// Why.
+        code: ErrorCode,
+    },
+    /// A conversation is known now, or its watermarks moved.
+    Conversation {
+        /// Where.
+        conversation: ConversationId,
+        /// The other member.
+        peer: UserId,
+        /// How far the other member is.
+        peers: Watermarks,
+        /// How far this user is, on all devices.
+        own: Watermarks,
+    },
+}

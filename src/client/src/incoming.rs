@@ -1,0 +1,196 @@
+//! Messages on their way in: released strictly as `last + 1`, whatever order they come in; and what others have read.
+
+use tidings_wire::{
+    ConversationId, ErrorCode, Frame, Seq, WireError, frame,
+    frames::{self, Fetch, FetchOrder, Fetched, Receipt, ReceiptOk},
+};
+
+use crate::{
+    config::History,
+    conversation::{AHEAD_MAX, Conversation},
+    event::{Event, Message, Watermarks},
+    session::{Request, Session},
+};
+
+/// FETCHes for gaps that are under way at once.
+const GAPS_MAX: usize = 8;
+/// How long to wait after a gap could not be filled.
+const GAP_RETRY_MS: u64 = 200;
+
+impl Session {
+    pub(crate) fn on_message(&mut self, frame: &Frame<'_>) -> Result<(), WireError> {
+        let fixed: frames::Message = frame.fixed()?;
+        let payload = frame.var(fixed.payload)?;
+        let name = frame.var(fixed.sender_name)?;
+        if crc32c::crc32c(payload) != fixed.payload_crc {
+            return Err(WireError::Checksum); // harmed on the way: connect again, and fetch it
+        }
+        let message = Message {
+            conversation: fixed.conversation,
+            seq: fixed.seq,
+            ts: fixed.ts,
+            sender: fixed.sender,
+            sender_name: String::from_utf8_lossy(name).into_owned(),
+            sender_device: fixed.sender_device,
+            peer: fixed.peer,
+            client_msg_id: fixed.client_msg_id,
+            flags: fixed.flags.0,
+            payload: payload.to_vec(),
+        };
+        if let Some(Request::History(_)) = self.requests.get(&frame.header().request_id) {
+            self.events.push_back(Event::Older(message));
+        } else {
+            self.place(message);
+        }
+        Ok(())
+    }
+
+    /// Puts a message in its place and releases what is next.
+    pub(crate) fn place(&mut self, message: Message) {
+        let (id, own) = (message.conversation, message.sender == self.config.user);
+        let peer = if own { message.peer } else { message.sender };
+        let conversation = self.conversations.entry(id).or_insert_with(|| Conversation::new(id, peer));
+        if !conversation.placed {
+            // The first that is heard of it: nothing before it is known.
+            place_at(conversation, self.config.history, message.seq.0 - 1);
+        }
+        conversation.head = conversation.head.max(message.seq);
+        if message.seq > conversation.last && conversation.ahead.len() < AHEAD_MAX {
+            conversation.ahead.insert(message.seq, message);
+        }
+        while let Some(next) = conversation.ahead.remove(&conversation.last.next()) {
+            conversation.last = next.seq;
+            if next.sender != self.config.user {
+                conversation.own.delivered = next.seq;
+            }
+            self.events.push_back(Event::Message(next));
+        }
+        self.sync.may_have_gaps |= conversation.has_gap();
+        self.touch(id);
+    }
+
+    /// Asks for what is missing.
+    pub(crate) fn pump_gaps(&mut self) {
+        if !self.sync.may_have_gaps {
+            return self.check_synced();
+        }
+        if self.sync.gaps_after.take_if(|after| *after <= self.now).is_none() && self.sync.gaps_after.is_some() {
+            return;
+        }
+        let mut under_way = self.requests.values().filter(|request| matches!(request, Request::Gap(_))).count();
+        if under_way >= GAPS_MAX {
+            return;
+        }
+        let mut gaps: Vec<_> = self.conversations.values().filter(|conversation| conversation.has_gap()).collect();
+        gaps.sort_unstable_by_key(|conversation| conversation.id);
+        self.sync.may_have_gaps = !gaps.is_empty();
+        let wanted: Vec<_> = gaps
+            .into_iter()
+            .filter(|conversation| !conversation.fetching)
+            .map(|conversation| (conversation.id, conversation.last.next()))
+            .collect();
+        for (id, from) in wanted {
+            if under_way >= GAPS_MAX {
+                break;
+            }
+            under_way += 1;
+            let request = self.request_id();
+            self.requests.insert(request, Request::Gap(id));
+            if let Some(conversation) = self.conversations.get_mut(&id) {
+                conversation.fetching = true;
+            }
+            let fetch = Fetch { conversation: id, from, upto: Seq(0), limit: 0, order: FetchOrder::Upward };
+            frame::append(&mut self.out, request, &fetch);
+        }
+        self.check_synced();
+    }
+
+    pub(crate) fn on_fetched(&mut self, request: u64, fetched: &Fetched) {
+        match self.requests.remove(&request) {
+            Some(Request::Gap(id)) => {
+                let Some(conversation) = self.conversations.get_mut(&id) else { return };
+                conversation.fetching = false;
+                conversation.head = conversation.head.max(fetched.head);
+                if fetched.oldest > conversation.last.next() {
+                    let (from, upto) = (conversation.last.next(), Seq(fetched.oldest.0 - 1));
+                    conversation.last = upto;
+                    conversation.ahead.retain(|seq, _| *seq > upto);
+                    self.events.push_back(Event::Lost { conversation: id, from, upto });
+                }
+                self.sync.may_have_gaps = true;
+            }
+            Some(Request::History(conversation)) => {
+                let (oldest, head) = (fetched.oldest, fetched.head);
+                self.events.push_back(Event::HistoryDone { conversation, oldest, head });
+            }
+            None => {}
+        }
+    }
+
+    pub(crate) fn on_fetch_error(&mut self, request: Request, code: ErrorCode) {
+        match request {
+            Request::Gap(id) => {
+                if let Some(conversation) = self.conversations.get_mut(&id) {
+                    conversation.fetching = false;
+                }
+                self.sync.may_have_gaps = true;
+                self.sync.gaps_after = Some(self.now.plus_ms(GAP_RETRY_MS));
+            }
+            Request::History(conversation) => self.events.push_back(Event::HistoryFailed { conversation, code }),
+        }
+    }
+
+    /// Asks for at most `limit` messages below `before` (0: from the newest), to be told as [`Event::Older`] in rising order
+    /// and then [`Event::HistoryDone`]. Nothing happens while the session is not up.
+    pub fn history(&mut self, conversation: ConversationId, before: Seq, limit: u32) {
+        if !self.is_up() {
+            return;
+        }
+        if before == Seq(1) {
+            let head = self.conversations.get(&conversation).map_or(Seq(0), |known| known.head);
+            return self.events.push_back(Event::HistoryDone { conversation, oldest: before, head });
+        }
+        let request = self.request_id();
+        self.requests.insert(request, Request::History(conversation));
+        let upto = Seq(before.0.saturating_sub(1));
+        let fetch = Fetch { conversation, from: Seq(1), upto, limit, order: FetchOrder::Last };
+        frame::append(&mut self.out, request, &fetch);
+    }
+
+    pub(crate) fn on_receipt(&mut self, receipt: &Receipt) {
+        let (id, peer) = (receipt.conversation, receipt.member);
+        let conversation = self.conversations.entry(id).or_insert_with(|| Conversation::new(id, peer));
+        conversation.peers = Watermarks { delivered: receipt.delivered, read: receipt.read };
+        self.tell_conversation(id);
+    }
+
+    pub(crate) fn on_receipt_ok(&mut self, ok: &ReceiptOk) {
+        self.sync.told(ok.uv);
+        let Some(conversation) = self.conversations.get_mut(&ok.conversation) else { return };
+        conversation.durable.delivered = conversation.own.delivered.min(ok.delivered);
+        conversation.durable.read = conversation.own.read.min(ok.read);
+        let elsewhere = ok.read > conversation.own.read;
+        conversation.own.read = conversation.own.read.max(ok.read.min(conversation.head));
+        if elsewhere {
+            conversation.durable.read = conversation.own.read;
+            conversation.told.read = conversation.own.read;
+            self.tell_conversation(ok.conversation);
+        }
+    }
+
+    pub(crate) fn tell_conversation(&mut self, id: ConversationId) {
+        if let Some(Conversation { peer, peers, own, .. }) = self.conversations.get(&id) {
+            let (peer, peers, own) = (*peer, *peers, *own);
+            self.events.push_back(Event::Conversation { conversation: id, peer, peers, own });
+        }
+    }
+}
+
+/// Decides where a device that knows nothing of a conversation with `head` messages begins.
+pub(crate) fn place_at(conversation: &mut Conversation, history: History, head: u64) {
+    conversation.placed = true;
+    conversation.last = match history {
+        History::Everything => Seq(0),
+        History::Recent(count) => Seq(head.saturating_sub(count)),
+    };
+}

@@ -1,0 +1,121 @@
+//! Own messages on their way: in order, each until its answer, again after a refusal or a reconnect; and receipts.
+
+use tidings_wire::{
+    ClientMsgId, ConversationId, ErrorCode, Timestamp, frame,
+    frame::FrameBuilder,
+    frames::{Delivered, ErrorFrame, MessageFlags, Read, Send, Sent, TraceId},
+};
+
+use crate::{
+    event::{Event, Message, Watermarks},
+    session::Session,
+};
+
+impl Session {
+    /// Sends what is in a conversation's outbox and not in flight, as far as the window allows. `prev` chains attempts, so
+    /// that one that is refused takes those behind it along: after that, nothing is sent before all answers are in.
+    pub(crate) fn pump_outbox(&mut self, id: ConversationId) {
+        let Some(conversation) = self.conversations.get_mut(&id) else { return };
+        if let Some(at) = conversation.recovering {
+            if conversation.in_flight() > 0 || at > self.now {
+                return;
+            }
+            conversation.recovering = None;
+            conversation.prev = conversation.acked;
+        }
+        for message in conversation.outbox.iter_mut().filter(|message| !message.in_flight) {
+            if self.in_flight >= self.window {
+                // Its turn comes when answers free the window.
+                return self.touch(id);
+            }
+            let request = self.next_request;
+            self.next_request += 1;
+            let mut send = FrameBuilder::<Send>::new(&mut self.out);
+            let payload = send.var(&message.payload);
+            send.finish(request, &Send {
+                conversation: id,
+                peer: conversation.peer,
+                client_msg_id: message.id,
+                prev: conversation.prev,
+                expires_at: Timestamp(0),
+                trace: TraceId::default(),
+                flags: MessageFlags(message.flags),
+                payload_crc: crc32c::crc32c(&message.payload),
+                payload,
+            });
+            message.in_flight = true;
+            conversation.prev = message.id;
+            self.in_flight += 1;
+        }
+    }
+
+    pub(crate) fn on_sent(&mut self, sent: &Sent) {
+        let Some(conversation) = self.conversations.get_mut(&sent.conversation) else { return };
+        let Some(at) = conversation.outbox.iter().position(|message| message.id == sent.client_msg_id) else { return };
+        let message = conversation.outbox.remove(at).expect("found above");
+        if message.in_flight {
+            self.in_flight = self.in_flight.saturating_sub(1);
+        }
+        conversation.acked = conversation.acked.max(message.id);
+        let peer = conversation.peer;
+        let (id, conversation, seq, ts) = (sent.client_msg_id, sent.conversation, sent.seq, sent.ts);
+        self.events.push_back(Event::Sent { conversation, id, seq, ts });
+        self.touch(conversation);
+        if self.config.receive {
+            self.place(Message {
+                conversation,
+                seq,
+                ts,
+                sender: self.config.user,
+                sender_name: self.config.name.clone(),
+                sender_device: self.config.device,
+                peer,
+                client_msg_id: id,
+                flags: message.flags,
+                payload: message.payload,
+            });
+        }
+    }
+
+    pub(crate) fn on_send_error(&mut self, error: &ErrorFrame, code: ErrorCode, again: bool) {
+        let Some(conversation) = self.conversations.get_mut(&error.conversation) else { return };
+        let Some(at) = conversation.outbox.iter().position(|message| message.id == error.client_msg_id) else { return };
+        if std::mem::take(&mut conversation.outbox[at].in_flight) {
+            self.in_flight = self.in_flight.saturating_sub(1);
+        }
+        if code == ErrorCode::OutOfOrder {
+            conversation.acked = error.highest;
+        }
+        let until = self.now.plus_ms(u64::from(error.retry_after_ms));
+        conversation.recovering = Some(conversation.recovering.map_or(until, |before| before.max(until)));
+        if !again {
+            conversation.outbox.remove(at);
+        }
+        self.touch(error.conversation);
+        if !again {
+            let (conversation, id) = (error.conversation, error.client_msg_id);
+            self.events.push_back(Event::SendFailed { conversation, id, code });
+        }
+    }
+
+    /// Tells what this device has and the user read, if the server does not know.
+    pub(crate) fn pump_receipts(&mut self, id: ConversationId) {
+        let Some(conversation) = self.conversations.get_mut(&id) else { return };
+        let Watermarks { delivered, read } = conversation.own;
+        let told = conversation.told;
+        conversation.told = conversation.own;
+        if delivered > told.delivered {
+            let request = self.request_id();
+            frame::append(&mut self.out, request, &Delivered { conversation: id, upto: delivered });
+        }
+        if read > told.read {
+            let request = self.request_id();
+            frame::append(&mut self.out, request, &Read { conversation: id, upto: read });
+        }
+    }
+
+    /// The last attempt that was given a number here, for tests and tools.
+    pub fn last_id(&self) -> ClientMsgId {
+        ClientMsgId(self.next_id.saturating_sub(1))
+    }
+}

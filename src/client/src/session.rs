@@ -1,0 +1,433 @@
+//! The heart of the SDK: bytes and time in, bytes and events out.
+
+use std::collections::{HashMap, VecDeque};
+
+use tidings_wire::{
+    ClientMsgId, ConversationId, ErrorCode, Frame, HistoryId, Kind, Retry, Seq, UserId, Uv, WireError, frame,
+    frame::FrameBuilder,
+    frames::{self, Bye, ByeReason, ErrorFrame, Hello, Ping, Welcome},
+    limits, split,
+};
+
+use crate::{
+    backoff::Backoff,
+    config::{Config, Time},
+    conversation::{Conversation, Outgoing},
+    event::Event,
+    sync::Sync,
+};
+
+/// How long the server may take to answer HELLO, or a PING.
+const ANSWER_MS: u64 = 20_000;
+/// How often a receipt that is not durable yet is repeated.
+const REPEAT_MS: u64 = 2_000;
+
+/// Where the connection stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Link {
+    /// None; try at this moment.
+    Down(Time),
+    /// The caller was told to connect.
+    Connecting,
+    /// HELLO was sent.
+    Greeting,
+    /// WELCOME came.
+    Up,
+    /// For good.
+    Closed,
+}
+
+/// What a request was for, by its id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Request {
+    /// Filling a gap.
+    Gap(ConversationId),
+    /// The application asked.
+    History(ConversationId),
+}
+
+/// A client's session, without I/O.
+///
+/// The loop that drives it: while [`Self::wants_connection`], connect and call [`Self::connected`]; pass what comes to
+/// [`Self::received`]; send what [`Self::take_output`] gives; call [`Self::tick`] at [`Self::next_timeout`]; call
+/// [`Self::disconnected`] when the connection ends; and take events from [`Self::poll_event`] throughout.
+#[derive(Debug)]
+pub struct Session {
+    pub(crate) config: Config,
+    pub(crate) link: Link,
+    pub(crate) now: Time,
+    pub(crate) out: Vec<u8>,
+    partial: Vec<u8>,
+    pub(crate) events: VecDeque<Event>,
+    pub(crate) conversations: HashMap<ConversationId, Conversation>,
+    /// Conversations to look at when something is to be sent, in order.
+    pub(crate) eager: VecDeque<ConversationId>,
+    pub(crate) requests: HashMap<u64, Request>,
+    pub(crate) next_request: u64,
+    pub(crate) next_id: u64,
+    pub(crate) window: u32,
+    pub(crate) in_flight: u32,
+    pub(crate) sync: Sync,
+    backoff: Backoff,
+    idle_ms: u64,
+    ping_at: Time,
+    heard: Time,
+    repeat_at: Time,
+}
+
+impl Session {
+    /// A session that wants to connect at once.
+    pub fn new(config: Config) -> Self {
+        let (backoff, next_id) = (Backoff::new(config.seed), config.wall_us);
+        let (sync, conversations) = Sync::restore(&config.state);
+        Self {
+            link: Link::Down(Time(0)),
+            now: Time(0),
+            out: Vec::new(),
+            partial: Vec::new(),
+            events: VecDeque::new(),
+            conversations,
+            eager: VecDeque::new(),
+            requests: HashMap::new(),
+            next_request: 1,
+            next_id: next_id.max(config.state.next_id),
+            window: 0,
+            in_flight: 0,
+            sync,
+            backoff,
+            idle_ms: u64::from(u16::MAX) * 1000,
+            ping_at: Time(0),
+            heard: Time(0),
+            repeat_at: Time(0),
+            config,
+        }
+    }
+
+    /// The user.
+    pub fn user(&self) -> UserId {
+        self.config.user
+    }
+
+    /// The conversation with another user.
+    pub fn conversation_with(&self, peer: UserId) -> ConversationId {
+        ConversationId::direct(self.config.user, peer)
+    }
+
+    /// True if the caller should connect now. The answer is given once.
+    pub fn wants_connection(&mut self, now: Time) -> bool {
+        self.now = now;
+        let due = matches!(self.link, Link::Down(at) if at <= now);
+        if due {
+            self.link = Link::Connecting;
+        }
+        due
+    }
+
+    /// A connection is made: HELLO goes out.
+    pub fn connected(&mut self, now: Time) {
+        self.now = now;
+        self.heard = now;
+        self.link = Link::Greeting;
+        let (id, token) = (self.request_id(), std::mem::take(&mut self.config.token));
+        let mut hello = FrameBuilder::<Hello>::new(&mut self.out);
+        let span = hello.var(&token);
+        self.config.token = token;
+        let version = u16::from(tidings_wire::VERSION);
+        hello.finish(id, &Hello {
+            version_min: version,
+            version_max: version,
+            device: self.config.device,
+            user: self.config.user,
+            capabilities: 0,
+            token: span,
+        });
+    }
+
+    /// The connection ended, or could not be made.
+    pub fn disconnected(&mut self, now: Time) {
+        self.now = now;
+        if self.link != Link::Closed {
+            self.drop_link(0);
+        }
+    }
+
+    fn drop_link(&mut self, least_ms: u64) {
+        if self.link == Link::Up {
+            self.events.push_back(Event::Disconnected);
+        }
+        self.link = Link::Down(self.backoff.next(self.now, least_ms));
+        self.out.clear();
+        self.partial.clear();
+        self.requests.clear();
+        self.in_flight = 0;
+        self.sync.disconnected();
+        self.conversations.values_mut().for_each(Conversation::disconnected);
+    }
+
+    fn close(&mut self, code: ErrorCode) {
+        self.drop_link(0);
+        self.link = Link::Closed;
+        self.events.push_back(Event::Rejected { code });
+    }
+
+    /// Leaves: BYE goes out, and the session does not connect again.
+    pub fn leave(&mut self) {
+        if self.link == Link::Up {
+            frame::append(&mut self.out, 0, &Bye { reason: ByeReason::Done, retry_after_ms: 0 });
+        }
+        self.link = Link::Closed;
+    }
+
+    /// True while the server knows us.
+    pub fn is_up(&self) -> bool {
+        self.link == Link::Up
+    }
+
+    /// True while HELLO waits for its answer.
+    pub fn is_greeting(&self) -> bool {
+        self.link == Link::Greeting
+    }
+
+    /// True once the session will not connect any more.
+    pub fn is_closed(&self) -> bool {
+        self.link == Link::Closed
+    }
+
+    /// True if nothing that was sent waits for its answer.
+    pub fn is_flushed(&self) -> bool {
+        self.conversations.values().all(|conversation| conversation.outbox.is_empty())
+    }
+
+    /// True if every receipt that was given is durable.
+    pub fn receipts_settled(&self) -> bool {
+        self.conversations.values().all(|conversation| conversation.durable == conversation.own)
+    }
+
+    /// Bytes from the server, in whatever pieces. If they make no sense the connection must be dropped: the caller sees
+    /// that [`Self::is_up`] is false and closes it.
+    pub fn received(&mut self, bytes: &[u8], now: Time) {
+        self.now = now;
+        self.heard = now;
+        let mut joined = std::mem::take(&mut self.partial);
+        let was_partial = !joined.is_empty();
+        if was_partial {
+            joined.extend_from_slice(bytes);
+        }
+        let stream = if was_partial { &joined[..] } else { bytes };
+        let mut used = 0;
+        while matches!(self.link, Link::Up | Link::Greeting) {
+            match split(&stream[used..], limits::FRAME_MAX) {
+                Ok(Some(frame)) => {
+                    used += frame.bytes().len();
+                    if self.on_frame(&frame).is_err() {
+                        self.drop_link(0);
+                    }
+                }
+                Ok(None) => break,
+                Err(_broken) => self.drop_link(0),
+            }
+        }
+        if matches!(self.link, Link::Up | Link::Greeting) {
+            if was_partial {
+                joined.drain(..used);
+                self.partial = joined;
+            } else {
+                self.partial.extend_from_slice(&bytes[used..]);
+            }
+        }
+        self.pump();
+    }
+
+    fn on_frame(&mut self, frame: &Frame<'_>) -> Result<(), WireError> {
+        let id = frame.header().request_id;
+        match frame.kind() {
+            Ok(Kind::Welcome) => self.on_welcome(&frame.fixed()?),
+            Ok(Kind::Sent) => self.on_sent(&frame.fixed()?),
+            Ok(Kind::Message) => self.on_message(frame)?,
+            Ok(Kind::Receipt) => self.on_receipt(&frame.fixed()?),
+            Ok(Kind::ReceiptOk) => self.on_receipt_ok(&frame.fixed()?),
+            Ok(Kind::Changed) => self.on_changed(frame)?,
+            Ok(Kind::Fetched) => self.on_fetched(id, &frame.fixed()?),
+            Ok(Kind::Pong) => {
+                let pong: frames::Pong = frame.fixed()?;
+                self.sync.told(pong.uv);
+            }
+            Ok(Kind::Bye) => {
+                let bye: Bye = frame.fixed()?;
+                self.drop_link(u64::from(bye.retry_after_ms));
+            }
+            Ok(Kind::Error) => self.on_error(id, &frame.fixed()?),
+            // What a later server may send, and what only clients send, is skipped.
+            Ok(_) | Err(_) => {}
+        }
+        Ok(())
+    }
+
+    fn on_welcome(&mut self, welcome: &Welcome) {
+        self.link = Link::Up;
+        self.backoff.reset();
+        self.window = welcome.window;
+        self.idle_ms = u64::from(welcome.idle_timeout_s) * 1000;
+        self.ping_at = self.now.plus_ms(self.idle_ms / 3);
+        self.repeat_at = self.now.plus_ms(REPEAT_MS);
+        self.events.push_back(Event::Connected);
+        self.touch_all(|_| true);
+        if self.config.receive {
+            self.resume(welcome.history);
+        }
+    }
+
+    /// Puts a conversation on the list of those that may have something to send.
+    pub(crate) fn touch(&mut self, id: ConversationId) {
+        if let Some(conversation) = self.conversations.get_mut(&id)
+            && !std::mem::replace(&mut conversation.eager, true)
+        {
+            self.eager.push_back(id);
+        }
+    }
+
+    fn touch_all(&mut self, which: impl Fn(&Conversation) -> bool) {
+        let chosen = self.conversations.values().filter(|conversation| which(conversation));
+        let mut ids: Vec<_> = chosen.map(|conversation| conversation.id).collect();
+        ids.sort_unstable();
+        ids.into_iter().for_each(|id| self.touch(id));
+    }
+
+    fn on_error(&mut self, id: u64, error: &ErrorFrame) {
+        let code = ErrorCode::from_u16(error.code);
+        let retry_ms = u64::from(error.retry_after_ms);
+        match error.retry {
+            retry if retry == Retry::Stop as u8 => self.close(code.unwrap_or(ErrorCode::Malformed)),
+            retry if retry == Retry::Reconnect as u8 => self.drop_link(retry_ms),
+            retry => {
+                let code = code.unwrap_or(ErrorCode::UnknownKind);
+                if error.of_kind == Kind::Send as u8 {
+                    self.on_send_error(error, code, retry == Retry::Later as u8);
+                } else if let Some(request) = self.requests.remove(&id) {
+                    self.on_fetch_error(request, code);
+                }
+                // A refused DELIVERED or READ is repeated by tick().
+            }
+        }
+    }
+
+    /// What must be sent; the caller sends all of it.
+    pub fn take_output(&mut self, into: &mut Vec<u8>) {
+        into.append(&mut self.out);
+    }
+
+    /// True if something must be sent.
+    pub fn has_output(&self) -> bool {
+        !self.out.is_empty()
+    }
+
+    /// The next event.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// When [`Self::tick`] has something to do, at the latest.
+    pub fn next_timeout(&self) -> Option<Time> {
+        match self.link {
+            Link::Down(at) => Some(at),
+            Link::Connecting | Link::Closed => None,
+            Link::Greeting => Some(self.heard.plus_ms(ANSWER_MS)),
+            Link::Up => {
+                let waiting = self.conversations.values().filter_map(Conversation::recovers_at);
+                waiting.chain(self.sync.gaps_after).chain([self.ping_at, self.repeat_at]).min()
+            }
+        }
+    }
+
+    /// Time passed.
+    pub fn tick(&mut self, now: Time) {
+        self.now = now;
+        match self.link {
+            Link::Greeting if self.heard.plus_ms(ANSWER_MS) <= now => self.drop_link(0),
+            Link::Up if self.heard.plus_ms(self.idle_ms + ANSWER_MS) <= now => self.drop_link(0),
+            Link::Up => {
+                if self.ping_at <= now {
+                    self.ping();
+                }
+                if self.repeat_at <= now {
+                    self.repeat_at = now.plus_ms(REPEAT_MS);
+                    for conversation in self.conversations.values_mut() {
+                        conversation.told = conversation.durable;
+                    }
+                    self.touch_all(|_| true);
+                }
+                self.touch_all(|conversation| conversation.recovers_at().is_some_and(|at| at <= now));
+                self.pump();
+            }
+            _ => {}
+        }
+    }
+
+    /// Sends a PING now: its answer also carries the newest cursor.
+    pub fn ping(&mut self) {
+        if self.link == Link::Up {
+            let id = self.request_id();
+            frame::append(&mut self.out, id, &Ping { opaque: self.now.0 });
+            self.ping_at = self.now.plus_ms(self.idle_ms / 3);
+        }
+    }
+
+    /// Puts a message into the outbox: it is sent, and sent again after a reconnect, until [`Event::Sent`] or
+    /// [`Event::SendFailed`].
+    pub fn send(&mut self, peer: UserId, payload: &[u8]) -> ClientMsgId {
+        let id = ClientMsgId(self.next_id);
+        self.next_id += 1;
+        let conversation = self.conversation_with(peer);
+        let known = self.conversations.entry(conversation).or_insert_with(|| Conversation::new(conversation, peer));
+        known.outbox.push_back(Outgoing { id, payload: payload.to_vec(), flags: 0, in_flight: false });
+        self.touch(conversation);
+        self.pump();
+        id
+    }
+
+    /// The user has read everything up to `upto`.
+    pub fn read(&mut self, conversation: ConversationId, upto: Seq) {
+        if let Some(known) = self.conversations.get_mut(&conversation) {
+            known.own.read = known.own.read.max(upto);
+            self.touch(conversation);
+            self.pump();
+        }
+    }
+
+    pub(crate) fn request_id(&mut self) -> u64 {
+        self.next_request += 1;
+        self.next_request - 1
+    }
+
+    /// Puts out whatever can be put out now.
+    pub(crate) fn pump(&mut self) {
+        if self.link != Link::Up {
+            return;
+        }
+        let blocked = self.eager.len();
+        for _ in 0..blocked {
+            let Some(id) = self.eager.pop_front() else { break };
+            if let Some(conversation) = self.conversations.get_mut(&id) {
+                conversation.eager = false;
+            }
+            self.pump_receipts(id);
+            self.pump_outbox(id);
+        }
+        self.pump_gaps();
+    }
+
+    /// The cursor to come back with, and the state of all conversations: what [`Config::state`] takes.
+    pub fn save(&self) -> crate::sync::SavedState {
+        self.sync.save(self.next_id, &self.conversations)
+    }
+
+    /// What cursors belong to, once connected.
+    pub fn history_id(&self) -> HistoryId {
+        self.sync.history
+    }
+
+    /// The durable change number that this device would resume from.
+    pub fn cursor(&self) -> Uv {
+        self.sync.saved
+    }
+}

@@ -1,0 +1,74 @@
+//! What a reactor is made with, and the bounds of its queues.
+
+use tidings_core::limits::Rate;
+use tidings_mesh::LaneSize;
+use tidings_ring::RingConfig;
+use tidings_wire::limits::FRAME_MAX;
+
+/// Limits of connections.
+#[derive(Clone, Copy, Debug)]
+pub struct ConnectionLimits {
+    /// Connections of this reactor.
+    pub connections_max: usize,
+    /// HELLOs from one address.
+    pub address_rate: Rate,
+    /// From accept to a whole HELLO.
+    pub handshake_timeout_ms: u64,
+    /// From a frame's first byte to its last.
+    pub frame_timeout_ms: u64,
+    /// From handing output to the kernel to the kernel having taken it.
+    pub send_timeout_ms: u64,
+    /// Silence of a session.
+    pub idle_timeout_ms: u64,
+}
+
+/// What a reactor is made with.
+#[derive(Clone, Debug)]
+pub struct ReactorConfig {
+    /// The core that it is pinned to.
+    pub core: usize,
+    /// Limits of connections.
+    pub limits: ConnectionLimits,
+    /// Its ring.
+    pub ring: RingConfig,
+    /// Bytes of log that this reactor may keep, its share of `retention.max_bytes`.
+    pub retention_bytes: u64,
+    /// Longest that it spins for work before it sleeps, in microseconds.
+    pub spin_us: u64,
+}
+
+/// Receives looked at in one turn.
+pub const RECEIVES_PER_TURN: usize = 512;
+/// Lane messages taken from each lane in one turn.
+pub const LANE_MESSAGES_PER_TURN: usize = 512;
+/// Tokens verified in one turn: each costs as much as a hundred messages.
+pub const HANDSHAKES_PER_TURN: usize = 8;
+/// Completions taken from the ring in one turn.
+pub const COMPLETIONS_PER_TURN: usize = 1024;
+/// Connections that wait to be adopted from other reactors.
+pub const HANDOVERS_MAX: usize = 1024;
+/// The longest sleep: something is always looked at this often.
+pub const SLEEP_MAX_MS: u64 = 500;
+/// How long the log must be idle before a tip is written.
+pub const TIP_DELAY_MS: u64 = 50;
+/// How often connections are looked at for time-outs.
+pub const SWEEP_MS: u64 = 250;
+/// How long a closed connection may take to read our last words.
+pub const LINGER_MS: u64 = 2000;
+/// Addresses whose rate is remembered.
+pub const ADDRESSES_MAX: usize = 16 * 1024;
+/// Output buffers kept for reuse, and the largest that is kept.
+pub const SPARE_BUFFERS: usize = 4096;
+/// See [`SPARE_BUFFERS`].
+pub const SPARE_BUFFER_MAX: usize = 256 * 1024;
+
+/// Bytes of a batch. Several frames must fit beside the state that is written at leisure.
+pub const BATCH_MAX: usize = 2 << 20;
+/// The room that the open batch must have before more input is taken: all that one receive can turn into. A SEND of one
+/// byte becomes a record about twice its size.
+pub const ROOM_FOR_INPUT: usize = 4 * FRAME_MAX as usize;
+
+/// Each lane.
+pub const LANE: LaneSize = LaneSize { slots: 4096, arena: 4 << 20 };
+
+const _: () = assert!(BATCH_MAX > 2 * ROOM_FOR_INPUT && LANE.arena > 8 * FRAME_MAX as usize);

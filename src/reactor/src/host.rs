@@ -1,0 +1,95 @@
+//! Where reactors live: one glommio executor on one pinned thread each.
+
+use std::{os::fd::OwnedFd, sync::Arc};
+
+use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
+use tidings_core::{Down, Node, Up, Verifier};
+use tidings_log::Epoch;
+use tidings_mesh::Port;
+
+use crate::{
+    config::ReactorConfig,
+    log_port::LogFiles,
+    reactor::{Reactor, ReactorError},
+    report::Report,
+    shared::Shared,
+};
+
+/// Everything that a reactor begins with. Made by whoever recovered the data directory; moved to the reactor's thread.
+#[derive(Debug)]
+pub struct Seed<V> {
+    /// Its settings.
+    pub config: ReactorConfig,
+    /// Its share of the node, recovered.
+    pub node: Node,
+    /// This run.
+    pub epoch: Epoch,
+    /// Bytes of a segment.
+    pub segment_len: u64,
+    /// Its log.
+    pub log: LogFiles,
+    /// Its lanes.
+    pub lanes: Port<Up, Down>,
+    /// Checks tokens.
+    pub verifier: V,
+    /// What it shares with others.
+    pub shared: Arc<Shared>,
+    /// Its listening socket.
+    pub listener: OwnedFd,
+}
+
+/// A reactor that runs.
+pub struct Hosted {
+    handle: ExecutorJoinHandle<Result<Report, ReactorError>>,
+}
+
+impl std::fmt::Debug for Hosted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Hosted")
+    }
+}
+
+/// Memory for glommio's own I/O, which reactors do not use: the least it takes.
+const GLOMMIO_IO_MEMORY: usize = 64 << 10;
+/// Depth of glommio's own rings.
+const GLOMMIO_RING_DEPTH: usize = 16;
+
+/// Starts a reactor on its core. `ended` is called on its thread when it ends, for whatever reason.
+///
+/// # Errors
+/// If there is no thread to be had, or no such core.
+pub fn start<V: Verifier + Send + 'static>(
+    seed: Seed<V>,
+    ended: impl FnOnce() + Send + 'static,
+) -> Result<Hosted, String> {
+    let core = seed.config.core;
+    let name = format!("reactor-{}", seed.node.config().me.0);
+    let handle = LocalExecutorBuilder::new(Placement::Fixed(core))
+        .name(&name)
+        .io_memory(GLOMMIO_IO_MEMORY)
+        .ring_depth(GLOMMIO_RING_DEPTH)
+        .spawn(move || async move {
+            let result = match Reactor::new(seed) {
+                Ok(reactor) => reactor.run().await,
+                Err(error) => Err(error),
+            };
+            ended();
+            result
+        })
+        .map_err(|error| format!("no executor on core {core}: {error}"))?;
+    Ok(Hosted { handle })
+}
+
+impl Hosted {
+    /// Waits for the reactor's end.
+    ///
+    /// # Errors
+    /// Why it ended, if not since it drained.
+    pub fn join(self) -> Result<Report, String> {
+        match self.handle.join() {
+            Ok(Ok(report)) => Ok(report),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(error) => Err(format!("a reactor's thread failed: {error}")),
+        }
+    }
+}

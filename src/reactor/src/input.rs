@@ -1,0 +1,133 @@
+//! From received bytes to frames: cutting the stream, the handshake, handing a connection to its home's reactor.
+
+use std::sync::Arc;
+
+use tidings_core::{
+    Authenticated, Counter, Node, Now, ReactorId, Verifier,
+    greeting::authenticate,
+    slab::Key,
+};
+use tidings_wire::{ErrorCode, Frame, WireError, frames::ErrorFrame, limits::FRAME_MAX, split};
+
+use crate::{
+    address::Addresses,
+    config::ConnectionLimits,
+    connections::{State, conn_id},
+    io::Io,
+    shared::{Handover, Shared},
+};
+
+/// What cutting a stretch of bytes came to.
+pub(crate) enum Cut {
+    /// So many bytes were whole frames; the rest waits for more.
+    Used(usize),
+    /// The connection went to another reactor, with what was behind HELLO.
+    HandedOver,
+}
+
+/// Everything that input needs, borrowed from the reactor for one stretch of bytes.
+pub(crate) struct Input<'a, V> {
+    pub(crate) me: ReactorId,
+    pub(crate) node: &'a mut Node,
+    pub(crate) io: &'a mut Io,
+    pub(crate) verifier: &'a V,
+    pub(crate) addresses: &'a mut Addresses,
+    pub(crate) limits: &'a ConnectionLimits,
+    pub(crate) shared: &'a Arc<Shared>,
+    pub(crate) now: Now,
+}
+
+impl<V: Verifier> Input<'_, V> {
+    /// Hands the whole frames at the front of `bytes` to whom they concern.
+    pub(crate) fn cut(&mut self, key: Key, bytes: &[u8]) -> Cut {
+        let mut used = 0;
+        loop {
+            let Some(state) = self.io.connections.get(key).map(|connection| connection.state) else { break };
+            if matches!(state, State::Leaving | State::Gone) {
+                break;
+            }
+            let frame = match split(&bytes[used..], FRAME_MAX) {
+                Ok(Some(frame)) => frame,
+                Ok(None) => return Cut::Used(used),
+                Err(error) => {
+                    self.broken(key, state, error);
+                    break;
+                }
+            };
+            used += frame.bytes().len();
+            match state {
+                State::Live(session) => self.node.frame(session, &frame, self.now, self.io),
+                _ => {
+                    if let Some(who) = self.greet(key, &frame) {
+                        let home = self.node.config().layout.home(&who.user());
+                        if home != self.me {
+                            self.hand_over(key, who, &bytes[used..], home);
+                            return Cut::HandedOver;
+                        }
+                        self.admit(key, &who);
+                    }
+                }
+            }
+        }
+        Cut::Used(bytes.len())
+    }
+
+    /// The framing is lost: says so, and ends the connection.
+    fn broken(&mut self, key: Key, state: State, error: WireError) {
+        match state {
+            State::Live(session) => {
+                self.node.close_with(session, error.code(), 0, 0, &error.to_string(), self.io);
+            }
+            _ => self.turn_away(key, error.code(), 0, 0, &error.to_string()),
+        }
+    }
+
+    /// Ends a connection that has no session.
+    pub(crate) fn turn_away(&mut self, key: Key, code: ErrorCode, request_id: u64, retry_ms: u32, text: &str) {
+        self.node.counters.error(code);
+        let error = ErrorFrame { retry_after_ms: retry_ms, ..ErrorFrame::new(code, 0) };
+        error.append(self.io.connections.out(key), request_id, text);
+        self.io.leave(key);
+    }
+
+    fn greet(&mut self, key: Key, frame: &Frame<'_>) -> Option<Authenticated> {
+        let (address, id) = (self.io.connections.get(key)?.address, frame.header().request_id);
+        if let Err(wait_ms) = self.addresses.take(address, self.limits.address_rate, self.now.mono) {
+            self.turn_away(key, ErrorCode::RateLimited, id, wait_ms, "too many connections from this address");
+            return None;
+        }
+        match authenticate(self.verifier, frame, self.now.wall) {
+            Ok(who) => Some(who),
+            Err(code) => {
+                self.turn_away(key, code, id, 0, "");
+                None
+            }
+        }
+    }
+
+    /// Opens the session of an authenticated connection of this reactor.
+    pub(crate) fn admit(&mut self, key: Key, who: &Authenticated) {
+        match self.node.open_session(who, conn_id(key), self.now, self.io) {
+            Ok(session) => {
+                if let Some(connection) = self.io.connections.get_mut(key) {
+                    connection.state = State::Live(session);
+                }
+            }
+            Err(_told) => self.io.leave(key),
+        }
+    }
+
+    /// Moves a connection as one object. Until here its receives were single, so nothing of it is in flight.
+    fn hand_over(&mut self, key: Key, who: Authenticated, rest: &[u8], home: ReactorId) {
+        let idle = self.io.connections.get(key).is_some_and(|found| !found.receiving && found.sending == 0);
+        assert!(idle, "a connection that moves has nothing in flight");
+        let Some(connection) = self.io.connections.remove(key) else { return };
+        let peer = self.shared.peer(home);
+        let handover = Handover { socket: connection.socket, who, unparsed: rest.to_vec() };
+        // With a thousand waiting already, dropping the connection is the answer: the client comes back.
+        if peer.handovers.push(handover).is_ok() {
+            self.node.counters.count(Counter::HandedOver);
+            peer.waker.wake();
+        }
+    }
+}

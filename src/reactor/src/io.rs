@@ -1,0 +1,95 @@
+//! A reactor's hands: what its node's effects become.
+
+use tidings_core::{
+    ConnId, Down, Effects, JobId, Mono, NoCredit, ReactorId, RecordMeta, Up,
+    slab::Key,
+};
+use tidings_log::Epoch;
+use tidings_mesh::Port;
+use tidings_wire::{Loc, Place};
+
+use crate::{
+    connections::{Connections, State, key_of},
+    log_port::LogPort,
+};
+
+/// Version of all record bodies.
+const RECORD_VERSION: u8 = 1;
+
+/// Everything that effects act on.
+#[derive(Debug)]
+pub(crate) struct Io {
+    pub(crate) connections: Connections,
+    pub(crate) log: LogPort,
+    pub(crate) lanes: Port<Up, Down>,
+    pub(crate) epoch: Epoch,
+    /// Reads that the node asked for in this turn.
+    pub(crate) reads: Vec<(JobId, Loc, usize)>,
+    /// The time of this turn.
+    pub(crate) now: Mono,
+}
+
+impl Io {
+    /// Makes a connection leave once its output is gone.
+    pub(crate) fn leave(&mut self, key: Key) {
+        let now = self.now;
+        if let Some(connection) = self.connections.get_mut(key)
+            && !matches!(connection.state, State::Leaving | State::Gone)
+        {
+            (connection.state, connection.since) = (State::Leaving, now);
+            self.connections.mark_dirty(key);
+        }
+    }
+}
+
+impl Effects for Io {
+    fn room(&self) -> usize {
+        self.log.log.room()
+    }
+
+    fn append(&mut self, meta: RecordMeta, fill: impl FnOnce(&mut Vec<u8>)) -> Place {
+        let RecordMeta { kind, partition, index } = meta;
+        self.log.touched(self.now);
+        let (kind, version, term) = (kind as u8, RECORD_VERSION, self.epoch.0);
+        self.log.log.append(tidings_log::RecordMeta { kind, version, partition, term, index }, fill)
+    }
+
+    fn revise(&mut self, place: Place, len: usize) -> Option<&mut [u8]> {
+        self.log.log.revise(place, len)
+    }
+
+    fn want_write(&mut self) {
+        self.log.log.want();
+    }
+
+    fn up(&mut self, to: ReactorId, message: Up, payload: &[&[u8]]) -> Result<(), NoCredit> {
+        let lane = self.lanes.up_out[to.0 as usize].as_mut().expect("a lane to every other reactor");
+        lane.send(message, payload).map_err(|tidings_mesh::NoCredit| NoCredit)
+    }
+
+    fn down(&mut self, to: ReactorId, message: Down, payload: &[&[u8]]) -> Result<(), NoCredit> {
+        let lane = self.lanes.down_out[to.0 as usize].as_mut().expect("a lane to every other reactor");
+        lane.send(message, payload).map_err(|tidings_mesh::NoCredit| NoCredit)
+    }
+
+    fn has_down_credit(&mut self, to: ReactorId, count: usize, bytes: usize) -> bool {
+        let lane = self.lanes.down_out[to.0 as usize].as_mut().expect("a lane to every other reactor");
+        lane.has_credit(count, bytes)
+    }
+
+    fn out(&mut self, conn: ConnId) -> &mut Vec<u8> {
+        self.connections.out(key_of(conn))
+    }
+
+    fn buffered(&self, conn: ConnId) -> usize {
+        self.connections.buffered(key_of(conn))
+    }
+
+    fn close(&mut self, conn: ConnId) {
+        self.leave(key_of(conn));
+    }
+
+    fn read(&mut self, job: JobId, loc: Loc, len: usize) {
+        self.reads.push((job, loc, len));
+    }
+}

@@ -1,0 +1,163 @@
+//! The little that reactors and their host share: flags, counters that one writes and others read, and connections that
+//! change hands.
+
+use std::{
+    os::fd::OwnedFd,
+    sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
+};
+
+use crossbeam::{queue::ArrayQueue, utils::CachePadded};
+use tidings_core::{Authenticated, Counters, ReactorId, counters::COUNTERS};
+use tidings_mesh::Sleeper;
+use tidings_ring::Waker;
+use tidings_wire::{ErrorCode, Generation, LogId};
+
+use crate::config::HANDOVERS_MAX;
+
+/// An authenticated connection on its way to the reactor of its user's home, with nothing in flight on the old ring.
+#[derive(Debug)]
+pub struct Handover {
+    /// The socket.
+    pub socket: OwnedFd,
+    /// Who is at the other end.
+    pub who: Authenticated,
+    /// Bytes received behind HELLO.
+    pub unparsed: Vec<u8>,
+}
+
+/// One reactor, as the others see it.
+#[derive(Debug)]
+pub struct Peer {
+    /// Whether it sleeps.
+    pub sleeper: CachePadded<Sleeper>,
+    /// Wakes it.
+    pub waker: Waker,
+    /// Connections that it is to adopt.
+    pub handovers: ArrayQueue<Handover>,
+    counters: CachePadded<[AtomicU64; COUNTERS]>,
+    /// Open connections.
+    pub connections: AtomicUsize,
+}
+
+/// What all reactors of a node share.
+#[derive(Debug)]
+pub struct Shared {
+    peers: Vec<Peer>,
+    floors: Vec<AtomicU32>,
+    draining: AtomicBool,
+    accepting: AtomicUsize,
+    settled: AtomicUsize,
+    quiet: AtomicUsize,
+}
+
+impl Shared {
+    /// For `reactors` reactors.
+    ///
+    /// # Errors
+    /// If the process is out of file descriptors.
+    pub fn new(reactors: usize) -> std::io::Result<Self> {
+        let peer = |_| {
+            Ok(Peer {
+                sleeper: CachePadded::new(Sleeper::default()),
+                waker: Waker::new()?,
+                handovers: ArrayQueue::new(HANDOVERS_MAX),
+                counters: CachePadded::new(std::array::from_fn(|_| AtomicU64::new(0))),
+                connections: AtomicUsize::new(0),
+            })
+        };
+        Ok(Self {
+            peers: (0..reactors).map(peer).collect::<std::io::Result<_>>()?,
+            floors: (0..=u8::MAX).map(|_| AtomicU32::new(0)).collect(),
+            draining: AtomicBool::new(false),
+            accepting: AtomicUsize::new(0),
+            settled: AtomicUsize::new(0),
+            quiet: AtomicUsize::new(0),
+        })
+    }
+
+    /// How many reactors there are.
+    pub fn reactors(&self) -> usize {
+        self.peers.len()
+    }
+
+    /// A reactor.
+    pub fn peer(&self, id: ReactorId) -> &Peer {
+        &self.peers[id.0 as usize]
+    }
+
+    /// Shows a reactor's counters to others.
+    pub(crate) fn publish(&self, id: ReactorId, counters: &Counters) {
+        for (shown, count) in self.peer(id).counters.iter().zip(counters.all()) {
+            shown.store(count, Ordering::Relaxed);
+        }
+    }
+
+    /// Every counter that is not zero, summed over the reactors, with its name.
+    pub fn counters(&self) -> Vec<(&'static str, u64)> {
+        let sum = |at: usize| self.peers.iter().map(|peer| peer.counters[at].load(Ordering::Relaxed)).sum();
+        let named = Counters::names().enumerate().map(|(at, (name, _))| (name, sum(at)));
+        named.filter(|(_, count)| *count > 0).collect()
+    }
+
+    /// A counter, summed over the reactors.
+    pub fn counter(&self, name: &str) -> u64 {
+        self.counters().into_iter().find(|(known, _)| *known == name).map_or(0, |(_, count)| count)
+    }
+
+    /// An error's count, summed over the reactors.
+    pub fn errors(&self, code: ErrorCode) -> u64 {
+        self.counter(code.name())
+    }
+
+    /// Tells every reactor to stop: no new connections, BYE to all, the last batch durable.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::SeqCst);
+        self.peers.iter().for_each(|peer| peer.waker.wake());
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// A reactor is ready: recovered, repaired, listening.
+    pub(crate) fn set_accepting(&self) {
+        self.accepting.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// True once every reactor is ready.
+    pub fn all_accepting(&self) -> bool {
+        self.accepting.load(Ordering::SeqCst) == self.peers.len()
+    }
+
+    /// A reactor's state is all in its own log: it needs no other's segments any more.
+    pub(crate) fn set_settled(&self) {
+        self.settled.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// True once no reactor needs another's segments for its state, so that segments may be dropped.
+    pub(crate) fn all_settled(&self) -> bool {
+        self.settled.load(Ordering::Relaxed) == self.peers.len()
+    }
+
+    /// A draining reactor has nothing left to do by itself.
+    pub(crate) fn set_quiet(&self) {
+        self.quiet.fetch_add(1, Ordering::SeqCst);
+        self.peers.iter().for_each(|peer| peer.waker.wake());
+    }
+
+    /// True once no reactor has anything left to do.
+    pub(crate) fn all_quiet(&self) -> bool {
+        self.quiet.load(Ordering::SeqCst) == self.peers.len()
+    }
+
+    /// Segments of `log` below `oldest` are gone.
+    pub(crate) fn raise_floor(&self, log: LogId, oldest: Generation) {
+        self.floors[log.0 as usize].store(oldest.0, Ordering::Release);
+    }
+
+    /// The oldest segment of every log that ever dropped one.
+    pub(crate) fn floors(&self) -> impl Iterator<Item = (LogId, Generation)> {
+        let floors = self.floors.iter().enumerate().map(|(log, floor)| (log as u8, floor.load(Ordering::Acquire)));
+        floors.filter(|(_, floor)| *floor > 0).map(|(log, floor)| (LogId(log), Generation(floor)))
+    }
+}

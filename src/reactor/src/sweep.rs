@@ -1,0 +1,76 @@
+//! Time-outs of connections: slow handshakes, frames that never end, sessions that fell silent, peers that do not read.
+
+use tidings_core::{Counter, Node, Now, slab::Key};
+use tidings_wire::{ErrorCode, frames::ErrorFrame};
+
+use crate::{
+    config::{ConnectionLimits, LINGER_MS},
+    connections::{Connection, State},
+    io::Io,
+};
+
+/// What is to be done about a connection.
+enum Verdict {
+    /// Nothing.
+    Fine,
+    /// Too slow: it is told and closed.
+    TooSlow(&'static str),
+    /// It is not there any more, or will not listen: both directions are shut.
+    Cut,
+}
+
+fn judge(connection: &Connection, limits: &ConnectionLimits, now: Now) -> Verdict {
+    let passed = |since: tidings_core::Mono, ms: u64| since.plus_ms(ms) < now.mono;
+    if connection.sending > 0 && passed(connection.send_since, limits.send_timeout_ms) {
+        return Verdict::Cut;
+    }
+    match connection.state {
+        State::Greeting if passed(connection.since, limits.handshake_timeout_ms) => {
+            Verdict::TooSlow("HELLO took too long")
+        }
+        State::Live(_) if !connection.carry.is_empty() && passed(connection.frame_since, limits.frame_timeout_ms) => {
+            Verdict::TooSlow("a frame took too long")
+        }
+        State::Live(_) if passed(connection.heard, limits.idle_timeout_ms) => Verdict::Cut,
+        State::Leaving if passed(connection.since, LINGER_MS) => Verdict::Cut,
+        _ => Verdict::Fine,
+    }
+}
+
+/// Looks at every connection. `keys` is scratch space.
+pub(crate) fn sweep(node: &mut Node, io: &mut Io, limits: &ConnectionLimits, keys: &mut Vec<Key>, now: Now) {
+    keys.clear();
+    keys.extend(io.connections.keys());
+    for key in keys.drain(..) {
+        let Some(connection) = io.connections.get(key) else { continue };
+        match judge(connection, limits, now) {
+            Verdict::Fine => {}
+            Verdict::TooSlow(text) => match connection.state {
+                State::Live(session) => node.close_with(session, ErrorCode::TooSlow, 0, 0, text, io),
+                _ => {
+                    node.counters.error(ErrorCode::TooSlow);
+                    ErrorFrame::new(ErrorCode::TooSlow, 0).append(io.connections.out(key), 0, text);
+                    io.leave(key);
+                }
+            },
+            Verdict::Cut => cut(node, io, key),
+        }
+    }
+}
+
+/// Ends a connection at once: its session, its output, both directions.
+pub(crate) fn cut(node: &mut Node, io: &mut Io, key: Key) {
+    let Some(connection) = io.connections.get_mut(key) else { return };
+    if let State::Live(session) = connection.state {
+        node.close_session(session);
+    }
+    if connection.state != State::Gone {
+        if !connection.carry.is_empty() {
+            node.counters.count(Counter::CutFrames);
+        }
+        connection.state = State::Gone;
+        connection.pending.clear();
+        tidings_ring::socket::shutdown(&connection.socket);
+    }
+    io.connections.mark_dirty(key);
+}
