@@ -29,7 +29,7 @@ mod outgoing;
 mod session;
 mod sync;
 
-pub use config::{Config, History, Time};
+pub use config::{Config, DEFAULT_TENANT, History, Time};
 pub use event::{Event, Message, Watermarks};
 pub use session::Session;
 pub use sync::SavedState;

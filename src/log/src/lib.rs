@@ -20,6 +20,6 @@ pub mod writer;
 pub use batch::{Record, RecordMeta, records};
 pub use buffer::AlignedBuf;
 pub use format::{BLOCK, Epoch, LogKey};
-pub use recovery::{Damage, RecoverError, Scanner, Tail};
+pub use recovery::{BatchRef, Damage, RecoverError, Scanner, Tail};
 pub use storage::{SlotId, Storage};
 pub use writer::{Log, LogConfig, LogWrite, Sealed, SegmentInfo};

@@ -9,7 +9,7 @@
 
 use std::{fmt, io};
 
-use tidings_wire::{Generation, Lsn};
+use tidings_wire::{Generation, Loc, LogId, Lsn};
 
 use crate::{
     format::{BLOCK, BatchHeader, Epoch, FIRST_BATCH, HEADER_COPIES, LogKey, SegmentHeader},
@@ -162,6 +162,24 @@ pub struct Scanner<S> {
     torn: bool,
     batch: Vec<u8>,
     window: Window,
+}
+
+/// A batch that was read back.
+#[derive(Clone, Copy, Debug)]
+pub struct BatchRef<'a> {
+    /// Its header.
+    pub header: BatchHeader,
+    /// All of it.
+    pub bytes: &'a [u8],
+    log: LogId,
+    offset: u64,
+}
+
+impl BatchRef<'_> {
+    /// Where the body at `offset` of this batch is.
+    pub fn loc(&self, offset: u32) -> Loc {
+        Loc::new(self.log, self.header.name().generation, self.offset + u64::from(offset))
+    }
 }
 
 /// A stretch of a file in memory, so that scanning reads large pieces.
@@ -347,19 +365,21 @@ impl<S: Storage> Scanner<S> {
     ///
     /// # Panics
     /// If it did not.
-    pub fn batch(&self) -> (BatchHeader, &[u8]) {
+    pub fn batch(&self) -> BatchRef<'_> {
         let header: BatchHeader = tidings_wire::archive::read(&self.batch[..BLOCK]).expect("advance() read a batch");
-        (header, &self.batch)
+        let offset = self.offset - self.batch.len() as u64;
+        BatchRef { header, bytes: &self.batch, log: self.key.log, offset }
     }
 
-    /// Where the batch that [`Self::advance`] read begins in its segment.
-    pub fn batch_offset(&self) -> u64 {
-        self.offset - self.batch.len() as u64
+    /// The first slot number that was never used.
+    pub fn next_slot(&self) -> u32 {
+        let used = self.segments.iter().map(|(segment, _)| segment.slot).chain(self.raw.iter().copied());
+        used.map(|slot| slot.0 + 1).max().unwrap_or(0)
     }
 
     /// The run of the node that wrote the batch that [`Self::advance`] read.
     pub fn epoch(&self) -> Epoch {
-        self.batch().0.name().epoch
+        self.batch().header.name().epoch
     }
 
     /// After the last batch: erases a torn tail, durably, and says where the log ends.

@@ -120,6 +120,8 @@ pub struct Log {
     /// Up to here, durability is written down in a later batch that is durable itself.
     covered: Lsn,
     poisoned: bool,
+    /// A batch waits for a prepared segment.
+    starved: bool,
     stats: LogStats,
 }
 
@@ -147,6 +149,7 @@ impl Log {
             minter: Minter::for_log(tail.last),
             covered: Lsn(0),
             poisoned: false,
+            starved: false,
             stats: LogStats::default(),
         }
     }
@@ -210,11 +213,11 @@ impl Log {
         let len = self.open.sealed_len() as u64;
         if self.segments.is_empty() || self.next_offset + len > self.config.segment_len {
             let Some(segment) = self.ready.pop_front() else {
-                self.stats.segment_waits += 1;
+                self.stats.segment_waits += u64::from(!std::mem::replace(&mut self.starved, true));
                 return None;
             };
             self.segments.push_back(segment);
-            self.next_offset = FIRST_BATCH;
+            (self.next_offset, self.starved) = (FIRST_BATCH, false);
         }
         let active = *self.segments.back().expect("there is an active segment");
         let spare = self.spare.pop().expect("sealed buffers are recycled before the next seal");

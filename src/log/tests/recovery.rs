@@ -55,8 +55,8 @@ fn scan(disk: &Memory) -> Result<(Vec<u64>, Tail), RecoverError> {
     let mut scanner = Scanner::open(disk.clone(), KEY)?;
     let mut numbers = Vec::new();
     while scanner.advance()? {
-        let (header, batch) = scanner.batch();
-        for record in records(&header, batch) {
+        let batch = scanner.batch();
+        for record in records(&batch.header, batch.bytes) {
             let record = record.expect("a verified batch has valid records");
             assert_eq!(record.header.index.to_le_bytes(), record.body[..8]);
             numbers.push(record.header.index);

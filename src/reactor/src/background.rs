@@ -43,11 +43,12 @@ impl Background {
     pub fn create(&mut self, files: &Files, slot: SlotId, len: u64) {
         let (files, done, waker) = (files.clone(), Rc::clone(&self.done), self.waker.clone());
         let create = async move {
-            let made = glommio::executor().spawn_blocking(move || {
+            let create = move || {
                 files.create(slot, len)?;
                 files.open_for_append(slot)
-            });
-            done.borrow_mut().push_back((slot, made.await));
+            };
+            let made = glommio::executor().spawn_blocking(create).await;
+            done.borrow_mut().push_back((slot, made));
             waker.wake();
         };
         let task = glommio::spawn_local_into(create, self.queue).expect("the queue was made on this executor");

@@ -69,15 +69,22 @@ pub fn start<V: Verifier + Send + 'static>(
         .io_memory(GLOMMIO_IO_MEMORY)
         .ring_depth(GLOMMIO_RING_DEPTH)
         .spawn(move || async move {
-            let result = match Reactor::new(seed) {
-                Ok(reactor) => reactor.run().await,
-                Err(error) => Err(error),
-            };
-            ended();
-            result
+            let _ended = OnDrop(Some(ended));
+            Reactor::new(seed)?.run().await
         })
         .map_err(|error| format!("no executor on core {core}: {error}"))?;
     Ok(Hosted { handle })
+}
+
+/// Calls what it holds when it goes, also while a panic unwinds.
+struct OnDrop<F: FnOnce()>(Option<F>);
+
+impl<F: FnOnce()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        if let Some(call) = self.0.take() {
+            call();
+        }
+    }
 }
 
 impl Hosted {

@@ -71,7 +71,9 @@ impl std::error::Error for ReactorError {}
 /// Where a reactor is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
-    /// The first tip is not durable yet.
+    /// The first tip, which vouches for everything that recovery found, waits for a segment.
+    Recovered,
+    /// It is being written.
     Repairing,
     /// Serving.
     Serving,
@@ -144,7 +146,7 @@ impl<V: Verifier> Reactor<V> {
             background: Background::new(waker),
             retention,
             addresses: Addresses::default(),
-            stage: Stage::Repairing,
+            stage: Stage::Recovered,
             inbox: VecDeque::new(),
             applying: None,
             completions: Vec::with_capacity(COMPLETIONS_PER_TURN),
@@ -461,11 +463,14 @@ impl<V: Verifier> Reactor<V> {
         let cached = self.io.log.flush_cache(&mut self.ring, now.mono);
         #[cfg(not(feature = "canary"))]
         let cached = false;
-        let repair = self.stage == Stage::Repairing && self.io.log.log.is_idle();
+        let repair = self.stage == Stage::Recovered;
         if self.applying.is_none() && self.io.log.log.is_idle() && (repair || self.io.log.wants_seal(now)) {
             let done = self.io.log.submit(&mut self.ring, now.mono);
             if !self.io.log.log.is_idle() || done.is_some() {
                 self.node.sealed();
+                if repair {
+                    self.stage = Stage::Repairing;
+                }
             }
             if let Some(Write::Batch(sealed)) = done {
                 self.applying = Some(sealed);
@@ -570,8 +575,9 @@ impl<V: Verifier> Reactor<V> {
     /// Moves on from repairing to serving, to draining, to the end. True at the end.
     fn step_stage(&mut self, now: Now) -> bool {
         match self.stage {
+            Stage::Recovered => false,
             Stage::Repairing => {
-                if self.io.log.log.is_idle() && !self.io.log.log.needs_tip() && self.applying.is_none() {
+                if self.io.log.log.is_idle() && self.applying.is_none() {
                     self.stage = Stage::Serving;
                     self.ring.accept(&self.listener, LISTENER);
                     self.shared.set_accepting();

@@ -1,2 +1,10 @@
-//! p
-fn main(){}
+//! The `tidings` binary.
+
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    tidings::cli::main()
+}

@@ -1,0 +1,71 @@
+//! The command line: one file a subcommand.
+
+mod chat;
+mod connect;
+mod demo;
+mod history;
+mod send;
+mod serve;
+mod tail;
+mod token;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// A messaging backend: what an application's phones talk to.
+#[derive(Debug, Parser)]
+#[command(name = "tidings", version, max_term_width = 100, after_help = "\
+Start with `tidings demo`: it runs a server, kills it in the middle of a conversation, and shows that nothing is lost. \
+Then, in three terminals:
+
+  tidings serve
+  tidings chat --user alice --to bob
+  tidings chat --user bob --to alice
+
+The protocol is in docs/protocol.md, the architecture in docs/architecture.md.")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the server.
+    Serve(serve::Arguments),
+    /// Print a token for a user, signed with the data directory's key.
+    Token(token::Arguments),
+    /// Send messages; print one JSON line for each once it is durable.
+    Send(send::Arguments),
+    /// Print a user's messages as they come, oldest first, one JSON line each with --json.
+    Tail(tail::Arguments),
+    /// Print the stored messages between two users.
+    History(history::Arguments),
+    /// Chat with somebody in the terminal.
+    Chat(chat::Arguments),
+    /// See it hold: two users on two devices each, a server that is killed while they talk.
+    Demo(demo::Arguments),
+}
+
+/// Why a command ends with an error: a sentence for people.
+type Failure = Box<dyn std::error::Error>;
+
+/// Runs the command of this process's arguments.
+pub fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Serve(arguments) => serve::run(arguments),
+        Command::Token(arguments) => token::run(&arguments),
+        Command::Send(arguments) => send::run(&arguments),
+        Command::Tail(arguments) => tail::run(&arguments),
+        Command::History(arguments) => history::run(&arguments),
+        Command::Chat(arguments) => chat::run(&arguments),
+        Command::Demo(arguments) => demo::run(&arguments),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("tidings: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! What the client commands share: whom to talk to, and as whom.
+
+use std::{
+    net::{SocketAddr, ToSocketAddrs},
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use clap::Args;
+use tidings_client::{Config, ErrorCode, Event, Message, blocking::Client};
+use tidings_wire::{DeviceId, Timestamp, limits::NAME_MAX};
+
+use super::Failure;
+use crate::tokens::Issuer;
+
+/// How a client command finds the server and proves who it is.
+#[derive(Debug, Args)]
+pub(super) struct Connection {
+    /// The server.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7600")]
+    server: String,
+    /// The server's data directory: a token is made with the key in it.
+    #[arg(long, value_name = "DIR", default_value = "./tidings-data")]
+    data: PathBuf,
+    /// A token, instead of --data.
+    #[arg(long, value_name = "TOKEN")]
+    token: Option<String>,
+    /// Who you are.
+    #[arg(long, value_name = "NAME")]
+    user: String,
+    /// Your device. Without it, a guest device with a random number that is forgotten some time after it left.
+    #[arg(long, value_name = "N")]
+    device: Option<u32>,
+}
+
+/// How long tokens made here are good for.
+const TOKEN_TTL_S: u64 = 24 * 3600;
+/// How long a command tries to reach the server.
+pub(super) const PATIENCE: Duration = Duration::from_secs(15);
+
+/// The clock.
+pub(super) fn wall_clock() -> Timestamp {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    Timestamp(since.as_micros() as u64)
+}
+
+impl Connection {
+    /// Who the command acts as.
+    pub(super) fn user(&self) -> &str {
+        &self.user
+    }
+
+    /// Settings for a session.
+    pub(super) fn config(&self) -> Result<Config, Failure> {
+        check_name(&self.user)?;
+        let device = match self.device {
+            Some(device) if DeviceId(device).is_guest() => {
+                return Err(format!("--device {device}: devices are numbered below {}", DeviceId::FIRST_GUEST).into());
+            }
+            Some(device) => device,
+            None => u32::from_ne_bytes(crate::data::random()?) | DeviceId::FIRST_GUEST,
+        };
+        let token = match &self.token {
+            Some(token) => token.clone(),
+            None => Issuer::load(&self.data)
+                .map_err(|error| {
+                    format!("no key in {} ({error}): start `tidings serve` there first, or give --token", self.data.display())
+                })?
+                .issue(&self.user, None, wall_clock(), TOKEN_TTL_S)?,
+        };
+        Ok(Config::new(&self.user, device, token.into_bytes()))
+    }
+
+    /// Where the server is.
+    pub(super) fn server(&self) -> Result<SocketAddr, Failure> {
+        let found = self.server.to_socket_addrs().map_err(|error| format!("--server {}: {error}", self.server))?.next();
+        found.ok_or_else(|| format!("--server {}: no address", self.server).into())
+    }
+
+    /// A client that is let in.
+    pub(super) fn open(&self, config: Config) -> Result<Client, Failure> {
+        let server = self.server()?;
+        let mut client = Client::new(server, config);
+        let until = Instant::now() + PATIENCE;
+        loop {
+            match client.poll(Duration::from_millis(200))? {
+                Some(Event::Connected) => return Ok(client),
+                Some(Event::Rejected { code }) => return Err(rejected(code)),
+                _ if Instant::now() > until => return Err(format!("no server at {server}: is it running?").into()),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// A server that does not want us, as a sentence.
+pub(super) fn rejected(code: ErrorCode) -> Failure {
+    let hint = match code {
+        ErrorCode::TokenInvalid => ": the token is not signed by this server's key; is --data its data directory?",
+        ErrorCode::TokenExpired => ": make a new token with `tidings token`",
+        ErrorCode::Superseded => ": this device has connected somewhere else",
+        _ => "",
+    };
+    format!("the server refuses: {code}{hint}").into()
+}
+
+/// Refuses names that no token can carry.
+pub(super) fn check_name(name: &str) -> Result<(), Failure> {
+    if name.is_empty() || name.len() > NAME_MAX {
+        return Err(format!("a user's name has 1 to {NAME_MAX} bytes").into());
+    }
+    Ok(())
+}
+
+/// A message as a JSON object.
+pub(super) fn to_json(message: &Message) -> serde_json::Value {
+    serde_json::json!({
+        "conversation": message.conversation.to_string(),
+        "seq": message.seq.0,
+        "from": message.sender_name,
+        "device": message.sender_device.0,
+        "ts": message.ts.0,
+        "text": String::from_utf8_lossy(&message.payload),
+    })
+}
+
+/// Prints a message for a script or for people; false if nobody reads any more.
+pub(super) fn print(message: &Message, json: bool) -> bool {
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    let line = if json {
+        to_json(message).to_string()
+    } else {
+        format!("{:>6}  {}: {}", message.seq.0, message.sender_name, String::from_utf8_lossy(&message.payload))
+    };
+    writeln!(out, "{line}").and_then(|()| out.flush()).is_ok()
+}

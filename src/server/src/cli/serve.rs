@@ -1,0 +1,147 @@
+//! `tidings serve`
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use clap::Args;
+use rustix::process::{Resource, getrlimit, setrlimit};
+use signal_hook::{
+    consts::{SIGINT, SIGTERM, SIGUSR1},
+    iterator::Signals,
+};
+
+use super::Failure;
+use crate::{config::ServerConfig, server::Server};
+
+/// Arguments of `serve`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+When it serves, it prints one line on standard output:
+
+  ready listen=127.0.0.1:7600 reactors=2 data=./tidings-data
+
+SIGTERM and SIGINT make it stop cleanly: connections are told, the last batch is made durable, exit status 0. SIGUSR1 \
+prints the counters on standard error, as JSON.")]
+pub(super) struct Arguments {
+    /// A TOML file with settings; docs/operating.md lists them.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where everything is kept [default: ./tidings-data].
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Where to listen; port 0 takes any [default: 127.0.0.1:7600].
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<SocketAddr>,
+    /// Cores, one reactor each, for example 0,1 or 0-3 [default: all].
+    #[arg(long, value_name = "LIST")]
+    cores: Option<String>,
+    /// Listen beyond loopback although connections are not encrypted.
+    #[arg(long)]
+    insecure: bool,
+}
+
+/// Reads `0,2-3`.
+fn parse_cores(text: &str) -> Result<Vec<usize>, String> {
+    let wrong = || format!("--cores {text}: a list like 0,1 or 0-3 is expected");
+    let mut cores = Vec::new();
+    for part in text.split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let first: usize = first.trim().parse().map_err(|_| wrong())?;
+        let last: usize = last.trim().parse().map_err(|_| wrong())?;
+        if first > last || last > 1023 {
+            return Err(wrong());
+        }
+        cores.extend(first..=last);
+    }
+    Ok(cores)
+}
+
+impl Arguments {
+    fn config(self) -> Result<ServerConfig, Failure> {
+        let mut config = self.config.as_deref().map_or_else(|| Ok(ServerConfig::default()), ServerConfig::read)?;
+        config.data = self.data.unwrap_or(config.data);
+        config.listen = self.listen.unwrap_or(config.listen);
+        config.insecure |= self.insecure;
+        if let Some(cores) = &self.cores {
+            config.cores = parse_cores(cores)?;
+        }
+        #[cfg(feature = "canary")]
+        {
+            config.canary = canary()?;
+        }
+        Ok(config)
+    }
+}
+
+/// Test only: `TIDINGS_CANARY=cache_ms=5,early_ack`.
+#[cfg(feature = "canary")]
+fn canary() -> Result<tidings_reactor::Canary, Failure> {
+    let mut canary = tidings_reactor::Canary::default();
+    let text = std::env::var("TIDINGS_CANARY").unwrap_or_default();
+    for word in text.split(',').filter(|word| !word.is_empty()) {
+        match word.split_once('=') {
+            Some(("cache_ms", ms)) => canary.cache_ms = ms.parse()?,
+            None if word == "early_ack" => canary.early_ack = true,
+            _ => return Err(format!("TIDINGS_CANARY: {word} is not known").into()),
+        }
+    }
+    eprintln!("tidings: TEST ONLY: {canary:?}");
+    Ok(canary)
+}
+
+/// Descriptors that are not connections: logs, rings, wakers, standard streams.
+const FILES_KEPT: u64 = 256;
+
+/// Raises the file limit as far as it goes; gives the connections that fit.
+fn raise_file_limit() -> u64 {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // If it cannot be raised, the limit that there is counts.
+    let _kept = setrlimit(Resource::Nofile, limit);
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX).saturating_sub(FILES_KEPT)
+}
+
+/// Serves until a signal comes or a reactor fails.
+pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
+    let mut config = arguments.config()?;
+    let fit = raise_file_limit();
+    config.limits.connections_max = config.limits.connections_max.min(usize::try_from(fit)?);
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1])?;
+    let (data, connections) = (config.data.clone(), config.limits.connections_max);
+    let server = Server::start(config)?;
+    let (records, torn) = server.recovered();
+    eprintln!("tidings: room for {connections} connections; recovered {records} records");
+    if torn > 0 {
+        eprintln!("tidings: cut off what was not acknowledged at the end of {torn} log(s)");
+    }
+    println!("ready listen={} reactors={} data={}", server.addr(), server.reactors(), data.display());
+    loop {
+        for signal in signals.pending() {
+            if signal == SIGUSR1 {
+                let counters: serde_json::Map<_, _> =
+                    server.shared().counters().into_iter().map(|(name, count)| (name.into(), count.into())).collect();
+                eprintln!("{}", serde_json::Value::Object(counters));
+            } else {
+                eprintln!("tidings: stopping");
+                server.stop()?;
+                return Ok(());
+            }
+        }
+        if server.ended().recv_timeout(Duration::from_millis(50)).is_ok() {
+            server.stop()?;
+            return Err("a reactor ended".into());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse_cores;
+
+    #[test]
+    fn cores_are_lists_and_ranges() {
+        assert_eq!(parse_cores("0,2-4").unwrap(), [0, 2, 3, 4]);
+        for wrong in ["", "a", "3-1", "0,,1", "0-99999"] {
+            assert!(parse_cores(wrong).is_err(), "{wrong}");
+        }
+    }
+}

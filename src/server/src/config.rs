@@ -1,0 +1,239 @@
+//! The server's settings: embedded defaults, a TOML file over them, the command line over that.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use serde::Deserialize;
+use tidings_core::limits::Rate;
+use tidings_reactor::Canary;
+
+/// Every setting, with its default.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ServerConfig {
+    /// The data directory.
+    pub data: PathBuf,
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// Cores, one reactor each; empty: all that this process may use.
+    pub cores: Vec<usize>,
+    /// Listen beyond loopback although connections are not encrypted.
+    pub insecure: bool,
+    /// Partitions of a new data directory: a power of two.
+    pub partitions: u32,
+    /// Longest that an idle reactor spins before it sleeps, in microseconds.
+    pub spin_us: u64,
+    /// The log.
+    pub log: LogSettings,
+    /// How much of the log is kept.
+    pub retention: RetentionSettings,
+    /// What clients may do.
+    pub limits: LimitSettings,
+    /// Receive buffers.
+    pub receive: ReceiveSettings,
+    /// Test only.
+    #[serde(skip)]
+    pub canary: Canary,
+}
+
+/// `[log]`
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogSettings {
+    /// Bytes of a segment.
+    pub segment_bytes: u64,
+}
+
+/// `[retention]`
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RetentionSettings {
+    /// Bytes of log on disk, over all reactors. Whole oldest segments are dropped beyond that.
+    pub max_bytes: u64,
+}
+
+/// `[limits]`
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LimitSettings {
+    /// Connections, over all reactors.
+    pub connections_max: usize,
+    /// SENDs a second of one user.
+    pub user_per_second: u32,
+    /// SENDs that a user may save up.
+    pub user_burst: u32,
+    /// Handshakes a second from one address, on each reactor.
+    pub address_per_second: u32,
+    /// Handshakes that an address may save up.
+    pub address_burst: u32,
+    /// Milliseconds from accept to a whole HELLO.
+    pub handshake_timeout_ms: u64,
+    /// Milliseconds from a frame's first byte to its last.
+    pub frame_timeout_ms: u64,
+    /// Milliseconds that a peer may take to read what was sent.
+    pub send_timeout_ms: u64,
+    /// Seconds of silence of a session.
+    pub idle_timeout_s: u16,
+    /// Conversations and homes in memory, each, on each reactor.
+    pub entities_max: u32,
+}
+
+/// `[receive]`
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ReceiveSettings {
+    /// Receive buffers of each reactor: a power of two.
+    pub buffers: u16,
+    /// Bytes of each.
+    pub buffer_bytes: usize,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            data: "./tidings-data".into(),
+            listen: SocketAddr::from(([127, 0, 0, 1], 7600)),
+            cores: Vec::new(),
+            insecure: false,
+            partitions: 1024,
+            spin_us: 20,
+            log: LogSettings::default(),
+            retention: RetentionSettings::default(),
+            limits: LimitSettings::default(),
+            receive: ReceiveSettings::default(),
+            canary: Canary::default(),
+        }
+    }
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        Self { segment_bytes: 64 << 20 }
+    }
+}
+
+impl Default for RetentionSettings {
+    fn default() -> Self {
+        Self { max_bytes: 64 << 30 }
+    }
+}
+
+impl Default for LimitSettings {
+    fn default() -> Self {
+        Self {
+            connections_max: 1_000_000,
+            user_per_second: 1000,
+            user_burst: 2000,
+            address_per_second: 1000,
+            address_burst: 20_000,
+            handshake_timeout_ms: 10_000,
+            frame_timeout_ms: 20_000,
+            send_timeout_ms: 60_000,
+            idle_timeout_s: 90,
+            entities_max: 4_000_000,
+        }
+    }
+}
+
+impl Default for ReceiveSettings {
+    fn default() -> Self {
+        Self { buffers: 1024, buffer_bytes: 8192 }
+    }
+}
+
+impl LimitSettings {
+    /// The rate of a user.
+    pub fn user_rate(&self) -> Rate {
+        Rate { per_second: self.user_per_second, burst: self.user_burst }
+    }
+
+    /// The rate of an address.
+    pub fn address_rate(&self) -> Rate {
+        Rate { per_second: self.address_per_second, burst: self.address_burst }
+    }
+}
+
+/// A setting that cannot be.
+#[derive(Debug)]
+pub struct ConfigError(String);
+
+impl std::fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+impl ServerConfig {
+    /// Reads a TOML file over the defaults.
+    ///
+    /// # Errors
+    /// If it cannot be read, or says what is not known.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let failed = |error: &dyn std::fmt::Display| ConfigError(format!("{}: {error}", path.display()));
+        let text = std::fs::read_to_string(path).map_err(|error| failed(&error))?;
+        toml::from_str(&text).map_err(|error| failed(&error))
+    }
+
+    /// Checks what no type can.
+    ///
+    /// # Errors
+    /// What is wrong, and what would be right.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let refuse = |text: String| Err(ConfigError(text));
+        if !self.listen.ip().is_loopback() && !self.insecure {
+            return refuse(format!(
+                "{} can be reached from other machines, and connections are not encrypted yet: listen on 127.0.0.1, or \
+                 say --insecure if the network is trusted",
+                self.listen
+            ));
+        }
+        let smallest = 2 * tidings_reactor::config::BATCH_MAX as u64;
+        if self.log.segment_bytes < smallest || !self.log.segment_bytes.is_multiple_of(tidings_log::prepare::CHUNK as u64)
+        {
+            return refuse(format!(
+                "log.segment_bytes is {}: it must be at least {smallest} and a multiple of {}",
+                self.log.segment_bytes,
+                tidings_log::prepare::CHUNK
+            ));
+        }
+        let least = self.log.segment_bytes * 6 * self.cores.len().max(1) as u64;
+        if self.retention.max_bytes < least {
+            return refuse(format!(
+                "retention.max_bytes is {}: with {} reactors it must be at least six segments each, {least}",
+                self.retention.max_bytes,
+                self.cores.len()
+            ));
+        }
+        if !self.receive.buffers.is_power_of_two() || self.receive.buffers > 1 << 15 || self.receive.buffer_bytes < 512 {
+            return refuse("receive.buffers must be a power of two up to 32768, of at least 512 bytes each".into());
+        }
+        if self.cores.is_empty() || self.cores.len() > 255 {
+            return refuse(format!("{} reactors: there must be 1 to 255", self.cores.len()));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_known_is_refused_and_what_is_not_said_is_the_default() {
+        let config: ServerConfig = toml::from_str("spin_us = 5\n[limits]\nuser_burst = 7").unwrap();
+        assert_eq!((config.spin_us, config.limits.user_burst, config.limits.user_per_second), (5, 7, 1000));
+        assert!(toml::from_str::<ServerConfig>("[limits]\nuser_brust = 7").is_err());
+    }
+
+    #[test]
+    fn beyond_loopback_needs_a_word() {
+        let mut config = ServerConfig { cores: vec![0], listen: "0.0.0.0:1".parse().unwrap(), ..Default::default() };
+        assert!(config.check().unwrap_err().to_string().contains("--insecure"));
+        config.insecure = true;
+        config.check().unwrap();
+    }
+}

@@ -1,0 +1,14 @@
+//! The tidings server as a library: the data directory, recovery, tokens, configuration, starting and stopping. The
+//! binary's subcommands are in [`cli`].
+#![forbid(unsafe_code)]
+
+pub mod cli;
+pub mod config;
+pub mod data;
+pub mod recover;
+pub mod server;
+pub mod tokens;
+
+pub use config::ServerConfig;
+pub use data::DataDir;
+pub use server::{Server, StartError};

@@ -1,0 +1,263 @@
+//! Starting and stopping a node.
+
+use std::{
+    fmt, io,
+    net::SocketAddr,
+    os::fd::OwnedFd,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use crossbeam::channel::{Receiver, Sender, bounded};
+use tidings_core::ReactorId;
+use tidings_log::{Log, LogConfig, LogKey, prepare::Preparer};
+use tidings_reactor::{
+    Archive, ConnectionLimits, Hosted, LogFiles, ReactorConfig, Report, Seed, Shared,
+    config::{BATCH_MAX, LANE},
+};
+use tidings_ring::{RingConfig, socket};
+use tidings_wire::LogId;
+
+use crate::{
+    config::{ConfigError, ServerConfig},
+    data::{DataDir, DataError},
+    recover::{FoundLog, Recovered, RecoveryError, recover},
+    tokens::{Issuer, TokenVerifier},
+};
+
+/// Why a server does not start.
+#[derive(Debug)]
+pub enum StartError {
+    /// A setting.
+    Config(ConfigError),
+    /// The data directory.
+    Data(DataError),
+    /// What is in it.
+    Recovery(RecoveryError),
+    /// The address.
+    Listen(SocketAddr, io::Error),
+    /// Something else of the operating system.
+    System(String),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(error) => error.fmt(f),
+            Self::Data(error) => error.fmt(f),
+            Self::Recovery(error) => error.fmt(f),
+            Self::Listen(addr, error) => write!(f, "cannot listen on {addr}: {error}"),
+            Self::System(error) => f.write_str(error),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// A running node.
+#[derive(Debug)]
+pub struct Server {
+    addr: SocketAddr,
+    data: DataDir,
+    shared: Arc<Shared>,
+    hosted: Vec<Hosted>,
+    ended: Receiver<()>,
+    recovered: (u64, usize),
+    issuer: Issuer,
+}
+
+/// How often a socket of a process that just died is asked for again.
+const LISTEN_RETRY: Duration = Duration::from_millis(50);
+const LISTEN_PATIENCE: Duration = Duration::from_secs(5);
+const READY_PATIENCE: Duration = Duration::from_secs(60);
+
+impl Server {
+    /// Recovers the data directory and starts one reactor on each of the configured cores. Serves when it returns.
+    ///
+    /// # Errors
+    /// Whatever is in the way, with what to do about it.
+    pub fn start(mut config: ServerConfig) -> Result<Self, StartError> {
+        if config.cores.is_empty() {
+            config.cores = core_affinity::get_core_ids().unwrap_or_default().into_iter().map(|core| core.id).collect();
+        }
+        config.check().map_err(StartError::Config)?;
+        let data = DataDir::open(&config.data, config.partitions).map_err(StartError::Data)?;
+        let key = Issuer::load_or_make(data.path());
+        let issuer = key.map_err(|error| StartError::Data(DataError::Io(data.path().into(), error)))?;
+        let recovered = recover(&data, &config).map_err(StartError::Recovery)?;
+        let counts = (recovered.records, recovered.torn);
+
+        let reactors = config.cores.len();
+        let (listeners, addr) = listen(config.listen, reactors)?;
+        let system = |error: io::Error| StartError::System(error.to_string());
+        let shared = Arc::new(Shared::new(reactors).map_err(system)?);
+        let (ended_sender, ended) = bounded(reactors);
+        let seeds = seeds(&config, &data, recovered, listeners, &shared, &issuer);
+        let mut hosted = Vec::new();
+        for seed in seeds {
+            let ended: Sender<()> = ended_sender.clone();
+            // The channel has room for every reactor; if nobody listens any more, nobody needs to know.
+            let started = tidings_reactor::start(seed, move || {
+                let _unheard = ended.try_send(());
+            });
+            hosted.push(started.map_err(StartError::System)?);
+        }
+        let server = Self { addr, data, shared, hosted, ended, recovered: counts, issuer };
+        server.wait_until_ready()
+    }
+
+    fn wait_until_ready(self) -> Result<Self, StartError> {
+        let until = Instant::now() + READY_PATIENCE;
+        while !self.shared.all_accepting() {
+            let failed = self.ended.recv_timeout(Duration::from_millis(1)).is_ok();
+            if failed || Instant::now() > until {
+                let why = if failed { None } else { Some("the reactors did not get ready in a minute".to_string()) };
+                let result = self.stop();
+                return Err(StartError::System(why.or(result.err()).unwrap_or_else(|| "a reactor ended".into())));
+            }
+        }
+        Ok(self)
+    }
+
+    /// Where it listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// How many reactors it has.
+    pub fn reactors(&self) -> usize {
+        self.hosted.len()
+    }
+
+    /// Its data directory.
+    pub fn data(&self) -> PathBuf {
+        self.data.path().to_path_buf()
+    }
+
+    /// Records that were read at the start, and logs whose unacknowledged tail was cut off.
+    pub fn recovered(&self) -> (u64, usize) {
+        self.recovered
+    }
+
+    /// Its flags and counters.
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// Signs tokens for it.
+    pub fn issuer(&self) -> &Issuer {
+        &self.issuer
+    }
+
+    /// A channel that says when a reactor ends.
+    pub fn ended(&self) -> &Receiver<()> {
+        &self.ended
+    }
+
+    /// Stops: no new connections, BYE to all, the last batch durable.
+    ///
+    /// # Errors
+    /// Why a reactor failed, if one did.
+    pub fn stop(self) -> Result<Report, String> {
+        self.shared.drain();
+        let mut report = Report::default();
+        let mut failure = None;
+        for hosted in self.hosted {
+            match hosted.join() {
+                Ok(more) => report.add(&more),
+                Err(error) => failure = failure.or(Some(error)),
+            }
+        }
+        failure.map_or(Ok(report), Err)
+    }
+}
+
+/// One listener a reactor on the same address.
+fn listen(addr: SocketAddr, count: usize) -> Result<(Vec<OwnedFd>, SocketAddr), StartError> {
+    let failed = |error| StartError::Listen(addr, error);
+    // SO_REUSEPORT would also let a second server in beside a first one on other data: ask without it first.
+    let until = Instant::now() + LISTEN_PATIENCE;
+    while addr.port() != 0 {
+        match std::net::TcpListener::bind(addr) {
+            Ok(probe) => {
+                drop(probe);
+                break;
+            }
+            // The kernel may hold a dead process's socket for a moment.
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < until => {
+                std::thread::sleep(LISTEN_RETRY);
+            }
+            Err(error) => return Err(failed(error)),
+        }
+    }
+    let first = socket::listener(addr).map_err(failed)?;
+    let real = socket::local_addr(&first).map_err(failed)?;
+    let rest = (1..count).map(|_| socket::listener(real)).collect::<io::Result<Vec<_>>>().map_err(failed)?;
+    Ok((std::iter::once(first).chain(rest).collect(), real))
+}
+
+fn seeds(
+    config: &ServerConfig,
+    data: &DataDir,
+    recovered: Recovered,
+    listeners: Vec<OwnedFd>,
+    shared: &Arc<Shared>,
+    issuer: &Issuer,
+) -> Vec<Seed<TokenVerifier>> {
+    let reactors = config.cores.len();
+    let Recovered { nodes, logs, .. } = recovered;
+    let lanes = tidings_mesh::connect(reactors, LANE);
+    let mut seeds = Vec::new();
+    for (at, (((node, lanes), listener), core)) in
+        nodes.into_iter().zip(lanes).zip(listeners).zip(&config.cores).enumerate()
+    {
+        let own = LogId(at as u8);
+        let archive = |(log, found): (&LogId, &FoundLog)| Archive {
+            log: *log,
+            files: found.files.clone(),
+            segments: found.tail.segments.clone(),
+            orphaned: log.0 as usize >= reactors && log.0 as usize % reactors == at,
+        };
+        let archives = logs.iter().filter(|(log, _)| **log != own).map(archive).collect();
+        let found = &logs[&own];
+        let segment_len = config.log.segment_bytes;
+        let key = LogKey { log: own, nonce: data.log_nonce() };
+        let log = LogConfig { key, epoch: data.epoch(), segment_len, batch_max: BATCH_MAX };
+        let log = LogFiles {
+            log: Log::open(log, found.tail.clone()),
+            files: found.files.clone(),
+            preparer: Preparer::new(key, segment_len, found.tail.raw.clone(), found.next_slot),
+            archives,
+            canary: config.canary,
+        };
+        let (verifier, shared, epoch) = (issuer.verifier(), Arc::clone(shared), data.epoch());
+        let config = reactor_config(config, *core, reactors);
+        assert_eq!(node.config().me, ReactorId(at as u16));
+        seeds.push(Seed { config, node, epoch, segment_len, log, lanes, verifier, shared, listener });
+    }
+    seeds
+}
+
+fn reactor_config(config: &ServerConfig, core: usize, reactors: usize) -> ReactorConfig {
+    let limits = &config.limits;
+    ReactorConfig {
+        core,
+        limits: ConnectionLimits {
+            connections_max: limits.connections_max.div_ceil(reactors),
+            address_rate: limits.address_rate(),
+            handshake_timeout_ms: limits.handshake_timeout_ms,
+            frame_timeout_ms: limits.frame_timeout_ms,
+            send_timeout_ms: limits.send_timeout_ms,
+            idle_timeout_ms: u64::from(limits.idle_timeout_s) * 1000,
+        },
+        ring: RingConfig {
+            submissions: 1024,
+            completions: 16 * 1024,
+            buffers: config.receive.buffers,
+            buffer_len: config.receive.buffer_bytes,
+        },
+        retention_bytes: config.retention.max_bytes / reactors as u64,
+        spin_us: config.spin_us,
+    }
+}
