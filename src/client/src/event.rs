@@ -36,6 +36,14 @@ pub struct Watermarks {
     pub read: Seq,
 }
 
+impl Watermarks {
+    /// Raises both to at least `other`'s: right after a crash of the server a home may say less than it once did.
+    pub(crate) fn raise(&mut self, other: Self) {
+        self.delivered = self.delivered.max(other.delivered);
+        self.read = self.read.max(other.read);
+    }
+}
+
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {

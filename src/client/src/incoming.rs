@@ -160,7 +160,7 @@ impl Session {
     pub(crate) fn on_receipt(&mut self, receipt: &Receipt) {
         let (id, peer) = (receipt.conversation, receipt.member);
         let conversation = self.conversations.entry(id).or_insert_with(|| Conversation::new(id, peer));
-        conversation.peers = Watermarks { delivered: receipt.delivered, read: receipt.read };
+        conversation.peers.raise(Watermarks { delivered: receipt.delivered, read: receipt.read });
         self.tell_conversation(id);
     }
 

@@ -129,7 +129,7 @@ impl Session {
             place_at(conversation, history, entry.head.0);
         }
         conversation.head = conversation.head.max(entry.head);
-        conversation.peers = Watermarks { delivered: entry.peer_delivered, read: entry.peer_read };
+        conversation.peers.raise(Watermarks { delivered: entry.peer_delivered, read: entry.peer_read });
         conversation.own.read = conversation.own.read.max(entry.read);
         self.touch(id);
         self.tell_conversation(id);

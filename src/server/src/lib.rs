@@ -1,10 +1,13 @@
 //! The tidings server as a library: the data directory, recovery, tokens, configuration, starting and stopping. The
-//! binary's subcommands are in [`cli`].
+//! binary's subcommands are in [`cli`]; what the demo and the crash tests share is in [`fleet`], [`ledger`] and [`process`].
 #![forbid(unsafe_code)]
 
 pub mod cli;
 pub mod config;
 pub mod data;
+pub mod fleet;
+pub mod ledger;
+pub mod process;
 pub mod recover;
 pub mod server;
 pub mod tokens;
