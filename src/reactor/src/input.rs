@@ -7,7 +7,7 @@ use tidings_core::{
     greeting::authenticate,
     slab::Key,
 };
-use tidings_wire::{ErrorCode, Frame, WireError, frames::ErrorFrame, limits::FRAME_MAX, split};
+use tidings_wire::{ErrorCode, Frame, Retry, WireError, frames::ErrorFrame, limits::FRAME_MAX, split};
 
 use crate::{
     address::Addresses,
@@ -85,7 +85,8 @@ impl<V: Verifier> Input<'_, V> {
     /// Ends a connection that has no session.
     pub(crate) fn turn_away(&mut self, key: Key, code: ErrorCode, request_id: u64, retry_ms: u32, text: &str) {
         self.node.counters.error(code);
-        let error = ErrorFrame { retry_after_ms: retry_ms, ..ErrorFrame::new(code, 0) };
+        let retry = if code.closes() { code.retry() } else { Retry::Reconnect };
+        let error = ErrorFrame { retry: retry as u8, retry_after_ms: retry_ms, ..ErrorFrame::new(code, 0) };
         error.append(self.io.connections.out(key), request_id, text);
         self.io.leave(key);
     }

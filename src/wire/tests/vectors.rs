@@ -41,7 +41,7 @@ fn send(conversation: ConversationId) -> Vec<u8> {
         expires_at: Timestamp(0),
         trace: TraceId([9; 16]),
         flags: MessageFlags(MessageFlags::SILENT),
-        payload_crc: 0xdb33_6a8f,
+        payload_crc: 0x3420_6312,
         payload,
     });
     out
@@ -63,7 +63,7 @@ fn message(conversation: ConversationId) -> Vec<u8> {
         client_msg_id: ClientMsgId(101),
         expires_at: Timestamp(0),
         trace: TraceId([9; 16]),
-        payload_crc: 0xdb33_6a8f,
+        payload_crc: 0x3420_6312,
         sender_name,
         payload,
     });
