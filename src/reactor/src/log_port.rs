@@ -158,11 +158,14 @@ impl LogPort {
     /// The disk's volatile cache takes the write. An honest log waits until it is flushed, the canary does not.
     #[cfg(feature = "canary")]
     fn cache(&mut self, write: tidings_log::LogWrite, now: Mono) -> Option<Write> {
+        if !self.canary.early_ack {
+            self.cached.push_back((now, write));
+            return None;
+        }
         let mut copy = AlignedBuf::new(write.buffer.len());
         copy.append(|bytes| bytes.extend_from_slice(write.buffer.as_slice()));
-        let (slot, offset) = (write.slot, write.offset);
-        self.cached.push_back((now, tidings_log::LogWrite { slot, offset, buffer: write.buffer }));
-        self.canary.early_ack.then(|| self.batch_written(copy, now))
+        self.cached.push_back((now, tidings_log::LogWrite { slot: write.slot, offset: write.offset, buffer: copy }));
+        Some(self.batch_written(write.buffer, now))
     }
 
     /// Writes what has been in the cache for long enough.

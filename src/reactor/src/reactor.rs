@@ -83,6 +83,13 @@ enum Stage {
     Quiet(Mono),
 }
 
+/// What came in on a connection, in its order.
+#[derive(Debug)]
+enum Inbound {
+    Bytes(Chunk),
+    End,
+}
+
 /// One core's reactor.
 pub struct Reactor<V> {
     me: ReactorId,
@@ -98,8 +105,8 @@ pub struct Reactor<V> {
     retention: Retention,
     addresses: Addresses,
     stage: Stage,
-    /// Received and not looked at: bounded by the receive buffers.
-    inbox: VecDeque<(Key, Chunk)>,
+    /// Received and not looked at: bounded by the receive buffers and the connections.
+    inbox: VecDeque<(Key, Inbound)>,
     /// A durable batch whose records are being applied.
     applying: Option<Sealed>,
     completions: Vec<Completion>,
@@ -336,13 +343,14 @@ impl<V: Verifier> Reactor<V> {
                 if !more && multishot {
                     self.node.counters.count(Counter::Rearmed);
                 }
-                self.inbox.push_back((key, chunk));
+                self.inbox.push_back((key, Inbound::Bytes(chunk)));
             }
             Received::NoBuffer => {
                 self.node.counters.count(Counter::ReceiveStarved);
                 self.starved.push(key);
             }
-            Received::End | Received::Failed(_) => sweep::cut(&mut self.node, &mut self.io, key),
+            // Behind the bytes that came before it.
+            Received::End | Received::Failed(_) => self.inbox.push_back((key, Inbound::End)),
         }
     }
 
@@ -354,7 +362,11 @@ impl<V: Verifier> Reactor<V> {
             if self.io.log.log.room() < ROOM_FOR_INPUT || handshakes == HANDSHAKES_PER_TURN {
                 break;
             }
-            let Some((key, chunk)) = self.inbox.pop_front() else { break };
+            let Some((key, inbound)) = self.inbox.pop_front() else { break };
+            let Inbound::Bytes(chunk) = inbound else {
+                sweep::cut(&mut self.node, &mut self.io, key);
+                continue;
+            };
             let greeting = |connection: &crate::connections::Connection| connection.state == State::Greeting;
             handshakes += usize::from(self.io.connections.get(key).is_some_and(greeting));
             self.take_chunk(key, &chunk, now);

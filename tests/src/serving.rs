@@ -1,0 +1,103 @@
+//! A server in this process, on data of its own.
+
+use tidings::{Server, ServerConfig, process::TempDir};
+use tidings_client::{Config, DeviceId, Timestamp, blocking::Client};
+
+use crate::raw::Raw;
+
+/// A server in this process. It stops when this goes.
+#[derive(Debug)]
+pub struct Serving {
+    server: Option<Server>,
+    config: ServerConfig,
+    /// Its data.
+    pub dir: TempDir,
+}
+
+/// Settings for tests: two reactors, small segments, any port.
+pub fn small() -> ServerConfig {
+    let mut config = ServerConfig { cores: vec![0, 1], listen: ([127, 0, 0, 1], 0).into(), ..ServerConfig::default() };
+    config.log.segment_bytes = 4 << 20;
+    config.retention.max_bytes = 256 << 20;
+    config
+}
+
+impl Serving {
+    /// Starts a server with `config`, but for its data directory.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub fn start(config: ServerConfig) -> Self {
+        let dir = TempDir::new("test").expect("a temporary directory");
+        let config = ServerConfig { data: dir.path().join("data"), ..config };
+        let server = Server::start(config.clone()).expect("the server starts");
+        Self { server: Some(server), config, dir }
+    }
+
+    /// The server.
+    ///
+    /// # Panics
+    /// Never: it is there between calls.
+    pub fn server(&self) -> &Server {
+        self.server.as_ref().expect("it runs")
+    }
+
+    /// Stops it, and starts it again on the same data.
+    ///
+    /// # Panics
+    /// If it does not stop cleanly or does not start.
+    pub fn restart(&mut self) {
+        if let Some(server) = self.server.take() {
+            server.stop().expect("a clean stop");
+        }
+        self.server = Some(Server::start(self.config.clone()).expect("the server starts again"));
+    }
+
+    /// A token of a user.
+    ///
+    /// # Panics
+    /// If it cannot be signed.
+    pub fn token(&self, user: &str) -> String {
+        self.server().issuer().issue(user, None, now(), 3600).expect("a token")
+    }
+
+    /// A client of the SDK.
+    pub fn client(&self, user: &str, device: u32) -> Client {
+        Client::new(self.server().addr(), self.client_config(user, device))
+    }
+
+    /// Settings of a client of the SDK.
+    pub fn client_config(&self, user: &str, device: u32) -> Config {
+        Config::new(user, device, self.token(user).into_bytes())
+    }
+
+    /// A connection without manners.
+    pub fn raw(&self) -> Raw {
+        Raw::connect(self.server().addr())
+    }
+
+    /// A connection that was let in.
+    pub fn session(&self, user: &str, device: u32) -> Raw {
+        let mut raw = self.raw();
+        raw.hello(self.token(user).as_bytes(), DeviceId(device));
+        raw.expect_welcome();
+        raw
+    }
+}
+
+/// The clock.
+pub fn now() -> Timestamp {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    Timestamp(since.as_micros() as u64)
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        if let Some(server) = self.server.take() {
+            let stopped = server.stop();
+            if !std::thread::panicking() {
+                stopped.expect("a clean stop");
+            }
+        }
+    }
+}

@@ -1,0 +1,193 @@
+"""Proves that docs/protocol.md is complete: the vectors, and a conversation between two clients through a server.
+
+Usage: python3 check.py --server HOST:PORT --token-alice TOKEN --token-bob TOKEN. It prints a line a step; the last one
+is `ok`, with exit status 0, or says what went wrong, with exit status 1. It can be repeated on the same server.
+"""
+
+import argparse
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from connection import Closed, ServerError
+from crc32c import crc32c
+from ids import conversation_id, user_id
+from kinds import ProtocolError
+from tidings import Client, State
+from vectors import check_vectors
+
+VECTORS = Path(__file__).resolve().parents[2] / "docs" / "vectors" / "frames.txt"
+DEVICE = 1
+PIPELINED = 20
+WHILE_AWAY = 5
+WAIT_S = 10.0
+PING_EVERY_S = 0.5
+QUIET_RESUME_MAX = 100
+
+ALICE, BOB = user_id("alice"), user_id("bob")
+CHAT = conversation_id(ALICE, BOB)
+
+
+class CheckFailed(Exception):
+    """Something is not as the protocol says."""
+
+
+@dataclass
+class Person:
+    """A user on one device, who can connect again with what that device remembers."""
+
+    server: str
+    token: str
+    state: State = field(default_factory=State)
+
+    def connect(self) -> Client:
+        return Client(self.server, self.token, DEVICE, self.state, WAIT_S)
+
+
+def expect(what: str, got: object, wanted: object) -> None:
+    if got != wanted:
+        raise CheckFailed(f"{what}: got {got!r}, wanted {wanted!r}")
+
+
+def vectors() -> None:
+    problems = check_vectors(VECTORS)
+    if problems:
+        raise CheckFailed("; ".join(problems))
+    print("vectors: decoded, encoded to the same bytes, ids derived")
+
+
+def handshake(name: str, person: Person) -> Client:
+    client = person.connect()
+    expect(f"{name}'s id", client.welcome.user, user_id(name))
+    expect(f"{name}'s device", client.welcome.device, DEVICE)
+    print(f"{name}: WELCOME, window {client.welcome.window}, idle timeout {client.welcome.idle_timeout_s} s")
+    return client
+
+
+def catch_up(name: str, client: Client) -> int:
+    """RESUME without a cursor. Returns the conversation's head, after checking that what is before it came in order."""
+    entries = client.resume()
+    head = next((entry.head for entry in entries if entry.conversation == CHAT), 0)
+    seqs = [message.seq for message in client.take_inbox() if message.conversation == CHAT]
+    expect(f"{name}'s earlier messages", seqs, list(range(head - len(seqs) + 1, head + 1)))
+    print(f"{name}: RESUME, {len(entries)} in CHANGED, {len(seqs)} earlier messages fetched")
+    return head
+
+
+def send_many(alice: Client, payloads: list[bytes], head: int) -> list[int]:
+    """Pipelines the messages, and returns their ids once all are durable."""
+    requests = [alice.send(BOB, payload) for payload in payloads]
+    seqs = [alice.sent(request).seq for request, _ in requests]
+    expect("numbers in SENT", seqs, list(range(head + 1, head + len(payloads) + 1)))
+    print(f"alice: {len(payloads)} pipelined, SENT {seqs[0]} to {seqs[-1]}")
+    return [client_msg_id for _, client_msg_id in requests]
+
+
+def receive_many(bob: Client, payloads: list[bytes], head: int) -> None:
+    for seq, payload in enumerate(payloads, head + 1):
+        message = bob.receive()
+        expect("conversation and number", (message.conversation, message.seq), (CHAT, seq))
+        expect("sender", (message.sender, message.sender_name), (ALICE, b"alice"))
+        expect(f"payload {seq}", message.payload, payload)
+        expect(f"checksum {seq}", message.payload_crc, crc32c(payload))
+    print(f"bob: {len(payloads)} messages in order, payloads and checksums right")
+
+
+def receipts(alice: Client, bob: Client, head: int) -> None:
+    bob.delivered(CHAT, head)
+    bob.read(CHAT, head)
+    print(f"bob: DELIVERED and READ {head}, RECEIPT_OK")
+    alice.wait_receipt(CHAT, BOB, head, head)
+    print(f"alice: RECEIPT {head}")
+
+
+def repeat_and_refusal(alice: Client, payload: bytes, last_id: int, head: int) -> None:
+    request, _ = alice.send(BOB, payload, client_msg_id=last_id)
+    expect("number of a repeat", alice.sent(request).seq, head)
+    print(f"alice: a repeat is number {head} again")
+    request, _ = alice.send(BOB, b"too early", prev=last_id + 1_000_000)
+    try:
+        alice.sent(request)
+    except ServerError as error:
+        expect("refusal", (error.name, error.frame.highest), ("OUT_OF_ORDER", last_id))
+        print("alice: a wrong prev is OUT_OF_ORDER, with the highest")
+    else:
+        raise CheckFailed("a wrong prev was accepted")
+
+
+def resume_bob(bob: Client, payloads: list[bytes], head: int) -> None:
+    changed = [entry.conversation for entry in bob.resume()]
+    expect("conversations in CHANGED", changed, [CHAT])
+    print("bob: RESUME from the saved cursor, CHANGED with one conversation")
+    receive_many(bob, payloads, head)
+
+
+def quiet_resume(bob: Person, client: Client) -> Client:
+    """RESUME on new connections until the cursor has caught up with what happened, and nothing is listed any more."""
+    deadline = time.monotonic() + WAIT_S
+    while time.monotonic() < deadline:
+        time.sleep(PING_EVERY_S)
+        client.ping()
+        client.bye()
+        client = bob.connect()
+        before = client.connection.bytes_in
+        if not client.resume():
+            cost = client.connection.bytes_in - before
+            if cost > QUIET_RESUME_MAX:
+                raise CheckFailed(f"a RESUME when nothing changed is answered with {cost} bytes")
+            print(f"bob: RESUME when nothing changed is answered with {cost} bytes")
+            return client
+    raise CheckFailed("the cursor did not catch up")
+
+
+def ping(name: str, client: Client) -> None:
+    opaque = time.time_ns()
+    expect(f"{name}'s PONG", client.ping(opaque).opaque, opaque)
+    print(f"{name}: PING, PONG")
+
+
+def conversation(alice_person: Person, bob_person: Person) -> None:
+    alice, bob = handshake("alice", alice_person), handshake("bob", bob_person)
+    head = catch_up("alice", alice)
+    expect("bob's head", catch_up("bob", bob), head)
+    payloads = [f"message {number} of {time.time_ns()}".encode() for number in range(PIPELINED)]
+    ids = send_many(alice, payloads, head)
+    receive_many(bob, payloads, head)
+    head += PIPELINED
+    receipts(alice, bob, head)
+    repeat_and_refusal(alice, payloads[-1], ids[-1], head)
+    bob.bye()
+    print("bob: BYE")
+    payloads = [f"while bob was away {number}".encode() for number in range(WHILE_AWAY)]
+    send_many(alice, payloads, head)
+    bob = handshake("bob", bob_person)
+    resume_bob(bob, payloads, head)
+    bob = quiet_resume(bob_person, bob)
+    for name, client in (("alice", alice), ("bob", bob)):
+        ping(name, client)
+        client.bye()
+        print(f"{name}: BYE")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Check the protocol document against its vectors and a server.")
+    parser.add_argument("--server", required=True, metavar="HOST:PORT")
+    parser.add_argument("--token-alice", required=True, metavar="TOKEN")
+    parser.add_argument("--token-bob", required=True, metavar="TOKEN")
+    arguments = parser.parse_args()
+    try:
+        vectors()
+        conversation(
+            Person(arguments.server, arguments.token_alice.strip()),
+            Person(arguments.server, arguments.token_bob.strip()),
+        )
+    except (CheckFailed, ServerError, ProtocolError, Closed, OSError) as error:
+        print(f"failed: {type(error).__name__}: {error}")
+        return 1
+    print("ok")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

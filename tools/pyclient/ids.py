@@ -1,0 +1,18 @@
+"""The ids that every client derives for itself: users and one-to-one conversations."""
+
+import struct
+
+from blake3 import derive_key
+
+
+def user_id(name: str, tenant: str = "default") -> bytes:
+    """The id of the user `name`."""
+    owner = tenant.encode()
+    return derive_key("tidings v1 user id", struct.pack("<H", len(owner)) + owner + name.encode())[:16]
+
+
+def conversation_id(one: bytes, other: bytes) -> bytes:
+    """The id of the conversation of two users, in either order."""
+    lesser, greater = sorted((one, other))
+    digest = derive_key("tidings v1 direct conversation id", lesser + greater)
+    return lesser[:2] + digest[2:15] + bytes([digest[15] & 0xFC | 1])

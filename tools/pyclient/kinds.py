@@ -1,0 +1,238 @@
+"""Every kind of frame as a dataclass, in the order of docs/protocol.md.
+
+The fields of a class, in order, are the fixed part: the annotation of a field says how it is laid out, and a `Span` is
+given as the bytes that it points to. `frames.py` turns these into bytes and back.
+"""
+
+import struct
+from dataclasses import dataclass
+from typing import Annotated, Callable, ClassVar, TypeVar, dataclass_transform, get_type_hints
+
+U8 = Annotated[int, "B"]
+U16 = Annotated[int, "H"]
+U32 = Annotated[int, "I"]
+U64 = Annotated[int, "Q"]
+Id = Annotated[bytes, "16s"]
+Span = Annotated[bytes, "II"]
+
+NO_ID = bytes(16)
+CONTROL, MESSAGE_CLASS, RECEIPT_CLASS = 0, 1, 2
+
+
+class ProtocolError(Exception):
+    """Bytes that are no frame, or a frame that makes no sense here."""
+
+
+class Body:
+    """What every kind of frame has."""
+
+    KIND: ClassVar[int]
+    CLASS: ClassVar[int]
+    LAYOUT: ClassVar[struct.Struct]
+    FIELDS: ClassVar[list[tuple[str, bool]]]
+    ENUMS: ClassVar[dict[str, int]]
+
+
+B = TypeVar("B", bound=Body)
+KINDS: dict[int, type[Body]] = {}
+
+
+def _layout(cls: type) -> tuple[struct.Struct, list[tuple[str, bool]]]:
+    """The fixed part of a dataclass, and its fields: the name, and whether it is a span."""
+    hints = get_type_hints(cls, include_extras=True)
+    codes = {name: hint.__metadata__[0] for name, hint in hints.items() if hasattr(hint, "__metadata__")}
+    return struct.Struct("<" + "".join(codes.values())), [(name, code == "II") for name, code in codes.items()]
+
+
+@dataclass_transform(frozen_default=True)
+def _kind(kind: int, shed_class: int = CONTROL, **enums: int) -> Callable[[type[B]], type[B]]:
+    """Makes a class the body of `kind`. `enums` gives the highest value listed for a field that is an enum."""
+
+    def register(cls: type[B]) -> type[B]:
+        cls = dataclass(frozen=True)(cls)
+        cls.KIND, cls.CLASS, cls.ENUMS = kind, shed_class, enums
+        cls.LAYOUT, cls.FIELDS = _layout(cls)
+        KINDS[kind] = cls
+        return cls
+
+    return register
+
+
+@_kind(1)
+class Hello(Body):
+    version_min: U16
+    version_max: U16
+    device: U32
+    user: Id
+    capabilities: U64
+    token: Span
+
+
+@_kind(2)
+class Welcome(Body):
+    version: U16
+    idle_timeout_s: U16
+    frame_max: U32
+    payload_max: U32
+    window: U32
+    user: Id
+    device: U32
+    history: Id
+    session: U64
+    server_time: U64
+    redirect: Span
+
+
+@_kind(3, MESSAGE_CLASS)
+class Send(Body):
+    conversation: Id
+    peer: Id
+    client_msg_id: U64
+    prev: U64
+    expires_at: U64
+    trace: Id
+    flags: U32
+    payload_crc: U32
+    payload: Span
+
+
+@_kind(4, MESSAGE_CLASS)
+class Sent(Body):
+    conversation: Id
+    client_msg_id: U64
+    seq: U64
+    ts: U64
+
+
+@_kind(5, MESSAGE_CLASS)
+class Message(Body):
+    conversation: Id
+    seq: U64
+    ts: U64
+    sender: Id
+    peer: Id
+    sender_device: U32
+    flags: U32
+    client_msg_id: U64
+    expires_at: U64
+    trace: Id
+    payload_crc: U32
+    sender_name: Span
+    payload: Span
+
+
+@_kind(6, RECEIPT_CLASS)
+class Delivered(Body):
+    conversation: Id
+    upto: U64
+
+
+@_kind(7, RECEIPT_CLASS)
+class Read(Body):
+    conversation: Id
+    upto: U64
+
+
+@_kind(8, RECEIPT_CLASS)
+class Receipt(Body):
+    conversation: Id
+    member: Id
+    delivered: U64
+    read: U64
+
+
+@_kind(9, RECEIPT_CLASS)
+class ReceiptOk(Body):
+    conversation: Id
+    delivered: U64
+    read: U64
+    uv: U64
+
+
+@_kind(10)
+class Resume(Body):
+    history: Id
+    uv: U64
+    below: U64
+    page: U32
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One conversation in CHANGED."""
+
+    conversation: Id
+    peer: Id
+    head: U64
+    delivered: U64
+    read: U64
+    peer_delivered: U64
+    peer_read: U64
+
+
+ENTRY_LAYOUT, _ = _layout(Entry)
+
+
+@_kind(11, status=2)
+class Changed(Body):
+    status: U8
+    history: Id
+    uv: U64
+    next: U64
+    count: U32
+    entry_len: U32
+    entries: Span
+
+    def conversations(self) -> list[Entry]:
+        if self.count and self.entry_len < ENTRY_LAYOUT.size or self.count * self.entry_len > len(self.entries):
+            raise ProtocolError("the entries of CHANGED do not fit")
+        starts = range(0, self.count * self.entry_len, self.entry_len or 1)
+        return [Entry(*ENTRY_LAYOUT.unpack_from(self.entries, start)) for start in starts]
+
+
+@_kind(12, order=1)
+class Fetch(Body):
+    conversation: Id
+    from_seq: U64
+    upto: U64
+    limit: U32
+    order: U8
+
+
+@_kind(13)
+class Fetched(Body):
+    conversation: Id
+    first: U64
+    last: U64
+    head: U64
+    oldest: U64
+
+
+@_kind(14)
+class Ping(Body):
+    opaque: U64
+
+
+@_kind(15)
+class Pong(Body):
+    opaque: U64
+    uv: U64
+    server_time: U64
+
+
+@_kind(16, reason=1)
+class Bye(Body):
+    reason: U8
+    retry_after_ms: U32
+
+
+@_kind(17, retry=3)
+class Error(Body):
+    code: U16
+    retry: U8
+    of_kind: U8
+    retry_after_ms: U32
+    conversation: Id
+    client_msg_id: U64
+    highest: U64
+    text: Span

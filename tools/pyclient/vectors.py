@@ -1,0 +1,73 @@
+"""The test vectors of the protocol: what docs/protocol.md says is in each line of docs/vectors/frames.txt.
+
+`check_vectors` compares in both directions, so that it tests the decoder and the encoder, and it derives the ids anew.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import kinds as k
+from crc32c import crc32c
+from frames import VERSION, decode, encode
+from ids import conversation_id, user_id
+
+ALICE = user_id("alice")
+BOB = user_id("bob")
+CHAT = conversation_id(ALICE, BOB)
+TIME = 1_700_000_000_000_000
+HISTORY = b"\x03" * 16
+TRACE = b"\x09" * 16
+TEXT = b"hi bob"
+TEXT_CRC = 0x34206312
+
+IDS = {"user/alice": ALICE, "user/bob": BOB, "conversation/alice-bob": CHAT}
+
+ENTRY = k.Entry(CHAT, BOB, head=5, delivered=4, read=3, peer_delivered=2, peer_read=1)
+ENTRY_BYTES = k.ENTRY_LAYOUT.pack(CHAT, BOB, 5, 4, 3, 2, 1)
+
+FRAMES: dict[str, tuple[int, k.Body]] = {
+    "HELLO": (1, k.Hello(1, 1, device=7, user=ALICE, capabilities=0, token=b"token")),
+    "WELCOME": (1, k.Welcome(VERSION, 60, 73728, 65536, 64, ALICE, 7, HISTORY, 77, TIME, redirect=b"")),
+    "SEND": (2, k.Send(CHAT, BOB, 101, 100, 0, TRACE, 1, TEXT_CRC, TEXT)),
+    "SENT": (2, k.Sent(CHAT, 101, seq=5, ts=TIME)),
+    "MESSAGE": (0, k.Message(CHAT, 5, TIME, ALICE, BOB, 7, 1, 101, 0, TRACE, TEXT_CRC, b"alice", TEXT)),
+    "DELIVERED": (0, k.Delivered(CHAT, upto=5)),
+    "READ": (0, k.Read(CHAT, upto=4)),
+    "RECEIPT": (0, k.Receipt(CHAT, BOB, delivered=5, read=4)),
+    "RECEIPT_OK": (0, k.ReceiptOk(CHAT, delivered=5, read=4, uv=12)),
+    "RESUME": (4, k.Resume(HISTORY, uv=11, below=0, page=0)),
+    "CHANGED": (4, k.Changed(1, HISTORY, 12, 0, 1, k.ENTRY_LAYOUT.size, ENTRY_BYTES)),
+    "FETCH": (5, k.Fetch(CHAT, from_seq=1, upto=5, limit=0, order=0)),
+    "FETCHED": (5, k.Fetched(CHAT, first=1, last=5, head=5, oldest=1)),
+    "PING": (6, k.Ping(42)),
+    "PONG": (6, k.Pong(42, uv=12, server_time=TIME)),
+    "BYE": (0, k.Bye(reason=1, retry_after_ms=500)),
+    "ERROR": (3, k.Error(44, 1, k.Send.KIND, 0, CHAT, 102, 100, b"send 101 again first")),
+}
+
+
+def _problems(name: str, raw: bytes) -> Iterator[str]:
+    if name in IDS:
+        if raw != IDS[name]:
+            yield f"{name}: derived {IDS[name].hex()}, listed {raw.hex()}"
+    elif name in FRAMES:
+        if decode(raw) != FRAMES[name]:
+            yield f"{name}: decoded {decode(raw)}, listed {FRAMES[name]}"
+        if encode(*FRAMES[name]) != raw:
+            yield f"{name}: encoded {encode(*FRAMES[name]).hex()}, listed {raw.hex()}"
+    else:
+        yield f"{name} is unknown"
+
+
+def check_vectors(path: Path) -> list[str]:
+    """What is wrong with our reading of the vectors; empty if all is well."""
+    lines = [line.split() for line in path.read_text().splitlines()]
+    problems = [problem for name, digits in lines for problem in _problems(name, bytes.fromhex(digits))]
+    missing = (IDS.keys() | FRAMES.keys()) - {name for name, _ in lines}
+    problems += [f"{name} is missing" for name in sorted(missing)]
+    if crc32c(TEXT) != TEXT_CRC:
+        problems.append(f"the CRC-32C of {TEXT!r} came out as {crc32c(TEXT):#x}")
+    changed = FRAMES["CHANGED"][1]
+    if not isinstance(changed, k.Changed) or changed.conversations() != [ENTRY]:
+        problems.append("CHANGED: its entry does not come out")
+    return problems
