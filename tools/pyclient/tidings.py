@@ -32,8 +32,7 @@ class Client:
         self.marks: defaultdict[tuple[bytes, bytes], Marks] = defaultdict(Marks)
         self._timeout = timeout
         self._requests = 0
-        self._resumed = False
-        self._list_open = self._listed_anew = False
+        self._resumed = self._list_open = self._listed_anew = False
         self._inbox: deque[k.Message] = deque()
         self._answers: dict[int, k.Body] = {}
         self._in_flight: set[int] = set()
@@ -101,9 +100,8 @@ class Client:
             if changed.status == TOO_OLD:
                 if not self.state.uv:
                     raise k.ProtocolError("a cursor of 0 cannot be too old")
-                self.state.uv, below, cursor = 0, 0, None
-                entries.clear()
-                continue
+                self.state.uv = 0
+                return self.resume(page)
             cursor = changed.uv if cursor is None else cursor
             entries += changed.conversations()
             if not changed.next:
@@ -184,9 +182,8 @@ class Client:
 
     def _fill_gaps(self) -> bool:
         """Fetches what is missing anywhere. Says whether anything was."""
-        missing = [conversation for conversation, order in self.state.orders.items() if order.gap]
-        for conversation in missing:
-            order = self.state.orders[conversation]
+        missing = [(conversation, order) for conversation, order in self.state.orders.items() if order.gap]
+        for conversation, order in missing:
             while gap := order.gap:
                 messages, fetched = self.fetch(conversation, *gap, limit=GAP_FETCH)
                 self._inbox += order.skip_to(fetched.oldest - 1)
@@ -243,8 +240,7 @@ class Client:
             self._chains[error.conversation].refuse(error.highest)
 
     def _take_cursor(self, uv: int) -> None:
-        gaps = any(order.gap for order in self.state.orders.values())
-        if self._resumed and not self._list_open and not gaps:
+        if self._resumed and not self._list_open and not any(order.gap for order in self.state.orders.values()):
             self.state.uv = max(self.state.uv, uv)
 
     def _take_entry(self, entry: k.Entry) -> None:

@@ -5,8 +5,8 @@ use tidings_wire::Generation;
 
 use crate::{io::Io, log_port::LogPort, shared::Shared};
 
-/// Segments beyond those with batches that a log needs: two prepared, one being prepared.
-const AHEAD: u64 = 3;
+/// Segments beyond those with batches that a log needs: two prepared, one being prepared, one that was just dropped.
+const AHEAD: u64 = 4;
 
 /// Where a reactor is with dropping segments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

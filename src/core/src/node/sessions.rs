@@ -222,7 +222,10 @@ impl Node {
         if session.in_flight >= limits::WINDOW {
             return refuse(ErrorCode::WindowExceeded);
         }
-        if send.client_msg_id == ClientMsgId(0) || !send.conversation.is_direct() {
+        if send.client_msg_id == ClientMsgId(0) {
+            return refuse(ErrorCode::Stale);
+        }
+        if !send.conversation.is_direct() {
             return refuse(ErrorCode::NotMember);
         }
         if !send.peer.is_none() {

@@ -1,0 +1,136 @@
+//! Steady state allocates nothing per message on the server's hot path: receive, sequence, log, SENT, push, receipts.
+
+#![allow(unsafe_code, reason = "a global allocator that counts")]
+
+use std::{
+    alloc::{GlobalAlloc, Layout, System},
+    cell::Cell,
+    fs::File,
+    io::Read,
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    time::Duration,
+};
+
+use tidings::ServerConfig;
+use tidings_client::{Event, UserId, blocking::Client};
+use tidings_tests::{Serving, serving::small};
+
+/// Counts the allocations of reactors' threads while [`MEASURING`].
+struct Counting;
+
+static MEASURING: AtomicBool = AtomicBool::new(false);
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Thread {
+    Unknown,
+    Finding,
+    Reactor,
+    Other,
+}
+
+thread_local! {
+    static THREAD: Cell<Thread> = const { Cell::new(Thread::Unknown) };
+}
+
+/// Reactors' threads are known by their names.
+fn is_reactor() -> bool {
+    if THREAD.get() == Thread::Unknown {
+        THREAD.set(Thread::Finding); // reading the name may allocate
+        let mut name = [0; 16];
+        let read = File::open("/proc/thread-self/comm").and_then(|mut file| file.read(&mut name));
+        let reactor = read.is_ok() && name.starts_with(b"reactor-");
+        THREAD.set(if reactor { Thread::Reactor } else { Thread::Other });
+    }
+    THREAD.get() == Thread::Reactor
+}
+
+fn count() {
+    if MEASURING.load(Ordering::Relaxed) && is_reactor() {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+// SAFETY: everything is passed on to the system's allocator unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: as the caller promises.
+        unsafe { System.alloc(layout) }
+    }
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: as the caller promises.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count();
+        // SAFETY: as the caller promises.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+const PAIRS: usize = 20;
+const MESSAGES: u64 = 100_000;
+
+/// Every pair sends `each` messages one way, with receipts coming back; each client has a thread.
+fn chat(clients: &mut [(Client, Client)], each: u64) {
+    std::thread::scope(|scope| {
+        for (at, (writer, reader)) in clients.iter_mut().enumerate() {
+            scope.spawn(move || write(writer, UserId::derive("default", &format!("reader{at}")), each));
+            scope.spawn(move || read(reader, each));
+        }
+    });
+}
+
+fn write(client: &mut Client, to: UserId, each: u64) {
+    const DEPTH: u64 = 16;
+    let (mut sent, mut acked) = (0, 0);
+    while acked < each {
+        while sent < each && sent - acked < DEPTH {
+            client.session().send(to, &[7; 256]);
+            sent += 1;
+        }
+        match client.poll(Duration::from_secs(10)).unwrap() {
+            Some(Event::Sent { .. }) => acked += 1,
+            Some(Event::Disconnected) => panic!("a client was disconnected"),
+            _ => {}
+        }
+    }
+}
+
+fn read(client: &mut Client, each: u64) {
+    let mut got = 0;
+    while got < each {
+        match client.poll(Duration::from_secs(10)).unwrap() {
+            Some(Event::Message(_)) => got += 1,
+            Some(Event::Disconnected) => panic!("a client was disconnected"),
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn a_hundred_thousand_messages_allocate_nothing_each() {
+    let config = ServerConfig { cores: vec![0], ..small() };
+    let serving = Serving::start(ServerConfig { limits: fast(&config), ..config });
+    let pair = |at: usize| (serving.client(&format!("writer{at}"), 1), serving.client(&format!("reader{at}"), 1));
+    let mut clients: Vec<_> = (0..PAIRS).map(pair).collect();
+    // Until every queue, buffer and table has grown to what this load needs.
+    chat(&mut clients, 1000);
+    MEASURING.store(true, Ordering::SeqCst);
+    chat(&mut clients, MESSAGES / PAIRS as u64);
+    MEASURING.store(false, Ordering::SeqCst);
+    drop(clients);
+    let allocations = ALLOCATIONS.load(Ordering::SeqCst);
+    println!("{allocations} allocations of the reactor for {MESSAGES} messages");
+    // What is stored of a message takes 12 bytes of an index that grows by pages, and the log grows by segments, whose files
+    // are created in the background: a few allocations for thousands of messages, none for one.
+    assert!(allocations < MESSAGES / 100, "{allocations} allocations for {MESSAGES} messages");
+}
+
+fn fast(config: &ServerConfig) -> tidings::config::LimitSettings {
+    tidings::config::LimitSettings { user_per_second: 1_000_000, user_burst: 1_000_000, ..config.limits }
+}

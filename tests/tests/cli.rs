@@ -1,0 +1,156 @@
+//! The commands, as a person or a script uses them.
+
+use std::{
+    io::Write,
+    net::SocketAddr,
+    process::{Command, Output, Stdio},
+};
+
+use serde_json::Value;
+use tidings::process::{Launch, ServerProcess, TempDir};
+use tidings_tests::binary;
+
+struct Node {
+    server: Option<ServerProcess>,
+    launch: Launch,
+    dir: TempDir,
+}
+
+impl Node {
+    fn start() -> Self {
+        let dir = TempDir::new("cli").unwrap();
+        let config = dir.path().join("test.toml");
+        std::fs::write(&config, "[log]\nsegment_bytes = 4194304\n").unwrap();
+        let (data, listen) = (dir.path().join("data"), SocketAddr::from(([127, 0, 0, 1], 0)));
+        let (binary, cores, config, canary) = (binary::tidings(), "0,1".into(), Some(config), None);
+        let launch = Launch { binary, data, listen, cores, config, canary };
+        Self { server: Some(launch.start().unwrap()), launch, dir }
+    }
+
+    /// Runs a client command of this server with `input`.
+    fn run(&self, arguments: &[&str], input: &str) -> Output {
+        let addr = self.server.as_ref().unwrap().addr().to_string();
+        let data = self.launch.data.to_str().unwrap();
+        let mut command = Command::new(&self.launch.binary);
+        command.arg(arguments[0]).args(["--server", &addr]);
+        if !arguments.contains(&"--token") {
+            command.args(["--data", data]);
+        }
+        command.args(&arguments[1..]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        child.wait_with_output().unwrap()
+    }
+
+    fn lines(&self, arguments: &[&str], input: &str) -> Vec<Value> {
+        let output = self.run(arguments, input);
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+}
+
+fn tidings(arguments: &[&str]) -> (bool, String, String) {
+    let output = Command::new(binary::tidings()).args(arguments).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.success(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn messages_go_through_scripts() {
+    let node = Node::start();
+    let sent = node.lines(&["send", "--user", "alice", "--to", "bob", "hello"], "");
+    assert_eq!(sent[0]["seq"], 1);
+    let many: String = (2..=200).map(|n| format!("line {n}\n")).collect();
+    let more = node.lines(&["send", "--user", "alice", "--to", "bob", "-"], &many);
+    assert_eq!(more.iter().map(|line| line["seq"].as_u64().unwrap()).collect::<Vec<_>>(), (2..=200).collect::<Vec<_>>());
+    assert_eq!(more[0]["conversation"], sent[0]["conversation"]);
+
+    let tail = node.lines(&["tail", "--user", "bob", "--json", "--count", "200"], "");
+    assert_eq!(tail.len(), 200);
+    assert_eq!((&tail[0]["from"], &tail[0]["text"], &tail[199]["text"]), (&"alice".into(), &"hello".into(), &"line 200".into()));
+    assert!(tail.windows(2).all(|pair| pair[0]["ts"].as_u64() <= pair[1]["ts"].as_u64()));
+    let history = node.lines(&["history", "--user", "bob", "--with", "alice", "--json"], "");
+    assert_eq!(history, tail);
+    let last = node.lines(&["history", "--user", "alice", "--with", "bob", "--json", "--last", "3"], "");
+    assert_eq!(last, tail[197..]);
+}
+
+#[test]
+fn tokens_open_what_they_should_and_errors_say_what_to_do() {
+    let node = Node::start();
+    let data = node.launch.data.to_str().unwrap();
+    let (ok, token, _) = tidings(&["token", "--data", data, "--user", "alice", "--device", "7", "--ttl", "1h"]);
+    assert!(ok);
+    let token = token.trim();
+    let sent = node.lines(&["send", "--token", token, "--user", "alice", "--device", "7", "--to", "bob", "hi"], "");
+    assert_eq!(sent[0]["seq"], 1);
+    for (arguments, hint) in [
+        (&["send", "--token", token, "--user", "alice", "--device", "8", "--to", "bob", "hi"][..], "TOKEN_WRONG_DEVICE"),
+        (&["send", "--token", token, "--user", "carol", "--device", "7", "--to", "bob", "hi"], "TOKEN_WRONG_USER"),
+        (&["send", "--token", "nonsense", "--user", "alice", "--to", "bob", "hi"], "TOKEN_INVALID"),
+        (&["send", "--user", "alice", "--to", "alice", "hi"], "BAD_PEER"),
+        (&["history", "--user", "alice", "--with", "nobody"], "no conversation"),
+    ] {
+        let output = node.run(arguments, "");
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && said.contains(hint), "{arguments:?}: {said}");
+    }
+    let (ok, _, said) = tidings(&["token", "--data", node.dir.path().to_str().unwrap(), "--user", "alice"]);
+    assert!(!ok && said.contains("serve"), "{said}");
+}
+
+#[test]
+fn a_server_guards_its_data_and_its_door_and_stops_cleanly() {
+    let mut node = Node::start();
+    let data = node.launch.data.to_str().unwrap().to_string();
+    let (ok, _, said) = tidings(&["serve", "--data", &data, "--listen", "127.0.0.1:0"]);
+    assert!(!ok && said.contains("another server"), "{said}");
+    let addr = node.server.as_ref().unwrap().addr().to_string();
+    let elsewhere = node.dir.path().join("elsewhere");
+    let (ok, _, said) = tidings(&["serve", "--data", elsewhere.to_str().unwrap(), "--listen", &addr]);
+    assert!(!ok && said.contains("cannot listen"), "{said}");
+    let (ok, _, said) = tidings(&["serve", "--data", elsewhere.to_str().unwrap(), "--listen", "0.0.0.0:0"]);
+    assert!(!ok && said.contains("--insecure"), "{said}");
+    node.lines(&["send", "--user", "alice", "--to", "bob", "hi"], "");
+    let (status, said) = node.server.take().unwrap().stop().unwrap();
+    assert!(status.success() && said.contains("stopping"), "{said}");
+    node.server = Some(node.launch.start().unwrap());
+    assert_eq!(node.lines(&["tail", "--user", "bob", "--json", "--count", "1"], "")[0]["text"], "hi");
+}
+
+#[test]
+fn a_damaged_log_is_refused_with_its_place() {
+    let mut node = Node::start();
+    for text in ["one", "two", "three"] {
+        node.lines(&["send", "--user", "alice", "--to", "bob", text], "");
+    }
+    node.server.take().unwrap().stop().unwrap();
+    // Somewhere in the first batches of the log that holds the messages: flip a bit.
+    let damaged = ["log-000", "log-001"].into_iter().find_map(|log| {
+        let file = node.launch.data.join(log).join("000000.seg");
+        let mut bytes = std::fs::read(&file).unwrap();
+        let at = bytes.windows(8).position(|window| window == b"alicetwo")?;
+        bytes[at] ^= 1;
+        std::fs::write(&file, bytes).unwrap();
+        Some(log)
+    });
+    assert!(damaged.is_some(), "the message is found in a log");
+    let error = node.launch.start().unwrap_err().to_string();
+    assert!(error.contains("unreadable") && error.contains("000000.seg, offset"), "{error}");
+}
+
+#[test]
+fn help_and_version_are_there() {
+    for command in ["serve", "token", "send", "tail", "history", "chat", "demo"] {
+        let (ok, help, _) = tidings(&[command, "--help"]);
+        assert!(ok && help.contains("Usage"), "{command}");
+    }
+    assert!(tidings(&["--version"]).1.starts_with("tidings 0."));
+}
+
+/// The README's main job.
+#[test]
+fn the_demo_holds() {
+    let (ok, said, error) = tidings(&["demo", "--kills", "2"]);
+    assert!(ok && said.contains("Every promise held."), "{said}{error}");
+}

@@ -1,0 +1,88 @@
+//! `retention.max_bytes`: whole oldest segments go, after the live state in them was written again.
+
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use tidings::ServerConfig;
+use tidings_client::{Event, Seq, UserId, blocking::Client};
+use tidings_tests::{Serving, raw::send_bytes, serving::small};
+use tidings_wire::frames::Sent;
+
+fn bytes_below(path: &Path) -> u64 {
+    let entries = std::fs::read_dir(path).unwrap().map(Result::unwrap);
+    entries.map(|entry| if entry.path().is_dir() { bytes_below(&entry.path()) } else { entry.metadata().unwrap().len() }).sum()
+}
+
+fn send_all(client: &mut Client, to: &str, count: usize, payload: &[u8]) {
+    for _ in 0..count {
+        client.session().send(UserId::derive("default", to), payload);
+    }
+    let until = Instant::now() + Duration::from_secs(60);
+    while !client.session().is_flushed() {
+        assert!(Instant::now() < until, "everything is sent in time");
+        client.poll(Duration::from_millis(20)).unwrap();
+    }
+}
+
+#[test]
+fn a_long_run_fits_the_disk_and_forgets_nothing_but_old_messages() {
+    const MAX: u64 = 32 << 20;
+    let mut config = ServerConfig { cores: vec![0], ..small() };
+    config.retention.max_bytes = MAX;
+    let mut serving = Serving::start(config);
+
+    // A conversation whose only records are in the first segment.
+    let mut early = serving.session("early", 1);
+    early.write(&send_bytes("early", "late", 10, 0, b"first of all"));
+    assert_eq!(early.next().unwrap().fixed::<Sent>().seq, Seq(1));
+    drop(early);
+
+    let mut loud = serving.client("loud", 1);
+    send_all(&mut loud, "listener", 2000, &[7; 60_000]); // 120 MB through 32 MB
+    drop(loud);
+    let data = serving.dir.path().join("data");
+    let until = Instant::now() + Duration::from_secs(20);
+    while bytes_below(&data) > MAX {
+        assert!(Instant::now() < until, "{} bytes are kept", bytes_below(&data));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(serving.server().shared().counter("log_segments_dropped") > 10);
+    assert!(serving.server().shared().counter("states_evacuated") > 0);
+
+    for restarted in [false, true] {
+        // Numbering and the memory of attempts outlive the segments that they were in.
+        let mut early = serving.session("early", 1);
+        early.write(&send_bytes("early", "late", 10, 0, b"first of all"));
+        assert_eq!(early.next().unwrap().fixed::<Sent>().seq, Seq(1), "the first answer, restarted: {restarted}");
+        let id = 20 + u64::from(restarted);
+        early.write(&send_bytes("early", "late", id, if restarted { 20 } else { 10 }, b"next"));
+        assert_eq!(early.next().unwrap().fixed::<Sent>().seq, Seq(2 + u64::from(restarted)));
+        drop(early);
+
+        // A new device is told what is gone, and gets the rest without a gap.
+        let mut listener = serving.client("listener", 5 + u32::from(restarted));
+        let mut lost = None;
+        let mut next = Seq(0);
+        let until = Instant::now() + Duration::from_secs(30);
+        while next != Seq(2001) {
+            assert!(Instant::now() < until, "the listener stopped at {next}");
+            match listener.poll(Duration::from_millis(20)).unwrap() {
+                Some(Event::Lost { from, upto, .. }) => {
+                    assert_eq!((from, lost), (Seq(1), None));
+                    lost = Some(upto);
+                    next = upto.next();
+                }
+                Some(Event::Message(message)) => {
+                    assert_eq!(message.seq, next);
+                    next = next.next();
+                }
+                _ => {}
+            }
+        }
+        assert!(lost.is_some_and(|lost| lost > Seq(1000)), "{lost:?}");
+        drop(listener);
+        serving.restart();
+    }
+}
