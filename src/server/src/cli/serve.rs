@@ -1,13 +1,16 @@
 //! `tidings serve`
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use clap::Args;
+use hdrhistogram::Histogram;
 use rustix::process::{Resource, getrlimit, setrlimit};
+use serde_json::{Map, Value};
 use signal_hook::{
     consts::{SIGINT, SIGTERM, SIGUSR1},
     iterator::Signals,
 };
+use tidings_reactor::Shared;
 
 use super::Failure;
 use crate::{config::ServerConfig, server::Server};
@@ -19,8 +22,8 @@ When it serves, it prints one line on standard output:
 
   ready listen=127.0.0.1:7600 reactors=2 data=./tidings-data
 
-SIGTERM and SIGINT make it stop cleanly: connections are told, the last batch is made durable, exit status 0. SIGUSR1 \
-prints the counters on standard error, as JSON.")]
+SIGTERM and SIGINT make it stop cleanly: connections are told, the last batch is made durable, exit status 0; counters and the log's latencies are \
+printed on standard error, as JSON. SIGUSR1 prints the counters meanwhile.")]
 pub(super) struct Arguments {
     /// A TOML file with settings; docs/operating.md lists them.
     #[arg(long, value_name = "FILE")]
@@ -117,12 +120,17 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
     loop {
         for signal in signals.pending() {
             if signal == SIGUSR1 {
-                let counters: serde_json::Map<_, _> =
-                    server.shared().counters().into_iter().map(|(name, count)| (name.into(), count.into())).collect();
-                eprintln!("{}", serde_json::Value::Object(counters));
+                eprintln!("{}", serde_json::json!({ "counters": counters(server.shared()) }));
             } else {
                 eprintln!("tidings: stopping");
-                server.stop()?;
+                let shared = Arc::clone(server.shared());
+                let report = server.stop()?;
+                let log = serde_json::json!({
+                    "batch_us": percentiles(&report.batch_us),
+                    "queue_us": percentiles(&report.queue_us),
+                    "batch_bytes": percentiles(&report.batch_bytes),
+                });
+                eprintln!("{}", serde_json::json!({ "counters": counters(&shared), "log": log }));
                 return Ok(());
             }
         }
@@ -131,6 +139,16 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
             return Err("a reactor ended".into());
         }
     }
+}
+
+/// Every counter that is not zero.
+fn counters(shared: &Shared) -> Map<String, Value> {
+    shared.counters().into_iter().map(|(name, count)| (name.into(), count.into())).collect()
+}
+
+fn percentiles(histogram: &Histogram<u64>) -> Value {
+    let at = |quantile| histogram.value_at_quantile(quantile);
+    serde_json::json!({ "p50": at(0.5), "p99": at(0.99), "p999": at(0.999), "max": histogram.max() })
 }
 
 #[cfg(test)]

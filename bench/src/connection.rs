@@ -1,0 +1,57 @@
+//! One client connection on a ring: bytes in pieces, frames out.
+
+use std::os::fd::OwnedFd;
+
+use tidings_wire::{Frame, WireError, limits, split};
+
+/// A connection of the load.
+#[derive(Debug)]
+pub struct Connection {
+    /// The socket.
+    pub socket: OwnedFd,
+    partial: Vec<u8>,
+    /// Output that gathers for the end of the turn.
+    pub pending: Vec<u8>,
+    /// A send is in flight.
+    pub sending: bool,
+}
+
+impl Connection {
+    /// Around a connected socket.
+    pub fn new(socket: OwnedFd) -> Self {
+        Self { socket, partial: Vec::new(), pending: Vec::new(), sending: false }
+    }
+
+    /// Something to stand in this connection's place for a moment: the same socket, and nothing else.
+    ///
+    /// # Panics
+    /// If the process is out of file descriptors.
+    pub fn stand_in(&self) -> Self {
+        Self::new(self.socket.try_clone().expect("one more file descriptor"))
+    }
+
+    /// Calls `on_frame` for every frame that is whole now.
+    ///
+    /// # Errors
+    /// If the peer does not send frames.
+    pub fn received(&mut self, bytes: &[u8], mut on_frame: impl FnMut(&Frame<'_>, &mut Vec<u8>)) -> Result<(), WireError> {
+        let mut joined = std::mem::take(&mut self.partial);
+        let was_partial = !joined.is_empty();
+        if was_partial {
+            joined.extend_from_slice(bytes);
+        }
+        let stream = if was_partial { &joined[..] } else { bytes };
+        let mut used = 0;
+        while let Some(frame) = split(&stream[used..], limits::FRAME_MAX)? {
+            used += frame.bytes().len();
+            on_frame(&frame, &mut self.pending);
+        }
+        if was_partial {
+            joined.drain(..used);
+            self.partial = joined;
+        } else {
+            self.partial.extend_from_slice(&bytes[used..]);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,59 @@
+//! The disk's own floor: durable writes of a given size at a given pace, to blocks that were written before, on the same kind
+//! of ring that the server's log uses.
+
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use hdrhistogram::Histogram;
+use tidings_log::{AlignedBuf, BLOCK, SlotId, Storage, files::Files};
+use tidings_ring::{Completion, Ring, Token, Wait, Waker};
+
+use crate::{Failure, relay::RING};
+
+/// Bytes of the file that is written round and round.
+const FILE: u64 = 64 << 20;
+
+/// Latency in microseconds of writes of `size` bytes (rounded up to blocks), one in flight, `rate` a second (0: as fast as they
+/// complete).
+pub fn probe(dir: &Path, size: usize, rate: f64, time: Duration) -> Result<Histogram<u64>, Failure> {
+    let size = size.max(1).next_multiple_of(BLOCK);
+    let files = Files::open(&dir.join("dsync"))?;
+    let slot = SlotId(0);
+    files.create(slot, FILE)?;
+    files.write(slot, 0, &vec![0; FILE as usize])?;
+    let file = files.open_for_append(slot)?;
+    let mut ring = Ring::new(&RING, Waker::new()?)?;
+    let mut histogram = Histogram::new_with_bounds(1, 60_000_000, 3)?;
+    let mut buffer = AlignedBuf::new(size);
+    buffer.zero_to(size);
+    let (mut bytes, start) = buffer.into_parts();
+    let (begin, mut offset, mut count) = (Instant::now(), 0, 0u64);
+    let mut completions = Vec::with_capacity(8);
+    while begin.elapsed() < time {
+        if rate > 0.0 {
+            let due = begin + Duration::from_secs_f64(count as f64 / rate);
+            while Instant::now() < due {
+                std::hint::spin_loop();
+            }
+        }
+        bytes[start] = count as u8;
+        let submitted = Instant::now();
+        ring.write(&file, Token(0), offset, bytes, start);
+        bytes = 'written: loop {
+            ring.turn(Wait::Upto(Duration::from_secs(10)), &mut completions);
+            for completion in completions.drain(..) {
+                if let Completion::Written { buffer, result, .. } = completion {
+                    result?;
+                    break 'written buffer;
+                }
+            }
+        };
+        histogram.saturating_record(submitted.elapsed().as_micros() as u64);
+        count += 1;
+        offset = if offset + 2 * size as u64 > FILE { 0 } else { offset + size as u64 };
+    }
+    files.remove(slot)?;
+    Ok(histogram)
+}

@@ -1,0 +1,198 @@
+//! The null relay: the frames of a one-to-one message on the same kind of ring, with no log, no checks and no logic. What the
+//! server costs beyond this is ours to answer for.
+
+use std::{
+    net::SocketAddr,
+    os::fd::OwnedFd,
+    time::Duration,
+};
+
+use clap::Args;
+use tidings_ring::{Completion, Received, Ring, RingConfig, Token, Wait, Waker, socket};
+use tidings_wire::{
+    DeviceId, Frame, HistoryId, Kind, Seq, Timestamp, UserId, Uv, frame,
+    frame::{FrameBuilder, Span},
+    frames::{Changed, Delivered, Hello, Message, Receipt, ResumeStatus, Send, Sent, Welcome},
+    limits,
+};
+
+use crate::{Failure, connection::Connection, cpu};
+
+/// Arguments of `relay`.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// The core to run on.
+    #[arg(long, default_value_t = 0)]
+    core: usize,
+    /// Where to listen.
+    #[arg(long, default_value = "127.0.0.1:0")]
+    listen: SocketAddr,
+}
+
+/// Ring sizes of relay and load: those of a reactor.
+pub const RING: RingConfig = RingConfig { submissions: 1024, completions: 16 * 1024, buffers: 1024, buffer_len: 8192 };
+const LISTENER: Token = Token(u32::MAX as u64);
+const COMPLETIONS: usize = 1024;
+
+#[derive(Debug, Default)]
+struct Relay {
+    connections: Vec<Connection>,
+    /// Which connection a device's partner is: device `n` and device `n ^ 1` are a pair.
+    by_device: Vec<Option<usize>>,
+    partner: Vec<Option<usize>>,
+    seqs: Vec<u64>,
+    dirty: Vec<usize>,
+    spare: Vec<Vec<u8>>,
+    /// What stands in a connection's place while its frames are looked at.
+    nowhere: Option<Connection>,
+}
+
+/// Relays until it is killed.
+pub fn run(arguments: &Arguments) -> Result<(), Failure> {
+    cpu::pin(arguments.core);
+    let mut ring = Ring::new(&RING, Waker::new()?)?;
+    let listener = socket::listener(arguments.listen)?;
+    println!("ready listen={}", socket::local_addr(&listener)?);
+    ring.accept(&listener, LISTENER);
+    let mut relay = Relay::default();
+    let mut completions = Vec::with_capacity(COMPLETIONS);
+    loop {
+        relay.flush(&mut ring);
+        ring.turn(Wait::Upto(Duration::from_millis(100)), &mut completions);
+        for completion in completions.drain(..) {
+            match completion {
+                Completion::Accepted { result, .. } => relay.accept(&mut ring, result?),
+                Completion::Received { token, result, more } => relay.receive(&mut ring, token.0 as usize, result, more),
+                Completion::Sent { token, mut buffer, .. } => {
+                    let at = token.0 as usize;
+                    relay.connections[at].sending = false;
+                    buffer.clear();
+                    relay.spare.push(buffer);
+                    relay.dirty.push(at);
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+impl Relay {
+    fn accept(&mut self, ring: &mut Ring, socket: OwnedFd) {
+        // Slower without, but it works.
+        let _slower = socket::set_nodelay(&socket);
+        let at = self.connections.len();
+        ring.receive(&socket, Token(at as u64));
+        self.connections.push(Connection::new(socket));
+        self.partner.push(None);
+        self.seqs.push(0);
+    }
+
+    fn receive(&mut self, ring: &mut Ring, at: usize, result: Received, more: bool) {
+        let ended = matches!(result, Received::End | Received::Failed(_));
+        if let Received::Bytes(chunk) = result {
+            // The connection leaves the list for the call, so that its partner's can be written to.
+            let nowhere = self.nowhere.take().unwrap_or_else(|| self.connections[at].stand_in());
+            let mut connection = std::mem::replace(&mut self.connections[at], nowhere);
+            let read = connection.received(ring.bytes(&chunk), |frame, out| self.on_frame(at, frame, out));
+            ring.give_back(chunk);
+            self.nowhere = Some(std::mem::replace(&mut self.connections[at], connection));
+            self.dirty.push(at);
+            if read.is_err() {
+                return;
+            }
+        }
+        if !more && !ended {
+            ring.receive(&self.connections[at].socket, Token(at as u64));
+        }
+    }
+
+    fn on_frame(&mut self, at: usize, frame: &Frame<'_>, out: &mut Vec<u8>) {
+        let id = frame.header().request_id;
+        match frame.kind() {
+            Ok(Kind::Hello) => {
+                let Ok(hello) = frame.fixed::<Hello>() else { return };
+                self.pair(at, hello.device.0 as usize);
+                frame::append(out, id, &welcome(hello.device));
+            }
+            Ok(Kind::Resume) => frame::append(out, id, &nothing_changed()),
+            Ok(Kind::Send) => self.on_send(at, frame, out),
+            Ok(Kind::Delivered) => {
+                let (Ok(delivered), Some(partner)) = (frame.fixed::<Delivered>(), self.partner[at]) else { return };
+                let Delivered { conversation, upto } = delivered;
+                let receipt = Receipt { conversation, member: UserId::NONE, delivered: upto, read: Seq(0) };
+                frame::append(&mut self.connections[partner].pending, 0, &receipt);
+                self.dirty.push(partner);
+            }
+            _ => {}
+        }
+    }
+
+    fn pair(&mut self, at: usize, device: usize) {
+        let most = device.max(device ^ 1) + 1;
+        self.by_device.resize(self.by_device.len().max(most), None);
+        self.by_device[device] = Some(at);
+        if let Some(partner) = self.by_device[device ^ 1] {
+            (self.partner[at], self.partner[partner]) = (Some(partner), Some(at));
+        }
+    }
+
+    fn on_send(&mut self, at: usize, frame: &Frame<'_>, out: &mut Vec<u8>) {
+        let Ok(send) = frame.fixed::<Send>() else { return };
+        let (Ok(bytes), Some(partner)) = (frame.var(send.payload), self.partner[at]) else { return };
+        self.seqs[at] += 1;
+        let (conversation, client_msg_id, seq, ts) = (send.conversation, send.client_msg_id, Seq(self.seqs[at]), Timestamp(1));
+        frame::append(out, frame.header().request_id, &Sent { conversation, client_msg_id, seq, ts });
+        let mut message = FrameBuilder::<Message>::new(&mut self.connections[partner].pending);
+        let (sender_name, payload) = (message.var(b"sender00"), message.var(bytes));
+        message.finish(0, &Message {
+            conversation,
+            seq,
+            ts,
+            sender: UserId::NONE,
+            peer: send.peer,
+            sender_device: DeviceId(0),
+            flags: send.flags,
+            client_msg_id,
+            expires_at: send.expires_at,
+            trace: send.trace,
+            payload_crc: send.payload_crc,
+            sender_name,
+            payload,
+        });
+        self.dirty.push(partner);
+    }
+
+    /// One send a connection.
+    fn flush(&mut self, ring: &mut Ring) {
+        while let Some(at) = self.dirty.pop() {
+            let connection = &mut self.connections[at];
+            if !connection.sending && !connection.pending.is_empty() {
+                let next = self.spare.pop().unwrap_or_default();
+                let buffer = std::mem::replace(&mut connection.pending, next);
+                connection.sending = true;
+                ring.send(&connection.socket, Token(at as u64), buffer, 0);
+            }
+        }
+    }
+}
+
+fn welcome(device: DeviceId) -> Welcome {
+    Welcome {
+        version: 1,
+        idle_timeout_s: 600,
+        frame_max: limits::FRAME_MAX,
+        payload_max: limits::PAYLOAD_MAX,
+        window: limits::WINDOW,
+        user: UserId::NONE,
+        device,
+        history: HistoryId::NONE,
+        session: 1,
+        server_time: Timestamp(1),
+        redirect: Span::default(),
+    }
+}
+
+fn nothing_changed() -> Changed {
+    let (status, history, entries) = (ResumeStatus::UpToDate, HistoryId::NONE, Span::default());
+    Changed { status, history, uv: Uv(0), next: Uv(0), count: 0, entry_len: 72, entries }
+}
