@@ -34,7 +34,11 @@ impl Connection {
     ///
     /// # Errors
     /// If the peer does not send frames.
-    pub fn received(&mut self, bytes: &[u8], mut on_frame: impl FnMut(&Frame<'_>, &mut Vec<u8>)) -> Result<(), WireError> {
+    pub fn received(
+        &mut self,
+        bytes: &[u8],
+        mut on_frame: impl FnMut(&Frame<'_>, &mut Vec<u8>),
+    ) -> Result<(), WireError> {
         let mut joined = std::mem::take(&mut self.partial);
         let was_partial = !joined.is_empty();
         if was_partial {

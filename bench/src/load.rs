@@ -92,7 +92,11 @@ impl Load {
     ///
     /// # Errors
     /// If the server does not let them in.
-    pub fn connect(server: SocketAddr, offer: Offer, token: impl Fn(&str) -> Result<String, Failure>) -> Result<Self, Failure> {
+    pub fn connect(
+        server: SocketAddr,
+        offer: Offer,
+        token: impl Fn(&str) -> Result<String, Failure>,
+    ) -> Result<Self, Failure> {
         let histogram = || Histogram::new_with_bounds(1, 60_000_000, 3);
         let payload: Vec<u8> = (0..offer.payload).map(|at| at as u8).collect();
         let mut this = Self {
@@ -198,17 +202,20 @@ impl Load {
         pair.due[(id % REMEMBERED) as usize] = due;
         let mut send = FrameBuilder::<Send>::new(&mut self.connections[2 * at].pending);
         let payload = send.var(&self.payload);
-        send.finish(id, &Send {
-            conversation: pair.conversation,
-            peer: if id == 1 { pair.peer } else { UserId::NONE },
-            client_msg_id: ClientMsgId(id),
-            prev: ClientMsgId(id - 1),
-            expires_at: Timestamp(0),
-            trace: TraceId::default(),
-            flags: MessageFlags::default(),
-            payload_crc: self.payload_crc,
-            payload,
-        });
+        send.finish(
+            id,
+            &Send {
+                conversation: pair.conversation,
+                peer: if id == 1 { pair.peer } else { UserId::NONE },
+                client_msg_id: ClientMsgId(id),
+                prev: ClientMsgId(id - 1),
+                expires_at: Timestamp(0),
+                trace: TraceId::default(),
+                flags: MessageFlags::default(),
+                payload_crc: self.payload_crc,
+                payload,
+            },
+        );
         self.dirty.push(2 * at);
     }
 

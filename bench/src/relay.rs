@@ -1,11 +1,7 @@
 //! The null relay: the frames of a one-to-one message on the same kind of ring, with no log, no checks and no logic. What the
 //! server costs beyond this is ours to answer for.
 
-use std::{
-    net::SocketAddr,
-    os::fd::OwnedFd,
-    time::Duration,
-};
+use std::{net::SocketAddr, os::fd::OwnedFd, time::Duration};
 
 use clap::Args;
 use tidings_ring::{Completion, Received, Ring, RingConfig, Token, Wait, Waker, socket};
@@ -62,7 +58,9 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         for completion in completions.drain(..) {
             match completion {
                 Completion::Accepted { result, .. } => relay.accept(&mut ring, result?),
-                Completion::Received { token, result, more } => relay.receive(&mut ring, token.0 as usize, result, more),
+                Completion::Received { token, result, more } => {
+                    relay.receive(&mut ring, token.0 as usize, result, more)
+                }
                 Completion::Sent { token, mut buffer, .. } => {
                     let at = token.0 as usize;
                     relay.connections[at].sending = false;
@@ -140,25 +138,29 @@ impl Relay {
         let Ok(send) = frame.fixed::<Send>() else { return };
         let (Ok(bytes), Some(partner)) = (frame.var(send.payload), self.partner[at]) else { return };
         self.seqs[at] += 1;
-        let (conversation, client_msg_id, seq, ts) = (send.conversation, send.client_msg_id, Seq(self.seqs[at]), Timestamp(1));
+        let (conversation, client_msg_id, seq, ts) =
+            (send.conversation, send.client_msg_id, Seq(self.seqs[at]), Timestamp(1));
         frame::append(out, frame.header().request_id, &Sent { conversation, client_msg_id, seq, ts });
         let mut message = FrameBuilder::<Message>::new(&mut self.connections[partner].pending);
         let (sender_name, payload) = (message.var(b"sender00"), message.var(bytes));
-        message.finish(0, &Message {
-            conversation,
-            seq,
-            ts,
-            sender: UserId::NONE,
-            peer: send.peer,
-            sender_device: DeviceId(0),
-            flags: send.flags,
-            client_msg_id,
-            expires_at: send.expires_at,
-            trace: send.trace,
-            payload_crc: send.payload_crc,
-            sender_name,
-            payload,
-        });
+        message.finish(
+            0,
+            &Message {
+                conversation,
+                seq,
+                ts,
+                sender: UserId::NONE,
+                peer: send.peer,
+                sender_device: DeviceId(0),
+                flags: send.flags,
+                client_msg_id,
+                expires_at: send.expires_at,
+                trace: send.trace,
+                payload_crc: send.payload_crc,
+                sender_name,
+                payload,
+            },
+        );
         self.dirty.push(partner);
     }
 

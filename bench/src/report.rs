@@ -83,9 +83,19 @@ pub struct Report {
 impl Report {
     /// Prints it for people.
     pub fn print(&self) {
-        let mode = if self.offered_per_s > 0.0 { format!("{} msg/s offered", self.offered_per_s) } else { format!("{} in flight a pair", self.depth) };
-        println!("{}: {} connections, {} B, {mode}, {} wrong", self.workload, self.connections, self.payload, self.wrong);
-        println!("{:<12} {:>10} {:>10} {:>28} {:>28} {:>9}", "", "msg/s", "cpu us/msg", "SENT p50/p99/p999 us", "MESSAGE p50/p99/p999 us", "rss MiB");
+        let mode = if self.offered_per_s > 0.0 {
+            format!("{} msg/s offered", self.offered_per_s)
+        } else {
+            format!("{} in flight a pair", self.depth)
+        };
+        println!(
+            "{}: {} connections, {} B, {mode}, {} wrong",
+            self.workload, self.connections, self.payload, self.wrong
+        );
+        println!(
+            "{:<12} {:>10} {:>10} {:>28} {:>28} {:>9}",
+            "", "msg/s", "cpu us/msg", "SENT p50/p99/p999 us", "MESSAGE p50/p99/p999 us", "rss MiB"
+        );
         for (name, side) in [("tidings", &self.server), ("null relay", &self.floor)] {
             let show = |p: &Percentiles| format!("{} / {} / {}", p.p50, p.p99, p.p999);
             println!(

@@ -79,17 +79,20 @@ pub fn send_bytes(from: &str, to: &str, id: u64, prev: u64, payload: &[u8]) -> V
     let mut bytes = Vec::new();
     let mut frame = FrameBuilder::<Send>::new(&mut bytes);
     let span = frame.var(payload);
-    frame.finish(id, &Send {
-        conversation: ConversationId::direct(from, peer),
-        peer,
-        client_msg_id: ClientMsgId(id),
-        prev: ClientMsgId(prev),
-        expires_at: Timestamp(0),
-        trace: TraceId::default(),
-        flags: MessageFlags::default(),
-        payload_crc: crc32c::crc32c(payload),
-        payload: span,
-    });
+    frame.finish(
+        id,
+        &Send {
+            conversation: ConversationId::direct(from, peer),
+            peer,
+            client_msg_id: ClientMsgId(id),
+            prev: ClientMsgId(prev),
+            expires_at: Timestamp(0),
+            trace: TraceId::default(),
+            flags: MessageFlags::default(),
+            payload_crc: crc32c::crc32c(payload),
+            payload: span,
+        },
+    );
     bytes
 }
 

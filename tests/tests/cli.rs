@@ -62,12 +62,18 @@ fn messages_go_through_scripts() {
     assert_eq!(sent[0]["seq"], 1);
     let many: String = (2..=200).map(|n| format!("line {n}\n")).collect();
     let more = node.lines(&["send", "--user", "alice", "--to", "bob", "-"], &many);
-    assert_eq!(more.iter().map(|line| line["seq"].as_u64().unwrap()).collect::<Vec<_>>(), (2..=200).collect::<Vec<_>>());
+    assert_eq!(
+        more.iter().map(|line| line["seq"].as_u64().unwrap()).collect::<Vec<_>>(),
+        (2..=200).collect::<Vec<_>>()
+    );
     assert_eq!(more[0]["conversation"], sent[0]["conversation"]);
 
     let tail = node.lines(&["tail", "--user", "bob", "--json", "--count", "200"], "");
     assert_eq!(tail.len(), 200);
-    assert_eq!((&tail[0]["from"], &tail[0]["text"], &tail[199]["text"]), (&"alice".into(), &"hello".into(), &"line 200".into()));
+    assert_eq!(
+        (&tail[0]["from"], &tail[0]["text"], &tail[199]["text"]),
+        (&"alice".into(), &"hello".into(), &"line 200".into())
+    );
     assert!(tail.windows(2).all(|pair| pair[0]["ts"].as_u64() <= pair[1]["ts"].as_u64()));
     let history = node.lines(&["history", "--user", "bob", "--with", "alice", "--json"], "");
     assert_eq!(history, tail);
@@ -85,7 +91,10 @@ fn tokens_open_what_they_should_and_errors_say_what_to_do() {
     let sent = node.lines(&["send", "--token", token, "--user", "alice", "--device", "7", "--to", "bob", "hi"], "");
     assert_eq!(sent[0]["seq"], 1);
     for (arguments, hint) in [
-        (&["send", "--token", token, "--user", "alice", "--device", "8", "--to", "bob", "hi"][..], "TOKEN_WRONG_DEVICE"),
+        (
+            &["send", "--token", token, "--user", "alice", "--device", "8", "--to", "bob", "hi"][..],
+            "TOKEN_WRONG_DEVICE",
+        ),
         (&["send", "--token", token, "--user", "carol", "--device", "7", "--to", "bob", "hi"], "TOKEN_WRONG_USER"),
         (&["send", "--token", "nonsense", "--user", "alice", "--to", "bob", "hi"], "TOKEN_INVALID"),
         (&["send", "--user", "alice", "--to", "alice", "hi"], "BAD_PEER"),

@@ -12,7 +12,9 @@ use tidings_wire::frames::Sent;
 
 fn bytes_below(path: &Path) -> u64 {
     let entries = std::fs::read_dir(path).unwrap().map(Result::unwrap);
-    entries.map(|entry| if entry.path().is_dir() { bytes_below(&entry.path()) } else { entry.metadata().unwrap().len() }).sum()
+    entries
+        .map(|entry| if entry.path().is_dir() { bytes_below(&entry.path()) } else { entry.metadata().unwrap().len() })
+        .sum()
 }
 
 fn send_all(client: &mut Client, to: &str, count: usize, payload: &[u8]) {

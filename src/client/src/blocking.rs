@@ -67,9 +67,8 @@ impl Client {
             self.connect_if_wanted();
             self.flush()?;
             let left = until.saturating_duration_since(Instant::now());
-            let due = self.session.next_timeout().map_or(left, |at| {
-                Duration::from_micros(at.0.saturating_sub(self.now().0))
-            });
+            let due =
+                self.session.next_timeout().map_or(left, |at| Duration::from_micros(at.0.saturating_sub(self.now().0)));
             self.wait(left.min(due))?;
             let now = self.now();
             self.session.tick(now);

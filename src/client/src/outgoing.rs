@@ -32,17 +32,20 @@ impl Session {
             self.next_request += 1;
             let mut send = FrameBuilder::<Send>::new(&mut self.out);
             let payload = send.var(&message.payload);
-            send.finish(request, &Send {
-                conversation: id,
-                peer: conversation.peer,
-                client_msg_id: message.id,
-                prev: conversation.prev,
-                expires_at: Timestamp(0),
-                trace: TraceId::default(),
-                flags: MessageFlags(message.flags),
-                payload_crc: crc32c::crc32c(&message.payload),
-                payload,
-            });
+            send.finish(
+                request,
+                &Send {
+                    conversation: id,
+                    peer: conversation.peer,
+                    client_msg_id: message.id,
+                    prev: conversation.prev,
+                    expires_at: Timestamp(0),
+                    trace: TraceId::default(),
+                    flags: MessageFlags(message.flags),
+                    payload_crc: crc32c::crc32c(&message.payload),
+                    payload,
+                },
+            );
             message.in_flight = true;
             conversation.prev = message.id;
             self.in_flight += 1;

@@ -133,14 +133,17 @@ impl Session {
         let span = hello.var(&token);
         self.config.token = token;
         let version = u16::from(tidings_wire::VERSION);
-        hello.finish(id, &Hello {
-            version_min: version,
-            version_max: version,
-            device: self.config.device,
-            user: self.config.user,
-            capabilities: 0,
-            token: span,
-        });
+        hello.finish(
+            id,
+            &Hello {
+                version_min: version,
+                version_max: version,
+                device: self.config.device,
+                user: self.config.user,
+                capabilities: 0,
+                token: span,
+            },
+        );
     }
 
     /// The connection ended, or could not be made.

@@ -107,7 +107,8 @@ impl Session {
             return Ok(());
         }
         let step = changed.entry_len as usize;
-        if changed.count > 0 && (step < ChangedConversation::FIRST_LEN || entries.len() < step * changed.count as usize) {
+        if changed.count > 0 && (step < ChangedConversation::FIRST_LEN || entries.len() < step * changed.count as usize)
+        {
             return Err(WireError::Body);
         }
         for entry in entries.chunks_exact(step.max(1)).take(changed.count as usize) {

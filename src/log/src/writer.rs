@@ -227,8 +227,15 @@ impl Log {
         let name = BatchName { generation: active.generation, epoch: self.config.epoch, lsn, durable, prev: self.prev };
         let (buffer, used, checksum) = sealing.seal(self.config.key, name);
         self.stats.padding += len - used as u64;
-        self.in_flight =
-            Some(InFlight { lsn, checksum, generation: active.generation, offset: self.next_offset, len, durable, tip });
+        self.in_flight = Some(InFlight {
+            lsn,
+            checksum,
+            generation: active.generation,
+            offset: self.next_offset,
+            len,
+            durable,
+            tip,
+        });
         (self.open_lsn, self.wanted) = (lsn.next(), false);
         Some(LogWrite { slot: active.slot, offset: self.next_offset, buffer })
     }

@@ -4,8 +4,7 @@ use std::{cell::RefCell, collections::BTreeMap, io, rc::Rc};
 
 use proptest::prelude::*;
 use tidings_log::{
-    BLOCK, Damage, Epoch, Log, LogConfig, LogKey, LogWrite, RecordMeta, RecoverError, Scanner, SlotId,
-    Storage, Tail,
+    BLOCK, Damage, Epoch, Log, LogConfig, LogKey, LogWrite, RecordMeta, RecoverError, Scanner, SlotId, Storage, Tail,
     prepare::{Outcome, Preparer, Step},
     records,
     recovery::{Decision, Further, Here, NextSegment, decide},

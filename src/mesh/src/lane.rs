@@ -79,8 +79,7 @@ pub fn lane<T: Copy + Send>(slots: usize, arena: usize) -> (LaneSender<T>, LaneR
         arena: (0..arena).map(|_| std::cell::UnsafeCell::new(0)).collect(),
     });
     let arena_ends = vec![0; slots].into_boxed_slice();
-    let sender =
-        LaneSender { shared: Arc::clone(&shared), tail: 0, published: 0, head: 0, arena_tail: 0, arena_ends };
+    let sender = LaneSender { shared: Arc::clone(&shared), tail: 0, published: 0, head: 0, arena_tail: 0, arena_ends };
     (sender, LaneReceiver { shared, head: 0, released: 0, tail: 0 })
 }
 
@@ -134,7 +133,9 @@ impl<T: Copy + Send> LaneSender<T> {
             let target = &self.shared.arena[to..to + part.len()];
             // SAFETY: place() put start..start + len inside the arena and outside every range whose slot is not
             // released, so only this producer touches it; `part` is a plain slice that cannot overlap it.
-            unsafe { std::ptr::copy_nonoverlapping(part.as_ptr(), target.as_ptr().cast_mut().cast::<u8>(), part.len()) };
+            unsafe {
+                std::ptr::copy_nonoverlapping(part.as_ptr(), target.as_ptr().cast_mut().cast::<u8>(), part.len())
+            };
             to += part.len();
         }
         let index = self.tail & (self.shared.slots.len() - 1);

@@ -31,8 +31,7 @@ const SHARES: usize = 50;
 impl Background {
     /// The queue, on the executor that runs here. `waker` is called when something is done.
     pub fn new(waker: Waker) -> Self {
-        let queue =
-            glommio::executor().create_task_queue(Shares::Static(SHARES), Latency::NotImportant, "background");
+        let queue = glommio::executor().create_task_queue(Shares::Static(SHARES), Latency::NotImportant, "background");
         Self { queue, waker, pending: Rc::default(), done: Rc::default() }
     }
 

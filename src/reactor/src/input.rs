@@ -2,11 +2,7 @@
 
 use std::sync::Arc;
 
-use tidings_core::{
-    Authenticated, Counter, Node, Now, ReactorId, Verifier,
-    greeting::authenticate,
-    slab::Key,
-};
+use tidings_core::{Authenticated, Counter, Node, Now, ReactorId, Verifier, greeting::authenticate, slab::Key};
 use tidings_wire::{ErrorCode, Frame, Retry, WireError, frames::ErrorFrame, limits::FRAME_MAX, split};
 
 use crate::{

@@ -1,9 +1,6 @@
 //! A reactor's hands: what its node's effects become.
 
-use tidings_core::{
-    ConnId, Down, Effects, JobId, Mono, NoCredit, ReactorId, RecordMeta, Up,
-    slab::Key,
-};
+use tidings_core::{ConnId, Down, Effects, JobId, Mono, NoCredit, ReactorId, RecordMeta, Up, slab::Key};
 use tidings_log::Epoch;
 use tidings_mesh::Port;
 use tidings_wire::{Loc, Place};

@@ -196,9 +196,8 @@ impl LogPort {
         now: Mono,
     ) -> io::Result<Write> {
         let buffer = AlignedBuf::from_parts(bytes, start);
-        let whole = result.and_then(|written| {
-            if written == buffer.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
-        });
+        let whole = result
+            .and_then(|written| if written == buffer.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) });
         match token {
             BATCH => match whole {
                 Ok(()) => Ok(self.batch_written(buffer, now)),

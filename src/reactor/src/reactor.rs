@@ -1,18 +1,8 @@
 //! The turn: everything a core does, in batches, over one ring.
 
-use std::{
-    collections::VecDeque,
-    fmt, io,
-    os::fd::OwnedFd,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::VecDeque, fmt, io, os::fd::OwnedFd, sync::Arc, time::Duration};
 
-use tidings_core::{
-    CommittedBatch, Counter, JobId, Mono, Node, Now, ReactorId, Verifier,
-    node::Progress,
-    slab::Key,
-};
+use tidings_core::{CommittedBatch, Counter, JobId, Mono, Node, Now, ReactorId, Verifier, node::Progress, slab::Key};
 use tidings_log::{Sealed, prepare::READY_AIM};
 use tidings_ring::{Chunk, Completion, Received, Ring, SetupError, Token, Wait, socket};
 
@@ -21,8 +11,8 @@ use crate::{
     background::Background,
     clock::Clock,
     config::{
-        COMPLETIONS_PER_TURN, HANDSHAKES_PER_TURN, LANE_MESSAGES_PER_TURN, RECEIVES_PER_TURN, ROOM_FOR_INPUT, ReactorConfig,
-        SLEEP_MAX_MS, SWEEP_MS,
+        COMPLETIONS_PER_TURN, HANDSHAKES_PER_TURN, LANE_MESSAGES_PER_TURN, RECEIVES_PER_TURN, ROOM_FOR_INPUT,
+        ReactorConfig, SLEEP_MAX_MS, SWEEP_MS,
     },
     connections::{Connections, State},
     host::Seed,
@@ -617,7 +607,8 @@ impl<V: Verifier> Reactor<V> {
                 }
                 let log = &self.io.log.log;
                 let written = log.is_idle() && !log.has_records() && !log.needs_tip() && self.applying.is_none();
-                let done = written && self.inbox.is_empty() && self.io.connections.is_empty() && self.io.lanes.is_idle();
+                let done =
+                    written && self.inbox.is_empty() && self.io.connections.is_empty() && self.io.lanes.is_idle();
                 if done || until <= now.mono {
                     self.stage = Stage::Quiet(until);
                     self.shared.set_quiet();
@@ -655,7 +646,8 @@ impl<V: Verifier> Reactor<V> {
         self.shared.peer(self.me).sleeper.awake();
         // Spin next time if work came so soon that spinning would have met it; if not, spin less.
         let slept_ns = self.clock.mono().since(now.mono);
-        self.spin_ns = if slept_ns <= cap_ns { (self.spin_ns * 2).clamp(1000, cap_ns.max(1000)) } else { self.spin_ns / 2 };
+        self.spin_ns =
+            if slept_ns <= cap_ns { (self.spin_ns * 2).clamp(1000, cap_ns.max(1000)) } else { self.spin_ns / 2 };
         if cap_ns == 0 {
             self.spin_ns = 0;
         }

@@ -15,7 +15,11 @@ use clap::{Parser, Subcommand};
 
 /// A messaging backend: what an application's phones talk to.
 #[derive(Debug, Parser)]
-#[command(name = "tidings", version, max_term_width = 100, after_help = "\
+#[command(
+    name = "tidings",
+    version,
+    max_term_width = 100,
+    after_help = "\
 Start with `tidings demo`: it runs a server, kills it in the middle of a conversation, and shows that nothing is lost. \
 Then, in three terminals:
 
@@ -23,7 +27,8 @@ Then, in three terminals:
   tidings chat --user alice --to bob
   tidings chat --user bob --to alice
 
-The protocol is in docs/protocol.md, the architecture in docs/architecture.md.")]
+The protocol is in docs/protocol.md, the architecture in docs/architecture.md."
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,

@@ -192,7 +192,8 @@ impl ServerConfig {
             ));
         }
         let smallest = 2 * tidings_reactor::config::BATCH_MAX as u64;
-        if self.log.segment_bytes < smallest || !self.log.segment_bytes.is_multiple_of(tidings_log::prepare::CHUNK as u64)
+        if self.log.segment_bytes < smallest
+            || !self.log.segment_bytes.is_multiple_of(tidings_log::prepare::CHUNK as u64)
         {
             return refuse(format!(
                 "log.segment_bytes is {}: it must be at least {smallest} and a multiple of {}",
@@ -208,7 +209,8 @@ impl ServerConfig {
                 self.cores.len()
             ));
         }
-        if !self.receive.buffers.is_power_of_two() || self.receive.buffers > 1 << 15 || self.receive.buffer_bytes < 512 {
+        if !self.receive.buffers.is_power_of_two() || self.receive.buffers > 1 << 15 || self.receive.buffer_bytes < 512
+        {
             return refuse("receive.buffers must be a power of two up to 32768, of at least 512 bytes each".into());
         }
         if self.cores.is_empty() || self.cores.len() > 255 {

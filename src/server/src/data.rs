@@ -94,9 +94,8 @@ impl DataDir {
         })?;
         let file = path.join(CONTROL);
         let mut control = match fs::read(&file) {
-            Ok(bytes) => {
-                serde_json::from_slice(&bytes).map_err(|error| DataError::Unreadable(file.clone(), error.to_string()))?
-            }
+            Ok(bytes) => serde_json::from_slice(&bytes)
+                .map_err(|error| DataError::Unreadable(file.clone(), error.to_string()))?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 refuse_orphans(path)?;
                 new_control(partitions).map_err(io)?

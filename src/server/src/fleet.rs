@@ -209,7 +209,8 @@ impl Worker {
             return false;
         }
         let heads = self.common.heads.lock().expect("no device's thread panics");
-        let complete = self.last.iter().all(|(conversation, last)| heads.get(conversation).is_none_or(|head| last >= head));
+        let complete =
+            self.last.iter().all(|(conversation, last)| heads.get(conversation).is_none_or(|head| last >= head));
         let me = UserId::derive(tidings_client::DEFAULT_TENANT, &self.member.user);
         let mine = self.member.peers.iter().all(|peer| {
             let peer = UserId::derive(tidings_client::DEFAULT_TENANT, peer);

@@ -6,16 +6,8 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use tidings_core::{
-    Layout, Node, NodeConfig, ReactorId,
-    records::RecordKind,
-    sequencer::ReplayError,
-};
-use tidings_log::{
-    BatchRef, LogKey, RecoverError, Scanner, Tail,
-    files::Files,
-    records,
-};
+use tidings_core::{Layout, Node, NodeConfig, ReactorId, records::RecordKind, sequencer::ReplayError};
+use tidings_log::{BatchRef, LogKey, RecoverError, Scanner, Tail, files::Files, records};
 use tidings_wire::{Loc, LogId};
 
 use crate::{config::ServerConfig, data::DataDir};

@@ -33,17 +33,20 @@ fn send(conversation: ConversationId) -> Vec<u8> {
     let mut out = Vec::new();
     let mut frame = FrameBuilder::<Send>::new(&mut out);
     let payload = frame.var(b"hi bob");
-    frame.finish(2, &Send {
-        conversation,
-        peer: user("bob"),
-        client_msg_id: ClientMsgId(101),
-        prev: ClientMsgId(100),
-        expires_at: Timestamp(0),
-        trace: TraceId([9; 16]),
-        flags: MessageFlags(MessageFlags::SILENT),
-        payload_crc: 0x3420_6312,
-        payload,
-    });
+    frame.finish(
+        2,
+        &Send {
+            conversation,
+            peer: user("bob"),
+            client_msg_id: ClientMsgId(101),
+            prev: ClientMsgId(100),
+            expires_at: Timestamp(0),
+            trace: TraceId([9; 16]),
+            flags: MessageFlags(MessageFlags::SILENT),
+            payload_crc: 0x3420_6312,
+            payload,
+        },
+    );
     out
 }
 
@@ -52,21 +55,24 @@ fn message(conversation: ConversationId) -> Vec<u8> {
     let mut frame = FrameBuilder::<Message>::new(&mut out);
     let sender_name = frame.var(b"alice");
     let payload = frame.var(b"hi bob");
-    frame.finish(0, &Message {
-        conversation,
-        seq: Seq(5),
-        ts: Timestamp(1_700_000_000_000_000),
-        sender: user("alice"),
-        peer: user("bob"),
-        sender_device: DeviceId(7),
-        flags: MessageFlags(MessageFlags::SILENT),
-        client_msg_id: ClientMsgId(101),
-        expires_at: Timestamp(0),
-        trace: TraceId([9; 16]),
-        payload_crc: 0x3420_6312,
-        sender_name,
-        payload,
-    });
+    frame.finish(
+        0,
+        &Message {
+            conversation,
+            seq: Seq(5),
+            ts: Timestamp(1_700_000_000_000_000),
+            sender: user("alice"),
+            peer: user("bob"),
+            sender_device: DeviceId(7),
+            flags: MessageFlags(MessageFlags::SILENT),
+            client_msg_id: ClientMsgId(101),
+            expires_at: Timestamp(0),
+            trace: TraceId([9; 16]),
+            payload_crc: 0x3420_6312,
+            sender_name,
+            payload,
+        },
+    );
     out
 }
 
@@ -132,14 +138,8 @@ fn vectors() -> Vec<(&'static str, Vec<u8>)> {
         ("RECEIPT_OK", simple(0, &ReceiptOk { conversation, delivered, read, uv: Uv(12) })),
         ("RESUME", simple(4, &Resume { history: HistoryId([3; 16]), uv: Uv(11), below: Uv(0), page: 0 })),
         ("CHANGED", changed(conversation)),
-        (
-            "FETCH",
-            simple(5, &Fetch { conversation, from: Seq(1), upto: Seq(5), limit: 0, order: FetchOrder::Upward }),
-        ),
-        (
-            "FETCHED",
-            simple(5, &Fetched { conversation, first: Seq(1), last: Seq(5), head: Seq(5), oldest: Seq(1) }),
-        ),
+        ("FETCH", simple(5, &Fetch { conversation, from: Seq(1), upto: Seq(5), limit: 0, order: FetchOrder::Upward })),
+        ("FETCHED", simple(5, &Fetched { conversation, first: Seq(1), last: Seq(5), head: Seq(5), oldest: Seq(1) })),
         ("PING", simple(6, &Ping { opaque: 42 })),
         ("PONG", simple(6, &Pong { opaque: 42, uv: Uv(12), server_time: ts })),
         ("BYE", simple(0, &Bye { reason: ByeReason::Draining, retry_after_ms: 500 })),

@@ -77,15 +77,18 @@ impl Node {
         }
         let history: HistoryId = self.config.history;
         let status = if status == ResumeStatus::Changed && count == 0 { ResumeStatus::UpToDate } else { status };
-        frame.finish(request_id, &Changed {
-            status,
-            history,
-            uv: self.registry.get(home).durable,
-            next: if entries.peek().is_some() { last } else { Uv(0) },
-            count,
-            entry_len: ChangedConversation::LEN as u32,
-            entries: span,
-        });
+        frame.finish(
+            request_id,
+            &Changed {
+                status,
+                history,
+                uv: self.registry.get(home).durable,
+                next: if entries.peek().is_some() { last } else { Uv(0) },
+                count,
+                entry_len: ChangedConversation::LEN as u32,
+                entries: span,
+            },
+        );
     }
 }
 

@@ -72,14 +72,7 @@ impl Node {
         homes.all(|home| home == self.config.me || fx.has_down_credit(home, 4, 2 * len))
     }
 
-    fn apply_message(
-        &mut self,
-        waiting: &Waiting,
-        stored: Stored,
-        frame: &[u8],
-        now: Now,
-        fx: &mut impl Effects,
-    ) {
+    fn apply_message(&mut self, waiting: &Waiting, stored: Stored, frame: &[u8], now: Now, fx: &mut impl Effects) {
         let &Waiting::Message { conversation: key, seq, ts, client_msg_id, reactor, asker, .. } = waiting else {
             unreachable!("called for messages");
         };

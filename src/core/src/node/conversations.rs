@@ -125,21 +125,24 @@ impl Node {
             let mut frame = FrameBuilder::<Message>::new(body);
             let sender_name = frame.var(name);
             let payload = frame.var(payload);
-            frame.finish(0, &Message {
-                conversation: send.conversation,
-                seq,
-                ts,
-                sender: send.sender,
-                peer,
-                sender_device: send.device,
-                flags: send.flags,
-                client_msg_id: send.client_msg_id,
-                expires_at: send.expires_at,
-                trace: send.trace,
-                payload_crc: send.payload_crc,
-                sender_name,
-                payload,
-            });
+            frame.finish(
+                0,
+                &Message {
+                    conversation: send.conversation,
+                    seq,
+                    ts,
+                    sender: send.sender,
+                    peer,
+                    sender_device: send.device,
+                    flags: send.flags,
+                    client_msg_id: send.client_msg_id,
+                    expires_at: send.expires_at,
+                    trace: send.trace,
+                    payload_crc: send.payload_crc,
+                    sender_name,
+                    payload,
+                },
+            );
             len = body.len() - start;
         });
         fx.want_write();
@@ -165,9 +168,7 @@ impl Node {
             let sent = Down::Sent { asker, conversation, client_msg_id, seq: first, ts: Timestamp(0) };
             return self.send_down(from, sent, &[], now, fx);
         }
-        let same = |waiting: &&mut Waiting| {
-            matches!(waiting, Waiting::Message { conversation, seq, .. } if (*conversation, *seq) == (key, first))
-        };
+        let same = |waiting: &&mut Waiting| matches!(waiting, Waiting::Message { conversation, seq, .. } if (*conversation, *seq) == (key, first));
         let waiting = self.waiting.iter_mut().map(|(_, waiting)| waiting).rfind(same);
         let Some(Waiting::Message { reactor, asker, .. }) = waiting else {
             panic!("a message that is proposed and not committed waits");

@@ -88,8 +88,7 @@ impl Node {
             let (seq, asker, reactor) = (job.next, job.asker, job.reactor);
             let stored = self.sequencer.get(key).index.get(&self.sequencer.chunks, seq);
             let Some(stored) = stored.filter(|_| seq <= job.last) else { break };
-            let same_segment =
-                (stored.loc.log(), stored.loc.generation()) == (start.loc.log(), start.loc.generation());
+            let same_segment = (stored.loc.log(), stored.loc.generation()) == (start.loc.log(), start.loc.generation());
             let offset = stored.loc.offset().wrapping_sub(start.loc.offset()) as usize;
             let in_reach = same_segment && offset.saturating_add(stored.len as usize) <= bytes.len();
             if !in_reach || !self.can_send(reactor, asker, stored.len as usize, fx) {

@@ -150,11 +150,11 @@ impl Node {
                 let ping: Ping = frame.fixed()?;
                 let uv = self.uv_for(id);
                 if let Some(session) = self.gateway.get(id) {
-                    frame::append(fx.out(session.conn), request_id, &Pong {
-                        opaque: ping.opaque,
-                        uv,
-                        server_time: now.wall,
-                    });
+                    frame::append(
+                        fx.out(session.conn),
+                        request_id,
+                        &Pong { opaque: ping.opaque, uv, server_time: now.wall },
+                    );
                 }
             }
             Kind::Bye => {
@@ -175,7 +175,13 @@ impl Node {
         Ok(())
     }
 
-    fn on_send_frame(&mut self, id: SessionId, frame: &Frame<'_>, now: Now, fx: &mut impl Effects) -> Result<(), WireError> {
+    fn on_send_frame(
+        &mut self,
+        id: SessionId,
+        frame: &Frame<'_>,
+        now: Now,
+        fx: &mut impl Effects,
+    ) -> Result<(), WireError> {
         let send: Send = frame.fixed()?;
         let payload = frame.var(send.payload)?;
         if let Err((code, retry_after_ms)) = self.check_send(id, &send, payload, now) {

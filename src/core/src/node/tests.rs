@@ -13,7 +13,8 @@ use tidings_wire::{
 
 use super::*;
 use crate::{
-    Authenticated, Claims, Counter, CommittedBatch, ConnId, JobId, NoCredit, ReactorId, SessionId, TokenFault, Verifier,
+    Authenticated, Claims, CommittedBatch, ConnId, Counter, JobId, NoCredit, ReactorId, SessionId, TokenFault,
+    Verifier,
     greeting::authenticate,
     lanes::{Down, Up},
     time::Mono,
@@ -186,17 +187,20 @@ impl Cluster {
         let mut frame = FrameBuilder::<Send>::new(&mut bytes);
         let payload = frame.var(text.as_bytes());
         let peer = user(to);
-        frame.finish(id, &Send {
-            conversation: ConversationId::direct(from.user, peer),
-            peer,
-            client_msg_id: ClientMsgId(id),
-            prev: ClientMsgId(prev),
-            expires_at: Timestamp(0),
-            trace: TraceId::default(),
-            flags: MessageFlags::default(),
-            payload_crc: crc32c::crc32c(text.as_bytes()),
-            payload,
-        });
+        frame.finish(
+            id,
+            &Send {
+                conversation: ConversationId::direct(from.user, peer),
+                peer,
+                client_msg_id: ClientMsgId(id),
+                prev: ClientMsgId(prev),
+                expires_at: Timestamp(0),
+                trace: TraceId::default(),
+                flags: MessageFlags::default(),
+                payload_crc: crc32c::crc32c(text.as_bytes()),
+                payload,
+            },
+        );
         self.bytes(from, &bytes);
     }
 

@@ -64,7 +64,10 @@ impl Connection {
             Some(token) => token.clone(),
             None => Issuer::load(&self.data)
                 .map_err(|error| {
-                    format!("no key in {} ({error}): start `tidings serve` there first, or give --token", self.data.display())
+                    format!(
+                        "no key in {} ({error}): start `tidings serve` there first, or give --token",
+                        self.data.display()
+                    )
                 })?
                 .issue(&self.user, None, wall_clock(), TOKEN_TTL_S)?,
         };

@@ -25,8 +25,7 @@ pub(super) struct Arguments {
     kills: u64,
 }
 
-const PACE: Pace =
-    Pace { depth: 8, rest: Duration::from_millis(2), patience: Duration::from_secs(30) };
+const PACE: Pace = Pace { depth: 8, rest: Duration::from_millis(2), patience: Duration::from_secs(30) };
 /// How long the server lives between kills: this, and up to as much again.
 const LIFE_MS: u64 = 400;
 
@@ -44,10 +43,16 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         config: Some(config),
         canary: None,
     };
-    println!("A server with its data in a temporary directory; alice and bob, with two devices each, write to each other.");
+    println!(
+        "A server with its data in a temporary directory; alice and bob, with two devices each, write to each other."
+    );
     let mut server = launch.start()?;
     launch.listen = server.addr();
-    println!("It listens on {}. It will be killed with SIGKILL {} times while they write.\n", server.addr(), arguments.kills);
+    println!(
+        "It listens on {}. It will be killed with SIGKILL {} times while they write.\n",
+        server.addr(),
+        arguments.kills
+    );
 
     let fleet = Fleet::start(server.addr(), &members(&Issuer::load(&launch.data)?)?, PACE);
     let bar = ProgressBar::new(arguments.kills + 1);

@@ -48,7 +48,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
             Some(Event::HistoryDone { oldest, .. }) => {
                 let page = pages.last().expect("there is a page");
                 left = left.saturating_sub(page.len() as u32);
-                let Some(first) = page.first().map(|message| message.seq).filter(|first| *first > oldest && left > 0) else {
+                let Some(first) = page.first().map(|message| message.seq).filter(|first| *first > oldest && left > 0)
+                else {
                     break;
                 };
                 pages.push(Vec::new());
@@ -56,7 +57,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
                 until = Instant::now() + PATIENCE;
             }
             Some(Event::HistoryFailed { code: tidings_client::ErrorCode::NotMember, .. }) => {
-                return Err(format!("{} and {} have no conversation", arguments.connection.user(), arguments.with).into());
+                return Err(
+                    format!("{} and {} have no conversation", arguments.connection.user(), arguments.with).into()
+                );
             }
             Some(Event::HistoryFailed { code, .. }) => return Err(format!("the history cannot be read: {code}").into()),
             Some(Event::Rejected { code }) => return Err(rejected(code)),

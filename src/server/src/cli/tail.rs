@@ -37,7 +37,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
                 printed += 1;
             }
             Some(Event::Lost { conversation, from, upto }) => {
-                eprintln!("tidings: {conversation}: messages {from} to {upto} are gone, the server no longer keeps them");
+                eprintln!(
+                    "tidings: {conversation}: messages {from} to {upto} are gone, the server no longer keeps them"
+                );
             }
             Some(Event::Disconnected) => eprintln!("tidings: connection lost, trying again"),
             Some(Event::Rejected { code }) => return Err(rejected(code)),

@@ -1,0 +1,243 @@
+//! What a chat window knows: messages in their order, what is on its way, who has what.
+
+use std::collections::BTreeMap;
+
+use tidings_client::{ClientMsgId, ConversationId, Event, Message, Seq, UserId, Watermarks};
+
+/// Lines that one press of a key scrolls.
+const SCROLL: usize = 10;
+
+/// Whether the server can be reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Link {
+    /// Not yet.
+    Connecting,
+    /// Yes.
+    Up,
+    /// Not any more; it is tried again.
+    Lost,
+}
+
+/// How far a message is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tick {
+    /// Not ours.
+    None,
+    /// On its way.
+    Pending,
+    /// Durable on the server.
+    Sent,
+    /// On a device of the other's.
+    Delivered,
+    /// Read.
+    Read,
+}
+
+/// One line of the window.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// Who wrote it.
+    pub from: String,
+    /// What.
+    pub text: String,
+    /// When, in microseconds since 1970; 0: not known.
+    pub ts_us: u64,
+    /// How far it is.
+    pub tick: Tick,
+}
+
+/// The window's state.
+#[derive(Debug)]
+pub struct Model {
+    /// The user's name.
+    pub me: String,
+    /// The other's.
+    pub peer: String,
+    /// What is being typed.
+    pub input: String,
+    /// Lines scrolled back from the newest.
+    pub scroll: usize,
+    my_id: UserId,
+    conversation: ConversationId,
+    link: Link,
+    messages: BTreeMap<Seq, Message>,
+    pending: Vec<(ClientMsgId, String)>,
+    failed: Vec<String>,
+    peers: Watermarks,
+    read: Seq,
+    wish: Option<Seq>,
+    fetching: bool,
+    oldest: Seq,
+}
+
+impl Model {
+    /// Of a conversation of which nothing is known yet.
+    pub fn new(me: &str, peer: &str, my_id: UserId, conversation: ConversationId) -> Self {
+        Self {
+            me: me.into(),
+            peer: peer.into(),
+            input: String::new(),
+            scroll: 0,
+            my_id,
+            conversation,
+            link: Link::Connecting,
+            messages: BTreeMap::new(),
+            pending: Vec::new(),
+            failed: Vec::new(),
+            peers: Watermarks::default(),
+            read: Seq(0),
+            wish: None,
+            fetching: false,
+            oldest: Seq(1),
+        }
+    }
+
+    /// The conversation.
+    pub fn conversation(&self) -> ConversationId {
+        self.conversation
+    }
+
+    /// Whether the server can be reached.
+    pub fn link(&self) -> Link {
+        self.link
+    }
+
+    /// The user wrote something.
+    pub fn wrote(&mut self, id: ClientMsgId, text: &str) {
+        self.pending.push((id, text.into()));
+        self.scroll = 0;
+    }
+
+    /// Something happened.
+    pub fn on_event(&mut self, event: Event) {
+        match event {
+            Event::Connected => self.link = Link::Up,
+            Event::Disconnected => (self.link, self.fetching) = (Link::Lost, false),
+            Event::Message(message) | Event::Older(message) if message.conversation == self.conversation => {
+                self.pending.retain(|(id, _)| message.sender != self.my_id || *id != message.client_msg_id);
+                self.messages.insert(message.seq, message);
+            }
+            Event::SendFailed { id, code, .. } => {
+                if let Some(at) = self.pending.iter().position(|(pending, _)| *pending == id) {
+                    let (_, text) = self.pending.remove(at);
+                    self.failed.push(format!("not sent ({code}): {text}"));
+                }
+            }
+            Event::Conversation { conversation, peers, .. } if conversation == self.conversation => self.peers = peers,
+            Event::HistoryDone { oldest, .. } => (self.oldest, self.fetching) = (oldest, false),
+            Event::HistoryFailed { .. } => self.fetching = false,
+            _ => {}
+        }
+    }
+
+    /// What the user has seen and the server has not been told.
+    pub fn take_read(&mut self) -> Option<Seq> {
+        let theirs = self.messages.values().rev().find(|message| message.sender != self.my_id)?;
+        (theirs.seq > self.read).then(|| {
+            self.read = theirs.seq;
+            self.read
+        })
+    }
+
+    /// Scrolls towards older messages, and wishes for more where they end.
+    pub fn scroll_back(&mut self) {
+        let lines = self.messages.len() + self.pending.len();
+        self.scroll = (self.scroll + SCROLL).min(lines.saturating_sub(1));
+        let first = self.messages.keys().next().copied().unwrap_or(Seq(1));
+        if self.scroll + 2 * SCROLL >= lines && first > self.oldest.max(Seq(1)) && !self.fetching {
+            (self.wish, self.fetching) = (Some(first), true);
+        }
+    }
+
+    /// Scrolls towards the newest.
+    pub fn scroll_forward(&mut self) {
+        self.scroll = self.scroll.saturating_sub(SCROLL);
+    }
+
+    /// Older messages that are wished for: those before this one.
+    pub fn take_wish(&mut self) -> Option<Seq> {
+        self.wish.take()
+    }
+
+    /// All lines, oldest first.
+    pub fn lines(&self) -> Vec<Line> {
+        let stored = self.messages.values().map(|message| Line {
+            from: message.sender_name.clone(),
+            text: String::from_utf8_lossy(&message.payload).into_owned(),
+            ts_us: message.ts.0,
+            tick: self.tick(message),
+        });
+        let line = |tick, text: &String| Line { from: self.me.clone(), text: text.clone(), ts_us: 0, tick };
+        let failed = self.failed.iter().map(|text| line(Tick::None, text));
+        let pending = self.pending.iter().map(|(_, text)| line(Tick::Pending, text));
+        stored.chain(failed).chain(pending).collect()
+    }
+
+    fn tick(&self, message: &Message) -> Tick {
+        match message.seq {
+            _ if message.sender != self.my_id => Tick::None,
+            seq if seq <= self.peers.read => Tick::Read,
+            seq if seq <= self.peers.delivered => Tick::Delivered,
+            _ => Tick::Sent,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tidings_client::{DeviceId, Timestamp};
+
+    const HERE: ConversationId = ConversationId([1; 16]);
+
+    fn message(seq: u64, from: &str) -> Message {
+        Message {
+            conversation: HERE,
+            seq: Seq(seq),
+            ts: Timestamp(seq),
+            sender: UserId::derive("default", from),
+            sender_name: from.into(),
+            sender_device: DeviceId(1),
+            peer: UserId::NONE,
+            client_msg_id: ClientMsgId(100 + seq),
+            flags: 0,
+            payload: format!("{seq}").into(),
+        }
+    }
+
+    fn model() -> Model {
+        Model::new("alice", "bob", UserId::derive("default", "alice"), HERE)
+    }
+
+    #[test]
+    fn ticks_follow_a_message_from_the_outbox_to_its_reader() {
+        let mut model = model();
+        let tick = |model: &Model| model.lines()[0].tick;
+        model.wrote(ClientMsgId(101), "1");
+        assert_eq!(tick(&model), Tick::Pending);
+        model.on_event(Event::Message(message(1, "alice")));
+        assert_eq!((tick(&model), model.lines().len()), (Tick::Sent, 1));
+        for (delivered, read, expected) in [(1, 0, Tick::Delivered), (1, 1, Tick::Read)] {
+            let peers = Watermarks { delivered: Seq(delivered), read: Seq(read) };
+            let own = Watermarks::default();
+            model.on_event(Event::Conversation { conversation: HERE, peer: UserId::NONE, peers, own });
+            assert_eq!(tick(&model), expected);
+        }
+    }
+
+    #[test]
+    fn what_was_seen_is_told_once_and_older_messages_are_wished_for_at_the_top() {
+        let mut model = model();
+        (51..=60).for_each(|seq| model.on_event(Event::Message(message(seq, "bob"))));
+        assert_eq!((model.take_read(), model.take_read()), (Some(Seq(60)), None));
+        model.scroll_back();
+        assert_eq!((model.take_wish(), model.take_wish()), (Some(Seq(51)), None));
+        model.scroll_back();
+        assert_eq!(model.take_wish(), None, "one wish at a time");
+        (1..=50).for_each(|seq| model.on_event(Event::Older(message(seq, "bob"))));
+        model.on_event(Event::HistoryDone { conversation: HERE, oldest: Seq(1), head: Seq(60) });
+        (0..9).for_each(|_| model.scroll_back());
+        assert_eq!(model.take_wish(), None, "there is nothing before the first");
+        assert_eq!(model.lines().len(), 60);
+    }
+}

@@ -1,0 +1,97 @@
+//! How a chat window looks.
+
+use ratatui::{
+    Frame,
+    layout::{Constraint, Layout, Position},
+    style::{Color, Modifier, Style},
+    text::{Line as Text, Span},
+    widgets::{Block, Paragraph},
+};
+
+use super::model::{Line, Link, Model, Tick};
+
+/// Draws the window.
+pub fn draw(frame: &mut Frame<'_>, model: &Model) {
+    let [head, body, foot] =
+        Layout::vertical([Constraint::Length(1), Constraint::Min(1), Constraint::Length(3)]).areas(frame.area());
+    frame.render_widget(Paragraph::new(title(model)), head);
+    let lines = model.lines();
+    let shown = (body.height as usize).min(lines.len());
+    let end = lines.len() - model.scroll.min(lines.len() - shown);
+    let rows: Vec<Text<'_>> = lines[end - shown..end].iter().map(|line| row(line, &model.me)).collect();
+    // The newest message stands at the bottom, above the input.
+    let [_, body] = Layout::vertical([Constraint::Min(0), Constraint::Length(shown as u16)]).areas(body);
+    frame.render_widget(Paragraph::new(rows), body);
+    let width = foot.width.saturating_sub(3) as usize;
+    let typed: String = {
+        let characters = model.input.chars().count();
+        model.input.chars().skip(characters.saturating_sub(width)).collect()
+    };
+    let cursor = Position::new(foot.x + 1 + typed.chars().count() as u16, foot.y + 1);
+    let hint = if model.scroll > 0 { " PageDown: newer " } else { " Enter sends, PageUp: older, Esc leaves " };
+    frame.render_widget(Paragraph::new(typed).block(Block::bordered().title_bottom(hint)), foot);
+    frame.set_cursor_position(cursor);
+}
+
+fn title(model: &Model) -> Text<'static> {
+    let (text, color) = match model.link() {
+        Link::Connecting => ("connecting ...", Color::Yellow),
+        Link::Up => ("connected", Color::Green),
+        Link::Lost => ("connection lost, trying again; what you write is kept and sent", Color::Red),
+    };
+    let names = format!(" {} with {}  ", model.me, model.peer);
+    Text::from(vec![
+        Span::styled(names, Style::new().add_modifier(Modifier::BOLD)),
+        Span::styled(format!("● {text}"), Style::new().fg(color)),
+    ])
+}
+
+fn row(line: &Line, me: &str) -> Text<'static> {
+    let (tick, style) = match line.tick {
+        Tick::None => ("  ", Style::new()),
+        Tick::Pending => ("· ", Style::new().fg(Color::DarkGray)),
+        Tick::Sent => ("✓ ", Style::new().fg(Color::DarkGray)),
+        Tick::Delivered => ("✓✓", Style::new().fg(Color::DarkGray)),
+        Tick::Read => ("✓✓", Style::new().fg(Color::Cyan)),
+    };
+    let color = if line.from == me { Color::Green } else { Color::Magenta };
+    Text::from(vec![
+        Span::styled(clock(line.ts_us), Style::new().fg(Color::DarkGray)),
+        Span::styled(format!(" {tick} "), style),
+        Span::styled(format!("{}: ", line.from), Style::new().fg(color)),
+        Span::raw(line.text.clone()),
+    ])
+}
+
+/// Hours and minutes of a day, UTC.
+fn clock(ts_us: u64) -> String {
+    if ts_us == 0 {
+        return "     ".into();
+    }
+    let minutes = ts_us / 60_000_000;
+    format!("{:02}:{:02}", minutes / 60 % 24, minutes % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ratatui::{Terminal, backend::TestBackend};
+    use tidings_client::{ClientMsgId, ConversationId, Event, UserId};
+
+    #[test]
+    fn a_window_shows_who_the_link_and_the_newest_message_above_the_input() {
+        let mut model = Model::new("alice", "bob", UserId::derive("default", "alice"), ConversationId([1; 16]));
+        model.on_event(Event::Connected);
+        (0..30).for_each(|n| model.wrote(ClientMsgId(n), &format!("message {n}")));
+        model.input = "typing".into();
+        let mut terminal = Terminal::new(TestBackend::new(60, 12)).unwrap();
+        terminal.draw(|frame| draw(frame, &model)).unwrap();
+        let screen = terminal.backend().to_string();
+        assert!(screen.contains("alice with bob") && screen.contains("● connected") && screen.contains("typing"));
+        assert!(screen.contains("· alice: message 29") && !screen.contains("message 20"), "{screen}");
+        model.scroll_back();
+        terminal.draw(|frame| draw(frame, &model)).unwrap();
+        assert!(terminal.backend().to_string().contains("message 19"));
+        assert_eq!(clock(3_660_000_000), "01:01");
+    }
+}
