@@ -52,6 +52,16 @@ impl Files {
         OpenOptions::new().write(true).custom_flags(flags.bits().cast_signed()).open(self.path(slot))
     }
 
+    /// Opens a slot for being written through before it is used: direct, and durable only with the headers that are written
+    /// behind through [`Self::open_for_append`]. A flush of the device for every stretch of zeros would hold the log up.
+    ///
+    /// # Errors
+    /// For example if the file system has no direct I/O.
+    pub fn open_for_fill(&self, slot: SlotId) -> io::Result<File> {
+        let flags = rustix::fs::OFlags::DIRECT;
+        OpenOptions::new().write(true).custom_flags(flags.bits().cast_signed()).open(self.path(slot))
+    }
+
     /// Opens a slot for reading history.
     ///
     /// # Errors

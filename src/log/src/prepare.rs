@@ -15,11 +15,12 @@ use crate::{
 /// Prepared segments that are kept ahead.
 pub const READY_AIM: usize = 2;
 /// Bytes of one write of zeros.
-pub const CHUNK: usize = 128 * 1024;
+pub const CHUNK: usize = 256 * 1024;
 /// Bytes a second that are prepared whatever the log does.
 const CALM_BYTES_PER_S: u64 = 16 << 20;
-/// Bytes prepared for each byte appended: above 1, so that the log never catches up.
-const PER_APPENDED: u64 = 2;
+/// Bytes prepared for four bytes appended: above four, so that the log never catches up, and little above, since the log
+/// waits for the same disk.
+const PER_FOUR_APPENDED: u64 = 5;
 /// Most bytes that can be saved up.
 const BUDGET_MAX: u64 = 4 << 20;
 
@@ -28,7 +29,16 @@ const BUDGET_MAX: u64 = 4 << 20;
 pub enum Step {
     /// Create the file of this slot with this length, off the turn.
     Create(SlotId, u64),
-    /// Write durably.
+    /// Write zeros; they become durable with the header.
+    Fill {
+        /// Which file.
+        slot: SlotId,
+        /// Where.
+        offset: u64,
+        /// What; give it back to [`Preparer::written`].
+        buffer: AlignedBuf,
+    },
+    /// Write durably, and with it everything that was written to the file before.
     Write {
         /// Which file.
         slot: SlotId,
@@ -88,7 +98,7 @@ impl Preparer {
 
     /// The log appended `bytes`.
     pub fn appended(&mut self, bytes: u64) {
-        self.budget = (self.budget + bytes * PER_APPENDED).min(BUDGET_MAX);
+        self.budget = (self.budget + bytes * PER_FOUR_APPENDED / 4).min(BUDGET_MAX);
     }
 
     /// The next step, if one is due: `ready` segments are prepared and the next gets `generation`. Nothing more is due
@@ -126,7 +136,7 @@ impl Preparer {
                 self.budget = self.budget.saturating_sub(CHUNK as u64);
                 buffer.clear();
                 buffer.zero_to(CHUNK.min(usize::try_from(self.segment_len - offset).unwrap_or(CHUNK)));
-                Some(Step::Write { slot, offset, buffer })
+                Some(Step::Fill { slot, offset, buffer })
             }
             State::Header(slot, generation, copy) => {
                 let mut buffer = self.buffer.take()?;
@@ -150,7 +160,7 @@ impl Preparer {
         }
     }
 
-    /// A [`Step::Write`] ended. Gives the segment once it is ready; `generation` is what the next one must have.
+    /// A [`Step::Fill`] or [`Step::Write`] ended. Gives the segment once it is ready; `generation` is what the next one must have.
     ///
     /// # Panics
     /// If no write was under way.

@@ -84,7 +84,7 @@ impl Node {
                     self.disk.0.borrow_mut().insert(slot, vec![0; len as usize]);
                     self.preparer.created(Outcome::Done);
                 }
-                Some(Step::Write { slot, offset, buffer }) => {
+                Some(Step::Fill { slot, offset, buffer } | Step::Write { slot, offset, buffer }) => {
                     self.disk.write(slot, offset, buffer.as_slice()).unwrap();
                     let ready = self.preparer.written(buffer, Outcome::Done, self.log.next_generation());
                     ready.into_iter().for_each(|segment| self.log.add_ready(segment));

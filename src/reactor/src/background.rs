@@ -13,8 +13,8 @@ use glommio::{Latency, Shares, TaskQueueHandle};
 use tidings_log::{SlotId, files::Files};
 use tidings_ring::Waker;
 
-/// A finished creation: the file, opened for appending.
-pub type Created = (SlotId, io::Result<std::fs::File>);
+/// A finished creation: the file, opened for being filled and for appending.
+pub type Created = (SlotId, io::Result<(std::fs::File, std::fs::File)>);
 
 /// The background queue of one reactor.
 #[derive(Debug)]
@@ -44,7 +44,7 @@ impl Background {
         let create = async move {
             let create = move || {
                 files.create(slot, len)?;
-                files.open_for_append(slot)
+                Ok((files.open_for_fill(slot)?, files.open_for_append(slot)?))
             };
             let made = glommio::executor().spawn_blocking(create).await;
             done.borrow_mut().push_back((slot, made));

@@ -81,6 +81,8 @@ pub(crate) struct LogPort {
     pub(crate) log: Log,
     files: Files,
     append: HashMap<SlotId, File>,
+    /// The file that is being written through.
+    fill: Option<File>,
     preparer: Preparer,
     prepare_after: Mono,
     pub(crate) prepare_failures: u64,
@@ -113,6 +115,7 @@ impl LogPort {
             log,
             files,
             append,
+            fill: None,
             preparer,
             prepare_after: now,
             prepare_failures: 0,
@@ -233,8 +236,9 @@ impl LogPort {
     pub(crate) fn prepare(&mut self, ring: &mut Ring, background: &mut Background, now: Mono) {
         while let Some((slot, created)) = background.take_created() {
             let outcome = match created {
-                Ok(file) => {
-                    self.append.insert(slot, file);
+                Ok((fill, append)) => {
+                    self.fill = Some(fill);
+                    self.append.insert(slot, append);
                     Outcome::Done
                 }
                 Err(_full) => self.prepare_failed(now),
@@ -246,6 +250,11 @@ impl LogPort {
         }
         match self.preparer.next(now.0, self.log.ready_segments(), self.log.next_generation()) {
             Some(Step::Create(slot, len)) => background.create(&self.files, slot, len),
+            Some(Step::Fill { offset, buffer, .. }) => {
+                let file = self.fill.as_ref().expect("created before it is filled");
+                let (bytes, start) = buffer.into_parts();
+                ring.write(file.as_fd(), PREPARE, offset, bytes, start);
+            }
             Some(Step::Write { slot, offset, buffer }) => {
                 let file = self.append.get(&slot).expect("created, or written before");
                 let (bytes, start) = buffer.into_parts();

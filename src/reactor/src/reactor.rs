@@ -368,7 +368,8 @@ impl<V: Verifier> Reactor<V> {
                 self.arm(key);
             }
         }
-        !self.inbox.is_empty()
+        // Without room there is nothing to do before the log's write completes, and that wakes the ring.
+        !self.inbox.is_empty() && self.io.log.log.room() >= ROOM_FOR_INPUT
     }
 
     fn take_chunk(&mut self, key: Key, chunk: &Chunk, now: Now) {
