@@ -53,16 +53,18 @@ impl Bystanders {
         self.written += 1;
         self.writer.session().send(UserId::derive("default", "rick"), b"still here");
         let written = self.written;
-        wait_for(&mut self.writer, |event| match event {
-            Event::Sent { seq, .. } => Some(assert_eq!(seq, Seq(written))),
+        let sent = wait_for(&mut self.writer, |event| match event {
+            Event::Sent { seq, .. } => Some(seq),
             Event::Disconnected => panic!("a bystander was disconnected"),
             _ => None,
         });
-        wait_for(&mut self.reader, |event| match event {
-            Event::Message(message) => Some(assert_eq!(message.seq, Seq(written))),
+        assert_eq!(sent, Seq(written));
+        let read = wait_for(&mut self.reader, |event| match event {
+            Event::Message(message) => Some(message.seq),
             Event::Disconnected => panic!("a bystander was disconnected"),
             _ => None,
         });
+        assert_eq!(read, Seq(written));
     }
 
     fn counted(&self, code: ErrorCode) -> u64 {
@@ -230,7 +232,8 @@ fn tokens_that_do_not_open() {
     let middle = forged.len() / 2;
     forged[middle] ^= 1;
     let other = UserId::derive("default", "rick");
-    let cases: [(&[u8], UserId, (u16, u16), ErrorCode); 8] = [
+    type Case<'a> = (&'a [u8], UserId, (u16, u16), ErrorCode);
+    let cases: [Case<'_>; 8] = [
         (b"", UserId::NONE, (1, 1), ErrorCode::TokenMissing),
         (b"nonsense", UserId::NONE, (1, 1), ErrorCode::TokenInvalid),
         (&forged, UserId::NONE, (1, 1), ErrorCode::TokenInvalid),

@@ -77,7 +77,7 @@ impl Session {
         if self.sync.gaps_after.take_if(|after| *after <= self.now).is_none() && self.sync.gaps_after.is_some() {
             return;
         }
-        let mut under_way = self.requests.values().filter(|request| matches!(request, Request::Gap(_))).count();
+        let under_way = self.requests.values().filter(|request| matches!(request, Request::Gap(_))).count();
         if under_way >= GAPS_MAX {
             return;
         }
@@ -88,12 +88,9 @@ impl Session {
             .into_iter()
             .filter(|conversation| !conversation.fetching)
             .map(|conversation| (conversation.id, conversation.last.next()))
+            .take(GAPS_MAX - under_way)
             .collect();
         for (id, from) in wanted {
-            if under_way >= GAPS_MAX {
-                break;
-            }
-            under_way += 1;
             let request = self.request_id();
             self.requests.insert(request, Request::Gap(id));
             if let Some(conversation) = self.conversations.get_mut(&id) {

@@ -37,8 +37,7 @@ impl<V: Verifier> Input<'_, V> {
     /// Hands the whole frames at the front of `bytes` to whom they concern.
     pub(crate) fn cut(&mut self, key: Key, bytes: &[u8]) -> Cut {
         let mut used = 0;
-        loop {
-            let Some(state) = self.io.connections.get(key).map(|connection| connection.state) else { break };
+        while let Some(state) = self.io.connections.get(key).map(|connection| connection.state) {
             if matches!(state, State::Leaving | State::Gone) {
                 break;
             }

@@ -79,6 +79,7 @@ impl Pool {
     }
 
     /// Gives a buffer back; the kernel sees it after [`Self::publish`].
+    #[expect(clippy::needless_pass_by_value, reason = "whoever gives a chunk back cannot read it any more")]
     pub(crate) fn give_back(&mut self, chunk: Chunk) {
         self.out -= 1;
         self.put(chunk.buffer);

@@ -228,6 +228,7 @@ impl Ring {
         self.push(entry.user_data(user_data(Tag::Buffered, u64::from(at))));
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "an entry is pushed once")]
     fn push(&mut self, entry: squeue::Entry) {
         self.in_flight += 1;
         loop {

@@ -1,10 +1,6 @@
 //! Tokens: JWT, signed with Ed25519. The server makes its key in the data directory; whoever can read that can issue.
 
-use std::{
-    fs, io,
-    os::unix::fs::OpenOptionsExt,
-    path::{Path, PathBuf},
-};
+use std::{fs, io, os::unix::fs::OpenOptionsExt, path::Path};
 
 use ed25519_dalek::{
     SigningKey,
@@ -63,19 +59,19 @@ impl Issuer {
     /// If it cannot be read or written.
     pub fn load_or_make(data: &Path) -> io::Result<Self> {
         match Self::load(data) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Self::make(data.join(KEY_FILE)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Self::make(&data.join(KEY_FILE)),
             loaded => loaded,
         }
     }
 
-    fn make(path: PathBuf) -> io::Result<Self> {
+    fn make(path: &Path) -> io::Result<Self> {
         let key = SigningKey::from_bytes(&crate::data::random()?);
         let der = key.to_pkcs8_der().map_err(|error| io::Error::other(error.to_string()))?;
         let aside = path.with_extension("new");
         let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&aside)?;
         io::Write::write_all(&mut file, der.as_bytes())?;
         file.sync_all()?;
-        fs::rename(&aside, &path)?;
+        fs::rename(&aside, path)?;
         tidings_log::files::sync_dir(path.parent().unwrap_or(Path::new(".")))?;
         Ok(Self { key })
     }

@@ -48,8 +48,8 @@ impl Loc {
     pub fn new(log: LogId, generation: Generation, offset: u64) -> Self {
         assert!(offset.is_multiple_of(16) && offset < Self::SEGMENT_MAX, "offset {offset}");
         assert!(generation.0 <= Self::GENERATION_MAX, "generation {}", generation.0);
-        let high = u64::from(log.0) << Self::GENERATION_BITS | u64::from(generation.0);
-        Self(high << Self::OFFSET_BITS | offset / 16)
+        let high = (u64::from(log.0) << Self::GENERATION_BITS) | u64::from(generation.0);
+        Self((high << Self::OFFSET_BITS) | (offset / 16))
     }
 
     /// The log.

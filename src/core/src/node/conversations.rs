@@ -204,6 +204,7 @@ impl Node {
     }
 
     /// Refuses something other than a SEND.
+    #[allow(clippy::too_many_arguments, reason = "an answer and where it goes")]
     pub(super) fn refuse_other(
         &mut self,
         to: ReactorId,

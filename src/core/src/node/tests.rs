@@ -402,7 +402,8 @@ fn receipts_are_told_once_durable_coalesced_and_never_ahead_of_the_facts() {
             cluster.send(alice, "bob", id, id - 1, "x");
         }
         cluster.commit();
-        (cluster.take(alice), cluster.take(bob));
+        cluster.take(alice);
+        cluster.take(bob);
         cluster.ask(bob, &Delivered { conversation, upto: Seq(4) });
         assert_eq!(cluster.take(bob).error().0, ErrorCode::FutureSeq);
         cluster.ask(bob, &Delivered { conversation, upto: Seq(2) });

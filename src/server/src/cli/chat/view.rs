@@ -88,7 +88,7 @@ mod tests {
         terminal.draw(|frame| draw(frame, &model)).unwrap();
         let screen = terminal.backend().to_string();
         assert!(screen.contains("alice with bob") && screen.contains("● connected") && screen.contains("typing"));
-        assert!(screen.contains("· alice: message 29") && !screen.contains("message 20"), "{screen}");
+        assert!(screen.contains("·  alice: message 29") && !screen.contains("message 20"), "{screen}");
         model.scroll_back();
         terminal.draw(|frame| draw(frame, &model)).unwrap();
         assert!(terminal.backend().to_string().contains("message 19"));

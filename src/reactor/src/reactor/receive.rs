@@ -1,0 +1,208 @@
+//! What comes in: connections, bytes, and connections handed over by other reactors.
+
+use std::{io, os::fd::OwnedFd};
+
+use tidings_core::{Counter, Now, Verifier, slab::Key};
+use tidings_ring::{Chunk, Received, Token, socket};
+
+use super::{LISTENER, Reactor, Stage};
+use crate::{
+    config::{HANDSHAKES_PER_TURN, RECEIVES_PER_TURN, ROOM_FOR_INPUT},
+    connections::{Connection, State},
+    input::{Cut, Input},
+    shared::Handover,
+    sweep,
+};
+
+/// What came in on a connection, in its order.
+#[derive(Debug)]
+pub(super) enum Inbound {
+    Bytes(Chunk),
+    End,
+}
+
+impl<V: Verifier> Reactor<V> {
+    pub(super) fn take_handovers(&mut self, now: Now) -> bool {
+        let mut busy = false;
+        while let Some(Handover { socket, who, unparsed }) = self.shared.peer(self.me).handovers.pop() {
+            busy = true;
+            let Some(key) = self.adopt(socket, now) else { continue };
+            let mut input = self.input(now);
+            input.admit(key, &who);
+            let used = match input.cut(key, &unparsed) {
+                Cut::Used(used) => used,
+                Cut::HandedOver => continue,
+            };
+            self.carry(key, &unparsed[used..], now);
+            self.arm(key);
+        }
+        busy
+    }
+
+    pub(super) fn adopt(&mut self, socket: OwnedFd, now: Now) -> Option<Key> {
+        if self.io.connections.len() >= self.config.limits.connections_max || self.stage != Stage::Serving {
+            self.node.counters.error(tidings_wire::ErrorCode::Full);
+            return None;
+        }
+        let address = socket::peer_addr(&socket).ok()?.ip();
+        Some(self.io.connections.insert(socket, address, now.mono))
+    }
+
+    pub(super) fn input(&mut self, now: Now) -> Input<'_, V> {
+        Input {
+            me: self.me,
+            node: &mut self.node,
+            io: &mut self.io,
+            verifier: &self.verifier,
+            addresses: &mut self.addresses,
+            limits: &self.config.limits,
+            shared: &self.shared,
+            now,
+        }
+    }
+
+    /// Arms a connection's receive: single until it is authenticated, so that it can move.
+    pub(super) fn arm(&mut self, key: Key) {
+        let Some(connection) = self.io.connections.get_mut(key) else { return };
+        if connection.receiving || connection.state == State::Gone {
+            return;
+        }
+        connection.receiving = true;
+        let token = Token(key.to_u64());
+        match connection.state {
+            State::Greeting => self.ring.receive_once(&connection.socket, token),
+            _ => self.ring.receive(&connection.socket, token),
+        }
+    }
+
+    pub(super) fn accepted(&mut self, result: io::Result<OwnedFd>, more: bool, now: Now) {
+        if let Ok(socket) = result {
+            self.node.counters.count(Counter::Accepted);
+            // A socket without it still works, only slower.
+            let _slower = socket::set_nodelay(&socket);
+            if let Some(key) = self.adopt(socket, now) {
+                self.arm(key);
+            }
+        }
+        if !more && self.stage == Stage::Serving {
+            self.node.counters.count(Counter::Rearmed);
+            self.ring.accept(&self.listener, LISTENER);
+        }
+    }
+
+    pub(super) fn received(&mut self, key: Key, result: Received, more: bool, now: Now) {
+        let Some(connection) = self.io.connections.get_mut(key) else {
+            if let Received::Bytes(chunk) = result {
+                self.ring.give_back(chunk);
+            }
+            return;
+        };
+        connection.receiving = more;
+        match result {
+            Received::Bytes(chunk) => {
+                connection.heard = now.mono;
+                let multishot = connection.state != State::Greeting;
+                if !more && multishot {
+                    self.node.counters.count(Counter::Rearmed);
+                }
+                self.inbox.push_back((key, Inbound::Bytes(chunk)));
+            }
+            Received::NoBuffer => {
+                self.node.counters.count(Counter::ReceiveStarved);
+                self.starved.push(key);
+            }
+            // Behind the bytes that came before it.
+            Received::End | Received::Failed(_) => self.inbox.push_back((key, Inbound::End)),
+        }
+    }
+
+    /// Received bytes become frames while the log has room for what they may turn into: a full log stops here, and with the
+    /// receive buffers used up the kernel makes the peers wait.
+    pub(super) fn take_inbox(&mut self, now: Now) -> bool {
+        let mut handshakes = 0;
+        for _ in 0..RECEIVES_PER_TURN.min(self.inbox.len()) {
+            if self.io.log.log.room() < ROOM_FOR_INPUT || handshakes == HANDSHAKES_PER_TURN {
+                break;
+            }
+            let Some((key, inbound)) = self.inbox.pop_front() else { break };
+            let Inbound::Bytes(chunk) = inbound else {
+                sweep::cut(&mut self.node, &mut self.io, key);
+                continue;
+            };
+            let greeting = |connection: &Connection| connection.state == State::Greeting;
+            handshakes += usize::from(self.io.connections.get(key).is_some_and(greeting));
+            self.take_chunk(key, &chunk, now);
+            self.ring.give_back(chunk);
+            self.arm(key);
+        }
+        if self.ring.free_buffers() > 0 {
+            for key in std::mem::take(&mut self.starved) {
+                self.arm(key);
+            }
+        }
+        // Without room there is nothing to do before the log's write completes, and that wakes the ring.
+        !self.inbox.is_empty() && self.io.log.log.room() >= ROOM_FOR_INPUT
+    }
+
+    pub(super) fn take_chunk(&mut self, key: Key, chunk: &Chunk, now: Now) {
+        let Some(connection) = self.io.connections.get_mut(key) else { return };
+        let mut whole = std::mem::take(&mut connection.carry);
+        let bytes = self.ring.bytes(chunk);
+        let joined = !whole.is_empty();
+        if joined {
+            whole.extend_from_slice(bytes);
+        }
+        let stretch = if joined { &whole[..] } else { bytes };
+        let mut input = Input {
+            me: self.me,
+            node: &mut self.node,
+            io: &mut self.io,
+            verifier: &self.verifier,
+            addresses: &mut self.addresses,
+            limits: &self.config.limits,
+            shared: &self.shared,
+            now,
+        };
+        let cut = input.cut(key, stretch);
+        match cut {
+            Cut::HandedOver => {}
+            Cut::Used(used) if joined => {
+                let began = used > 0;
+                whole.drain(..used);
+                if let Some(connection) = self.io.connections.get_mut(key) {
+                    if began {
+                        connection.frame_since = now.mono;
+                    }
+                    if !whole.is_empty() {
+                        connection.carry = whole;
+                        return;
+                    }
+                }
+                self.io.connections.give_back(whole);
+            }
+            Cut::Used(used) => {
+                let rest = &bytes[used..];
+                if !rest.is_empty() {
+                    let mut carry = self.io.connections.spare();
+                    carry.extend_from_slice(rest);
+                    self.keep_carry(key, carry, now);
+                }
+            }
+        }
+    }
+
+    pub(super) fn carry(&mut self, key: Key, rest: &[u8], now: Now) {
+        if !rest.is_empty() {
+            let mut carry = self.io.connections.spare();
+            carry.extend_from_slice(rest);
+            self.keep_carry(key, carry, now);
+        }
+    }
+
+    pub(super) fn keep_carry(&mut self, key: Key, carry: Vec<u8>, now: Now) {
+        match self.io.connections.get_mut(key) {
+            Some(connection) => (connection.carry, connection.frame_since) = (carry, now.mono),
+            None => self.io.connections.give_back(carry),
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! What goes out: one coalesced send a connection a turn.
+
+use std::io;
+
+use tidings_core::{Now, Verifier, slab::Key};
+use tidings_ring::{Token, socket};
+
+use super::Reactor;
+use crate::{connections::State, sweep};
+
+impl<V: Verifier> Reactor<V> {
+    pub(super) fn sent(&mut self, key: Key, buffer: Vec<u8>, result: io::Result<usize>) {
+        let whole = result.is_ok_and(|sent| sent == buffer.len());
+        self.io.connections.give_back(buffer);
+        let Some(connection) = self.io.connections.get_mut(key) else { return };
+        connection.sending = 0;
+        if !whole {
+            return sweep::cut(&mut self.node, &mut self.io, key);
+        }
+        let (state, empty) = (connection.state, connection.pending.is_empty());
+        self.io.connections.mark_dirty(key);
+        if let State::Live(session) = state
+            && empty
+        {
+            self.node.output_gone(session, &mut self.io);
+        }
+    }
+
+    /// One send a connection; connections that are done go.
+    pub(super) fn flush(&mut self, now: Now) -> bool {
+        let mut busy = false;
+        while let Some(key) = self.io.connections.next_dirty() {
+            busy = true;
+            let Some(connection) = self.io.connections.get_mut(key) else { continue };
+            if connection.sending > 0 {
+                continue;
+            }
+            if !connection.pending.is_empty() && connection.state != State::Gone {
+                let buffer = std::mem::take(&mut connection.pending);
+                (connection.sending, connection.send_since) = (buffer.len(), now.mono);
+                self.ring.send(&connection.socket, Token(key.to_u64()), buffer, 0);
+                continue;
+            }
+            match connection.state {
+                State::Leaving if !connection.shut => {
+                    // The peer reads our last words, then the end; its own last words are read and thrown away, since
+                    // closing over unread bytes would reset the connection and lose ours.
+                    connection.shut = true;
+                    socket::shutdown_write(&connection.socket);
+                    self.arm(key);
+                }
+                State::Gone if !connection.receiving => drop(self.io.connections.remove(key)),
+                _ => {}
+            }
+        }
+        busy
+    }
+}

@@ -1,0 +1,75 @@
+//! A reactor's life: recovered, repairing, serving, draining, quiet.
+
+use tidings_core::{Mono, Now, Verifier};
+
+use super::{LISTENER, Reactor};
+
+/// Most that a draining reactor waits for output to be taken and for others.
+const DRAIN_MAX_MS: u64 = 5000;
+
+/// Where a reactor is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// The first tip, which vouches for everything that recovery found, waits for a segment.
+    Recovered,
+    /// It is being written.
+    Repairing,
+    /// Serving.
+    Serving,
+    /// No new connections, sessions told, the rest is being written; until when.
+    Draining(Mono),
+    /// As above, and nothing is left to do here.
+    Quiet(Mono),
+}
+
+impl<V: Verifier> Reactor<V> {
+    /// Moves on from repairing to serving, to draining, to the end. True at the end.
+    pub(super) fn step_stage(&mut self, now: Now) -> bool {
+        match self.stage {
+            Stage::Recovered => false,
+            Stage::Repairing => {
+                if self.io.log.log.is_idle() && self.applying.is_none() {
+                    self.stage = Stage::Serving;
+                    self.ring.accept(&self.listener, LISTENER);
+                    self.shared.set_accepting();
+                }
+                false
+            }
+            Stage::Serving => {
+                if self.shared.is_draining() {
+                    self.ring.cancel_accept(LISTENER);
+                    self.node.drain(&mut self.io);
+                    self.io.log.log.want();
+                    self.stage = Stage::Draining(now.mono.plus_ms(DRAIN_MAX_MS));
+                }
+                false
+            }
+            Stage::Draining(until) => {
+                // New sessions may have been on their way from another reactor, and some never said HELLO.
+                self.node.drain(&mut self.io);
+                self.keys.extend(self.io.connections.keys());
+                for key in self.keys.drain(..) {
+                    self.io.leave(key);
+                }
+                if self.io.log.log.has_records() {
+                    self.io.log.log.want();
+                }
+                let log = &self.io.log.log;
+                let written = log.is_idle() && !log.has_records() && !log.needs_tip() && self.applying.is_none();
+                let done =
+                    written && self.inbox.is_empty() && self.io.connections.is_empty() && self.io.lanes.is_idle();
+                if done || until <= now.mono {
+                    self.stage = Stage::Quiet(until);
+                    self.shared.set_quiet();
+                }
+                false
+            }
+            Stage::Quiet(until) => {
+                if self.io.log.log.has_records() {
+                    self.io.log.log.want();
+                }
+                self.shared.all_quiet() || until.plus_ms(DRAIN_MAX_MS) <= now.mono
+            }
+        }
+    }
+}
