@@ -154,7 +154,7 @@ impl<V: Verifier> Reactor<V> {
                 return Ok(self.io.log.report);
             }
             self.background.run().await;
-            self.wait(busy || self.node.is_busy() || self.background.is_busy(), now);
+            self.wait(busy || self.node.is_busy(), now);
         }
     }
 

@@ -5,7 +5,7 @@
 //! [`Ring`] cannot leave its thread. File descriptors are borrowed for the call only; the kernel takes its own reference
 //! when an operation is submitted, so closing one early can fail an operation but not memory.
 //!
-//! Needs Linux 6.1 (`DEFER_TASKRUN`); [`Ring::new`] says in one sentence what is missing.
+//! Needs Linux 6.1 (`DEFER_TASKRUN`); [`probe_kernel`] says in one sentence what is missing.
 
 mod ops;
 mod pool;
@@ -16,5 +16,5 @@ mod wake;
 
 pub use pool::Chunk;
 pub use probe::SetupError;
-pub use ring::{Completion, Received, Ring, RingConfig, Token, Wait};
+pub use ring::{Completion, Received, Ring, RingConfig, Token, Wait, probe_kernel};
 pub use wake::Waker;

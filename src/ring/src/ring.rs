@@ -137,6 +137,15 @@ pub struct Ring {
     not_send: PhantomData<*const ()>,
 }
 
+/// Finds out whether this kernel has what a ring needs, on any thread and before anything else is started.
+///
+/// # Errors
+/// What it lacks, and what to do about it.
+pub fn probe_kernel() -> Result<(), SetupError> {
+    let waker = Waker::new().map_err(|error| SetupError::Other { step: "making an eventfd", error })?;
+    Ring::new(&RingConfig { submissions: 8, completions: 16, buffers: 2, buffer_len: 64 }, waker).map(drop)
+}
+
 impl std::fmt::Debug for Ring {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Ring").field("in_flight", &self.in_flight).finish_non_exhaustive()

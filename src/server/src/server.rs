@@ -82,6 +82,7 @@ impl Server {
             config.cores = core_affinity::get_core_ids().unwrap_or_default().into_iter().map(|core| core.id).collect();
         }
         config.check().map_err(StartError::Config)?;
+        tidings_ring::probe_kernel().map_err(|error| StartError::System(error.to_string()))?;
         let data = DataDir::open(&config.data, config.partitions).map_err(StartError::Data)?;
         let key = Issuer::load_or_make(data.path());
         let issuer = key.map_err(|error| StartError::Data(DataError::Io(data.path().into(), error)))?;

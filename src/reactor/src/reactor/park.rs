@@ -11,6 +11,8 @@ use crate::config::{SLEEP_MAX_MS, SWEEP_MS};
 
 /// How often an idle reactor goes on preparing segments.
 const PREPARE_TICK_MS: u64 = 10;
+/// How often the executor is let at its background tasks while there are any.
+const BACKGROUND_TICK_NS: u64 = 200_000;
 
 impl<V: Verifier> Reactor<V> {
     /// Submits, and waits for work: not at all, spinning, or asleep.
@@ -49,7 +51,8 @@ impl<V: Verifier> Reactor<V> {
             0 => Some(now.mono.plus_ms(1)),
             ready => (ready < READY_AIM).then(|| now.mono.plus_ms(PREPARE_TICK_MS)),
         };
-        let due = [self.node.next_timeout(), self.io.log.tip_due(), sweep, prepare];
+        let background = self.background.is_busy().then(|| Mono(now.mono.0 + BACKGROUND_TICK_NS));
+        let due = [self.node.next_timeout(), self.io.log.tip_due(), sweep, prepare, background];
         let due = due.into_iter().flatten().min().unwrap_or(most).min(most);
         Duration::from_nanos(due.since(now.mono).max(1000))
     }
