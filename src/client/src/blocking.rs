@@ -56,6 +56,9 @@ impl Client {
     pub fn poll(&mut self, wait: Duration) -> io::Result<Option<Event>> {
         let until = Instant::now() + wait;
         loop {
+            let now = self.now();
+            self.session.tick(now);
+            self.flush()?;
             if let Some(event) = self.session.poll_event() {
                 return Ok(Some(event));
             }

@@ -36,6 +36,9 @@ pub(crate) struct Conversation {
     pub(crate) ahead: BTreeMap<Seq, Message>,
     /// A FETCH for the gap is under way.
     pub(crate) fetching: bool,
+    /// The gap could not be filled: it rests until then, longer each time.
+    pub(crate) gap_retry: Option<Time>,
+    pub(crate) gap_failures: u32,
     /// Own messages, oldest first.
     pub(crate) outbox: VecDeque<Outgoing>,
     /// The last own attempt that was acknowledged or put in flight on this connection; 0: none yet.
@@ -66,6 +69,8 @@ impl Conversation {
             placed: false,
             ahead: BTreeMap::new(),
             fetching: false,
+            gap_retry: None,
+            gap_failures: 0,
             outbox: VecDeque::new(),
             prev: ClientMsgId(0),
             acked: ClientMsgId(0),
@@ -86,10 +91,18 @@ impl Conversation {
     /// The connection is gone: what was under way on it is not any more.
     pub(crate) fn disconnected(&mut self) {
         self.fetching = false;
+        (self.gap_retry, self.gap_failures) = (None, 0);
         self.recovering = None;
         (self.prev, self.acked) = (ClientMsgId(0), ClientMsgId(0));
         self.told = self.durable;
         self.outbox.iter_mut().for_each(|message| message.in_flight = false);
+    }
+
+    /// The server's history is another: what was received and told means nothing there.
+    pub(crate) fn forget_history(&mut self) {
+        let fresh = Self::new(self.id, self.peer);
+        let outbox = std::mem::take(&mut self.outbox);
+        *self = Self { outbox, eager: self.eager, ..fresh };
     }
 
     /// When sending goes on after a refusal, if only time stands in the way.

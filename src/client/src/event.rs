@@ -58,6 +58,8 @@ pub enum Event {
     },
     /// Everything that was missed is here.
     Synced,
+    /// The server has another history than this device knew (it was restored): every conversation begins anew.
+    HistoryChanged,
     /// A message is durable. Its [`Event::Message`] follows in the conversation's order.
     Sent {
         /// Where.
@@ -100,7 +102,7 @@ pub enum Event {
         /// The conversation's head.
         head: Seq,
     },
-    /// What [`crate::Session::history`] asked for cannot be had.
+    /// What [`crate::Session::history`] asked for cannot be had; or what is missing cannot be had now, and is tried again.
     HistoryFailed {
         /// Where.
         conversation: ConversationId,

@@ -6,7 +6,7 @@ use tidings_wire::{
 };
 
 use crate::{
-    config::History,
+    config::{History, Time},
     conversation::{AHEAD_MAX, Conversation},
     event::{Event, Message, Watermarks},
     session::{Request, Session},
@@ -16,6 +16,8 @@ use crate::{
 const GAPS_MAX: usize = 8;
 /// How long to wait after a gap could not be filled.
 const GAP_RETRY_MS: u64 = 200;
+/// How often that doubles: up to a minute and more.
+const GAP_DOUBLINGS: u32 = 9;
 
 impl Session {
     pub(crate) fn on_message(&mut self, frame: &Frame<'_>) -> Result<(), WireError> {
@@ -52,11 +54,15 @@ impl Session {
         let conversation = self.conversations.entry(id).or_insert_with(|| Conversation::new(id, peer));
         if !conversation.placed {
             // The first that is heard of it: nothing before it is known.
-            place_at(conversation, self.config.history, message.seq.0 - 1);
+            place_at(conversation, self.config.history, message.seq.0.saturating_sub(1));
         }
         conversation.head = conversation.head.max(message.seq);
-        if message.seq > conversation.last && conversation.ahead.len() < AHEAD_MAX {
+        if message.seq > conversation.last {
             conversation.ahead.insert(message.seq, message);
+            if conversation.ahead.len() > AHEAD_MAX {
+                // The farthest goes, never the next: it is fetched when its turn comes.
+                conversation.ahead.pop_last();
+            }
         }
         while let Some(next) = conversation.ahead.remove(&conversation.last.next()) {
             conversation.last = next.seq;
@@ -74,9 +80,6 @@ impl Session {
         if !self.sync.may_have_gaps {
             return self.check_synced();
         }
-        if self.sync.gaps_after.take_if(|after| *after <= self.now).is_none() && self.sync.gaps_after.is_some() {
-            return;
-        }
         let under_way = self.requests.values().filter(|request| matches!(request, Request::Gap(_))).count();
         if under_way >= GAPS_MAX {
             return;
@@ -84,9 +87,10 @@ impl Session {
         let mut gaps: Vec<_> = self.conversations.values().filter(|conversation| conversation.has_gap()).collect();
         gaps.sort_unstable_by_key(|conversation| conversation.id);
         self.sync.may_have_gaps = !gaps.is_empty();
+        let now = self.now;
         let wanted: Vec<_> = gaps
             .into_iter()
-            .filter(|conversation| !conversation.fetching)
+            .filter(|conversation| !conversation.fetching && conversation.gap_retry.is_none_or(|at| at <= now))
             .map(|conversation| (conversation.id, conversation.last.next()))
             .take(GAPS_MAX - under_way)
             .collect();
@@ -102,11 +106,17 @@ impl Session {
         self.check_synced();
     }
 
+    /// When gaps that could not be filled are tried again.
+    pub(crate) fn gap_retries(&self) -> impl Iterator<Item = Time> {
+        self.conversations.values().filter(|known| known.has_gap() && !known.fetching).filter_map(|known| known.gap_retry)
+    }
+
     pub(crate) fn on_fetched(&mut self, request: u64, fetched: &Fetched) {
         match self.requests.remove(&request) {
             Some(Request::Gap(id)) => {
                 let Some(conversation) = self.conversations.get_mut(&id) else { return };
                 conversation.fetching = false;
+                (conversation.gap_retry, conversation.gap_failures) = (None, 0);
                 conversation.head = conversation.head.max(fetched.head);
                 if fetched.oldest > conversation.last.next() {
                     let (from, upto) = (conversation.last.next(), Seq(fetched.oldest.0 - 1));
@@ -129,9 +139,14 @@ impl Session {
             Request::Gap(id) => {
                 if let Some(conversation) = self.conversations.get_mut(&id) {
                     conversation.fetching = false;
+                    let wait_ms = GAP_RETRY_MS << conversation.gap_failures.min(GAP_DOUBLINGS);
+                    conversation.gap_failures += 1;
+                    conversation.gap_retry = Some(self.now.plus_ms(wait_ms));
+                    if conversation.gap_failures == 1 {
+                        self.events.push_back(Event::HistoryFailed { conversation: id, code });
+                    }
                 }
                 self.sync.may_have_gaps = true;
-                self.sync.gaps_after = Some(self.now.plus_ms(GAP_RETRY_MS));
             }
             Request::History(conversation) => self.events.push_back(Event::HistoryFailed { conversation, code }),
         }

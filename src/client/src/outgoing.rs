@@ -60,6 +60,7 @@ impl Session {
             self.in_flight = self.in_flight.saturating_sub(1);
         }
         conversation.acked = conversation.acked.max(message.id);
+        self.backoff.reset();
         let peer = conversation.peer;
         let (id, conversation, seq, ts) = (sent.client_msg_id, sent.conversation, sent.seq, sent.ts);
         self.events.push_back(Event::Sent { conversation, id, seq, ts });
@@ -86,8 +87,10 @@ impl Session {
         if std::mem::take(&mut conversation.outbox[at].in_flight) {
             self.in_flight = self.in_flight.saturating_sub(1);
         }
-        if code == ErrorCode::OutOfOrder {
+        if matches!(code, ErrorCode::OutOfOrder | ErrorCode::Stale) {
             conversation.acked = error.highest;
+            // A clock that went back must not make every later attempt stale.
+            self.next_id = self.next_id.max(error.highest.0 + 1);
         }
         let until = self.now.plus_ms(u64::from(error.retry_after_ms));
         conversation.recovering = Some(conversation.recovering.map_or(until, |before| before.max(until)));

@@ -66,9 +66,10 @@ pub struct Session {
     pub(crate) next_request: u64,
     pub(crate) next_id: u64,
     pub(crate) window: u32,
+    payload_max: usize,
     pub(crate) in_flight: u32,
     pub(crate) sync: Sync,
-    backoff: Backoff,
+    pub(crate) backoff: Backoff,
     idle_ms: u64,
     ping_at: Time,
     heard: Time,
@@ -79,7 +80,12 @@ impl Session {
     /// A session that wants to connect at once.
     pub fn new(config: Config) -> Self {
         let (backoff, next_id) = (Backoff::new(config.seed), config.wall_us);
-        let (sync, conversations) = Sync::restore(&config.state);
+        let (sync, mut conversations) = Sync::restore(&config.state);
+        for (peer, id, payload) in &config.state.outbox {
+            let conversation = ConversationId::direct(config.user, *peer);
+            let known = conversations.entry(conversation).or_insert_with(|| Conversation::new(conversation, *peer));
+            known.outbox.push_back(Outgoing { id: *id, payload: payload.clone(), flags: 0, in_flight: false });
+        }
         Self {
             link: Link::Down(Time(0)),
             now: Time(0),
@@ -92,6 +98,7 @@ impl Session {
             next_request: 1,
             next_id: next_id.max(config.state.next_id),
             window: 0,
+            payload_max: limits::PAYLOAD_MAX as usize,
             in_flight: 0,
             sync,
             backoff,
@@ -149,7 +156,7 @@ impl Session {
     /// The connection ended, or could not be made.
     pub fn disconnected(&mut self, now: Time) {
         self.now = now;
-        if self.link != Link::Closed {
+        if !matches!(self.link, Link::Closed | Link::Down(_)) {
             self.drop_link(0);
         }
     }
@@ -252,6 +259,7 @@ impl Session {
             Ok(Kind::Changed) => self.on_changed(frame)?,
             Ok(Kind::Fetched) => self.on_fetched(id, &frame.fixed()?),
             Ok(Kind::Pong) => {
+                self.backoff.reset(); // the connection has lasted
                 let pong: frames::Pong = frame.fixed()?;
                 self.sync.told(pong.uv);
             }
@@ -268,8 +276,8 @@ impl Session {
 
     fn on_welcome(&mut self, welcome: &Welcome) {
         self.link = Link::Up;
-        self.backoff.reset();
         self.window = welcome.window;
+        self.payload_max = welcome.payload_max.min(limits::PAYLOAD_MAX) as usize;
         self.idle_ms = u64::from(welcome.idle_timeout_s) * 1000;
         self.ping_at = self.now.plus_ms(self.idle_ms / 3);
         self.repeat_at = self.now.plus_ms(REPEAT_MS);
@@ -337,9 +345,14 @@ impl Session {
             Link::Greeting => Some(self.heard.plus_ms(ANSWER_MS)),
             Link::Up => {
                 let waiting = self.conversations.values().filter_map(Conversation::recovers_at);
-                waiting.chain(self.sync.gaps_after).chain([self.ping_at, self.repeat_at]).min()
+                waiting.chain(self.gap_retries()).chain([self.ping_at, self.repeat_at, self.dead_at()]).min()
             }
         }
+    }
+
+    /// When a server that says nothing counts as gone: it was sent a PING long before.
+    fn dead_at(&self) -> Time {
+        self.heard.plus_ms(self.idle_ms / 3 + ANSWER_MS)
     }
 
     /// Time passed.
@@ -347,7 +360,7 @@ impl Session {
         self.now = now;
         match self.link {
             Link::Greeting if self.heard.plus_ms(ANSWER_MS) <= now => self.drop_link(0),
-            Link::Up if self.heard.plus_ms(self.idle_ms + ANSWER_MS) <= now => self.drop_link(0),
+            Link::Up if self.dead_at() <= now => self.drop_link(0),
             Link::Up => {
                 if self.ping_at <= now {
                     self.ping();
@@ -382,6 +395,11 @@ impl Session {
         self.next_id += 1;
         let conversation = self.conversation_with(peer);
         let known = self.conversations.entry(conversation).or_insert_with(|| Conversation::new(conversation, peer));
+        if payload.len() > self.payload_max {
+            let code = ErrorCode::PayloadTooLarge;
+            self.events.push_back(Event::SendFailed { conversation, id, code });
+            return id;
+        }
         known.outbox.push_back(Outgoing { id, payload: payload.to_vec(), flags: 0, in_flight: false });
         self.touch(conversation);
         self.pump();
@@ -419,9 +437,10 @@ impl Session {
         self.pump_gaps();
     }
 
-    /// The cursor to come back with, and the state of all conversations: what [`Config::state`] takes.
-    pub fn save(&self) -> crate::sync::SavedState {
-        self.sync.save(self.next_id, &self.conversations)
+    /// The cursor to come back with, the state of all conversations and the messages on their way: what [`Config::state`]
+    /// takes. `None` while events wait: what they tell would count as known, and be lost with the application.
+    pub fn save(&self) -> Option<crate::sync::SavedState> {
+        self.events.is_empty().then(|| self.sync.save(self.next_id, &self.conversations))
     }
 
     /// What cursors belong to, once connected.

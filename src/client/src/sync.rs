@@ -3,14 +3,13 @@
 use std::collections::HashMap;
 
 use tidings_wire::{
-    ConversationId, Frame, HistoryId, Seq, UserId, Uv, WireError,
+    ClientMsgId, ConversationId, Frame, HistoryId, Seq, UserId, Uv, WireError,
     archive::{self, Archived},
     frame,
     frames::{Changed, ChangedConversation, Resume, ResumeStatus},
 };
 
 use crate::{
-    config::Time,
     conversation::Conversation,
     event::{Event, Watermarks},
     incoming::place_at,
@@ -28,6 +27,8 @@ pub struct SavedState {
     pub next_id: u64,
     /// Conversation, peer, last message, delivered and read.
     pub conversations: Vec<(ConversationId, UserId, Seq, Seq, Seq)>,
+    /// Messages that are not acknowledged: peer, attempt and payload, oldest first.
+    pub outbox: Vec<(UserId, ClientMsgId, Vec<u8>)>,
 }
 
 /// Where a session is with catching up.
@@ -38,14 +39,13 @@ pub(crate) struct Sync {
     pub(crate) saved: Uv,
     /// The newest cursor that the server gave; it is saved once nothing is missing.
     given: Uv,
-    /// The list is being taken.
-    paging: bool,
+    /// The request that the list being taken answers, and the cursor of its first page.
+    paging: Option<u64>,
+    first_page: Option<Uv>,
     /// The server was asked on this connection, and [`Event::Synced`] is still to come.
     pending: bool,
     /// Some conversation may lack messages.
     pub(crate) may_have_gaps: bool,
-    /// Gaps rest until then.
-    pub(crate) gaps_after: Option<Time>,
 }
 
 impl Sync {
@@ -55,45 +55,57 @@ impl Sync {
             let mut conversation = Conversation::new(*id, *peer);
             (conversation.last, conversation.head, conversation.placed) = (*last, *last, true);
             conversation.own = Watermarks { delivered: *delivered, read: *read };
+            (conversation.durable, conversation.told) = (conversation.own, conversation.own);
             (*id, conversation)
         });
         (sync, conversations.collect())
     }
 
     pub(crate) fn save(&self, next_id: u64, conversations: &HashMap<ConversationId, Conversation>) -> SavedState {
-        let row = |known: &Conversation| (known.id, known.peer, known.last, known.own.delivered, known.own.read);
+        let row = |known: &Conversation| (known.id, known.peer, known.last, known.durable.delivered, known.durable.read);
         let mut rows: Vec<_> = conversations.values().filter(|known| known.placed).map(row).collect();
         rows.sort_unstable_by_key(|row| row.0);
-        SavedState { history: self.history, uv: self.saved, next_id, conversations: rows }
+        let waiting = |known: &Conversation| {
+            let peer = known.peer;
+            known.outbox.iter().map(move |message| (peer, message.id, message.payload.clone())).collect::<Vec<_>>()
+        };
+        let mut outbox: Vec<_> = conversations.values().flat_map(waiting).collect();
+        outbox.sort_unstable_by_key(|row| row.1);
+        SavedState { history: self.history, uv: self.saved, next_id, conversations: rows, outbox }
     }
 
     pub(crate) fn disconnected(&mut self) {
-        (self.paging, self.pending, self.given) = (false, false, self.saved);
-        self.gaps_after = None;
+        (self.paging, self.first_page, self.pending, self.given) = (None, None, false, self.saved);
     }
 
     /// The server gave a durable cursor (0: none).
     pub(crate) fn told(&mut self, uv: Uv) {
-        self.given = self.given.max(uv);
+        if self.paging.is_none() {
+            self.given = self.given.max(uv);
+        }
     }
 }
 
 impl Session {
     pub(crate) fn resume(&mut self, history: HistoryId) {
         if self.sync.history != history {
+            let knew_none = self.sync.history == HistoryId::NONE;
             // Another history: what was known of it means nothing here.
             (self.sync.history, self.sync.saved, self.sync.given) = (history, Uv(0), Uv(0));
             for conversation in self.conversations.values_mut() {
-                (conversation.placed, conversation.head) = (false, Seq(0));
-                conversation.ahead.clear();
+                conversation.forget_history();
+            }
+            if !knew_none {
+                self.events.push_back(Event::HistoryChanged);
             }
         }
-        (self.sync.paging, self.sync.pending) = (true, true);
+        (self.sync.first_page, self.sync.pending) = (None, true);
         self.ask(Uv(0));
     }
 
     fn ask(&mut self, below: Uv) {
         let request = self.request_id();
+        self.sync.paging = Some(request);
         let (history, uv) = (self.sync.history, self.sync.saved);
         frame::append(&mut self.out, request, &Resume { history, uv, below, page: 0 });
     }
@@ -103,6 +115,7 @@ impl Session {
         let entries = frame.var(changed.entries)?;
         if changed.status == ResumeStatus::TooOld {
             (self.sync.saved, self.sync.given, self.sync.history) = (Uv(0), Uv(0), changed.history);
+            self.sync.first_page = None;
             self.ask(Uv(0));
             return Ok(());
         }
@@ -115,10 +128,21 @@ impl Session {
             self.on_changed_conversation(&archive::read(entry)?);
         }
         self.sync.may_have_gaps = true;
-        self.sync.told(changed.uv);
-        self.sync.paging = changed.next != Uv(0);
-        if self.sync.paging {
+        if self.sync.paging != Some(frame.header().request_id) {
+            // The list of a device that was behind. Cut short, it is taken from our own cursor instead.
+            if changed.next != Uv(0) && self.sync.paging.is_none() {
+                self.sync.first_page = None;
+                self.ask(Uv(0));
+            }
+            return Ok(());
+        }
+        // Later pages may be of a later time: only what the first vouches for is all in the list.
+        let first = *self.sync.first_page.get_or_insert(changed.uv);
+        if changed.next != Uv(0) {
             self.ask(changed.next);
+        } else {
+            (self.sync.paging, self.sync.first_page) = (None, None);
+            self.sync.told(first);
         }
         Ok(())
     }
@@ -131,18 +155,21 @@ impl Session {
         }
         conversation.head = conversation.head.max(entry.head);
         conversation.peers.raise(Watermarks { delivered: entry.peer_delivered, read: entry.peer_read });
-        conversation.own.read = conversation.own.read.max(entry.read);
+        for known in [&mut conversation.own, &mut conversation.told, &mut conversation.durable] {
+            known.read = known.read.max(entry.read);
+        }
         self.touch(id);
         self.tell_conversation(id);
     }
 
     /// Once every page was taken and every gap is filled, the cursor is worth keeping.
     pub(crate) fn check_synced(&mut self) {
-        if self.sync.paging || self.sync.may_have_gaps {
+        if self.sync.paging.is_some() || self.sync.may_have_gaps {
             return;
         }
         self.sync.saved = self.sync.given;
         if std::mem::take(&mut self.sync.pending) {
+            self.backoff.reset();
             self.events.push_back(Event::Synced);
         }
     }

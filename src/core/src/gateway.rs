@@ -41,6 +41,8 @@ pub struct Session {
     pub device: DeviceId,
     /// SENDs that are not answered.
     pub in_flight: u32,
+    /// FETCHes that are not answered.
+    pub fetches: u32,
     /// How far its device is.
     pub sync: Sync,
 }

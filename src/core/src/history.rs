@@ -30,6 +30,8 @@ pub struct Job {
     pub last: Seq,
     /// The first that was sent; 0: none yet.
     pub first_sent: Seq,
+    /// Bytes that were sent.
+    pub sent_bytes: usize,
     /// A read is under way.
     pub reading: bool,
 }
@@ -109,6 +111,14 @@ impl Jobs {
         }
         self.jobs[free] = Some(job);
         Ok(JobId(free as u32))
+    }
+
+    /// A job.
+    ///
+    /// # Panics
+    /// If there is none of this id: ids come from here.
+    pub fn get(&self, id: JobId) -> &Job {
+        self.jobs[id.0 as usize].as_ref().expect("the job is under way")
     }
 
     /// A job.

@@ -91,10 +91,9 @@ impl MessageIndex {
     }
 
     /// Nothing up to `head` is stored (any more).
-    pub fn start_after(&mut self, head: Seq) {
-        if self.len == 0 {
-            self.first = head.next();
-        }
+    pub fn start_after(&mut self, chunks: &mut Chunks, head: Seq) {
+        self.clear(chunks);
+        self.first = head.next();
     }
 
     fn clear(&mut self, chunks: &mut Chunks) {

@@ -8,12 +8,14 @@ pub const OUT_SOFT: usize = 256 * 1024;
 pub const OUT_HARD: usize = 1024 * 1024;
 /// Live sessions of a user.
 pub const SESSIONS_PER_USER: usize = 64;
-/// Registered devices of all members that a conversation remembers attempts of.
-pub const DEVICES_PER_CONVERSATION: usize = 64;
-/// Guests that a conversation remembers attempts of; the longest unused is forgotten first.
-pub const GUESTS_PER_CONVERSATION: usize = 64;
+/// Registered devices of one member that a conversation remembers attempts of.
+pub const DEVICES_PER_MEMBER: usize = 32;
+/// Guests of one member that a conversation remembers attempts of; the longest unused is forgotten first.
+pub const GUESTS_PER_MEMBER: usize = 32;
 /// How long a guest's attempts are remembered after its last one.
 pub const GUEST_MEMORY_MS: u64 = 10 * 60 * 1000;
+/// FETCHes of one session under way.
+pub const FETCHES_PER_SESSION: u32 = 16;
 /// FETCHes under way on a reactor.
 pub const FETCHES: usize = 256;
 /// Bytes of the log that one read for a FETCH covers, unless a single message is longer.

@@ -125,6 +125,11 @@ impl Registry {
         HomeKey(index)
     }
 
+    /// True if a user has a home here.
+    pub fn has_home(&self, user: UserId) -> bool {
+        self.by_user.contains_key(&user)
+    }
+
     /// A home.
     pub fn get(&self, key: HomeKey) -> &Home {
         &self.homes[key.0 as usize]

@@ -10,7 +10,7 @@ use tidings_wire::{ConversationId, DeviceId, Place, Seq, Timestamp, UserId, fram
 use crate::{
     index::{Chunks, MessageIndex},
     lanes::Watermarks,
-    limits::{DEVICES_PER_CONVERSATION, GUEST_MEMORY_MS, GUESTS_PER_CONVERSATION},
+    limits::{DEVICES_PER_MEMBER, GUEST_MEMORY_MS, GUESTS_PER_MEMBER},
     memory::DeviceMemory,
     placement::Base,
     records::{ConversationRecord, DeviceRecord, PairRecord, put, take},
@@ -61,6 +61,8 @@ pub struct Conversation {
     /// Where its state is.
     pub base: Base,
     devices: Vec<DeviceMemory>,
+    /// Recovery jumped from here to a later message, and has not read the state that explains it.
+    gap: Option<Seq>,
 }
 
 /// No more devices fit.
@@ -109,6 +111,7 @@ impl Conversation {
             index: MessageIndex::default(),
             base: Base::New,
             devices: Vec::new(),
+            gap: None,
         }
     }
 
@@ -122,31 +125,39 @@ impl Conversation {
         &self.members[1 - member]
     }
 
-    /// The memory of a device, made if it never sent here.
+    /// The memory of a device that has sent here.
+    pub fn find_device(&self, member: usize, device: DeviceId) -> Option<&DeviceMemory> {
+        self.devices.iter().find(|memory| (memory.member as usize, memory.device) == (member, device))
+    }
+
+    /// The memory of a device, made if it never sent here. Each member has its own room.
     ///
     /// # Errors
-    /// If the conversation remembers as many devices as it may.
+    /// If as many of the member's devices are remembered as may be.
     pub fn device(&mut self, member: usize, device: DeviceId, now: Mono) -> Result<&mut DeviceMemory, TooManyDevices> {
-        let member = member as u8;
-        let found = self.devices.iter().position(|memory| (memory.member, memory.device) == (member, device));
-        if let Some(at) = found {
+        let same = |memory: &DeviceMemory| (memory.member as usize, memory.device) == (member, device);
+        if let Some(at) = self.devices.iter().position(same) {
             return Ok(&mut self.devices[at]);
         }
+        let of_member = |memory: &&DeviceMemory| memory.member as usize == member;
         if device.is_guest() {
-            self.forget_guests(now);
-        } else if self.devices.iter().filter(|memory| !memory.device.is_guest()).count() >= DEVICES_PER_CONVERSATION {
+            self.forget_guests(member, now);
+        } else if self.devices.iter().filter(of_member).filter(|memory| !memory.device.is_guest()).count()
+            >= DEVICES_PER_MEMBER
+        {
             return Err(TooManyDevices);
         }
-        self.devices.push(DeviceMemory::new(member, device));
+        self.devices.push(DeviceMemory::new(member as u8, device));
         Ok(self.devices.last_mut().expect("just pushed"))
     }
 
-    fn forget_guests(&mut self, now: Mono) {
+    fn forget_guests(&mut self, member: usize, now: Mono) {
+        let guest = |memory: &DeviceMemory| memory.device.is_guest() && memory.member as usize == member;
         let expired = |memory: &DeviceMemory| memory.used.plus_ms(GUEST_MEMORY_MS) < now;
-        self.devices.retain(|memory| !memory.device.is_guest() || !expired(memory));
-        let guests = self.devices.iter().enumerate().filter(|(_, memory)| memory.device.is_guest());
+        self.devices.retain(|memory| !guest(memory) || !expired(memory));
+        let guests = self.devices.iter().enumerate().filter(|(_, memory)| guest(memory));
         let (count, oldest) = (guests.clone().count(), guests.min_by_key(|(_, memory)| memory.used));
-        if let Some((at, _)) = oldest.filter(|_| count >= GUESTS_PER_CONVERSATION) {
+        if let Some((at, _)) = oldest.filter(|_| count >= GUESTS_PER_MEMBER) {
             self.devices.remove(at);
         }
     }
@@ -173,8 +184,13 @@ impl Conversation {
     /// If it does not follow the one before.
     pub fn replay(&mut self, message: &Message) -> Result<(), ReplayError> {
         let Message { seq, ts, sender, sender_device, client_msg_id, .. } = *message;
-        if self.committed != Seq(0) && seq != self.committed.next() {
-            return Err(ReplayError::Jump { conversation: self.id, head: self.committed, found: seq });
+        match seq.cmp(&self.committed.next()) {
+            core::cmp::Ordering::Less => {
+                return Err(ReplayError::Jump { conversation: self.id, head: self.committed, found: seq });
+            }
+            // Retention dropped what is between, in another log than the one before: the state that it wrote first follows.
+            core::cmp::Ordering::Greater if self.committed != Seq(0) => self.gap = Some(self.committed),
+            _ => {}
         }
         (self.proposed, self.committed, self.last_ts) = (seq, seq, ts);
         let member = self.member(sender).ok_or(ReplayError::Body)?;
@@ -209,17 +225,25 @@ impl Conversation {
     }
 
     /// Takes over what [`Self::write_state`] wrote behind its first part.
-    fn read_state(&mut self, state: &ConversationRecord, rest: &mut &[u8]) -> Result<(), ReplayError> {
-        if self.committed != Seq(0) && state.head != self.committed {
+    fn read_state(
+        &mut self,
+        chunks: &mut Chunks,
+        state: &ConversationRecord,
+        rest: &mut &[u8],
+    ) -> Result<(), ReplayError> {
+        if state.head < self.committed {
             return Err(ReplayError::Jump { conversation: self.id, head: self.committed, found: state.head });
         }
+        if state.head > self.committed {
+            self.index.start_after(chunks, state.head);
+        }
+        self.gap = None;
         (self.proposed, self.committed, self.last_ts) = (state.head, state.head, state.last_ts);
         for (at, member) in self.members.iter_mut().enumerate() {
             let watermarks = Watermarks { delivered: state.delivered[at], read: state.read[at] };
             member.committed.raise_to(watermarks);
             member.proposed = member.committed;
         }
-        self.index.start_after(state.head);
         self.devices.clear();
         for _ in 0..state.devices {
             let device: DeviceRecord = take(rest).map_err(|_| ReplayError::Body)?;
@@ -292,6 +316,17 @@ impl Sequencer {
         self.conversations.is_empty()
     }
 
+    /// Everything was read back.
+    ///
+    /// # Errors
+    /// If messages are missing in the middle of a conversation, and no state says that retention dropped them.
+    pub fn check_replayed(&self) -> Result<(), ReplayError> {
+        let open = self.conversations.iter().find_map(|conversation| Some((conversation, conversation.gap?)));
+        open.map_or(Ok(()), |(conversation, head)| {
+            Err(ReplayError::Jump { conversation: conversation.id, head, found: conversation.committed })
+        })
+    }
+
     /// Takes over a state record that recovery read.
     ///
     /// # Errors
@@ -299,7 +334,8 @@ impl Sequencer {
     pub fn replay_state(&mut self, partition: u16, mut body: &[u8]) -> Result<ConversationKey, ReplayError> {
         let state: ConversationRecord = take(&mut body).map_err(|_| ReplayError::Body)?;
         let key = self.entry(state.conversation, partition, state.members[0], state.members[1]);
-        self.get_mut(key).read_state(&state, &mut body)?;
+        let (conversation, chunks) = self.with_chunks(key);
+        conversation.read_state(chunks, &state, &mut body)?;
         Ok(key)
     }
 }

@@ -72,9 +72,9 @@ pub struct Preparer {
     key: LogKey,
     segment_len: u64,
     state: State,
-    /// Files that were written through before and only need headers. Used in the order in which they were dropped: until
+    /// Files of dropped segments: those of the right length only need headers. Used in the order in which they were dropped: until
     /// a file has its new header it is still the oldest segment to recovery, which wants no gap.
-    recyclable: VecDeque<SlotId>,
+    dropped: VecDeque<SegmentInfo>,
     /// Files of unknown content.
     raw: Vec<SlotId>,
     next_slot: u32,
@@ -87,13 +87,13 @@ impl Preparer {
     /// A preparer for a log that has the slots below `next_slot`, of which `raw` belong to no segment.
     pub fn new(key: LogKey, segment_len: u64, raw: Vec<SlotId>, next_slot: u32) -> Self {
         let buffer = Some(AlignedBuf::new(CHUNK));
-        let (state, recyclable) = (State::Idle, VecDeque::new());
-        Self { key, segment_len, state, recyclable, raw, next_slot, buffer, budget: 0, refilled_ns: 0 }
+        let (state, dropped) = (State::Idle, VecDeque::new());
+        Self { key, segment_len, state, dropped, raw, next_slot, buffer, budget: 0, refilled_ns: 0 }
     }
 
     /// A dropped segment's file can be used again.
-    pub fn recycle(&mut self, slot: SlotId) {
-        self.recyclable.push_back(slot);
+    pub fn recycle(&mut self, dropped: SegmentInfo) {
+        self.dropped.push_back(dropped);
     }
 
     /// The log appended `bytes`.
@@ -109,10 +109,14 @@ impl Preparer {
         let refill = u128::from(elapsed_ns) * u128::from(CALM_BYTES_PER_S) / 1_000_000_000;
         self.budget = (self.budget + refill.min(u128::from(BUDGET_MAX)) as u64).min(BUDGET_MAX);
         if self.state == State::Idle && ready < READY_AIM {
-            self.state = match (self.recyclable.pop_front(), self.raw.pop()) {
-                (Some(slot), raw) => {
+            self.state = match (self.dropped.pop_front(), self.raw.pop()) {
+                (Some(dropped), raw) => {
                     self.raw.extend(raw);
-                    State::Header(slot, generation, 0)
+                    if dropped.len == self.segment_len {
+                        State::Header(dropped.slot, generation, 0)
+                    } else {
+                        State::Creating(dropped.slot)
+                    }
                 }
                 (None, Some(slot)) => State::Creating(slot),
                 (None, None) => {
@@ -183,7 +187,7 @@ impl Preparer {
             }
             State::Header(slot, generation, _) => {
                 self.state = State::Idle;
-                Some(SegmentInfo { slot, generation })
+                Some(SegmentInfo { slot, generation, len: self.segment_len })
             }
             State::Idle | State::Creating(_) => panic!("no write was under way"),
         }

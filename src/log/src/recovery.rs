@@ -153,7 +153,7 @@ pub struct Tail {
 pub struct Scanner<S> {
     storage: S,
     key: LogKey,
-    segments: Vec<(SegmentInfo, u64)>,
+    segments: Vec<SegmentInfo>,
     raw: Vec<SlotId>,
     /// Index of the segment that is being read.
     at: usize,
@@ -217,14 +217,14 @@ impl<S: Storage> Scanner<S> {
         for slot in storage.slots()? {
             storage.sync(slot)?;
             match segment_header(&storage, key, slot)? {
-                Some(header) => segments.push((SegmentInfo { slot, generation: header.generation() }, header.len)),
+                Some(header) => segments.push(SegmentInfo { slot, generation: header.generation(), len: header.len }),
                 None => raw.push(slot),
             }
         }
-        segments.sort_by_key(|(segment, _)| segment.generation);
+        segments.sort_by_key(|segment| segment.generation);
         for pair in segments.windows(2) {
-            let expected = Generation(pair[0].0.generation.0 + 1);
-            if pair[1].0.generation != expected {
+            let expected = Generation(pair[0].generation.0 + 1);
+            if pair[1].generation != expected {
                 return Err(RecoverError::Damaged(Damage::SegmentMissing(expected)));
             }
         }
@@ -247,7 +247,7 @@ impl<S: Storage> Scanner<S> {
     /// A file without a header that holds batches of the generation that would come next was a segment: its headers are
     /// written before its batches, so losing both copies is damage.
     fn refuse_headless(&mut self) -> Result<(), RecoverError> {
-        let next = Generation(self.segments.last().map_or(1, |(segment, _)| segment.generation.0 + 1));
+        let next = Generation(self.segments.last().map_or(1, |segment| segment.generation.0 + 1));
         for slot in self.raw.clone() {
             if self.valid_batch(slot, next, FIRST_BATCH, u64::MAX)?.is_some() {
                 return Err(RecoverError::Damaged(Damage::SegmentMissing(next)));
@@ -283,11 +283,11 @@ impl<S: Storage> Scanner<S> {
     /// If the storage fails or the log is damaged.
     pub fn advance(&mut self) -> Result<bool, RecoverError> {
         loop {
-            let Some(&(segment, len)) = self.segments.get(self.at) else { return Ok(false) };
-            let (here, header) = self.look_here(segment, len)?;
+            let Some(&segment) = self.segments.get(self.at) else { return Ok(false) };
+            let (here, header) = self.look_here(segment)?;
             let decision = match here {
                 Here::Batch => Decision::Take,
-                _ => decide(here, self.look_next()?, self.look_further(segment, len)?),
+                _ => decide(here, self.look_next()?, self.look_further()?),
             };
             match decision {
                 Decision::Take => {
@@ -313,11 +313,11 @@ impl<S: Storage> Scanner<S> {
         }
     }
 
-    fn look_here(&mut self, segment: SegmentInfo, len: u64) -> Result<(Here, Option<BatchHeader>), RecoverError> {
-        if self.offset + BLOCK as u64 > len {
+    fn look_here(&mut self, segment: SegmentInfo) -> Result<(Here, Option<BatchHeader>), RecoverError> {
+        if self.offset + BLOCK as u64 > segment.len {
             return Ok((Here::Blank, None));
         }
-        match self.valid_batch(segment.slot, segment.generation, self.offset, len)? {
+        match self.valid_batch(segment.slot, segment.generation, self.offset, segment.len)? {
             Some(header) if self.follows(&header) => Ok((Here::Batch, Some(header))),
             Some(_) => Ok((Here::Broken, None)),
             None => {
@@ -329,25 +329,25 @@ impl<S: Storage> Scanner<S> {
     }
 
     fn look_next(&mut self) -> Result<NextSegment, RecoverError> {
-        let Some(&(next, len)) = self.segments.get(self.at + 1) else { return Ok(NextSegment::DoesNot) };
-        let first = self.valid_batch(next.slot, next.generation, FIRST_BATCH, len)?;
+        let Some(&next) = self.segments.get(self.at + 1) else { return Ok(NextSegment::DoesNot) };
+        let first = self.valid_batch(next.slot, next.generation, FIRST_BATCH, next.len)?;
         // Before any batch was read there is no order to continue: an unreadable start of the oldest segment is damage.
         let continues = first.is_some_and(|header| self.last.is_some() && self.follows(&header));
         Ok(if continues { NextSegment::Continues } else { NextSegment::DoesNot })
     }
 
-    /// Looks at every block of the rest of this segment and of the next one. Segments after that cannot hold batches
-    /// unless the next one was filled, and then it is evidence enough.
-    fn look_further(&mut self, segment: SegmentInfo, len: u64) -> Result<Further, RecoverError> {
+    /// Looks at every block of the rest of this segment and of the next one, and at the first batch of all others: if one
+    /// of those was used, its first batch was written before anything else in it.
+    fn look_further(&mut self) -> Result<Further, RecoverError> {
         let missing = self.last.map_or(Lsn(0), |(lsn, _)| lsn.next());
         let mut found = Further::Nothing;
-        let next = self.segments.get(self.at + 1).copied();
-        for (segment, from, len) in
-            std::iter::once((segment, self.offset, len)).chain(next.map(|(next, len)| (next, FIRST_BATCH, len)))
-        {
+        let mut from = self.offset;
+        for at in self.at..self.segments.len() {
+            let SegmentInfo { slot, generation, len } = self.segments[at];
+            let end = if at <= self.at + 1 { len } else { FIRST_BATCH + BLOCK as u64 };
             let mut offset = from;
-            while offset + BLOCK as u64 <= len {
-                if let Some(header) = self.valid_batch(segment.slot, segment.generation, offset, len)?
+            while offset + BLOCK as u64 <= end {
+                if let Some(header) = self.valid_batch(slot, generation, offset, len)?
                     && header.name().lsn >= missing
                 {
                     if header.name().durable >= missing {
@@ -357,6 +357,7 @@ impl<S: Storage> Scanner<S> {
                 }
                 offset += BLOCK as u64;
             }
+            from = FIRST_BATCH;
         }
         Ok(found)
     }
@@ -373,7 +374,7 @@ impl<S: Storage> Scanner<S> {
 
     /// The first slot number that was never used.
     pub fn next_slot(&self) -> u32 {
-        let used = self.segments.iter().map(|(segment, _)| segment.slot).chain(self.raw.iter().copied());
+        let used = self.segments.iter().map(|segment| segment.slot).chain(self.raw.iter().copied());
         used.map(|slot| slot.0 + 1).max().unwrap_or(0)
     }
 
@@ -389,10 +390,9 @@ impl<S: Storage> Scanner<S> {
     pub fn finish(self) -> Result<Tail, RecoverError> {
         let used = if self.last.is_some() { self.at + 1 } else { 0 };
         if self.torn {
-            self.storage.write(self.segments[self.at].0.slot, self.offset, &[0; BLOCK])?;
+            self.storage.write(self.segments[self.at].slot, self.offset, &[0; BLOCK])?;
         }
-        let infos: Vec<_> = self.segments.iter().map(|(segment, _)| *segment).collect();
-        let (segments, ready) = infos.split_at(used);
+        let (segments, ready) = self.segments.split_at(used);
         let (last, prev) = self.last.unwrap_or_default();
         Ok(Tail {
             segments: segments.to_vec(),

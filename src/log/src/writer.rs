@@ -74,6 +74,8 @@ pub struct SegmentInfo {
     pub slot: SlotId,
     /// Its number.
     pub generation: Generation,
+    /// Its bytes: those of the settings when it was made.
+    pub len: u64,
 }
 
 #[derive(Debug)]
@@ -188,6 +190,11 @@ impl Log {
         !self.open.is_empty()
     }
 
+    /// True if a batch waits for a prepared segment.
+    pub fn is_starved(&self) -> bool {
+        self.starved
+    }
+
     /// True if no write is in flight.
     pub fn is_idle(&self) -> bool {
         self.in_flight.is_none()
@@ -211,7 +218,8 @@ impl Log {
             return None;
         }
         let len = self.open.sealed_len() as u64;
-        if self.segments.is_empty() || self.next_offset + len > self.config.segment_len {
+        let fits = self.segments.back().is_some_and(|active| self.next_offset + len <= active.len);
+        if !fits {
             let Some(segment) = self.ready.pop_front() else {
                 self.stats.segment_waits += u64::from(!std::mem::replace(&mut self.starved, true));
                 return None;

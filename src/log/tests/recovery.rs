@@ -238,7 +238,7 @@ fn recycled_segments_do_not_show_their_old_batches() {
         node.complete(write);
         while node.log.segments().len() > 2 {
             let dropped = node.log.drop_oldest().unwrap();
-            node.preparer.recycle(dropped.slot);
+            node.preparer.recycle(dropped);
         }
         let (numbers, tail) = scan(&disk).unwrap();
         assert_eq!(numbers.last(), Some(&(round + 1)));
@@ -247,8 +247,39 @@ fn recycled_segments_do_not_show_their_old_batches() {
     assert!(disk.0.borrow().len() <= 6, "files are reused");
 }
 
+/// Segments keep the length that they were made with, whatever the settings say later.
+#[test]
+fn another_segment_length_is_for_new_segments() {
+    let disk = Memory::default();
+    let (mut node, _) = Node::start(disk.clone(), 1);
+    let write = node.batch(1, 100);
+    node.complete(write);
+    let mut expected = vec![1];
+    for (epoch, len) in [(2, 2 * SEGMENT), (3, SEGMENT)] {
+        let (numbers, tail) = scan(&disk).unwrap();
+        assert_eq!(numbers, expected);
+        let next_slot = disk.0.borrow().keys().last().map_or(0, |slot| slot.0 + 1);
+        let preparer = Preparer::new(KEY, len, tail.raw.clone(), next_slot);
+        let config = LogConfig { key: KEY, epoch: Epoch(epoch), segment_len: len, batch_max: 32 * 1024 };
+        let next = numbers.last().unwrap() + 1;
+        let mut node = Node { disk: disk.clone(), log: Log::open(config, tail), preparer, next };
+        for _ in 0..12 {
+            node.prepare();
+            let write = node.batch(1, 24 * 1024);
+            node.complete(write);
+            while node.log.segments().len() > 3 {
+                let dropped = node.log.drop_oldest().unwrap();
+                node.preparer.recycle(dropped);
+            }
+        }
+        expected = scan(&disk).unwrap().0;
+        assert_eq!(expected.last(), Some(&(node.next - 1)));
+        assert!(expected.is_sorted_by(|a, b| a + 1 == *b) && expected.len() >= 4);
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(200) })]
 
     /// Several runs; each ends in a crash that leaves any subset of the blocks being written. What completed is there,
     /// once and in order; what was in flight is there whole or not at all.
@@ -277,11 +308,13 @@ proptest! {
                     break;
                 }
                 let blocks: Vec<&[u8]> = write.buffer.as_slice().chunks(BLOCK).collect();
-                let all = blocks.iter().enumerate().all(|(at, _)| kept_blocks >> (at % 64) & 1 == 1);
                 for (at, block) in blocks.iter().enumerate().filter(|(at, _)| kept_blocks >> (at % 64) & 1 == 1) {
                     disk.write(write.slot, write.offset + (at * BLOCK) as u64, block).unwrap();
                 }
-                if all {
+                // A block that was not written may hold the same bytes from an earlier torn attempt.
+                let mut left = vec![0; write.buffer.len()];
+                disk.read(write.slot, write.offset, &mut left).unwrap();
+                if left == write.buffer.as_slice() {
                     expected.extend(first..node.next);
                 }
             }

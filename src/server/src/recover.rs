@@ -93,6 +93,9 @@ pub fn recover(data: &DataDir, config: &ServerConfig) -> Result<Recovered, Recov
         }
     }
 
+    for (at, node) in nodes.iter().enumerate() {
+        node.check_replayed().map_err(|error| RecoveryError::Record(LogId(at as u8), Loc::default(), error))?;
+    }
     let mut logs = BTreeMap::new();
     for (id, files, scanner, _) in scanners {
         let next_slot = scanner.next_slot();

@@ -82,7 +82,7 @@ impl Node {
             &Changed {
                 status,
                 history,
-                uv: self.registry.get(home).durable,
+                uv: if status == ResumeStatus::TooOld { Uv(0) } else { self.uv_for(id) },
                 next: if entries.peek().is_some() { last } else { Uv(0) },
                 count,
                 entry_len: ChangedConversation::LEN as u32,

@@ -13,7 +13,7 @@ use crate::{
     effects::{Effects, ReactorId},
     lanes::{Asker, Down, ReceiptCommand, Refusal, SendCommand, Up},
     limits::{BUSY_RETRY_MS, RECEIPT_DELAY_MS},
-    memory::{Judgement, Origin},
+    memory::{DeviceMemory, Judgement, Origin},
     records::{ReceiptRecord, RecordKind, put},
     sequencer::ConversationKey,
     time::Now,
@@ -72,27 +72,36 @@ impl Node {
         send: &SendCommand,
         now: Now,
     ) -> Result<(ConversationKey, Judgement), (ErrorCode, ClientMsgId)> {
-        let none = ClientMsgId(0);
-        let key = match self.sequencer.find(send.conversation) {
-            Some(key) => key,
-            None if send.peer.is_none() => return Err((ErrorCode::NotMember, none)),
-            None if self.sequencer.len() >= self.config.entities_max as usize => return Err((ErrorCode::Busy, none)),
-            None => {
-                let partition = self.config.layout.conversation_partition(&send.conversation);
-                self.sequencer.entry(send.conversation, partition, send.sender, send.peer)
-            }
-        };
-        let conversation = self.sequencer.get_mut(key);
-        let member = conversation.member(send.sender).ok_or((ErrorCode::NotMember, none))?;
-        let memory = conversation
-            .device(member, send.device, now.mono)
-            .map_err(|_too_many| (ErrorCode::TooManyDevices, none))?;
+        let refuse = |code| Err((code, ClientMsgId(0)));
         let origin = Origin { reactor: from.0, session: send.asker.session.0.to_u64() };
+        let blank = DeviceMemory::new(0, send.device);
+        let found = self.sequencer.find(send.conversation);
+        // Judged before anything is made: what is refused leaves nothing behind.
+        let memory = match found {
+            Some(key) => {
+                let conversation = self.sequencer.get(key);
+                let Some(member) = conversation.member(send.sender) else { return refuse(ErrorCode::NotMember) };
+                conversation.find_device(member, send.device).unwrap_or(&blank)
+            }
+            None if send.peer.is_none() => return refuse(ErrorCode::NotMember),
+            None if self.sequencer.len() >= self.config.entities_max as usize => return refuse(ErrorCode::Busy),
+            None => &blank,
+        };
         let judgement = memory.judge(send.client_msg_id, send.prev, origin);
         match judgement {
             Judgement::OutOfOrder => return Err((ErrorCode::OutOfOrder, memory.highest())),
             Judgement::Stale => return Err((ErrorCode::Stale, memory.highest())),
-            Judgement::New | Judgement::Repeat(_) => memory.seen_from(origin, now.mono),
+            Judgement::New | Judgement::Repeat(_) => {}
+        }
+        let key = found.unwrap_or_else(|| {
+            let partition = self.config.layout.conversation_partition(&send.conversation);
+            self.sequencer.entry(send.conversation, partition, send.sender, send.peer)
+        });
+        let conversation = self.sequencer.get_mut(key);
+        let member = conversation.member(send.sender).expect("judged");
+        match conversation.device(member, send.device, now.mono) {
+            Ok(memory) => memory.seen_from(origin, now.mono),
+            Err(_too_many) => return refuse(ErrorCode::TooManyDevices),
         }
         Ok((key, judgement))
     }
@@ -174,7 +183,7 @@ impl Node {
             panic!("a message that is proposed and not committed waits");
         };
         let before = (core::mem::replace(reactor, from), core::mem::replace(asker, send.asker));
-        if before.1.session == send.asker.session && before.0 == from && before.1 != send.asker {
+        if before.1.session == send.asker.session && before.0 == from {
             // The same session asked twice and both count as in flight: the earlier question ends here.
             let (code, highest) = (ErrorCode::Busy, ClientMsgId(0));
             self.refuse(from, before.1, send, code, highest, now, fx);

@@ -33,7 +33,7 @@ impl Node {
         self.drop_unreachable(key);
         let conversation = self.sequencer.get(key);
         let (next, last) = range(fetch, conversation.index.first(), conversation.committed).unwrap_or((Seq(1), Seq(0)));
-        let job = Job { asker, reactor: from, conversation: key, next, last, first_sent: Seq(0), reading: false };
+        let job = Job { asker, reactor: from, conversation: key, next, last, first_sent: Seq(0), sent_bytes: 0, reading: false };
         if next > last {
             let fetched = job.fetched(id, conversation.committed, conversation.index.first());
             return self.send_down(from, Down::Fetched { asker, fetched }, &[], now, fx);
@@ -53,11 +53,17 @@ impl Node {
         self.floors[at] = oldest;
     }
 
-    fn drop_unreachable(&mut self, key: crate::sequencer::ConversationKey) {
-        for log in 0..self.floors.len() {
-            let oldest = self.floors[log];
-            let (conversation, chunks) = self.sequencer.with_chunks(key);
-            conversation.index.drop_below(chunks, LogId(log as u8), oldest);
+    /// Forgets where messages were whose segments are gone. Their logs may alternate.
+    pub(super) fn drop_unreachable(&mut self, key: crate::sequencer::ConversationKey) {
+        let (conversation, chunks) = self.sequencer.with_chunks(key);
+        loop {
+            let before = conversation.index.first();
+            for (log, oldest) in self.floors.iter().enumerate() {
+                conversation.index.drop_below(chunks, LogId(log as u8), *oldest);
+            }
+            if conversation.index.first() == before {
+                return;
+            }
         }
     }
 
@@ -83,6 +89,7 @@ impl Node {
         let conversation = self.sequencer.get(key).id;
         let start = self.sequencer.get(key).index.get(&self.sequencer.chunks, self.jobs.get_mut(id).next);
         let Some(start) = start else { return self.finish_or_go_on(id, now, fx) };
+        let first = self.jobs.get_mut(id).next;
         loop {
             let job = self.jobs.get_mut(id);
             let (seq, asker, reactor) = (job.next, job.asker, job.reactor);
@@ -91,6 +98,9 @@ impl Node {
             let same_segment = (stored.loc.log(), stored.loc.generation()) == (start.loc.log(), start.loc.generation());
             let offset = stored.loc.offset().wrapping_sub(start.loc.offset()) as usize;
             let in_reach = same_segment && offset.saturating_add(stored.len as usize) <= bytes.len();
+            if !in_reach && seq == first {
+                return self.unreadable(id, now, fx); // shorter than what was asked for
+            }
             if !in_reach || !self.can_send(reactor, asker, stored.len as usize, fx) {
                 break;
             }
@@ -98,10 +108,16 @@ impl Node {
                 return self.unreadable(id, now, fx);
             };
             let frame = frame.bytes();
+            let far = reactor != self.config.me;
             let job = self.jobs.get_mut(id);
             job.next = seq.next();
+            job.sent_bytes += frame.len();
             if job.first_sent == Seq(0) {
                 job.first_sent = seq;
+            }
+            if far && job.sent_bytes >= OUT_SOFT {
+                // How fast the asker reads is not seen from here: it asks again for the rest.
+                job.last = seq;
             }
             self.send_down(reactor, Down::Data { asker }, frame, now, fx);
         }

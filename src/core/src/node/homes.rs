@@ -14,7 +14,7 @@ use crate::{
     effects::Effects,
     gateway::{SessionId, Sync},
     lanes::{Asker, Bump, Down, Watermarks},
-    limits::{HOME_FLUSH_MS, OUT_SOFT},
+    limits::{HOME_FLUSH_MS, OUT_HARD, OUT_SOFT},
     registry::HomeKey,
     time::Now,
 };
@@ -36,6 +36,9 @@ impl Node {
                 {
                     session.in_flight = session.in_flight.saturating_sub(1);
                 }
+                if refusal.of_kind == tidings_wire::Kind::Fetch as u8 {
+                    self.fetch_ended(asker.session);
+                }
                 self.write_refusal(asker, &refusal, fx);
             }
             Down::Bump(bump) => self.on_bump(&bump, payload, now, fx),
@@ -47,6 +50,7 @@ impl Node {
             }
             Down::Data { asker } => self.on_data(asker, payload, fx),
             Down::Fetched { asker, fetched } => {
+                self.fetch_ended(asker.session);
                 if let Some(session) = self.gateway.get(asker.session) {
                     frame::append(fx.out(session.conn), asker.request_id, &fetched);
                 }
@@ -131,8 +135,10 @@ impl Node {
         fx: &mut impl Effects,
     ) {
         let home = self.registry.home(user);
+        let before = self.registry.get(home).uv;
+        let mut read_rose = false;
         if let Some(entry) = self.registry.find(home, conversation) {
-            let read_rose = self.registry.change(home, entry, |entry| {
+            read_rose = self.registry.change(home, entry, |entry| {
                 let before = entry.own.read;
                 entry.own.raise_to(watermarks);
                 entry.own.read > before
@@ -144,10 +150,13 @@ impl Node {
         for at in 0..self.registry.get(home).sessions.len() {
             let id = self.registry.get(home).sessions[at];
             let uv = self.uv_for(id);
-            let Some(session) = self.gateway.get(id) else { continue };
+            let Some(session) = self.gateway.get_mut(id) else { continue };
             if fx.buffered(session.conn) <= OUT_SOFT {
                 let Watermarks { delivered, read } = watermarks;
                 frame::append(fx.out(session.conn), 0, &ReceiptOk { conversation, delivered, read, uv });
+            } else if read_rose && session.sync == Sync::Live {
+                session.sync = Sync::Behind(before);
+                self.counters.count(Counter::Behind);
             }
         }
     }
@@ -155,6 +164,12 @@ impl Node {
     /// A stored message: the frame as it is, but for the request id.
     fn on_data(&mut self, asker: Asker, message: &[u8], fx: &mut impl Effects) {
         let Some(session) = self.gateway.get(asker.session) else { return };
+        if fx.buffered(session.conn) > OUT_HARD {
+            let conn = session.conn;
+            self.counters.count(Counter::SlowConsumers);
+            fx.close(conn);
+            return self.close_session(asker.session);
+        }
         let Ok(Some(header)) = Header::decode(message, FRAME_MAX) else {
             unreachable!("stored frames are checked where they are read");
         };

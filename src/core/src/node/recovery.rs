@@ -37,6 +37,14 @@ impl Node {
         }
     }
 
+    /// Everything was read back.
+    ///
+    /// # Errors
+    /// If something is missing that nothing explains.
+    pub fn check_replayed(&self) -> Result<(), ReplayError> {
+        self.sequencer.check_replayed()
+    }
+
     fn replay_message(&mut self, partition: u16, body: &[u8], loc: Loc) -> Result<(), ReplayError> {
         let frame = split(body, FRAME_MAX).ok().flatten().ok_or(ReplayError::Body)?;
         if frame.header().kind != tidings_wire::Kind::Message as u8 {

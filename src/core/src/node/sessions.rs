@@ -14,7 +14,7 @@ use crate::{
     gateway::{Session, SessionId, Sync},
     greeting::Authenticated,
     lanes::{Asker, ReceiptCommand, Refusal, SendCommand, Up},
-    limits::{BUSY_RETRY_MS, OUT_HARD, SESSIONS_PER_USER},
+    limits::{BUSY_RETRY_MS, FETCHES_PER_SESSION, OUT_HARD, SESSIONS_PER_USER},
     time::Now,
 };
 
@@ -30,19 +30,19 @@ impl Node {
         now: Now,
         fx: &mut impl Effects,
     ) -> Result<SessionId, ErrorCode> {
+        if self.registry.len() >= self.config.entities_max as usize && !self.registry.has_home(who.user()) {
+            return self.turn_away_full(who, conn, "no more users fit on this server", fx);
+        }
         let home = self.registry.home(who.user());
         let same_device = |id: &&SessionId| self.gateway.get(**id).is_some_and(|old| old.device == who.device());
         if let Some(old) = self.registry.get(home).sessions.iter().find(same_device).copied() {
             self.close_with(old, ErrorCode::Superseded, 0, 0, "this device has connected again", fx);
         }
         if self.registry.get(home).sessions.len() >= SESSIONS_PER_USER {
-            self.counters.error(ErrorCode::Full);
-            let error = ErrorFrame::new(ErrorCode::Full, Kind::Hello as u8);
-            error.append(fx.out(conn), who.request_id(), "this user has too many sessions");
-            return Err(ErrorCode::Full);
+            return self.turn_away_full(who, conn, "this user has too many sessions", fx);
         }
         let (user, device) = (who.user(), who.device());
-        let id = self.gateway.open(Session { conn, home, user, device, in_flight: 0, sync: Sync::Fresh });
+        let id = self.gateway.open(Session { conn, home, user, device, in_flight: 0, fetches: 0, sync: Sync::Fresh });
         let state = self.registry.get_mut(home);
         state.sessions.push(id);
         if *state.name != *who.name() {
@@ -64,6 +64,18 @@ impl Node {
         };
         frame::append(fx.out(conn), who.request_id(), &welcome);
         Ok(id)
+    }
+
+    fn turn_away_full(
+        &mut self,
+        who: &Authenticated,
+        conn: ConnId,
+        text: &str,
+        fx: &mut impl Effects,
+    ) -> Result<SessionId, ErrorCode> {
+        self.counters.error(ErrorCode::Full);
+        ErrorFrame::new(ErrorCode::Full, Kind::Hello as u8).append(fx.out(conn), who.request_id(), text);
+        Err(ErrorCode::Full)
     }
 
     /// The connection of a session is gone, or is to go.
@@ -139,10 +151,14 @@ impl Node {
             }
             Kind::Fetch => {
                 let fetch: Fetch = frame.fixed()?;
-                let Some(user) = self.gateway.get(id).map(|session| session.user) else { return Ok(()) };
-                let asker = Asker { session: id, request_id };
-                let up = Up::Fetch { asker, user, fetch };
+                let Some(session) = self.gateway.get_mut(id).filter(|session| session.fetches < FETCHES_PER_SESSION) else {
+                    self.refuse_frame(id, frame, ErrorCode::Busy, fx);
+                    return Ok(());
+                };
+                session.fetches += 1;
+                let up = Up::Fetch { asker: Asker { session: id, request_id }, user: session.user, fetch };
                 if self.send_up(fetch.conversation, up, &[], &[], now, fx).is_err() {
+                    self.fetch_ended(id);
                     self.refuse_frame(id, frame, ErrorCode::Busy, fx);
                 }
             }
@@ -316,6 +332,12 @@ impl Node {
             of_kind: frame.header().kind,
         };
         self.write_refusal(Asker { session: id, request_id: frame.header().request_id }, &refusal, fx);
+    }
+
+    pub(super) fn fetch_ended(&mut self, id: SessionId) {
+        if let Some(session) = self.gateway.get_mut(id) {
+            session.fetches = session.fetches.saturating_sub(1);
+        }
     }
 
     pub(super) fn write_refusal(&mut self, asker: Asker, refusal: &Refusal, fx: &mut impl Effects) {

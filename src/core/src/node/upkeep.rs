@@ -54,6 +54,18 @@ impl Node {
         self.evacuate(fx);
     }
 
+    /// True if a FETCH waits for a lane to have room.
+    pub fn waits_for_credit(&self) -> bool {
+        let mut at = 0;
+        while let Some(id) = self.jobs.next_waiting(at) {
+            if self.jobs.get(id).reactor != self.config.me {
+                return true;
+            }
+            at = id.0 + 1;
+        }
+        false
+    }
+
     /// True if [`Self::timeout`] has more to do than it does in one turn.
     pub fn is_busy(&self) -> bool {
         self.replaying.is_some() || self.evacuation.as_ref().is_some_and(|evacuation| !self.is_written(evacuation))
@@ -156,6 +168,7 @@ impl Node {
     fn evacuate_conversation(&mut self, evacuation: &mut Evacuation, fx: &mut impl Effects) {
         let key = ConversationKey(evacuation.next_conversation);
         evacuation.next_conversation += 1;
+        self.drop_unreachable(key);
         let conversation = self.sequencer.get(key);
         if !conversation.base.is_within(evacuation.upto) {
             return;
@@ -195,9 +208,9 @@ impl Node {
 /// More than the largest state of a conversation.
 const STATE_MAX: usize = {
     use crate::{
-        limits::{DEVICES_PER_CONVERSATION, GUESTS_PER_CONVERSATION},
+        limits::{DEVICES_PER_MEMBER, GUESTS_PER_MEMBER},
         records::{ConversationRecord, DeviceRecord, PairRecord},
     };
     let device = DeviceRecord::LEN + tidings_wire::limits::REMEMBERED * PairRecord::LEN;
-    ConversationRecord::LEN + (DEVICES_PER_CONVERSATION + GUESTS_PER_CONVERSATION) * device
+    ConversationRecord::LEN + 2 * (DEVICES_PER_MEMBER + GUESTS_PER_MEMBER) * device
 };

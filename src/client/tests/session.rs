@@ -1,0 +1,337 @@
+//! The SDK's heart against a server made of hand-written frames: whatever order, loss or repetition frames come in, the
+//! application sees every message once and in order, and keeps no cursor that is ahead of what it has seen.
+
+use proptest::prelude::*;
+use tidings_client::{
+    ClientMsgId, Config, ConversationId, ErrorCode, Event, HistoryId, Seq, Session, Time, Timestamp, UserId, Uv,
+};
+use tidings_wire::{
+    Kind, archive, frame,
+    frame::{FixedPart, FrameBuilder, Span},
+    frames::*,
+    split,
+};
+
+const HISTORY: HistoryId = HistoryId([3; 16]);
+
+fn user(name: &str) -> UserId {
+    UserId::derive("default", name)
+}
+
+fn here() -> ConversationId {
+    ConversationId::direct(user("alice"), user("bob"))
+}
+
+/// A session of Alice's with a server that does what the test says.
+struct Peer {
+    session: Session,
+    now: Time,
+}
+
+/// What the session sent, decoded.
+struct Sent(Vec<(Kind, u64, Vec<u8>)>);
+
+impl Sent {
+    fn all<T: FixedPart>(&self) -> Vec<(u64, T)> {
+        let of_kind = self.0.iter().filter(|(kind, ..)| *kind == T::KIND);
+        of_kind.map(|(_, id, bytes)| (*id, split(bytes, u32::MAX).unwrap().unwrap().fixed().unwrap())).collect()
+    }
+}
+
+fn bytes_of<T: FixedPart>(id: u64, part: &T) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    frame::append(&mut bytes, id, part);
+    bytes
+}
+
+fn message(id: u64, seq: u64) -> Vec<u8> {
+    let text = format!("message {seq}");
+    let mut bytes = Vec::new();
+    let mut frame = FrameBuilder::<Message>::new(&mut bytes);
+    let (sender_name, payload) = (frame.var(b"bob"), frame.var(text.as_bytes()));
+    frame.finish(id, &Message {
+        conversation: here(),
+        seq: Seq(seq),
+        ts: Timestamp(seq),
+        sender: user("bob"),
+        peer: user("alice"),
+        sender_device: tidings_client::DeviceId(1),
+        flags: MessageFlags::default(),
+        client_msg_id: ClientMsgId(seq),
+        expires_at: Timestamp(0),
+        trace: TraceId::default(),
+        payload_crc: crc32c::crc32c(text.as_bytes()),
+        sender_name,
+        payload,
+    });
+    bytes
+}
+
+fn changed(id: u64, heads: &[(ConversationId, u64)], uv: u64, next: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut frame = FrameBuilder::<Changed>::new(&mut bytes);
+    let mut entries = Span::default();
+    for (conversation, head) in heads {
+        let zero = Seq(0);
+        let (conversation, peer, head) = (*conversation, user("bob"), Seq(*head));
+        let (delivered, read, peer_delivered, peer_read) = (zero, zero, zero, zero);
+        let entry = ChangedConversation { conversation, peer, head, delivered, read, peer_delivered, peer_read };
+        let mut record = [0; 72];
+        archive::write(&entry, &mut record);
+        let span = frame.var(&record);
+        entries = Span { offset: if entries.len == 0 { span.offset } else { entries.offset }, len: entries.len + span.len };
+    }
+    let status = if heads.is_empty() { ResumeStatus::UpToDate } else { ResumeStatus::Changed };
+    let (uv, next, count) = (Uv(uv), Uv(next), heads.len() as u32);
+    frame.finish(id, &Changed { status, history: HISTORY, uv, next, count, entry_len: 72, entries });
+    bytes
+}
+
+impl Peer {
+    fn new(config: Config) -> Self {
+        Self { session: Session::new(config), now: Time(1_000_000) }
+    }
+
+    /// Connects and lets in; gives the RESUME's request.
+    fn connect(&mut self, history: HistoryId) -> u64 {
+        self.now = self.now.plus_ms(60_000);
+        assert!(self.session.wants_connection(self.now));
+        self.session.connected(self.now);
+        let hello = self.sent().all::<Hello>();
+        self.give(&bytes_of(hello[0].0, &Welcome {
+            version: 1,
+            idle_timeout_s: 90,
+            frame_max: 73_728,
+            payload_max: 65_536,
+            window: 64,
+            user: user("alice"),
+            device: tidings_client::DeviceId(1),
+            history,
+            session: 1,
+            server_time: Timestamp(1),
+            redirect: Span::default(),
+        }));
+        let sent = self.sent();
+        sent.all::<Resume>()[0].0
+    }
+
+    /// Connects to a server where nothing has happened yet.
+    fn live(config: Config) -> Self {
+        let mut peer = Self::new(config);
+        let request = peer.connect(HISTORY);
+        peer.give(&changed(request, &[], 5, 0));
+        assert_eq!(peer.events().last(), Some(&Event::Synced));
+        peer
+    }
+
+    fn give(&mut self, bytes: &[u8]) {
+        self.session.received(bytes, self.now);
+    }
+
+    fn sent(&mut self) -> Sent {
+        let (mut bytes, mut frames) = (Vec::new(), Vec::new());
+        self.session.take_output(&mut bytes);
+        let mut rest = &bytes[..];
+        while let Some(frame) = split(rest, u32::MAX).unwrap() {
+            frames.push((frame.kind().unwrap(), frame.header().request_id, frame.bytes().to_vec()));
+            rest = &rest[frame.bytes().len()..];
+        }
+        Sent(frames)
+    }
+
+    fn events(&mut self) -> Vec<Event> {
+        std::iter::from_fn(|| self.session.poll_event()).collect()
+    }
+
+    /// Answers every FETCH from a history of `head` messages, `page` at a time, until there is none.
+    fn serve_fetches(&mut self, head: u64, page: u64) {
+        for _ in 0..10_000 {
+            let fetches = self.sent().all::<Fetch>();
+            if fetches.is_empty() {
+                return;
+            }
+            for (id, fetch) in fetches {
+                let last = head.min(fetch.from.0 + page - 1);
+                let mut bytes: Vec<u8> = (fetch.from.0..=last).flat_map(|seq| message(id, seq)).collect();
+                let (conversation, first, last, head) = (here(), fetch.from, Seq(last), Seq(head));
+                bytes.extend(bytes_of(id, &Fetched { conversation, first, last, head, oldest: Seq(1) }));
+                self.give(&bytes);
+            }
+        }
+        panic!("the session fetches for ever");
+    }
+}
+
+fn config() -> Config {
+    Config::new("alice", 1, b"token".to_vec())
+}
+
+fn numbers(events: &[Event]) -> Vec<u64> {
+    let number = |event: &Event| if let Event::Message(message) = event { Some(message.seq.0) } else { None };
+    events.iter().filter_map(number).collect()
+}
+
+proptest! {
+    /// R7: pushes in any order, some lost, some twice, cut into any pieces.
+    #[test]
+    fn messages_are_released_once_and_in_order(
+        order in Just((1..=40u64).collect::<Vec<_>>()).prop_shuffle(),
+        lost in prop::collection::vec(any::<bool>(), 40),
+        twice in prop::collection::vec(any::<bool>(), 40),
+        piece in 1usize..300,
+    ) {
+        let mut peer = Peer::live(config());
+        let mut stream = Vec::new();
+        for (at, seq) in order.iter().enumerate().filter(|(at, _)| !lost[*at]) {
+            (0..=usize::from(twice[at])).for_each(|_| stream.extend(message(0, *seq)));
+        }
+        stream.chunks(piece).for_each(|piece| peer.give(piece));
+        peer.serve_fetches(40, 7);
+        let seen = numbers(&peer.events());
+        let known = order.iter().enumerate().filter(|(at, _)| !lost[*at]).map(|(_, seq)| *seq).max().unwrap_or(0);
+        prop_assert!(seen.len() as u64 >= known, "what was heard of is fetched");
+        prop_assert!(seen.iter().copied().eq(1..=seen.len() as u64));
+    }
+}
+
+#[test]
+fn a_long_gap_is_filled_although_more_waits_behind_it_than_can_be_kept() {
+    let mut peer = Peer::live(config());
+    (1001..=1600).for_each(|seq| peer.give(&message(0, seq)));
+    peer.serve_fetches(1600, 100);
+    assert_eq!(numbers(&peer.events()), (1..=1600).collect::<Vec<_>>());
+}
+
+/// R6, R8: a refusal takes those behind it along; then all are sent again, in order, and each once.
+#[test]
+fn a_refused_message_is_sent_again_before_those_behind_it() {
+    let mut peer = Peer::live(config());
+    let ids: Vec<_> = (0..3).map(|n| peer.session.send(user("bob"), format!("{n}").as_bytes())).collect();
+    let sends = peer.sent().all::<Send>();
+    let chain: Vec<_> = sends.iter().map(|(_, send)| (send.prev, send.client_msg_id)).collect();
+    assert_eq!(chain, [(ClientMsgId(0), ids[0]), (ids[0], ids[1]), (ids[1], ids[2])]);
+    let refuse = |at: usize, code: ErrorCode, wait: u32| {
+        let (client_msg_id, conversation) = (ids[at], here());
+        let error = ErrorFrame { client_msg_id, conversation, retry_after_ms: wait, ..ErrorFrame::new(code, 3) };
+        bytes_of(sends[at].0, &error)
+    };
+    peer.give(&refuse(0, ErrorCode::RateLimited, 40));
+    peer.give(&refuse(1, ErrorCode::OutOfOrder, 0));
+    assert!(peer.sent().0.is_empty(), "not before every answer is in");
+    peer.give(&refuse(2, ErrorCode::OutOfOrder, 0));
+    assert!(peer.sent().0.is_empty(), "not before it may");
+    peer.now = peer.session.next_timeout().unwrap();
+    peer.session.tick(peer.now);
+    let again: Vec<_> = peer.sent().all::<Send>().iter().map(|(_, send)| send.client_msg_id).collect();
+    assert_eq!(again, ids);
+}
+
+#[test]
+fn what_is_not_acknowledged_is_repeated_after_a_reconnect_and_after_a_restart() {
+    let mut peer = Peer::live(config());
+    let id = peer.session.send(user("bob"), b"precious");
+    peer.sent();
+    peer.session.disconnected(peer.now);
+    assert_eq!(peer.events(), [Event::Disconnected]);
+    let state = peer.session.save().unwrap();
+    peer.connect(HISTORY);
+    let mut restarted = Peer::new(Config { state, ..config() });
+    restarted.now = Time(1);
+    for peer in [&mut peer, &mut restarted] {
+        peer.session.disconnected(peer.now);
+        peer.now = peer.now.plus_ms(60_000);
+        peer.session.wants_connection(peer.now);
+        peer.session.connected(peer.now);
+        peer.sent();
+    }
+    restarted.session.disconnected(restarted.now);
+    assert!(!restarted.session.is_flushed() && !peer.session.is_flushed());
+    assert!(restarted.session.last_id() >= id, "a new message gets a new id");
+}
+
+#[test]
+fn the_cursor_is_the_first_pages_and_is_kept_only_once_everything_is_here() {
+    let mut peer = Peer::new(config());
+    let request = peer.connect(HISTORY);
+    peer.give(&changed(request, &[(here(), 3)], 50, 7));
+    let sent = peer.sent();
+    let (next, id) = (sent.all::<Resume>(), sent.all::<Fetch>()[0].0);
+    assert_eq!((next[0].1.below, peer.session.cursor()), (Uv(7), Uv(0)));
+    // A list that nobody asked for, and a cursor of a later time: neither ends the list, nor moves its cursor.
+    peer.give(&changed(0, &[(here(), 3)], 90, 0));
+    peer.give(&bytes_of(0, &Pong { opaque: 0, uv: Uv(95), server_time: Timestamp(1) }));
+    peer.give(&changed(next[0].0, &[], 80, 0));
+    assert_eq!(peer.session.cursor(), Uv(0), "messages are missing");
+    let bytes: Vec<u8> = (1..=3).flat_map(|seq| message(id, seq)).collect();
+    peer.give(&bytes);
+    peer.give(&bytes_of(id, &Fetched { conversation: here(), first: Seq(1), last: Seq(3), head: Seq(3), oldest: Seq(1) }));
+    assert_eq!(peer.session.cursor(), Uv(50));
+    assert!(peer.session.save().is_none(), "the application has not seen the messages yet");
+    assert_eq!(numbers(&peer.events()), [1, 2, 3]);
+    let state = peer.session.save().unwrap();
+    assert_eq!((state.uv, state.conversations[0].2), (Uv(50), Seq(3)));
+
+    // A restart from there asks for nothing that is known, and repeats no receipt that is durable.
+    let mut restarted = Peer::new(Config { state, ..config() });
+    restarted.connect(HISTORY);
+    assert!(restarted.sent().all::<Fetch>().is_empty());
+}
+
+#[test]
+fn another_history_begins_anew() {
+    let mut peer = Peer::live(config());
+    peer.give(&[message(0, 1), message(0, 2)].concat());
+    assert_eq!(numbers(&peer.events()), [1, 2]);
+    peer.session.disconnected(peer.now);
+    let request = peer.connect(HistoryId([4; 16]));
+    peer.give(&changed(request, &[(here(), 1)], 1, 0));
+    peer.serve_fetches(1, 10);
+    let events = peer.events();
+    assert!(events.contains(&Event::HistoryChanged));
+    assert_eq!(numbers(&events), [1]);
+}
+
+#[test]
+fn what_retention_dropped_is_told_and_what_cannot_be_read_is_tried_again_later() {
+    let mut peer = Peer::live(config());
+    peer.give(&message(0, 10));
+    let (id, _) = peer.sent().all::<Fetch>()[0];
+    let unavailable = ErrorFrame::new(ErrorCode::HistoryUnavailable, Kind::Fetch as u8);
+    peer.give(&bytes_of(id, &unavailable));
+    assert!(peer.sent().0.is_empty(), "not at once");
+    peer.now = peer.session.next_timeout().unwrap();
+    peer.session.tick(peer.now);
+    let (id, fetch) = peer.sent().all::<Fetch>()[0];
+    assert_eq!(fetch.from, Seq(1));
+    peer.give(&[message(id, 8), message(id, 9)].concat());
+    peer.give(&bytes_of(id, &Fetched { conversation: here(), first: Seq(8), last: Seq(9), head: Seq(10), oldest: Seq(8) }));
+    peer.serve_fetches(10, 10);
+    let events = peer.events();
+    assert!(events.contains(&Event::Lost { conversation: here(), from: Seq(1), upto: Seq(7) }));
+    assert_eq!(numbers(&events), [8, 9, 10]);
+}
+
+#[test]
+fn a_payload_that_is_too_long_fails_here_and_costs_nothing_else() {
+    let mut peer = Peer::live(config());
+    let id = peer.session.send(user("bob"), &vec![0; 70_000]);
+    let code = ErrorCode::PayloadTooLarge;
+    assert_eq!(peer.events(), [Event::SendFailed { conversation: here(), id, code }]);
+    assert!(peer.sent().0.is_empty() && peer.session.is_up());
+}
+
+/// DELIVERED is repeated until it is durable, and not after that.
+#[test]
+fn receipts_are_repeated_until_they_are_durable() {
+    let mut peer = Peer::live(config());
+    peer.give(&message(0, 1));
+    assert_eq!(peer.sent().all::<Delivered>()[0].1.upto, Seq(1));
+    peer.now = peer.now.plus_ms(3_000);
+    peer.session.tick(peer.now);
+    assert_eq!(peer.sent().all::<Delivered>().len(), 1, "again");
+    peer.give(&bytes_of(0, &ReceiptOk { conversation: here(), delivered: Seq(1), read: Seq(0), uv: Uv(0) }));
+    peer.now = peer.now.plus_ms(3_000);
+    peer.session.tick(peer.now);
+    assert!(peer.sent().all::<Delivered>().is_empty());
+    assert!(peer.session.receipts_settled());
+}
