@@ -53,6 +53,15 @@ impl Serving {
         self.server = Some(Server::start(self.config.clone()).expect("the server starts again"));
     }
 
+    /// As [`Self::restart`], with other settings.
+    ///
+    /// # Panics
+    /// If it does not stop cleanly or does not start.
+    pub fn restart_with(&mut self, change: impl FnOnce(&mut ServerConfig)) {
+        change(&mut self.config);
+        self.restart();
+    }
+
     /// A token of a user.
     ///
     /// # Panics

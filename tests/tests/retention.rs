@@ -88,3 +88,47 @@ fn a_long_run_fits_the_disk_and_forgets_nothing_but_old_messages() {
         serving.restart();
     }
 }
+
+/// Segments of an earlier run are dropped and their files used again, also when the settings say another length since.
+#[test]
+fn segments_of_an_earlier_run_are_recycled() {
+    let mut config = ServerConfig { cores: vec![0], ..small() };
+    config.retention.max_bytes = 64 << 20;
+    let mut serving = Serving::start(config);
+    for (round, segment_bytes) in [4 << 20, 4 << 20, 8 << 20, 4 << 20].into_iter().enumerate() {
+        serving.restart_with(|config| config.log.segment_bytes = segment_bytes);
+        let mut loud = serving.client("loud", 1);
+        send_all(&mut loud, "listener", 1500, &[7; 60_000]); // 90 MB through 64 MB
+        drop(loud);
+        if round > 0 {
+            assert!(serving.server().shared().counter("log_segments_dropped") > 5, "round {round}");
+        }
+    }
+    let mut raw = serving.session("loud", 9);
+    raw.write(&send_bytes("loud", "listener", 1, 0, b"next"));
+    assert_eq!(raw.next().unwrap().fixed::<Sent>().seq, Seq(4 * 1500 + 1));
+}
+
+/// Partitions move between logs (1, 2, 1, 2 reactors) while retention drops segments of all of them, in whatever order; every
+/// start still understands what is left.
+#[test]
+fn retention_and_moving_partitions_together() {
+    let mut config = ServerConfig { cores: vec![0], ..small() };
+    config.retention.max_bytes = 64 << 20;
+    let mut serving = Serving::start(config);
+    let pairs = 6;
+    for (round, cores) in [vec![0], vec![0, 1], vec![0], vec![0, 1], vec![0]].into_iter().enumerate() {
+        serving.restart_with(|config| config.cores = cores.clone());
+        for pair in 0..pairs {
+            let mut client = serving.client(&format!("a{pair}"), 1);
+            send_all(&mut client, &format!("b{pair}"), 250, &[7; 60_000]); // 90 MB in all, through 64 MB
+        }
+        for pair in 0..pairs {
+            let (from, to) = (format!("a{pair}"), format!("b{pair}"));
+            let mut raw = serving.session(&from, 100 + round as u32);
+            raw.write(&send_bytes(&from, &to, 1, 0, b"count"));
+            let expected = (round as u64 + 1) * 251;
+            assert_eq!(raw.next().unwrap().fixed::<Sent>().seq, Seq(expected), "{from}, round {round}");
+        }
+    }
+}

@@ -108,7 +108,10 @@ impl Session {
 
     /// When gaps that could not be filled are tried again.
     pub(crate) fn gap_retries(&self) -> impl Iterator<Item = Time> {
-        self.conversations.values().filter(|known| known.has_gap() && !known.fetching).filter_map(|known| known.gap_retry)
+        self.conversations
+            .values()
+            .filter(|known| known.has_gap() && !known.fetching)
+            .filter_map(|known| known.gap_retry)
     }
 
     pub(crate) fn on_fetched(&mut self, request: u64, fetched: &Fetched) {

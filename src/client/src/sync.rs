@@ -62,7 +62,8 @@ impl Sync {
     }
 
     pub(crate) fn save(&self, next_id: u64, conversations: &HashMap<ConversationId, Conversation>) -> SavedState {
-        let row = |known: &Conversation| (known.id, known.peer, known.last, known.durable.delivered, known.durable.read);
+        let row =
+            |known: &Conversation| (known.id, known.peer, known.last, known.durable.delivered, known.durable.read);
         let mut rows: Vec<_> = conversations.values().filter(|known| known.placed).map(row).collect();
         rows.sort_unstable_by_key(|row| row.0);
         let waiting = |known: &Conversation| {

@@ -49,21 +49,24 @@ fn message(id: u64, seq: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut frame = FrameBuilder::<Message>::new(&mut bytes);
     let (sender_name, payload) = (frame.var(b"bob"), frame.var(text.as_bytes()));
-    frame.finish(id, &Message {
-        conversation: here(),
-        seq: Seq(seq),
-        ts: Timestamp(seq),
-        sender: user("bob"),
-        peer: user("alice"),
-        sender_device: tidings_client::DeviceId(1),
-        flags: MessageFlags::default(),
-        client_msg_id: ClientMsgId(seq),
-        expires_at: Timestamp(0),
-        trace: TraceId::default(),
-        payload_crc: crc32c::crc32c(text.as_bytes()),
-        sender_name,
-        payload,
-    });
+    frame.finish(
+        id,
+        &Message {
+            conversation: here(),
+            seq: Seq(seq),
+            ts: Timestamp(seq),
+            sender: user("bob"),
+            peer: user("alice"),
+            sender_device: tidings_client::DeviceId(1),
+            flags: MessageFlags::default(),
+            client_msg_id: ClientMsgId(seq),
+            expires_at: Timestamp(0),
+            trace: TraceId::default(),
+            payload_crc: crc32c::crc32c(text.as_bytes()),
+            sender_name,
+            payload,
+        },
+    );
     bytes
 }
 
@@ -79,7 +82,8 @@ fn changed(id: u64, heads: &[(ConversationId, u64)], uv: u64, next: u64) -> Vec<
         let mut record = [0; 72];
         archive::write(&entry, &mut record);
         let span = frame.var(&record);
-        entries = Span { offset: if entries.len == 0 { span.offset } else { entries.offset }, len: entries.len + span.len };
+        entries =
+            Span { offset: if entries.len == 0 { span.offset } else { entries.offset }, len: entries.len + span.len };
     }
     let status = if heads.is_empty() { ResumeStatus::UpToDate } else { ResumeStatus::Changed };
     let (uv, next, count) = (Uv(uv), Uv(next), heads.len() as u32);
@@ -98,19 +102,22 @@ impl Peer {
         assert!(self.session.wants_connection(self.now));
         self.session.connected(self.now);
         let hello = self.sent().all::<Hello>();
-        self.give(&bytes_of(hello[0].0, &Welcome {
-            version: 1,
-            idle_timeout_s: 90,
-            frame_max: 73_728,
-            payload_max: 65_536,
-            window: 64,
-            user: user("alice"),
-            device: tidings_client::DeviceId(1),
-            history,
-            session: 1,
-            server_time: Timestamp(1),
-            redirect: Span::default(),
-        }));
+        self.give(&bytes_of(
+            hello[0].0,
+            &Welcome {
+                version: 1,
+                idle_timeout_s: 90,
+                frame_max: 73_728,
+                payload_max: 65_536,
+                window: 64,
+                user: user("alice"),
+                device: tidings_client::DeviceId(1),
+                history,
+                session: 1,
+                server_time: Timestamp(1),
+                redirect: Span::default(),
+            },
+        ));
         let sent = self.sent();
         sent.all::<Resume>()[0].0
     }
@@ -264,7 +271,10 @@ fn the_cursor_is_the_first_pages_and_is_kept_only_once_everything_is_here() {
     assert_eq!(peer.session.cursor(), Uv(0), "messages are missing");
     let bytes: Vec<u8> = (1..=3).flat_map(|seq| message(id, seq)).collect();
     peer.give(&bytes);
-    peer.give(&bytes_of(id, &Fetched { conversation: here(), first: Seq(1), last: Seq(3), head: Seq(3), oldest: Seq(1) }));
+    peer.give(&bytes_of(
+        id,
+        &Fetched { conversation: here(), first: Seq(1), last: Seq(3), head: Seq(3), oldest: Seq(1) },
+    ));
     assert_eq!(peer.session.cursor(), Uv(50));
     assert!(peer.session.save().is_none(), "the application has not seen the messages yet");
     assert_eq!(numbers(&peer.events()), [1, 2, 3]);
@@ -304,7 +314,10 @@ fn what_retention_dropped_is_told_and_what_cannot_be_read_is_tried_again_later()
     let (id, fetch) = peer.sent().all::<Fetch>()[0];
     assert_eq!(fetch.from, Seq(1));
     peer.give(&[message(id, 8), message(id, 9)].concat());
-    peer.give(&bytes_of(id, &Fetched { conversation: here(), first: Seq(8), last: Seq(9), head: Seq(10), oldest: Seq(8) }));
+    peer.give(&bytes_of(
+        id,
+        &Fetched { conversation: here(), first: Seq(8), last: Seq(9), head: Seq(10), oldest: Seq(8) },
+    ));
     peer.serve_fetches(10, 10);
     let events = peer.events();
     assert!(events.contains(&Event::Lost { conversation: here(), from: Seq(1), upto: Seq(7) }));

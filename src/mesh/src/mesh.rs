@@ -34,8 +34,17 @@ impl<Up: Copy + Send, Down: Copy + Send> Port<Up, Down> {
 
     /// True if no lane holds anything to receive.
     pub fn is_idle(&mut self) -> bool {
+        self.is_up_idle() && self.is_down_idle()
+    }
+
+    /// True if no lane from a home holds anything to receive.
+    pub fn is_up_idle(&mut self) -> bool {
         self.up_in.iter_mut().flatten().all(|lane| lane.is_empty())
-            && self.down_in.iter_mut().flatten().all(|lane| lane.is_empty())
+    }
+
+    /// True if no lane from a conversation holds anything to receive.
+    pub fn is_down_idle(&mut self) -> bool {
+        self.down_in.iter_mut().flatten().all(|lane| lane.is_empty())
     }
 }
 

@@ -58,9 +58,9 @@ pub const LINGER_MS: u64 = 2000;
 /// Addresses whose rate is remembered.
 pub const ADDRESSES_MAX: usize = 16 * 1024;
 /// Output buffers kept for reuse, and the largest that is kept.
-pub const SPARE_BUFFERS: usize = 4096;
+pub const SPARE_BUFFERS: usize = 1024;
 /// See [`SPARE_BUFFERS`].
-pub const SPARE_BUFFER_MAX: usize = 256 * 1024;
+pub const SPARE_BUFFER_MAX: usize = 64 * 1024;
 
 /// Bytes of a batch. Several frames must fit beside the state that is written at leisure.
 pub const BATCH_MAX: usize = 2 << 20;

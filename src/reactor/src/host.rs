@@ -70,7 +70,15 @@ pub fn start<V: Verifier + Send + 'static>(
         .ring_depth(GLOMMIO_RING_DEPTH)
         .spawn(move || async move {
             let _ended = OnDrop(Some(ended));
-            Reactor::new(seed)?.run().await
+            let shared = Arc::clone(&seed.shared);
+            let result = match Reactor::new(seed) {
+                Ok(reactor) => reactor.run().await,
+                Err(error) => Err(error),
+            };
+            if result.is_err() {
+                shared.set_quiet(); // the others must not wait for this one
+            }
+            result
         })
         .map_err(|error| format!("no executor on core {core}: {error}"))?;
     Ok(Hosted { handle })

@@ -81,6 +81,8 @@ pub(crate) struct LogPort {
     pub(crate) log: Log,
     files: Files,
     append: HashMap<SlotId, File>,
+    /// The file that batches go to.
+    active: Option<SlotId>,
     /// The file that is being written through.
     fill: Option<File>,
     preparer: Preparer,
@@ -108,13 +110,15 @@ impl LogPort {
         let LogFiles { log, files, preparer, archives, canary } = parts;
         let mut append = HashMap::new();
         let ready = log.ready().map(|segment| segment.slot);
-        for slot in log.segments().last().map(|segment| segment.slot).into_iter().chain(ready) {
+        let active = log.segments().last().map(|segment| segment.slot);
+        for slot in active.into_iter().chain(ready) {
             append.insert(slot, files.open_for_append(slot)?);
         }
         Ok(Self {
             log,
             files,
             append,
+            active,
             fill: None,
             preparer,
             prepare_after: now,
@@ -141,7 +145,14 @@ impl LogPort {
 
     /// Seals the open batch and submits its write, if the device is free.
     pub(crate) fn submit(&mut self, ring: &mut Ring, now: Mono) -> Option<Write> {
+        let before = self.active;
         let write = self.log.seal()?;
+        self.active = Some(write.slot);
+        #[cfg(feature = "canary")]
+        let before = before.filter(|_| self.canary.cache_ms == 0); // the cache still writes to it
+        if let Some(full) = before.filter(|slot| *slot != write.slot) {
+            self.append.remove(&full);
+        }
         if let Some(opened) = self.opened.take() {
             record(&mut self.report.queue_us, now.since(opened) / 1000);
         }
@@ -256,9 +267,19 @@ impl LogPort {
                 ring.write(file.as_fd(), PREPARE, offset, bytes, start);
             }
             Some(Step::Write { slot, offset, buffer }) => {
-                let file = self.append.get(&slot).expect("created, or written before");
+                // A recycled file was closed when its segment was full, or belongs to an earlier run.
+                if let std::collections::hash_map::Entry::Vacant(vacant) = self.append.entry(slot) {
+                    match self.files.open_for_append(slot) {
+                        Ok(file) => drop(vacant.insert(file)),
+                        Err(_gone) => {
+                            let outcome = self.prepare_failed(now);
+                            self.preparer.written(buffer, outcome, self.log.next_generation());
+                            return;
+                        }
+                    }
+                }
                 let (bytes, start) = buffer.into_parts();
-                ring.write(file.as_fd(), PREPARE, offset, bytes, start);
+                ring.write(self.append[&slot].as_fd(), PREPARE, offset, bytes, start);
             }
             None => {}
         }
@@ -268,16 +289,16 @@ impl LogPort {
     pub(crate) fn drop_oldest(&mut self) -> Option<SegmentInfo> {
         let dropped = self.log.drop_oldest()?;
         self.readers.remove(&(self.own, dropped.generation));
-        self.preparer.recycle(dropped.slot);
+        self.preparer.recycle(dropped);
         Some(dropped)
     }
 
     /// Deletes the oldest segment of an orphaned log; `None` if there is none.
     pub(crate) fn drop_archived(&mut self) -> Option<(LogId, Generation)> {
         let archive = self.archives.iter_mut().find(|archive| archive.orphaned && !archive.segments.is_empty())?;
+        // In order, and not past one that cannot be deleted: a hole would look like damage.
+        archive.files.remove(archive.segments[0].slot).ok()?;
         let dropped = archive.segments.remove(0);
-        // If it cannot be deleted now, it is found again at the next start.
-        let _deleted = archive.files.remove(dropped.slot);
         self.readers.remove(&(archive.log, dropped.generation));
         Some((archive.log, dropped.generation))
     }
@@ -285,6 +306,14 @@ impl LogPort {
     /// Segments of orphaned logs that are still there.
     pub(crate) fn archived_segments(&self) -> usize {
         self.archives.iter().filter(|archive| archive.orphaned).map(|archive| archive.segments.len()).sum()
+    }
+
+    /// Closes files of history if there are many. Only to be called while every read was submitted: the kernel holds its own
+    /// reference then, but looks a descriptor up when a read is submitted.
+    pub(crate) fn trim_readers(&mut self) {
+        if self.readers.len() >= OPEN_FILES {
+            self.readers.clear();
+        }
     }
 
     /// Reads `len` bytes at `loc` for a job.
@@ -300,9 +329,6 @@ impl LogPort {
     }
 
     fn reader(&mut self, log: LogId, generation: Generation) -> io::Result<&File> {
-        if self.readers.len() >= OPEN_FILES && !self.readers.contains_key(&(log, generation)) {
-            self.readers.clear(); // reads in flight hold their own reference in the kernel
-        }
         match self.readers.entry((log, generation)) {
             std::collections::hash_map::Entry::Occupied(found) => Ok(found.into_mut()),
             std::collections::hash_map::Entry::Vacant(vacant) => {
@@ -334,7 +360,7 @@ impl LogPort {
 
     /// When a tip is due, if one is.
     pub(crate) fn tip_due(&self) -> Option<Mono> {
-        let idle = self.log.is_idle() && self.log.needs_tip();
+        let idle = self.log.is_idle() && self.log.needs_tip() && !self.log.is_starved();
         idle.then(|| self.idle_since.plus_ms(crate::config::TIP_DELAY_MS))
     }
 

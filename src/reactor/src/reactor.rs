@@ -68,6 +68,10 @@ pub struct Reactor<V> {
     verifier: V,
     shared: Arc<Shared>,
     listener: OwnedFd,
+    /// The accept is armed.
+    listening: bool,
+    /// It was, once.
+    was_listening: bool,
     background: Background,
     retention: Retention,
     addresses: Addresses,
@@ -117,6 +121,8 @@ impl<V: Verifier> Reactor<V> {
             verifier,
             shared,
             listener,
+            listening: false,
+            was_listening: false,
             background: Background::new(waker),
             retention,
             addresses: Addresses::default(),
@@ -245,6 +251,7 @@ impl<V: Verifier> Reactor<V> {
         self.retention.step(&mut self.node, &mut self.io, &self.shared);
         if self.swept.plus_ms(SWEEP_MS) <= now.mono {
             self.swept = now.mono;
+            self.listen();
             sweep::sweep(&mut self.node, &mut self.io, &self.config.limits, &mut self.keys, now);
             for (log, oldest) in self.shared.floors() {
                 self.node.set_floor(log, oldest);
@@ -277,6 +284,7 @@ impl<V: Verifier> Reactor<V> {
     }
 
     fn start_reads(&mut self, now: Now) {
+        self.io.log.trim_readers(); // the last turn submitted everything
         let mut reads = std::mem::take(&mut self.io.reads);
         for (job, loc, len) in reads.drain(..) {
             self.io.log.read(&mut self.ring, job, loc, len);

@@ -119,9 +119,12 @@ impl Shared {
         self.draining.load(Ordering::Relaxed)
     }
 
-    /// A reactor is ready: recovered, repaired, listening.
+    /// A reactor is ready: recovered and repaired. The last one wakes the others, who wait for it to accept connections.
     pub(crate) fn set_accepting(&self) {
         self.accepting.fetch_add(1, Ordering::SeqCst);
+        if self.all_accepting() {
+            self.peers.iter().for_each(|peer| peer.waker.wake());
+        }
     }
 
     /// True once every reactor is ready.

@@ -2,8 +2,9 @@
 //!
 //! One of the two homes of `unsafe` (the other is `mesh`). What makes it safe: the ring owns every buffer from submission
 //! to completion and always gives it back (`ops`), received bytes live in a pool that the ring owns (`pool`), and a
-//! [`Ring`] cannot leave its thread. File descriptors are borrowed for the call only; the kernel takes its own reference
-//! when an operation is submitted, so closing one early can fail an operation but not memory.
+//! [`Ring`] cannot leave its thread. File descriptors are borrowed for the call only; the kernel looks them up when
+//! an operation is submitted (the next [`Ring::turn`]) and holds its own reference from then on. Closing one before that fails
+//! the operation or sends it elsewhere, but cannot touch memory: callers close between turns.
 //!
 //! Needs Linux 6.1 (`DEFER_TASKRUN`); [`probe_kernel`] says in one sentence what is missing.
 

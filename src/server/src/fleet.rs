@@ -26,6 +26,8 @@ pub struct Member {
     pub token: String,
     /// The users that it writes to, in turn.
     pub peers: Vec<String>,
+    /// The users that write to it.
+    pub writers: Vec<String>,
 }
 
 /// How a fleet behaves.
@@ -121,7 +123,13 @@ struct Worker {
 impl Worker {
     fn new(server: SocketAddr, member: Member, pace: Pace, common: Arc<Common>) -> Self {
         let client = Client::new(server, Config::new(&member.user, member.device, member.token.clone().into_bytes()));
-        let log = DeviceLog { device: format!("{}/{}", member.user, member.device), ..DeviceLog::default() };
+        let id = |name: &String| UserId::derive(tidings_client::DEFAULT_TENANT, name);
+        let partners = member.peers.iter().chain(&member.writers).map(id);
+        let log = DeviceLog {
+            device: format!("{}/{}", member.user, member.device),
+            expected: partners.map(|partner| ConversationId::direct(id(&member.user), partner)).collect(),
+            ..DeviceLog::default()
+        };
         let (texts, last) = (HashMap::new(), HashMap::new());
         Self { member, pace, common, client, log, texts, last, written: 0 }
     }
@@ -138,6 +146,9 @@ impl Worker {
         let until = Instant::now() + self.pace.patience;
         while !self.client.session().is_flushed() && Instant::now() < until {
             self.poll();
+        }
+        if !self.client.session().is_flushed() {
+            self.log.surprises.push(format!("{} messages were never acknowledged", self.texts.len()));
         }
         self.common.flushed.fetch_add(1, Ordering::SeqCst);
         while !self.is_done() {
@@ -209,14 +220,6 @@ impl Worker {
             return false;
         }
         let heads = self.common.heads.lock().expect("no device's thread panics");
-        let complete =
-            self.last.iter().all(|(conversation, last)| heads.get(conversation).is_none_or(|head| last >= head));
-        let me = UserId::derive(tidings_client::DEFAULT_TENANT, &self.member.user);
-        let mine = self.member.peers.iter().all(|peer| {
-            let peer = UserId::derive(tidings_client::DEFAULT_TENANT, peer);
-            let conversation = ConversationId::direct(me, peer);
-            heads.get(&conversation).is_none() || self.last.contains_key(&conversation)
-        });
-        complete && mine
+        self.log.expected.iter().all(|id| heads.get(id).is_none_or(|head| self.last.get(id) >= Some(head)))
     }
 }

@@ -1,6 +1,6 @@
 //! What devices saw, and whether it is what was promised.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use tidings_client::{ConversationId, Message, Seq};
 
@@ -13,6 +13,8 @@ pub struct DeviceLog {
     pub acked: Vec<(ConversationId, Seq, Vec<u8>)>,
     /// Messages in the order in which they were released.
     pub seen: Vec<(ConversationId, Seq, Vec<u8>)>,
+    /// The conversations that it takes part in.
+    pub expected: BTreeSet<ConversationId>,
     /// Messages that the server refused for good, or that retention dropped before the device came.
     pub surprises: Vec<String>,
 }
@@ -55,8 +57,7 @@ impl Verdict {
     }
 }
 
-/// Checks the logs of devices, of which each took part in every conversation that it saw from its beginning. The text of
-/// every message must be unique.
+/// Checks the logs of devices, which saw their conversations from the beginning. The text of every message must be unique.
 pub fn check(devices: &[DeviceLog]) -> Verdict {
     let mut verdict = Verdict::default();
     let mut truth: BTreeMap<(ConversationId, Seq), &[u8]> = BTreeMap::new();
@@ -92,8 +93,10 @@ pub fn check(devices: &[DeviceLog]) -> Verdict {
         }
         // Every device has all of every conversation that it is in.
         let last: BTreeMap<_, _> = device.seen.iter().map(|(conversation, seq, _)| (*conversation, *seq)).collect();
-        for (conversation, last) in last {
-            verdict.lost += usize::try_from(heads[&conversation].0 - last.0).unwrap_or(usize::MAX);
+        for conversation in device.expected.iter().chain(last.keys()).collect::<BTreeSet<_>>() {
+            let head = heads.get(conversation).map_or(0, |head| head.0);
+            let missing = head.saturating_sub(last.get(conversation).map_or(0, |last| last.0));
+            verdict.lost += usize::try_from(missing).unwrap_or(usize::MAX);
         }
     }
     verdict
@@ -107,7 +110,7 @@ mod tests {
 
     fn log(seen: &[(u64, &str)], acked: &[(u64, &str)]) -> DeviceLog {
         let rows = |rows: &[(u64, &str)]| rows.iter().map(|(seq, text)| (HERE, Seq(*seq), (*text).into())).collect();
-        DeviceLog { device: "d".into(), seen: rows(seen), acked: rows(acked), surprises: Vec::new() }
+        DeviceLog { device: "d".into(), seen: rows(seen), acked: rows(acked), ..DeviceLog::default() }
     }
 
     #[test]
@@ -117,6 +120,8 @@ mod tests {
         assert_eq!(check(&[log(good, &[(4, "d")])]).lost, 1, "acknowledged, seen by nobody");
         assert_eq!(check(&[log(good, &[(2, "x")])]).lost, 1, "acknowledged, something else in its place");
         assert_eq!(check(&[log(good, &[]), log(&good[..2], &[])]).lost, 1, "a device lacks the last");
+        let deaf = DeviceLog { expected: [HERE].into(), ..log(&[], &[]) };
+        assert_eq!(check(&[log(good, &[]), deaf]).lost, 3, "a device was told nothing of a conversation that it is in");
         assert_eq!(check(&[log(&[(1, "a"), (3, "c")], &[])]).gaps, 1);
         assert_eq!(check(&[log(&[(1, "a"), (2, "a")], &[])]).repeats, 1, "one message under two numbers");
         assert_eq!(check(&[log(&[(1, "a"), (1, "a")], &[])]).disorder, 1, "one number twice");

@@ -34,11 +34,7 @@ pub struct ServerProcess {
 }
 
 impl Launch {
-    /// Starts it, and waits until it serves.
-    ///
-    /// # Errors
-    /// If it ends instead, with what it said.
-    pub fn start(&self) -> io::Result<ServerProcess> {
+    fn command(&self) -> Command {
         let mut command = Command::new(&self.binary);
         command.arg("serve").arg("--data").arg(&self.data).arg("--listen").arg(self.listen.to_string());
         command.arg("--cores").arg(&self.cores);
@@ -48,6 +44,26 @@ impl Launch {
         if let Some(canary) = &self.canary {
             command.env("TIDINGS_CANARY", canary);
         }
+        command
+    }
+
+    /// Starts it, and kills it after a while, whatever it is doing then.
+    ///
+    /// # Errors
+    /// If there is no such binary.
+    pub fn start_and_kill(&self, after: std::time::Duration) -> io::Result<()> {
+        let mut child = self.command().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        std::thread::sleep(after);
+        child.kill()?;
+        child.wait().map(drop)
+    }
+
+    /// Starts it, and waits until it serves.
+    ///
+    /// # Errors
+    /// If it ends instead, with what it said.
+    pub fn start(&self) -> io::Result<ServerProcess> {
+        let mut command = self.command();
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
         let mut line = String::new();
         BufReader::new(child.stdout.as_mut().expect("it is piped")).read_line(&mut line)?;

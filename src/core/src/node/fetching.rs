@@ -33,7 +33,16 @@ impl Node {
         self.drop_unreachable(key);
         let conversation = self.sequencer.get(key);
         let (next, last) = range(fetch, conversation.index.first(), conversation.committed).unwrap_or((Seq(1), Seq(0)));
-        let job = Job { asker, reactor: from, conversation: key, next, last, first_sent: Seq(0), sent_bytes: 0, reading: false };
+        let job = Job {
+            asker,
+            reactor: from,
+            conversation: key,
+            next,
+            last,
+            first_sent: Seq(0),
+            sent_bytes: 0,
+            reading: false,
+        };
         if next > last {
             let fetched = job.fetched(id, conversation.committed, conversation.index.first());
             return self.send_down(from, Down::Fetched { asker, fetched }, &[], now, fx);

@@ -151,7 +151,8 @@ impl Node {
             }
             Kind::Fetch => {
                 let fetch: Fetch = frame.fixed()?;
-                let Some(session) = self.gateway.get_mut(id).filter(|session| session.fetches < FETCHES_PER_SESSION) else {
+                let Some(session) = self.gateway.get_mut(id).filter(|session| session.fetches < FETCHES_PER_SESSION)
+                else {
                     self.refuse_frame(id, frame, ErrorCode::Busy, fx);
                     return Ok(());
                 };

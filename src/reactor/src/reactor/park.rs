@@ -7,12 +7,14 @@ use tidings_log::prepare::READY_AIM;
 use tidings_ring::Wait;
 
 use super::Reactor;
-use crate::config::{SLEEP_MAX_MS, SWEEP_MS};
+use crate::config::{ROOM_FOR_INPUT, SLEEP_MAX_MS, SWEEP_MS};
 
 /// How often an idle reactor goes on preparing segments.
 const PREPARE_TICK_MS: u64 = 10;
 /// How often the executor is let at its background tasks while there are any.
 const BACKGROUND_TICK_NS: u64 = 200_000;
+/// How often something that waits for another reactor, or that is overdue and could not be done, is looked at.
+const STALLED_TICK_NS: u64 = 100_000;
 
 impl<V: Verifier> Reactor<V> {
     /// Submits, and waits for work: not at all, spinning, or asleep.
@@ -26,14 +28,14 @@ impl<V: Verifier> Reactor<V> {
             std::hint::spin_loop();
             return self.ring.turn(Wait::Poll, &mut self.completions);
         }
-        let sleeper = &self.shared.peer(self.me).sleeper;
-        sleeper.announce();
-        if !self.io.lanes.is_idle() || !self.shared.peer(self.me).handovers.is_empty() {
-            sleeper.awake();
+        self.shared.peer(self.me).sleeper.announce();
+        if self.has_lane_work() || !self.shared.peer(self.me).handovers.is_empty() {
+            self.shared.peer(self.me).sleeper.awake();
             return self.ring.turn(Wait::Poll, &mut self.completions);
         }
         self.node.counters.count(Counter::Sleeps);
-        self.ring.turn(Wait::Upto(self.sleep_time(now)), &mut self.completions);
+        let time = self.sleep_time(now);
+        self.ring.turn(Wait::Upto(time), &mut self.completions);
         self.shared.peer(self.me).sleeper.awake();
         // Spin next time if work came so soon that spinning would have met it; if not, spin less.
         let slept_ns = self.clock.mono().since(now.mono);
@@ -44,7 +46,20 @@ impl<V: Verifier> Reactor<V> {
         }
     }
 
-    pub(super) fn sleep_time(&self, now: Now) -> Duration {
+    /// True if a lane holds something that could be taken now.
+    fn has_lane_work(&mut self) -> bool {
+        let room = self.io.log.log.room() >= ROOM_FOR_INPUT;
+        let lanes = &mut self.io.lanes;
+        if !lanes.is_down_idle() {
+            return true;
+        }
+        room && (0..lanes.up_in.len()).any(|from| {
+            let waiting = lanes.up_in[from].as_mut().is_some_and(|lane| !lane.is_empty());
+            waiting && lanes.down_out[from].as_mut().is_some_and(|lane| lane.has_credit(1, 0))
+        })
+    }
+
+    pub(super) fn sleep_time(&mut self, now: Now) -> Duration {
         let most = now.mono.plus_ms(SLEEP_MAX_MS);
         let sweep = (!self.io.connections.is_empty()).then(|| self.swept.plus_ms(SWEEP_MS));
         let prepare = match self.io.log.log.ready_segments() {
@@ -54,6 +69,10 @@ impl<V: Verifier> Reactor<V> {
         let background = self.background.is_busy().then(|| Mono(now.mono.0 + BACKGROUND_TICK_NS));
         let due = [self.node.next_timeout(), self.io.log.tip_due(), sweep, prepare, background];
         let due = due.into_iter().flatten().min().unwrap_or(most).min(most);
-        Duration::from_nanos(due.since(now.mono).max(1000))
+        // A lane that gets room again wakes nobody, and what is overdue could not be done: both are looked at again soon.
+        let stalled = self.applying.is_some() || self.node.waits_for_credit() || !self.io.lanes.is_up_idle();
+        let least = if stalled || due <= now.mono { STALLED_TICK_NS } else { 1000 };
+        let most = if stalled { STALLED_TICK_NS } else { u64::MAX };
+        Duration::from_nanos(due.since(now.mono).clamp(least, most))
     }
 }

@@ -4,6 +4,7 @@ use std::{io, os::fd::OwnedFd};
 
 use tidings_core::{Counter, Now, Verifier, slab::Key};
 use tidings_ring::{Chunk, Received, Token, socket};
+use tidings_wire::ErrorCode;
 
 use super::{LISTENER, Reactor, Stage};
 use crate::{
@@ -13,6 +14,9 @@ use crate::{
     shared::Handover,
     sweep,
 };
+
+/// Connections over the limit that are told so at once.
+const TOLD_FULL: usize = 64;
 
 /// What came in on a connection, in its order.
 #[derive(Debug)]
@@ -40,12 +44,16 @@ impl<V: Verifier> Reactor<V> {
     }
 
     pub(super) fn adopt(&mut self, socket: OwnedFd, now: Now) -> Option<Key> {
-        if self.io.connections.len() >= self.config.limits.connections_max || self.stage != Stage::Serving {
-            self.node.counters.error(tidings_wire::ErrorCode::Full);
+        let (open, most) = (self.io.connections.len(), self.config.limits.connections_max);
+        if open >= most + TOLD_FULL || self.stage != Stage::Serving {
             return None;
         }
         let address = socket::peer_addr(&socket).ok()?.ip();
-        Some(self.io.connections.insert(socket, address, now.mono))
+        let key = self.io.connections.insert(socket, address, now.mono);
+        if open >= most {
+            self.input(now).turn_away(key, ErrorCode::Full, 0, 0, "no more connections");
+        }
+        Some(key)
     }
 
     pub(super) fn input(&mut self, now: Now) -> Input<'_, V> {
@@ -75,6 +83,14 @@ impl<V: Verifier> Reactor<V> {
         }
     }
 
+    /// Accepts connections, once every reactor is ready to take those of its users.
+    pub(super) fn listen(&mut self) {
+        if !self.listening && self.stage == Stage::Serving && self.shared.all_accepting() {
+            self.listening = true;
+            self.ring.accept(&self.listener, LISTENER);
+        }
+    }
+
     pub(super) fn accepted(&mut self, result: io::Result<OwnedFd>, more: bool, now: Now) {
         if let Ok(socket) = result {
             self.node.counters.count(Counter::Accepted);
@@ -84,9 +100,9 @@ impl<V: Verifier> Reactor<V> {
                 self.arm(key);
             }
         }
-        if !more && self.stage == Stage::Serving {
-            self.node.counters.count(Counter::Rearmed);
-            self.ring.accept(&self.listener, LISTENER);
+        if !more {
+            // Armed again by the sweep: at once after an error it would only fail again.
+            self.listening = false;
         }
     }
 
@@ -98,6 +114,12 @@ impl<V: Verifier> Reactor<V> {
             return;
         };
         connection.receiving = more;
+        if connection.state == State::Gone && !more {
+            if let Received::Bytes(chunk) = result {
+                self.ring.give_back(chunk);
+            }
+            return self.io.connections.mark_dirty(key);
+        }
         match result {
             Received::Bytes(chunk) => {
                 connection.heard = now.mono;

@@ -30,12 +30,15 @@ impl<V: Verifier> Reactor<V> {
             Stage::Repairing => {
                 if self.io.log.log.is_idle() && self.applying.is_none() {
                     self.stage = Stage::Serving;
-                    self.ring.accept(&self.listener, LISTENER);
                     self.shared.set_accepting();
                 }
                 false
             }
             Stage::Serving => {
+                if !self.was_listening {
+                    self.listen();
+                    self.was_listening = self.listening;
+                }
                 if self.shared.is_draining() {
                     self.ring.cancel_accept(LISTENER);
                     self.node.drain(&mut self.io);

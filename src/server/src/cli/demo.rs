@@ -75,6 +75,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     if !status.success() {
         return Err(format!("the server did not stop cleanly: {said}").into());
     }
+    if verdict.acked == 0 || last.reconnects == 0 && arguments.kills > 0 {
+        return Err("nothing was shown: no message was acknowledged, or no device noticed a kill".into());
+    }
     if !verdict.holds() {
         return Err("a promise was broken".into());
     }
@@ -93,7 +96,13 @@ fn members(issuer: &Issuer) -> Result<Vec<Member>, Failure> {
     for (user, peer) in [("alice", "bob"), ("bob", "alice")] {
         for device in 1..=2 {
             let token = issuer.issue(user, None, wall_clock(), 3600)?;
-            members.push(Member { user: user.into(), device, token, peers: vec![peer.into()] });
+            members.push(Member {
+                user: user.into(),
+                device,
+                token,
+                peers: vec![peer.into()],
+                writers: vec![peer.into()],
+            });
         }
     }
     Ok(members)
