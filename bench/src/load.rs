@@ -149,7 +149,7 @@ impl Load {
     ///
     /// # Errors
     /// If a connection ends.
-    pub fn run(mut self, mut at_start: impl FnMut(), mut at_end: impl FnMut()) -> Result<Outcome, Failure> {
+    pub fn run(mut self, at_start: impl Fn(), at_end: impl Fn()) -> Result<Outcome, Failure> {
         let begin = Instant::now();
         let (measure_from, end) = (begin + self.offer.warm_up, begin + self.offer.warm_up + self.offer.time);
         if self.offer.rate == 0.0 {

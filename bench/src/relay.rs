@@ -8,7 +8,7 @@ use tidings_ring::{Completion, Received, Ring, RingConfig, Token, Wait, Waker, s
 use tidings_wire::{
     DeviceId, Frame, HistoryId, Kind, Seq, Timestamp, UserId, Uv, frame,
     frame::{FrameBuilder, Span},
-    frames::{Changed, Delivered, Hello, Message, Receipt, ResumeStatus, Send, Sent, Welcome},
+    frames::{Changed, Delivered, Hello, Message, Receipt, ReceiptOk, ResumeStatus, Send, Sent, Welcome},
     limits,
 };
 
@@ -117,7 +117,9 @@ impl Relay {
             Ok(Kind::Delivered) => {
                 let (Ok(delivered), Some(partner)) = (frame.fixed::<Delivered>(), self.partner[at]) else { return };
                 let Delivered { conversation, upto } = delivered;
-                let receipt = Receipt { conversation, member: UserId::NONE, delivered: upto, read: Seq(0) };
+                let (delivered, read, uv) = (upto, Seq(0), Uv(0));
+                frame::append(out, 0, &ReceiptOk { conversation, delivered, read, uv });
+                let receipt = Receipt { conversation, member: UserId::NONE, delivered, read };
                 frame::append(&mut self.connections[partner].pending, 0, &receipt);
                 self.dirty.push(partner);
             }

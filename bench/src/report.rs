@@ -36,6 +36,8 @@ pub struct Side {
     pub delivered_us: Percentiles,
     /// Resident memory of the server.
     pub rss_bytes: u64,
+    /// Share of its core that the load used: near 1, the load was the limit.
+    pub load_busy: f64,
 }
 
 /// The disk, and how the server used it.
@@ -93,18 +95,19 @@ impl Report {
             self.workload, self.connections, self.payload, self.wrong
         );
         println!(
-            "{:<12} {:>10} {:>10} {:>28} {:>28} {:>9}",
-            "", "msg/s", "cpu us/msg", "SENT p50/p99/p999 us", "MESSAGE p50/p99/p999 us", "rss MiB"
+            "{:<12} {:>10} {:>10} {:>28} {:>28} {:>9} {:>10}",
+            "", "msg/s", "cpu us/msg", "SENT p50/p99/p999 us", "MESSAGE p50/p99/p999 us", "rss MiB", "load busy"
         );
         for (name, side) in [("tidings", &self.server), ("null relay", &self.floor)] {
             let show = |p: &Percentiles| format!("{} / {} / {}", p.p50, p.p99, p.p999);
             println!(
-                "{name:<12} {:>10.0} {:>10.2} {:>28} {:>28} {:>9.1}",
+                "{name:<12} {:>10.0} {:>10.2} {:>28} {:>28} {:>9.1} {:>9.0}%",
                 side.rate_per_s,
                 side.cpu_us_per_msg,
                 show(&side.sent_us),
                 show(&side.delivered_us),
                 side.rss_bytes as f64 / f64::from(1 << 20),
+                100.0 * side.load_busy,
             );
         }
         let Disk { batches_per_s, batch_bytes, bytes_per_msg, dsync_us, dsync_4k_us } = &self.disk;

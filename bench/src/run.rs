@@ -76,7 +76,9 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let bar = ProgressBar::new(4);
     bar.set_style(ProgressStyle::with_template("{bar:24} {msg}")?);
     let dir = TempDir::new("bench")?;
-    let dir = arguments.dir.clone().unwrap_or_else(|| dir.path().to_path_buf());
+    let run = format!("run-{}", std::process::id());
+    let dir = arguments.dir.clone().map_or_else(|| dir.path().to_path_buf(), |given| given.join(run));
+    std::fs::create_dir_all(&dir)?;
 
     bar.set_message("tidings");
     let (server, counters, wrong) = measure_server(arguments, offer, &dir)?;
@@ -175,18 +177,23 @@ fn measure_relay(arguments: &Arguments, offer: Offer) -> Result<(Side, u64), Fai
 }
 
 fn measure(load: Load, pid: u32) -> Result<(Outcome, Side), Failure> {
-    let (before, after) = (Cell::new(0), Cell::new((0, 0)));
-    let outcome = load.run(
-        || before.set(cpu::usage(pid).map_or(0, |(cpu, _)| cpu)),
-        || after.set(cpu::usage(pid).unwrap_or_default()),
-    )?;
-    let (cpu, rss_bytes) = after.get();
+    let usage = |pid| cpu::usage(pid).map_err(|error| format!("the processor time of {pid} cannot be read: {error}"));
+    let (before, after) = (Cell::new(None), Cell::new(None));
+    let me = std::process::id();
+    let outcome =
+        load.run(|| before.set(Some((usage(pid), usage(me)))), || after.set(Some((usage(pid), usage(me)))))?;
+    let never = "the run was never measured";
+    let ((server_before, load_before), (server_after, load_after)) =
+        (before.take().ok_or(never)?, after.take().ok_or(never)?);
+    let (server_before, (cpu, rss_bytes)) = (server_before?.0, server_after?);
+    let load_us = load_after?.0 - load_before?.0;
     let side = Side {
         rate_per_s: outcome.acked as f64 / outcome.seconds,
-        cpu_us_per_msg: cpu.saturating_sub(before.get()) as f64 / outcome.acked.max(1) as f64,
+        cpu_us_per_msg: cpu.saturating_sub(server_before) as f64 / outcome.acked.max(1) as f64,
         sent_us: Percentiles::from(&outcome.sent_us),
         delivered_us: Percentiles::from(&outcome.delivered_us),
         rss_bytes,
+        load_busy: load_us as f64 / 1e6 / outcome.seconds,
     };
     Ok((outcome, side))
 }

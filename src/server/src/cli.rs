@@ -4,6 +4,7 @@ mod chat;
 mod connect;
 mod demo;
 mod history;
+mod out;
 mod send;
 mod serve;
 mod tail;
@@ -69,7 +70,7 @@ pub fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("tidings: {error}");
+            out::note(&format!("tidings: {error}"));
             ExitCode::FAILURE
         }
     }

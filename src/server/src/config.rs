@@ -213,6 +213,20 @@ impl ServerConfig {
         {
             return refuse("receive.buffers must be a power of two up to 32768, of at least 512 bytes each".into());
         }
+        if tidings_wire::Partitions::new(self.partitions).is_none() {
+            return refuse(format!("partitions is {}: a power of two up to 65536 is expected", self.partitions));
+        }
+        if self.limits.idle_timeout_s < 3 {
+            return refuse("limits.idle_timeout_s must be at least 3".into());
+        }
+        let known: Vec<usize> =
+            core_affinity::get_core_ids().unwrap_or_default().into_iter().map(|core| core.id).collect();
+        if let Some(core) = self.cores.iter().find(|core| !known.contains(core)) {
+            return refuse(format!("core {core} is not one that this process may use: those are {known:?}"));
+        }
+        if self.cores.iter().enumerate().any(|(at, core)| self.cores[..at].contains(core)) {
+            return refuse("each core can have one reactor".into());
+        }
         if self.cores.is_empty() || self.cores.len() > 255 {
             return refuse(format!("{} reactors: there must be 1 to 255", self.cores.len()));
         }

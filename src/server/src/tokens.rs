@@ -83,7 +83,8 @@ impl Issuer {
     pub fn issue(&self, name: &str, device: Option<DeviceId>, now: Timestamp, ttl_s: u64) -> io::Result<String> {
         let iat = now.0 / 1_000_000;
         let device = device.map(|device| device.0);
-        let payload = Payload { sub: name.into(), tenant: default_tenant(), device, exp: iat + ttl_s, iat };
+        let payload =
+            Payload { sub: name.into(), tenant: default_tenant(), device, exp: iat.saturating_add(ttl_s), iat };
         let der = self.key.to_pkcs8_der().map_err(|error| io::Error::other(error.to_string()))?;
         let key = EncodingKey::from_ed_der(der.as_bytes());
         encode(&Header::new(Algorithm::EdDSA), &payload, &key).map_err(io::Error::other)

@@ -40,7 +40,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     config.history = History::Recent(u64::from(PAGE));
     let me = config.user;
     let peer = UserId::derive(tidings_client::DEFAULT_TENANT, &arguments.to);
-    let mut client = Client::new(arguments.connection.server()?, config);
+    let server = *arguments.connection.servers()?.first().ok_or("no address")?;
+    let mut client = Client::new(server, config);
     let conversation = client.session().conversation_with(peer);
     let mut model = Model::new(arguments.connection.user(), &arguments.to, me, conversation);
 

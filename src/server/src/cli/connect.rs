@@ -10,7 +10,7 @@ use clap::Args;
 use tidings_client::{Config, ErrorCode, Event, Message, blocking::Client};
 use tidings_wire::{DeviceId, Timestamp, limits::NAME_MAX};
 
-use super::Failure;
+use super::{Failure, out};
 use crate::tokens::Issuer;
 
 /// How a client command finds the server and proves who it is.
@@ -74,25 +74,29 @@ impl Connection {
         Ok(Config::new(&self.user, device, token.into_bytes()))
     }
 
-    /// Where the server is.
-    pub(super) fn server(&self) -> Result<SocketAddr, Failure> {
-        let found = self.server.to_socket_addrs().map_err(|error| format!("--server {}: {error}", self.server))?.next();
-        found.ok_or_else(|| format!("--server {}: no address", self.server).into())
+    /// Where the server may be: every address of its name.
+    pub(super) fn servers(&self) -> Result<Vec<SocketAddr>, Failure> {
+        let found = self.server.to_socket_addrs().map_err(|error| format!("--server {}: {error}", self.server))?;
+        let found: Vec<_> = found.collect();
+        if found.is_empty() { Err(format!("--server {}: no address", self.server).into()) } else { Ok(found) }
     }
 
     /// A client that is let in.
-    pub(super) fn open(&self, config: Config) -> Result<Client, Failure> {
-        let server = self.server()?;
-        let mut client = Client::new(server, config);
-        let until = Instant::now() + PATIENCE;
-        loop {
-            match client.poll(Duration::from_millis(200))? {
-                Some(Event::Connected) => return Ok(client),
-                Some(Event::Rejected { code }) => return Err(rejected(code)),
-                _ if Instant::now() > until => return Err(format!("no server at {server}: is it running?").into()),
-                _ => {}
+    pub(super) fn open(&self, config: &Config) -> Result<Client, Failure> {
+        let servers = self.servers()?;
+        let each = PATIENCE / servers.len() as u32;
+        for server in &servers {
+            let mut client = Client::new(*server, config.clone());
+            let until = Instant::now() + each;
+            while Instant::now() < until {
+                match client.poll(Duration::from_millis(200))? {
+                    Some(Event::Connected) => return Ok(client),
+                    Some(Event::Rejected { code }) => return Err(rejected(code)),
+                    _ => {}
+                }
             }
         }
+        Err(format!("no server at {}: is it running?", self.server).into())
     }
 }
 
@@ -129,12 +133,9 @@ pub(super) fn to_json(message: &Message) -> serde_json::Value {
 
 /// Prints a message for a script or for people; false if nobody reads any more.
 pub(super) fn print(message: &Message, json: bool) -> bool {
-    use std::io::Write;
-    let mut out = std::io::stdout().lock();
-    let line = if json {
-        to_json(message).to_string()
-    } else {
-        format!("{:>6}  {}: {}", message.seq.0, message.sender_name, String::from_utf8_lossy(&message.payload))
-    };
-    writeln!(out, "{line}").and_then(|()| out.flush()).is_ok()
+    let text = String::from_utf8_lossy(&message.payload);
+    if json {
+        return out::line(&to_json(message).to_string());
+    }
+    out::line(&format!("{:>6}  {}: {}", message.seq.0, out::harmless(&message.sender_name), out::harmless(&text)))
 }

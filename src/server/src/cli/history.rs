@@ -22,7 +22,7 @@ pub(super) struct Arguments {
     #[arg(long)]
     json: bool,
     /// Only the last this many.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     last: Option<u32>,
 }
 
@@ -34,7 +34,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     check_name(&arguments.with)?;
     let mut config = arguments.connection.config()?;
     config.receive = false;
-    let mut client = arguments.connection.open(config)?;
+    let mut client = arguments.connection.open(&config)?;
     let with = UserId::derive(tidings_client::DEFAULT_TENANT, &arguments.with);
     let conversation = client.session().conversation_with(with);
     let mut left = arguments.last.unwrap_or(u32::MAX);

@@ -2,6 +2,7 @@
 
 use std::{
     io::BufRead,
+    sync::mpsc::{Receiver, TryRecvError, sync_channel},
     time::{Duration, Instant},
 };
 
@@ -11,6 +12,7 @@ use tidings_client::{Event, UserId, blocking::Client};
 use super::{
     Failure,
     connect::{Connection, PATIENCE, check_name, rejected},
+    out,
 };
 
 /// Arguments of `send`.
@@ -21,7 +23,8 @@ pub(super) struct Arguments {
     /// To whom.
     #[arg(long, value_name = "NAME")]
     to: String,
-    /// What; `-`: each line of standard input is a message.
+    /// What; `-`: each line of standard input is a message, sent as it comes.
+    #[arg(allow_hyphen_values = true)]
     text: String,
 }
 
@@ -33,45 +36,97 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     check_name(&arguments.to)?;
     let mut config = arguments.connection.config()?;
     config.receive = false;
-    let mut client = arguments.connection.open(config)?;
-    let to = UserId::derive(tidings_client::DEFAULT_TENANT, &arguments.to);
-    let mut waiting = 0;
+    let mut sending = Sending {
+        client: arguments.connection.open(&config)?,
+        to: UserId::derive(tidings_client::DEFAULT_TENANT, &arguments.to),
+        waiting: 0,
+        heard: Instant::now(),
+        failure: None,
+    };
     if arguments.text == "-" {
-        for line in std::io::stdin().lock().lines() {
-            client.session().send(to, line?.as_bytes());
-            waiting += 1;
-            while waiting >= PIPELINE {
-                wait_for_one(&mut client, &mut waiting)?;
-            }
-        }
+        sending.stream(&lines());
     } else {
-        client.session().send(to, arguments.text.as_bytes());
-        waiting = 1;
+        sending.send(arguments.text.as_bytes());
     }
-    while waiting > 0 {
-        wait_for_one(&mut client, &mut waiting)?;
+    // What is on its way is waited for, whatever happened: it may be durable, and is owed its line.
+    while sending.waiting > 0 && sending.client_is_there() {
+        sending.step(Duration::from_millis(200))?;
     }
-    client.session().leave();
-    client.poll(Duration::ZERO)?;
-    Ok(())
+    sending.client.session().leave();
+    sending.client.poll(Duration::ZERO)?;
+    sending.failure.map_or(Ok(()), Err)
 }
 
-/// Waits until a message is durable, and prints its line.
-fn wait_for_one(client: &mut Client, waiting: &mut usize) -> Result<(), Failure> {
-    let until = Instant::now() + PATIENCE;
-    loop {
-        match client.poll(Duration::from_millis(200))? {
+/// The lines of standard input, as they come.
+fn lines() -> Receiver<std::io::Result<Vec<u8>>> {
+    let (sender, receiver) = sync_channel(PIPELINE);
+    std::thread::spawn(move || {
+        for line in std::io::stdin().lock().split(b'\n') {
+            let stop = line.is_err();
+            if sender.send(line).is_err() || stop {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+struct Sending {
+    client: Client,
+    to: UserId,
+    waiting: usize,
+    heard: Instant,
+    failure: Option<Failure>,
+}
+
+impl Sending {
+    fn send(&mut self, text: &[u8]) {
+        self.client.session().send(self.to, text.strip_suffix(b"\r").unwrap_or(text));
+        (self.waiting, self.heard) = (self.waiting + 1, Instant::now());
+    }
+
+    fn stream(&mut self, lines: &Receiver<std::io::Result<Vec<u8>>>) {
+        while self.failure.is_none() {
+            while self.waiting < PIPELINE {
+                match lines.try_recv() {
+                    Ok(Ok(line)) => self.send(&line),
+                    Ok(Err(error)) => return self.failure = Some(error.into()),
+                    Err(TryRecvError::Empty) => break,
+                    Err(TryRecvError::Disconnected) => return,
+                }
+            }
+            if let Err(error) = self.step(Duration::from_millis(20)) {
+                self.failure = Some(error);
+            }
+        }
+    }
+
+    /// Waits for the next answer, at most this long.
+    fn step(&mut self, wait: Duration) -> Result<(), Failure> {
+        match self.client.poll(wait)? {
             Some(Event::Sent { conversation, seq, .. }) => {
-                println!("{}", serde_json::json!({ "conversation": conversation.to_string(), "seq": seq.0 }));
-                *waiting -= 1;
-                return Ok(());
+                (self.waiting, self.heard) = (self.waiting - 1, Instant::now());
+                let line = serde_json::json!({ "conversation": conversation.to_string(), "seq": seq.0 });
+                if !out::line(&line.to_string()) {
+                    self.failure.get_or_insert_with(|| "nobody reads the output".into());
+                }
             }
-            Some(Event::SendFailed { code, .. }) => return Err(format!("not sent: {code}").into()),
-            Some(Event::Rejected { code }) => return Err(rejected(code)),
-            _ if Instant::now() > until => {
-                return Err("no answer from the server: the message may or may not have been sent".into());
+            Some(Event::SendFailed { code, .. }) => {
+                self.waiting -= 1;
+                self.failure.get_or_insert_with(|| format!("not sent: {code}").into());
             }
+            Some(Event::Rejected { code }) => self.failure = Some(rejected(code)),
             _ => {}
         }
+        Ok(())
+    }
+
+    fn client_is_there(&mut self) -> bool {
+        let patient = self.heard.elapsed() < PATIENCE && !self.client.session().is_closed();
+        if !patient && self.failure.is_none() {
+            let text = "no answer from the server: the last messages may or may not have been sent";
+            self.failure = Some(text.into());
+        }
+        patient
     }
 }

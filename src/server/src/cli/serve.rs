@@ -12,7 +12,7 @@ use signal_hook::{
 };
 use tidings_reactor::Shared;
 
-use super::Failure;
+use super::{Failure, out};
 use crate::{config::ServerConfig, server::Server};
 
 /// Arguments of `serve`.
@@ -87,7 +87,7 @@ fn canary() -> Result<tidings_reactor::Canary, Failure> {
             _ => return Err(format!("TIDINGS_CANARY: {word} is not known").into()),
         }
     }
-    eprintln!("tidings: TEST ONLY: {canary:?}");
+    out::note(&format!("tidings: TEST ONLY: {canary:?}"));
     Ok(canary)
 }
 
@@ -112,17 +112,19 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
     let (data, connections) = (config.data.clone(), config.limits.connections_max);
     let server = Server::start(config)?;
     let (records, torn) = server.recovered();
-    eprintln!("tidings: room for {connections} connections; recovered {records} records");
+    out::note(&format!("tidings: room for {connections} connections; recovered {records} records"));
     if torn > 0 {
-        eprintln!("tidings: cut off what was not acknowledged at the end of {torn} log(s)");
+        out::note(&format!("tidings: cut off what was not acknowledged at the end of {torn} log(s)"));
     }
-    println!("ready listen={} reactors={} data={}", server.addr(), server.reactors(), data.display());
+    let (addr, reactors, data) = (server.addr(), server.reactors(), data.display());
+    // Whoever started it may not care for the line.
+    out::line(&format!("ready listen={addr} reactors={reactors} data={data}"));
     loop {
         for signal in signals.pending() {
             if signal == SIGUSR1 {
-                eprintln!("{}", serde_json::json!({ "counters": counters(server.shared()) }));
+                out::note(&serde_json::json!({ "counters": counters(server.shared()) }).to_string());
             } else {
-                eprintln!("tidings: stopping");
+                out::note("tidings: stopping");
                 let shared = Arc::clone(server.shared());
                 let report = server.stop()?;
                 let log = serde_json::json!({
@@ -130,7 +132,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
                     "queue_us": percentiles(&report.queue_us),
                     "batch_bytes": percentiles(&report.batch_bytes),
                 });
-                eprintln!("{}", serde_json::json!({ "counters": counters(&shared), "log": log }));
+                out::note(&serde_json::json!({ "counters": counters(&shared), "log": log }).to_string());
                 return Ok(());
             }
         }

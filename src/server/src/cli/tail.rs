@@ -8,6 +8,7 @@ use tidings_client::Event;
 use super::{
     Failure,
     connect::{Connection, print, rejected},
+    out,
 };
 
 /// Arguments of `tail`.
@@ -26,7 +27,7 @@ pub(super) struct Arguments {
 /// Prints messages until it is stopped.
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let config = arguments.connection.config()?;
-    let mut client = arguments.connection.open(config)?;
+    let mut client = arguments.connection.open(&config)?;
     let mut printed = 0;
     while arguments.count.is_none_or(|count| printed < count) {
         match client.poll(Duration::from_secs(1))? {
@@ -37,11 +38,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
                 printed += 1;
             }
             Some(Event::Lost { conversation, from, upto }) => {
-                eprintln!(
+                out::note(&format!(
                     "tidings: {conversation}: messages {from} to {upto} are gone, the server no longer keeps them"
-                );
+                ));
             }
-            Some(Event::Disconnected) => eprintln!("tidings: connection lost, trying again"),
+            Some(Event::Disconnected) => out::note("tidings: connection lost, trying again"),
             Some(Event::Rejected { code }) => return Err(rejected(code)),
             _ => {}
         }

@@ -8,6 +8,7 @@ use tidings_wire::DeviceId;
 use super::{
     Failure,
     connect::{check_name, wall_clock},
+    out,
 };
 use crate::tokens::Issuer;
 
@@ -46,7 +47,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let issuer = Issuer::load(&arguments.data).map_err(|error| {
         format!("no key in {} ({error}): start `tidings serve` there first", arguments.data.display())
     })?;
-    println!("{}", issuer.issue(&arguments.user, arguments.device.map(DeviceId), wall_clock(), arguments.ttl)?);
+    out::line(&issuer.issue(&arguments.user, arguments.device.map(DeviceId), wall_clock(), arguments.ttl)?);
     Ok(())
 }
 
