@@ -163,3 +163,54 @@ fn the_demo_holds() {
     let (ok, said, error) = tidings(&["demo", "--kills", "2"]);
     assert!(ok && said.contains("Every promise held."), "{said}{error}");
 }
+
+/// Each line is sent when it comes, not when the input ends; a reader that goes away is no crash.
+#[test]
+fn send_streams_and_survives_a_closed_pipe() {
+    let node = Node::start();
+    let addr = node.server.as_ref().unwrap().addr().to_string();
+    let mut command = Command::new(&node.launch.binary);
+    command.args(["send", "--server", &addr, "--data", node.launch.data.to_str().unwrap()]);
+    command.args(["--user", "alice", "--to", "bob", "-"]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let (mut input, output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    let mut lines = std::io::BufReader::new(output);
+    for seq in 1..=3 {
+        writeln!(input, "line {seq}").unwrap();
+        let mut line = String::new();
+        std::io::BufRead::read_line(&mut lines, &mut line).unwrap();
+        assert_eq!(serde_json::from_str::<Value>(&line).unwrap()["seq"], seq, "before the input ends");
+    }
+    drop(lines);
+    writeln!(input, "\u{fffd} nobody reads what became of this").unwrap();
+    drop(input);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(node.lines(&["tail", "--user", "bob", "--json", "--count", "4"], "").len(), 4);
+    let odd = node.lines(&["send", "--user", "ünï cödé 🦀", "--to", "-", "--", "-x"], "");
+    assert_eq!(odd[0]["seq"], 1);
+}
+
+#[test]
+fn settings_that_cannot_be_are_refused_in_a_sentence() {
+    let dir = TempDir::new("settings").unwrap();
+    let data = dir.path().join("data");
+    let data = data.to_str().unwrap();
+    for (name, text, hint) in [
+        ("unknown", "spin = 5", "spin"),
+        ("partitions", "partitions = 1000", "power of two"),
+        ("segments", "[log]\nsegment_bytes = 1000", "segment_bytes"),
+        ("retention", "[retention]\nmax_bytes = 1000", "max_bytes"),
+    ] {
+        let file = dir.path().join(name);
+        std::fs::write(&file, text).unwrap();
+        let (ok, _, said) = tidings(&["serve", "--data", data, "--config", file.to_str().unwrap()]);
+        assert!(!ok && said.contains(hint), "{name}: {said}");
+    }
+    for (cores, hint) in [("0,0", "one reactor"), ("9999", "0-3"), ("512", "512")] {
+        let (ok, _, said) = tidings(&["serve", "--data", data, "--cores", cores]);
+        assert!(!ok && said.contains(hint), "{cores}: {said}");
+    }
+    assert!(!dir.path().join("data").exists(), "nothing was made");
+}

@@ -186,6 +186,15 @@ impl<T: Copy + Send> LaneReceiver<T> {
         Some((slot.value, unsafe { std::slice::from_raw_parts(payload.as_ptr().cast::<u8>(), slot.len) }))
     }
 
+    /// Puts the last received value back: it is the next to be received again.
+    ///
+    /// # Panics
+    /// If nothing was received since the last [`Self::release`].
+    pub fn put_back(&mut self) {
+        assert!(self.head > self.released, "only what is not released can be put back");
+        self.head -= 1;
+    }
+
     /// True if nothing is to be received now.
     pub fn is_empty(&mut self) -> bool {
         if self.head == self.tail {
@@ -213,8 +222,11 @@ mod tests {
         tx.send(1, &[b"ab", b"cde"]).unwrap();
         assert!(rx.receive().is_none(), "not published yet");
         assert!(tx.publish() && !tx.publish());
-        assert_eq!(rx.receive().unwrap(), (1, &b"abcde"[..]));
-        assert!(rx.receive().is_none());
+        for _ in 0..2 {
+            assert_eq!(rx.receive().unwrap(), (1, &b"abcde"[..]));
+            assert!(rx.receive().is_none());
+            rx.put_back();
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::{os::fd::OwnedFd, sync::Arc};
 
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
-use tidings_core::{Down, Node, Up, Verifier};
+use tidings_core::{Down, Node, StateStore, Up, Verifier};
 use tidings_log::Epoch;
 use tidings_mesh::Port;
 
@@ -16,7 +16,6 @@ use crate::{
 };
 
 /// Everything that a reactor begins with. Made by whoever recovered the data directory; moved to the reactor's thread.
-#[derive(Debug)]
 pub struct Seed<V> {
     /// Its settings.
     pub config: ReactorConfig,
@@ -32,10 +31,18 @@ pub struct Seed<V> {
     pub lanes: Port<Up, Down>,
     /// Checks tokens.
     pub verifier: V,
+    /// Loads what is not in memory.
+    pub store: Box<dyn StateStore + Send>,
     /// What it shares with others.
     pub shared: Arc<Shared>,
     /// Its listening socket.
     pub listener: OwnedFd,
+}
+
+impl<V> std::fmt::Debug for Seed<V> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Seed({})", self.node.config().me.0)
+    }
 }
 
 /// A reactor that runs.

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use tidings_core::{Authenticated, Counter, Node, Now, ReactorId, Verifier, greeting::authenticate, slab::Key};
+use tidings_core::{
+    Authenticated, Counter, Node, Now, ReactorId, Residency, StateStore, Verifier, greeting::authenticate, slab::Key,
+};
 use tidings_wire::{ErrorCode, Frame, Retry, WireError, frames::ErrorFrame, limits::FRAME_MAX, split};
 
 use crate::{
@@ -27,6 +29,7 @@ pub(crate) struct Input<'a, V> {
     pub(crate) node: &'a mut Node,
     pub(crate) io: &'a mut Io,
     pub(crate) verifier: &'a V,
+    pub(crate) store: &'a mut dyn StateStore,
     pub(crate) addresses: &'a mut Addresses,
     pub(crate) limits: &'a ConnectionLimits,
     pub(crate) shared: &'a Arc<Shared>,
@@ -51,7 +54,11 @@ impl<V: Verifier> Input<'_, V> {
             };
             used += frame.bytes().len();
             match state {
-                State::Live(session) => self.node.frame(session, &frame, self.now, self.io),
+                State::Live(session) => match self.node.prefetch_frame(&frame, self.store) {
+                    Residency::Resident => self.node.frame(session, &frame, self.now, self.io),
+                    // Not held back here: that would have to be bounded, too. The client sends it again.
+                    Residency::Loading => self.node.refuse_loading(session, &frame, self.io),
+                },
                 _ => {
                     if let Some(who) = self.greet(key, &frame) {
                         let home = self.node.config().layout.home(&who.user());

@@ -7,7 +7,10 @@ mod stage;
 
 use std::{collections::VecDeque, fmt, io, os::fd::OwnedFd, sync::Arc};
 
-use tidings_core::{CommittedBatch, Counter, JobId, Mono, Node, Now, ReactorId, Verifier, node::Progress, slab::Key};
+use tidings_core::{
+    CommittedBatch, Counter, JobId, Mono, Node, Now, ReactorId, Residency, StateStore, Verifier, node::Progress,
+    slab::Key,
+};
 use tidings_log::Sealed;
 use tidings_ring::{Completion, Ring, SetupError, Token};
 
@@ -66,6 +69,7 @@ pub struct Reactor<V> {
     node: Node,
     io: Io,
     verifier: V,
+    store: Box<dyn StateStore + Send>,
     shared: Arc<Shared>,
     listener: OwnedFd,
     /// The accept is armed.
@@ -101,7 +105,7 @@ impl<V: Verifier> Reactor<V> {
     /// # Errors
     /// If the kernel or the files do not allow it.
     pub fn new(seed: Seed<V>) -> Result<Self, ReactorError> {
-        let Seed { config, mut node, epoch, segment_len, log, lanes, verifier, shared, listener } = seed;
+        let Seed { config, mut node, epoch, segment_len, log, lanes, verifier, store, shared, listener } = seed;
         let me = node.config().me;
         let waker = shared.peer(me).waker.clone();
         let ring = Ring::new(&config.ring, waker.clone()).map_err(ReactorError::Setup)?;
@@ -119,6 +123,7 @@ impl<V: Verifier> Reactor<V> {
             node,
             io,
             verifier,
+            store,
             shared,
             listener,
             listening: false,
@@ -164,7 +169,8 @@ impl<V: Verifier> Reactor<V> {
         }
     }
 
-    /// Lanes from other reactors. *Up* is only taken while the log has room and the answer has credit; *down* always.
+    /// Lanes from other reactors. *Up* is only taken while the log has room and the answer has credit; *down* always. What
+    /// needs something that is being loaded waits in its lane.
     fn take_lanes(&mut self, now: Now) -> bool {
         let mut busy = false;
         for from in 0..self.shared.reactors() {
@@ -174,12 +180,19 @@ impl<V: Verifier> Reactor<V> {
                 let credit = self.io.lanes.down_out[from].as_mut().is_some_and(|lane| lane.has_credit(1, 0));
                 let message = if room && credit { lane.receive() } else { None };
                 let taken = message.is_some();
+                let mut held = false;
                 if let Some((message, payload)) = message {
-                    self.node.up(ReactorId(from as u16), message, payload, now, &mut self.io);
+                    held = Node::prefetch_up(&message, &mut *self.store) == Residency::Loading;
+                    if !held {
+                        self.node.up(ReactorId(from as u16), message, payload, now, &mut self.io);
+                    }
+                }
+                if held {
+                    lane.put_back();
                 }
                 self.io.lanes.up_in[from] = Some(lane);
                 busy |= taken;
-                if !taken {
+                if !taken || held {
                     break;
                 }
             }
@@ -187,12 +200,19 @@ impl<V: Verifier> Reactor<V> {
                 let Some(mut lane) = self.io.lanes.down_in[from].take() else { break };
                 let message = lane.receive();
                 let taken = message.is_some();
+                let mut held = false;
                 if let Some((message, payload)) = message {
-                    self.node.down(message, payload, now, &mut self.io);
+                    held = Node::prefetch_down(&message, &mut *self.store) == Residency::Loading;
+                    if !held {
+                        self.node.down(message, payload, now, &mut self.io);
+                    }
+                }
+                if held {
+                    lane.put_back();
                 }
                 self.io.lanes.down_in[from] = Some(lane);
                 busy |= taken;
-                if !taken {
+                if !taken || held {
                     break;
                 }
             }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use serde::Deserialize;
-use tidings_core::limits::Rate;
+use tidings_core::{Everything, StateStore, limits::Rate};
 use tidings_reactor::Canary;
 
 /// Every setting, with its default.
@@ -36,6 +36,13 @@ pub struct ServerConfig {
     /// Test only.
     #[serde(skip)]
     pub canary: Canary,
+    /// Makes each reactor's state store. There is one kind so far; tests bring their own.
+    #[serde(skip, default = "everything_in_memory")]
+    pub store: fn() -> Box<dyn StateStore + Send>,
+}
+
+fn everything_in_memory() -> fn() -> Box<dyn StateStore + Send> {
+    || Box::new(Everything)
 }
 
 /// `[log]`
@@ -104,6 +111,7 @@ impl Default for ServerConfig {
             limits: LimitSettings::default(),
             receive: ReceiveSettings::default(),
             canary: Canary::default(),
+            store: everything_in_memory(),
         }
     }
 }

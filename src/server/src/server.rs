@@ -233,9 +233,10 @@ fn seeds(
             canary: config.canary,
         };
         let (verifier, shared, epoch) = (issuer.verifier(), Arc::clone(shared), data.epoch());
+        let store = (config.store)();
         let config = reactor_config(config, *core, reactors);
         assert_eq!(node.config().me, ReactorId(at as u16));
-        seeds.push(Seed { config, node, epoch, segment_len, log, lanes, verifier, shared, listener });
+        seeds.push(Seed { config, node, epoch, segment_len, log, lanes, verifier, store, shared, listener });
     }
     seeds
 }

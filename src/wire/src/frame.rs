@@ -60,13 +60,18 @@ impl<'a> Frame<'a> {
         Kind::from_u8(self.header.kind).ok_or(WireError::UnknownKind)
     }
 
+    /// The fixed part's bytes, as they came.
+    pub fn fixed_bytes(&self) -> &'a [u8] {
+        &self.bytes[HEADER_LEN..HEADER_LEN + self.header.fixed_len as usize]
+    }
+
     /// The fixed part, validated.
     ///
     /// # Errors
     /// [`WireError::Body`].
     pub fn fixed<T: FixedPart>(&self) -> Result<T, WireError> {
         debug_assert_eq!(self.header.kind, T::KIND as u8);
-        archive::read(&self.bytes[HEADER_LEN..HEADER_LEN + self.header.fixed_len as usize])
+        archive::read(self.fixed_bytes())
     }
 
     /// The variable bytes at `span`.

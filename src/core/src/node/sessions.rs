@@ -133,6 +133,16 @@ impl Node {
         }
     }
 
+    /// A frame needs something that is being loaded: refused for now, as when a queue is full.
+    pub fn refuse_loading(&mut self, id: SessionId, frame: &Frame<'_>, fx: &mut impl Effects) {
+        if frame.kind() == Ok(Kind::Send)
+            && let Ok(send) = frame.fixed::<Send>()
+        {
+            return self.refuse_send(id, frame, &send, ErrorCode::Busy, BUSY_RETRY_MS, fx);
+        }
+        self.refuse_frame(id, frame, ErrorCode::Busy, fx);
+    }
+
     fn dispatch(&mut self, id: SessionId, frame: &Frame<'_>, now: Now, fx: &mut impl Effects) -> Result<(), WireError> {
         let (kind, request_id) = (frame.kind()?, frame.header().request_id);
         match kind {
