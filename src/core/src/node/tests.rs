@@ -564,3 +564,57 @@ fn the_rate_of_a_user_is_limited_with_a_time_to_retry() {
         assert_eq!((code, error.retry_after_ms), (ErrorCode::RateLimited, 1));
     });
 }
+
+/// What is refused leaves nothing behind, and one member's devices take no room from the other's.
+#[test]
+fn refused_attempts_and_many_devices_of_one_member_cost_the_other_nothing() {
+    both_layouts(|cluster, alice, bob| {
+        cluster.send(alice, "stranger", 5, 4, "out of order from the start");
+        assert_eq!(cluster.take(alice).error().0, ErrorCode::OutOfOrder);
+        assert!(cluster.nodes.iter().all(|(node, _)| node.sequencer.is_empty()), "no conversation was made");
+
+        let devices = crate::limits::DEVICES_PER_MEMBER as u32;
+        for device in 100..100 + devices {
+            let from = cluster.connect("alice", device, u64::from(device));
+            cluster.send(from, "bob", 1, 0, "x");
+            cluster.commit();
+            assert_eq!(cluster.take(from).kinds(), [Kind::Sent]);
+            cluster.take(bob);
+            let (node, _) = &mut cluster.nodes[from.at];
+            node.close_session(from.id);
+        }
+        cluster.send(alice, "bob", 1, 0, "one too many");
+        assert_eq!(cluster.take(alice).all::<ErrorFrame>().last().unwrap().code, ErrorCode::TooManyDevices as u16);
+        cluster.send(bob, "alice", 1, 0, "not my fault");
+        cluster.commit();
+        assert_eq!(cluster.take(bob).kinds(), [Kind::Sent]);
+    });
+}
+
+/// One session cannot take all of a reactor's FETCHes, nor make it pile up what it does not read.
+#[test]
+fn fetches_are_bounded_per_session_and_a_far_one_ends_early() {
+    both_layouts(|cluster, alice, bob| {
+        let text = "x".repeat(60_000);
+        for id in 1..=12 {
+            cluster.send(alice, "bob", id, id - 1, &text);
+            cluster.commit();
+            cluster.take(alice);
+            cluster.take(bob);
+        }
+        let conversation = ConversationId::direct(alice.user, bob.user);
+        let fetch = Fetch { conversation, from: Seq(1), upto: Seq(0), limit: 0, order: FetchOrder::Upward };
+        for _ in 0..=crate::limits::FETCHES_PER_SESSION {
+            cluster.ask(bob, &fetch);
+        }
+        assert_eq!(cluster.take(bob).error().0, ErrorCode::Busy);
+        let mut reads = 0;
+        while cluster.nodes.iter().any(|(_, world)| !world.reads.is_empty()) && reads < 1000 {
+            cluster.serve_reads();
+            reads += 1;
+            let buffered = cluster.nodes[bob.at].1.outs.get(&bob.conn.0).map_or(0, Vec::len);
+            let most = crate::limits::OUT_HARD + crate::limits::FETCHES_PER_SESSION as usize * 70_000;
+            assert!(buffered <= most, "{buffered} bytes wait for somebody who does not read");
+        }
+    });
+}
