@@ -208,7 +208,7 @@ fn settings_that_cannot_be_are_refused_in_a_sentence() {
         let (ok, _, said) = tidings(&["serve", "--data", data, "--config", file.to_str().unwrap()]);
         assert!(!ok && said.contains(hint), "{name}: {said}");
     }
-    for (cores, hint) in [("0,0", "one reactor"), ("9999", "0-3"), ("512", "512")] {
+    for (cores, hint) in [("0,0", "one reactor"), ("9999", "0-3"), ("512", "not there")] {
         let (ok, _, said) = tidings(&["serve", "--data", data, "--cores", cores]);
         assert!(!ok && said.contains(hint), "{cores}: {said}");
     }

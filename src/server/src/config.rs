@@ -163,6 +163,30 @@ impl LimitSettings {
     }
 }
 
+/// Reads a list of cores like `0,2-3`, as the kernel writes them too.
+///
+/// # Errors
+/// If it is not one.
+pub fn parse_cores(text: &str) -> Result<Vec<usize>, &'static str> {
+    let wrong = "a list like 0,1 or 0-3 is expected";
+    let mut cores = Vec::new();
+    for part in text.trim().split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let first: usize = first.trim().parse().map_err(|_| wrong)?;
+        let last: usize = last.trim().parse().map_err(|_| wrong)?;
+        if first > last || last > 1023 {
+            return Err(wrong);
+        }
+        cores.extend(first..=last);
+    }
+    Ok(cores)
+}
+
+/// The machine's cores, if the kernel says. (A process may be kept to some of them, but a reactor pins itself.)
+fn online_cores() -> Option<Vec<usize>> {
+    parse_cores(&std::fs::read_to_string("/sys/devices/system/cpu/online").ok()?).ok()
+}
+
 /// A setting that cannot be.
 #[derive(Debug)]
 pub struct ConfigError(String);
@@ -227,10 +251,10 @@ impl ServerConfig {
         if self.limits.idle_timeout_s < 3 {
             return refuse("limits.idle_timeout_s must be at least 3".into());
         }
-        let known: Vec<usize> =
-            core_affinity::get_core_ids().unwrap_or_default().into_iter().map(|core| core.id).collect();
-        if let Some(core) = self.cores.iter().find(|core| !known.contains(core)) {
-            return refuse(format!("core {core} is not one that this process may use: those are {known:?}"));
+        if let Some(online) = online_cores()
+            && let Some(core) = self.cores.iter().find(|core| !online.contains(core))
+        {
+            return refuse(format!("core {core} is not there: this machine has {online:?}"));
         }
         if self.cores.iter().enumerate().any(|(at, core)| self.cores[..at].contains(core)) {
             return refuse("each core can have one reactor".into());
@@ -259,5 +283,13 @@ mod tests {
         assert!(config.check().unwrap_err().to_string().contains("--insecure"));
         config.insecure = true;
         config.check().unwrap();
+    }
+
+    #[test]
+    fn cores_are_lists_and_ranges() {
+        assert_eq!(parse_cores("0,2-4").unwrap(), [0, 2, 3, 4]);
+        for wrong in ["", "a", "3-1", "0,,1", "0-99999"] {
+            assert!(parse_cores(wrong).is_err(), "{wrong}");
+        }
     }
 }

@@ -13,7 +13,10 @@ use signal_hook::{
 use tidings_reactor::Shared;
 
 use super::{Failure, out};
-use crate::{config::ServerConfig, server::Server};
+use crate::{
+    config::{ServerConfig, parse_cores},
+    server::Server,
+};
 
 /// Arguments of `serve`.
 #[derive(Debug, Args)]
@@ -42,22 +45,6 @@ pub(super) struct Arguments {
     insecure: bool,
 }
 
-/// Reads `0,2-3`.
-fn parse_cores(text: &str) -> Result<Vec<usize>, String> {
-    let wrong = || format!("--cores {text}: a list like 0,1 or 0-3 is expected");
-    let mut cores = Vec::new();
-    for part in text.split(',') {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        let first: usize = first.trim().parse().map_err(|_| wrong())?;
-        let last: usize = last.trim().parse().map_err(|_| wrong())?;
-        if first > last || last > 1023 {
-            return Err(wrong());
-        }
-        cores.extend(first..=last);
-    }
-    Ok(cores)
-}
-
 impl Arguments {
     fn config(self) -> Result<ServerConfig, Failure> {
         let mut config = self.config.as_deref().map_or_else(|| Ok(ServerConfig::default()), ServerConfig::read)?;
@@ -65,7 +52,7 @@ impl Arguments {
         config.listen = self.listen.unwrap_or(config.listen);
         config.insecure |= self.insecure;
         if let Some(cores) = &self.cores {
-            config.cores = parse_cores(cores)?;
+            config.cores = parse_cores(cores).map_err(|error| format!("--cores {cores}: {error}"))?;
         }
         #[cfg(feature = "canary")]
         {
@@ -151,17 +138,4 @@ fn counters(shared: &Shared) -> Map<String, Value> {
 fn percentiles(histogram: &Histogram<u64>) -> Value {
     let at = |quantile| histogram.value_at_quantile(quantile);
     serde_json::json!({ "p50": at(0.5), "p99": at(0.99), "p999": at(0.999), "max": histogram.max() })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::parse_cores;
-
-    #[test]
-    fn cores_are_lists_and_ranges() {
-        assert_eq!(parse_cores("0,2-4").unwrap(), [0, 2, 3, 4]);
-        for wrong in ["", "a", "3-1", "0,,1", "0-99999"] {
-            assert!(parse_cores(wrong).is_err(), "{wrong}");
-        }
-    }
 }
