@@ -254,10 +254,12 @@ impl Registry {
         Some(HomeRecord { user, uv: upto, count: into.len() as u32 })
     }
 
-    /// All entries of a home from `skip` on, at most `most`, to be put into the log again.
-    pub fn all(&self, home: HomeKey, skip: usize, most: usize, into: &mut Vec<HomeEntryRecord>) -> HomeRecord {
+    /// Entries of a home that changed after `after` (`None`: all), oldest changes first, at most `most` of them, to be put
+    /// into the log again. One that changes between two calls comes again, and none is passed over.
+    pub fn again(&self, home: HomeKey, after: Option<Uv>, most: usize, into: &mut Vec<HomeEntryRecord>) -> HomeRecord {
         into.clear();
-        into.extend(self.oldest_first(home).skip(skip).take(most).map(Entry::record));
+        let newer = |entry: &&Entry| after.is_none_or(|after| entry.uv > after);
+        into.extend(self.oldest_first(home).filter(newer).take(most).map(Entry::record));
         let home = self.get(home);
         // Only what was flushed may be claimed: entries newer than that are written with their stamps, but the record
         // does not promise that there are no others.
@@ -359,9 +361,18 @@ mod tests {
         assert_eq!(order(&again, key), order(&registry, home));
         assert_eq!((again.get(key).uv, again.get(key).durable), (registry.get(home).uv, Uv(60)));
         // Written again as a whole, over what is known already.
-        let record = registry.all(home, 5, 10, &mut entries);
-        assert_eq!(record.count, 10);
-        entries.iter().for_each(|entry| again.replay(key, record.uv, entry));
+        let (mut after, mut written) = (None, 0);
+        loop {
+            let record = registry.again(home, after, 7, &mut entries);
+            entries.iter().for_each(|entry| again.replay(key, record.uv, entry));
+            written += entries.len();
+            let Some(last) = entries.last() else { break };
+            after = Some(last.uv);
+            if written == 7 {
+                bump(&mut registry, home, entries[0].conversation.0[0], 9); // one that was written already moves
+            }
+        }
+        assert_eq!(written, 21, "twenty, and the one that changed again");
         assert_eq!(order(&again, key), order(&registry, home));
     }
 }

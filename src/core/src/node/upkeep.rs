@@ -1,6 +1,6 @@
 //! What happens without input: deadlines, bumps told again after a start, state written again before a segment is dropped.
 
-use tidings_wire::{Generation, Lsn, Place, archive::Archived};
+use tidings_wire::{Generation, Lsn, Place, Uv, archive::Archived};
 
 use super::{Node, Progress, Waiting};
 use crate::{
@@ -21,8 +21,8 @@ pub(super) struct Evacuation {
     upto: Generation,
     next_conversation: u32,
     next_home: u32,
-    /// Entries of the next home that are written, and the first record's place.
-    entries: usize,
+    /// The last change of the next home that is written, and the first record's place.
+    written: Option<Uv>,
     first: Option<Place>,
     /// The batch of the last record.
     last: Lsn,
@@ -130,8 +130,8 @@ impl Node {
     /// Begins to write again all state that lies in segments up to `upto` of the own log, or in other logs.
     pub fn start_evacuation(&mut self, upto: Generation) {
         let (next_conversation, next_home) = (0, 0);
-        let (entries, first, last) = (0, None, Lsn(0));
-        self.evacuation = Some(Evacuation { upto, next_conversation, next_home, entries, first, last });
+        let (written, first, last) = (None, None, Lsn(0));
+        self.evacuation = Some(Evacuation { upto, next_conversation, next_home, written, first, last });
     }
 
     /// [`Progress::Done`] once everything that [`Self::start_evacuation`] began is durable.
@@ -190,15 +190,15 @@ impl Node {
             return;
         }
         let mut entries = core::mem::take(&mut self.scratch);
-        let record = self.registry.all(home, evacuation.entries, HOME_RECORD_ENTRIES, &mut entries);
+        let record = self.registry.again(home, evacuation.written, HOME_RECORD_ENTRIES, &mut entries);
         let place = self.append_home(&record, &entries, fx);
         fx.want_write();
         let first = *evacuation.first.get_or_insert(place);
         evacuation.last = place.lsn;
-        evacuation.entries += entries.len();
+        evacuation.written = entries.last().map(|entry| entry.uv).or(evacuation.written);
         if entries.len() < HOME_RECORD_ENTRIES {
             self.waiting.push_back((place, Waiting::HomeState { home, first }));
-            (evacuation.entries, evacuation.first) = (0, None);
+            (evacuation.written, evacuation.first) = (None, None);
             evacuation.next_home += 1;
         }
         self.scratch = entries;
