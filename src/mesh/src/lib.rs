@@ -2,7 +2,7 @@
 //!
 //! Every ordered pair of reactors has two lanes, *up* (home to conversation) and *down* (conversation to home). A lane
 //! carries small fixed values and, beside them, payload bytes in an arena of the same lane: one copy in, read in place,
-//! freed by the consumer's index. See [`lane`] for one lane, [`mesh`] for all of them, [`wake`] for how an idle
+//! freed by the consumer's index. See [`mod@lane`] for one lane, [`mesh`] for all of them, [`wake`] for how an idle
 //! reactor sleeps without missing anything.
 //!
 //! One of the two homes of `unsafe` (the other is `ring`); the protocols are proven with loom
