@@ -96,6 +96,11 @@ pub struct Jobs {
 }
 
 impl Jobs {
+    /// Jobs under way.
+    pub fn active(&self) -> usize {
+        self.active
+    }
+
     /// Takes a job in, or gives it back if there are too many.
     ///
     /// # Errors

@@ -145,6 +145,16 @@ impl Node {
         &self.config
     }
 
+    /// FETCHes under way.
+    pub fn fetches(&self) -> usize {
+        self.jobs.active()
+    }
+
+    /// Records that were appended and are not applied yet.
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
     /// Where a record is, as seen from here.
     fn origin(&self, log: LogId, generation: Generation) -> Origin {
         if log == self.config.log { Origin::Own(generation) } else { Origin::Elsewhere }

@@ -1,49 +1,12 @@
 //! Where reactors live: one glommio executor on one pinned thread each.
 
-use std::{os::fd::OwnedFd, sync::Arc};
+use std::sync::Arc;
 
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
-use tidings_core::{Down, Node, StateStore, Up, Verifier};
-use tidings_log::Epoch;
-use tidings_mesh::Port;
+use tidings_core::Verifier;
+use tidings_turn::Report;
 
-use crate::{
-    config::ReactorConfig,
-    log_port::LogFiles,
-    reactor::{Reactor, ReactorError},
-    report::Report,
-    shared::Shared,
-};
-
-/// Everything that a reactor begins with. Made by whoever recovered the data directory; moved to the reactor's thread.
-pub struct Seed<V> {
-    /// Its settings.
-    pub config: ReactorConfig,
-    /// Its share of the node, recovered.
-    pub node: Node,
-    /// This run.
-    pub epoch: Epoch,
-    /// Bytes of a segment.
-    pub segment_len: u64,
-    /// Its log.
-    pub log: LogFiles,
-    /// Its lanes.
-    pub lanes: Port<Up, Down>,
-    /// Checks tokens.
-    pub verifier: V,
-    /// Loads what is not in memory.
-    pub store: Box<dyn StateStore + Send>,
-    /// What it shares with others.
-    pub shared: Arc<Shared>,
-    /// Its listening socket.
-    pub listener: OwnedFd,
-}
-
-impl<V> std::fmt::Debug for Seed<V> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Seed({})", self.node.config().me.0)
-    }
-}
+use crate::reactor::{Reactor, ReactorError, Seed};
 
 /// A reactor that runs.
 pub struct Hosted {
@@ -70,14 +33,14 @@ pub fn start<V: Verifier + Send + 'static>(
     ended: impl FnOnce() + Send + 'static,
 ) -> Result<Hosted, String> {
     let core = seed.config.core;
-    let name = format!("reactor-{}", seed.node.config().me.0);
+    let name = format!("reactor-{}", seed.turn.node.config().me.0);
     let handle = LocalExecutorBuilder::new(Placement::Fixed(core))
         .name(&name)
         .io_memory(GLOMMIO_IO_MEMORY)
         .ring_depth(GLOMMIO_RING_DEPTH)
         .spawn(move || async move {
             let _ended = OnDrop(Some(ended));
-            let shared = Arc::clone(&seed.shared);
+            let shared = Arc::clone(&seed.turn.shared);
             let result = match Reactor::new(seed) {
                 Ok(reactor) => reactor.run().await,
                 Err(error) => Err(error),

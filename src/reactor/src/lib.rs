@@ -1,28 +1,33 @@
 //! How a core runs: one pinned thread, one ring, one turn after the other.
 //!
-//! A [`Reactor`](reactor::Reactor) owns its connections, its share of the node ([`tidings_core::Node`]) and its log. It is
-//! hosted by a glommio executor ([`host`]), whose other task queue does what must not happen on the turn. Reactors share
-//! nothing but lanes, and the few atomics of [`shared`].
+//! A [`Reactor`](reactor::Reactor) runs a [`Turn`](tidings_turn::Turn) on the machine that io_uring makes of a core
+//! ([`uring`]). It is hosted by a glommio executor ([`host`]), whose other task queue does what must not happen on the turn.
 #![forbid(unsafe_code)]
 
-pub mod address;
-pub mod background;
-pub mod clock;
-pub mod config;
-pub mod connections;
+mod background;
+#[cfg(feature = "canary")]
+mod canary;
+mod clock;
 pub mod host;
-mod input;
-mod io;
-mod log_port;
 pub mod reactor;
-pub mod report;
-mod retention;
-pub mod shared;
-mod sweep;
+pub mod uring;
 
-pub use config::{ConnectionLimits, ReactorConfig};
-pub use host::{Hosted, Seed, start};
-pub use log_port::{Archive, Canary, LogFiles};
-pub use reactor::ReactorError;
-pub use report::Report;
-pub use shared::Shared;
+#[cfg(feature = "canary")]
+pub use canary::Canary;
+pub use host::{Hosted, start};
+pub use reactor::{ReactorConfig, ReactorError, Seed};
+pub use tidings_turn::Report;
+pub use uring::{Uring, Wake};
+
+/// What all reactors of a node share.
+pub type Shared = tidings_turn::Shared<Uring>;
+
+impl Wake {
+    /// A waker for a reactor that does not run yet.
+    ///
+    /// # Errors
+    /// If the process is out of file descriptors.
+    pub fn new() -> std::io::Result<Self> {
+        Ok(Self(tidings_ring::Waker::new()?))
+    }
+}

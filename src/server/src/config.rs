@@ -7,6 +7,7 @@ use std::{
 
 use serde::Deserialize;
 use tidings_core::{Everything, StateStore, limits::Rate};
+#[cfg(feature = "canary")]
 use tidings_reactor::Canary;
 
 /// Every setting, with its default.
@@ -35,6 +36,7 @@ pub struct ServerConfig {
     pub receive: ReceiveSettings,
     /// Test only.
     #[serde(skip)]
+    #[cfg(feature = "canary")]
     pub canary: Canary,
     /// Makes each reactor's state store. There is one kind so far; tests bring their own.
     #[serde(skip, default = "everything_in_memory")]
@@ -110,6 +112,7 @@ impl Default for ServerConfig {
             retention: RetentionSettings::default(),
             limits: LimitSettings::default(),
             receive: ReceiveSettings::default(),
+            #[cfg(feature = "canary")]
             canary: Canary::default(),
             store: everything_in_memory(),
         }
@@ -223,7 +226,7 @@ impl ServerConfig {
                 self.listen
             ));
         }
-        let smallest = 2 * tidings_reactor::config::BATCH_MAX as u64;
+        let smallest = 2 * tidings_turn::config::BATCH_MAX as u64;
         if self.log.segment_bytes < smallest
             || !self.log.segment_bytes.is_multiple_of(tidings_log::prepare::CHUNK as u64)
         {

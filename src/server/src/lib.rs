@@ -8,7 +8,6 @@ pub mod data;
 pub mod fleet;
 pub mod ledger;
 pub mod process;
-pub mod recover;
 pub mod server;
 pub mod tokens;
 

@@ -10,19 +10,20 @@ use std::{
 };
 
 use crossbeam::channel::{Receiver, Sender, bounded};
-use tidings_core::ReactorId;
-use tidings_log::{Log, LogConfig, LogKey, prepare::Preparer};
-use tidings_reactor::{
-    Archive, ConnectionLimits, Hosted, LogFiles, ReactorConfig, Report, Seed, Shared,
-    config::{BATCH_MAX, LANE},
-};
+use tidings_core::{Layout, Node, NodeConfig, ReactorId};
+use tidings_log::files::Files;
+use tidings_reactor::{Hosted, ReactorConfig, Report, Seed, Shared, Wake};
 use tidings_ring::{RingConfig, socket};
+use tidings_turn::{
+    ConnectionLimits, TurnConfig,
+    config::{BATCH_MAX, LANE},
+    recover::{LogSettings, Recovered, RecoveryError, log_parts, recover},
+};
 use tidings_wire::LogId;
 
 use crate::{
     config::{ConfigError, ServerConfig},
     data::{DataDir, DataError},
-    recover::{FoundLog, Recovered, RecoveryError, recover},
     tokens::{Issuer, TokenVerifier},
 };
 
@@ -55,6 +56,9 @@ impl fmt::Display for StartError {
 
 impl std::error::Error for StartError {}
 
+/// The files of every log.
+type Logs = Vec<(LogId, Files)>;
+
 /// A running node.
 #[derive(Debug)]
 pub struct Server {
@@ -86,15 +90,16 @@ impl Server {
         let data = DataDir::open(&config.data, config.partitions).map_err(StartError::Data)?;
         let key = Issuer::load_or_make(data.path());
         let issuer = key.map_err(|error| StartError::Data(DataError::Io(data.path().into(), error)))?;
-        let recovered = recover(&data, &config).map_err(StartError::Recovery)?;
+        let (recovered, files) = recover_data(&data, &config).map_err(StartError::Recovery)?;
         let counts = (recovered.records, recovered.torn);
 
         let reactors = config.cores.len();
         let (listeners, addr) = listen(config.listen, reactors)?;
         let system = |error: io::Error| StartError::System(error.to_string());
-        let shared = Arc::new(Shared::new(reactors).map_err(system)?);
+        let wakers = (0..reactors).map(|_| Wake::new()).collect::<io::Result<_>>().map_err(system)?;
+        let shared = Arc::new(Shared::new(wakers));
         let (ended_sender, ended) = bounded(reactors);
-        let seeds = seeds(&config, &data, recovered, listeners, &shared, &issuer);
+        let seeds = seeds(&config, &data, recovered, &files, listeners, &shared, &issuer);
         let mut hosted = Vec::new();
         for seed in seeds {
             let ended: Sender<()> = ended_sender.clone();
@@ -198,53 +203,79 @@ fn listen(addr: SocketAddr, count: usize) -> Result<(Vec<OwnedFd>, SocketAddr), 
     Ok((std::iter::once(first).chain(rest).collect(), real))
 }
 
+/// Reads every log of the data directory into the nodes of this run.
+fn recover_data(data: &DataDir, config: &ServerConfig) -> Result<(Recovered, Logs), RecoveryError> {
+    let reactors = config.cores.len() as u16;
+    let layout = Layout { partitions: data.partitions(), reactors };
+    let nodes = (0..reactors).map(|at| Node::new(node_config(at, layout, data, config))).collect();
+    let failed = |id: LogId, error: io::Error| RecoveryError::Log(id, error.into());
+    let existing = data.logs().map_err(|error| failed(LogId(0), error))?;
+    let mut ids: Vec<LogId> = (0..reactors).map(|at| LogId(at as u8)).chain(existing).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    let open = |id: LogId| Ok((id, Files::open(&data.log_dir(id)).map_err(|error| failed(id, error))?));
+    let logs = ids.into_iter().map(open).collect::<Result<Logs, RecoveryError>>()?;
+    Ok((recover(nodes, logs.clone(), data.log_nonce())?, logs))
+}
+
+fn node_config(at: u16, layout: Layout, data: &DataDir, config: &ServerConfig) -> NodeConfig {
+    NodeConfig {
+        me: ReactorId(at),
+        log: LogId(at as u8),
+        layout,
+        history: data.history(),
+        user_rate: config.limits.user_rate(),
+        idle_timeout_s: config.limits.idle_timeout_s,
+        entities_max: config.limits.entities_max,
+        seed: data.log_nonce() ^ u64::from(at),
+    }
+}
+
 fn seeds(
     config: &ServerConfig,
     data: &DataDir,
     recovered: Recovered,
+    files: &Logs,
     listeners: Vec<OwnedFd>,
     shared: &Arc<Shared>,
     issuer: &Issuer,
 ) -> Vec<Seed<TokenVerifier>> {
     let reactors = config.cores.len();
     let Recovered { nodes, logs, .. } = recovered;
+    let (epoch, segment_len) = (data.epoch(), config.log.segment_bytes);
+    let settings = LogSettings { nonce: data.log_nonce(), epoch, segment_len, batch_max: BATCH_MAX };
+    let parts = log_parts(&logs, reactors, settings);
     let lanes = tidings_mesh::connect(reactors, LANE);
     let mut seeds = Vec::new();
-    for (at, (((node, lanes), listener), core)) in
-        nodes.into_iter().zip(lanes).zip(listeners).zip(&config.cores).enumerate()
+    for ((((node, log), lanes), listener), core) in
+        nodes.into_iter().zip(parts).zip(lanes).zip(listeners).zip(&config.cores)
     {
-        let own = LogId(at as u8);
-        let archive = |(log, found): (&LogId, &FoundLog)| Archive {
-            log: *log,
-            files: found.files.clone(),
-            segments: found.tail.segments.clone(),
-            orphaned: log.0 as usize >= reactors && log.0 as usize % reactors == at,
+        let turn = tidings_turn::Seed {
+            config: turn_config(config, reactors),
+            node,
+            epoch,
+            segment_len,
+            log,
+            lanes,
+            verifier: issuer.verifier(),
+            store: (config.store)(),
+            shared: Arc::clone(shared),
         };
-        let archives = logs.iter().filter(|(log, _)| **log != own).map(archive).collect();
-        let found = &logs[&own];
-        let segment_len = config.log.segment_bytes;
-        let key = LogKey { log: own, nonce: data.log_nonce() };
-        let log = LogConfig { key, epoch: data.epoch(), segment_len, batch_max: BATCH_MAX };
-        let log = LogFiles {
-            log: Log::open(log, found.tail.clone()),
-            files: found.files.clone(),
-            preparer: Preparer::new(key, segment_len, found.tail.raw.clone(), found.next_slot),
-            archives,
+        seeds.push(Seed {
+            config: reactor_config(config, *core),
+            turn,
+            listener,
+            logs: files.clone(),
+            #[cfg(feature = "canary")]
             canary: config.canary,
-        };
-        let (verifier, shared, epoch) = (issuer.verifier(), Arc::clone(shared), data.epoch());
-        let store = (config.store)();
-        let config = reactor_config(config, *core, reactors);
-        assert_eq!(node.config().me, ReactorId(at as u16));
-        seeds.push(Seed { config, node, epoch, segment_len, log, lanes, verifier, store, shared, listener });
+        });
     }
     seeds
 }
 
-fn reactor_config(config: &ServerConfig, core: usize, reactors: usize) -> ReactorConfig {
+fn turn_config(config: &ServerConfig, reactors: usize) -> TurnConfig {
     let limits = &config.limits;
-    ReactorConfig {
-        core,
+    TurnConfig {
         limits: ConnectionLimits {
             connections_max: limits.connections_max.div_ceil(reactors),
             address_rate: limits.address_rate(),
@@ -253,13 +284,19 @@ fn reactor_config(config: &ServerConfig, core: usize, reactors: usize) -> Reacto
             send_timeout_ms: limits.send_timeout_ms,
             idle_timeout_ms: u64::from(limits.idle_timeout_s) * 1000,
         },
+        retention_bytes: config.retention.max_bytes / reactors as u64,
+    }
+}
+
+fn reactor_config(config: &ServerConfig, core: usize) -> ReactorConfig {
+    ReactorConfig {
+        core,
         ring: RingConfig {
             submissions: 1024,
             completions: 16 * 1024,
             buffers: config.receive.buffers,
             buffer_len: config.receive.buffer_bytes,
         },
-        retention_bytes: config.retention.max_bytes / reactors as u64,
         spin_us: config.spin_us,
     }
 }

@@ -1,16 +1,16 @@
 //! What comes in: connections, bytes, and connections handed over by other reactors.
 
-use std::{io, os::fd::OwnedFd};
+use std::io;
 
 use tidings_core::{Counter, Now, Verifier, slab::Key};
-use tidings_ring::{Chunk, Received, Token, socket};
 use tidings_wire::ErrorCode;
 
-use super::{LISTENER, Reactor, Stage};
+use super::{Stage, Turn};
 use crate::{
     config::{HANDSHAKES_PER_TURN, RECEIVES_PER_TURN, ROOM_FOR_INPUT},
     connections::{Connection, State},
     input::{Cut, Input},
+    machine::{Machine, Received, Receiving},
     shared::Handover,
     sweep,
 };
@@ -20,12 +20,12 @@ const TOLD_FULL: usize = 64;
 
 /// What came in on a connection, in its order.
 #[derive(Debug)]
-pub(super) enum Inbound {
-    Bytes(Chunk),
+pub(super) enum Inbound<C> {
+    Bytes(C),
     End,
 }
 
-impl<V: Verifier> Reactor<V> {
+impl<M: Machine, V: Verifier> Turn<M, V> {
     pub(super) fn take_handovers(&mut self, now: Now) -> bool {
         let mut busy = false;
         while let Some(Handover { socket, who, unparsed }) = self.shared.peer(self.me).handovers.pop() {
@@ -43,12 +43,12 @@ impl<V: Verifier> Reactor<V> {
         busy
     }
 
-    pub(super) fn adopt(&mut self, socket: OwnedFd, now: Now) -> Option<Key> {
+    fn adopt(&mut self, socket: M::Socket, now: Now) -> Option<Key> {
         let (open, most) = (self.io.connections.len(), self.config.limits.connections_max);
         if open >= most + TOLD_FULL || self.stage != Stage::Serving {
             return None;
         }
-        let address = socket::peer_addr(&socket).ok()?.ip();
+        let address = self.machine.greet(&socket).ok()?;
         let key = self.io.connections.insert(socket, address, now.mono);
         if open >= most {
             self.input(now).turn_away(key, ErrorCode::Full, 0, 0, "no more connections");
@@ -56,8 +56,13 @@ impl<V: Verifier> Reactor<V> {
         Some(key)
     }
 
-    pub(super) fn input(&mut self, now: Now) -> Input<'_, V> {
-        Input {
+    fn input(&mut self, now: Now) -> Input<'_, M, V> {
+        self.input_and_machine(now).0
+    }
+
+    /// Apart, since what input looks at is memory of the machine.
+    fn input_and_machine(&mut self, now: Now) -> (Input<'_, M, V>, &M) {
+        let input = Input {
             me: self.me,
             node: &mut self.node,
             io: &mut self.io,
@@ -67,7 +72,8 @@ impl<V: Verifier> Reactor<V> {
             limits: &self.config.limits,
             shared: &self.shared,
             now,
-        }
+        };
+        (input, &self.machine)
     }
 
     /// Arms a connection's receive: single until it is authenticated, so that it can move.
@@ -77,26 +83,21 @@ impl<V: Verifier> Reactor<V> {
             return;
         }
         connection.receiving = true;
-        let token = Token(key.to_u64());
-        match connection.state {
-            State::Greeting => self.ring.receive_once(&connection.socket, token),
-            _ => self.ring.receive(&connection.socket, token),
-        }
+        let how = if connection.state == State::Greeting { Receiving::Once } else { Receiving::Ongoing };
+        self.machine.receive(&connection.socket, key, how);
     }
 
     /// Accepts connections, once every reactor is ready to take those of its users.
     pub(super) fn listen(&mut self) {
         if !self.listening && self.stage == Stage::Serving && self.shared.all_accepting() {
             self.listening = true;
-            self.ring.accept(&self.listener, LISTENER);
+            self.machine.accept();
         }
     }
 
-    pub(super) fn accepted(&mut self, result: io::Result<OwnedFd>, more: bool, now: Now) {
+    pub(super) fn accepted(&mut self, result: io::Result<M::Socket>, more: bool, now: Now) {
         if let Ok(socket) = result {
             self.node.counters.count(Counter::Accepted);
-            // A socket without it still works, only slower.
-            let _slower = socket::set_nodelay(&socket);
             if let Some(key) = self.adopt(socket, now) {
                 self.arm(key);
             }
@@ -107,25 +108,25 @@ impl<V: Verifier> Reactor<V> {
         }
     }
 
-    pub(super) fn received(&mut self, key: Key, result: Received, more: bool, now: Now) {
+    pub(super) fn received(&mut self, key: Key, result: Received<M::Chunk>, more: bool, now: Now) {
         let Some(connection) = self.io.connections.get_mut(key) else {
             if let Received::Bytes(chunk) = result {
-                self.ring.give_back(chunk);
+                self.machine.give_back(chunk);
             }
             return;
         };
         connection.receiving = more;
         if connection.state == State::Gone && !more {
             if let Received::Bytes(chunk) = result {
-                self.ring.give_back(chunk);
+                self.machine.give_back(chunk);
             }
             return self.io.connections.mark_dirty(key);
         }
         match result {
             Received::Bytes(chunk) => {
                 connection.heard = now.mono;
-                let multishot = connection.state != State::Greeting;
-                if !more && multishot {
+                let ongoing = connection.state != State::Greeting;
+                if !more && ongoing {
                     self.node.counters.count(Counter::Rearmed);
                 }
                 self.inbox.push_back((key, Inbound::Bytes(chunk)));
@@ -149,73 +150,54 @@ impl<V: Verifier> Reactor<V> {
             }
             let Some((key, inbound)) = self.inbox.pop_front() else { break };
             let Inbound::Bytes(chunk) = inbound else {
-                sweep::cut(&mut self.node, &mut self.io, key);
+                sweep::cut(&mut self.machine, &mut self.node, &mut self.io, key);
                 continue;
             };
-            let greeting = |connection: &Connection| connection.state == State::Greeting;
+            let greeting = |connection: &Connection<M::Socket>| connection.state == State::Greeting;
             handshakes += usize::from(self.io.connections.get(key).is_some_and(greeting));
             self.take_chunk(key, &chunk, now);
-            self.ring.give_back(chunk);
+            self.machine.give_back(chunk);
             self.arm(key);
         }
-        if self.ring.free_buffers() > 0 {
+        if self.machine.has_buffers() {
             for key in std::mem::take(&mut self.starved) {
                 self.arm(key);
             }
         }
-        // Without room there is nothing to do before the log's write completes, and that wakes the ring.
+        // Without room there is nothing to do before the log's write completes, and that is a completion.
         !self.inbox.is_empty() && self.io.log.log.room() >= ROOM_FOR_INPUT
     }
 
-    pub(super) fn take_chunk(&mut self, key: Key, chunk: &Chunk, now: Now) {
+    fn take_chunk(&mut self, key: Key, chunk: &M::Chunk, now: Now) {
         let Some(connection) = self.io.connections.get_mut(key) else { return };
         let mut whole = std::mem::take(&mut connection.carry);
-        let bytes = self.ring.bytes(chunk);
-        let joined = !whole.is_empty();
-        if joined {
-            whole.extend_from_slice(bytes);
+        let (mut input, machine) = self.input_and_machine(now);
+        let bytes = machine.bytes(chunk);
+        if whole.is_empty() {
+            if let Cut::Used(used) = input.cut(key, bytes)
+                && used < bytes.len()
+            {
+                let mut rest = input.io.connections.spare();
+                rest.extend_from_slice(&bytes[used..]);
+                self.keep_carry(key, rest, now);
+            }
+            return;
         }
-        let stretch = if joined { &whole[..] } else { bytes };
-        let mut input = Input {
-            me: self.me,
-            node: &mut self.node,
-            io: &mut self.io,
-            verifier: &self.verifier,
-            store: &mut *self.store,
-            addresses: &mut self.addresses,
-            limits: &self.config.limits,
-            shared: &self.shared,
-            now,
-        };
-        let cut = input.cut(key, stretch);
-        match cut {
-            Cut::HandedOver => {}
-            Cut::Used(used) if joined => {
-                let began = used > 0;
-                whole.drain(..used);
-                if let Some(connection) = self.io.connections.get_mut(key) {
-                    if began {
-                        connection.frame_since = now.mono;
-                    }
-                    if !whole.is_empty() {
-                        connection.carry = whole;
-                        return;
-                    }
-                }
-                self.io.connections.give_back(whole);
-            }
-            Cut::Used(used) => {
-                let rest = &bytes[used..];
-                if !rest.is_empty() {
-                    let mut carry = self.io.connections.spare();
-                    carry.extend_from_slice(rest);
-                    self.keep_carry(key, carry, now);
-                }
-            }
+        whole.extend_from_slice(bytes);
+        let Cut::Used(used) = input.cut(key, &whole) else { return };
+        whole.drain(..used);
+        let Some(connection) = self.io.connections.get_mut(key) else { return };
+        if used > 0 {
+            connection.frame_since = now.mono;
+        }
+        if whole.is_empty() {
+            self.io.connections.give_back(whole);
+        } else {
+            connection.carry = whole;
         }
     }
 
-    pub(super) fn carry(&mut self, key: Key, rest: &[u8], now: Now) {
+    fn carry(&mut self, key: Key, rest: &[u8], now: Now) {
         if !rest.is_empty() {
             let mut carry = self.io.connections.spare();
             carry.extend_from_slice(rest);
@@ -223,7 +205,7 @@ impl<V: Verifier> Reactor<V> {
         }
     }
 
-    pub(super) fn keep_carry(&mut self, key: Key, carry: Vec<u8>, now: Now) {
+    fn keep_carry(&mut self, key: Key, carry: Vec<u8>, now: Now) {
         match self.io.connections.get_mut(key) {
             Some(connection) => (connection.carry, connection.frame_since) = (carry, now.mono),
             None => self.io.connections.give_back(carry),

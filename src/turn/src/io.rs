@@ -15,8 +15,8 @@ const RECORD_VERSION: u8 = 1;
 
 /// Everything that effects act on.
 #[derive(Debug)]
-pub(crate) struct Io {
-    pub(crate) connections: Connections,
+pub(crate) struct Io<S> {
+    pub(crate) connections: Connections<S>,
     pub(crate) log: LogPort,
     pub(crate) lanes: Port<Up, Down>,
     pub(crate) epoch: Epoch,
@@ -26,7 +26,7 @@ pub(crate) struct Io {
     pub(crate) now: Mono,
 }
 
-impl Io {
+impl<S> Io<S> {
     /// Makes a connection leave once its output is gone.
     pub(crate) fn leave(&mut self, key: Key) {
         let now = self.now;
@@ -39,7 +39,7 @@ impl Io {
     }
 }
 
-impl Effects for Io {
+impl<S> Effects for Io<S> {
     fn room(&self) -> usize {
         self.log.log.room()
     }

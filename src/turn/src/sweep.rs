@@ -7,6 +7,7 @@ use crate::{
     config::{ConnectionLimits, LINGER_MS},
     connections::{Connection, State},
     io::Io,
+    machine::Machine,
 };
 
 /// What is to be done about a connection.
@@ -19,7 +20,7 @@ enum Verdict {
     Cut,
 }
 
-fn judge(connection: &Connection, limits: &ConnectionLimits, now: Now) -> Verdict {
+fn judge<S>(connection: &Connection<S>, limits: &ConnectionLimits, now: Now) -> Verdict {
     let passed = |since: tidings_core::Mono, ms: u64| since.plus_ms(ms) < now.mono;
     if connection.sending > 0 && passed(connection.send_since, limits.send_timeout_ms) {
         return Verdict::Cut;
@@ -38,7 +39,14 @@ fn judge(connection: &Connection, limits: &ConnectionLimits, now: Now) -> Verdic
 }
 
 /// Looks at every connection. `keys` is scratch space.
-pub(crate) fn sweep(node: &mut Node, io: &mut Io, limits: &ConnectionLimits, keys: &mut Vec<Key>, now: Now) {
+pub(crate) fn sweep<M: Machine>(
+    machine: &mut M,
+    node: &mut Node,
+    io: &mut Io<M::Socket>,
+    limits: &ConnectionLimits,
+    keys: &mut Vec<Key>,
+    now: Now,
+) {
     keys.clear();
     keys.extend(io.connections.keys());
     for key in keys.drain(..) {
@@ -53,13 +61,13 @@ pub(crate) fn sweep(node: &mut Node, io: &mut Io, limits: &ConnectionLimits, key
                     io.leave(key);
                 }
             },
-            Verdict::Cut => cut(node, io, key),
+            Verdict::Cut => cut(machine, node, io, key),
         }
     }
 }
 
 /// Ends a connection at once: its session, its output, both directions.
-pub(crate) fn cut(node: &mut Node, io: &mut Io, key: Key) {
+pub(crate) fn cut<M: Machine>(machine: &mut M, node: &mut Node, io: &mut Io<M::Socket>, key: Key) {
     let Some(connection) = io.connections.get_mut(key) else { return };
     if let State::Live(session) = connection.state {
         node.close_session(session);
@@ -70,7 +78,7 @@ pub(crate) fn cut(node: &mut Node, io: &mut Io, key: Key) {
         }
         connection.state = State::Gone;
         connection.pending.clear();
-        tidings_ring::socket::shutdown(&connection.socket);
+        machine.shut(&connection.socket);
     }
     io.connections.mark_dirty(key);
 }

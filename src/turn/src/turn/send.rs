@@ -3,19 +3,18 @@
 use std::io;
 
 use tidings_core::{Now, Verifier, slab::Key};
-use tidings_ring::{Token, socket};
 
-use super::Reactor;
-use crate::{connections::State, sweep};
+use super::Turn;
+use crate::{connections::State, machine::Machine, sweep};
 
-impl<V: Verifier> Reactor<V> {
-    pub(super) fn sent(&mut self, key: Key, buffer: Vec<u8>, result: io::Result<usize>) {
-        let whole = result.is_ok_and(|sent| sent == buffer.len());
+impl<M: Machine, V: Verifier> Turn<M, V> {
+    pub(super) fn sent(&mut self, key: Key, buffer: Vec<u8>, result: &io::Result<usize>) {
+        let whole = result.as_ref().is_ok_and(|sent| *sent == buffer.len());
         self.io.connections.give_back(buffer);
         let Some(connection) = self.io.connections.get_mut(key) else { return };
         connection.sending = 0;
         if !whole {
-            return sweep::cut(&mut self.node, &mut self.io, key);
+            return sweep::cut(&mut self.machine, &mut self.node, &mut self.io, key);
         }
         let (state, empty) = (connection.state, connection.pending.is_empty());
         self.io.connections.mark_dirty(key);
@@ -38,7 +37,7 @@ impl<V: Verifier> Reactor<V> {
             if !connection.pending.is_empty() && connection.state != State::Gone {
                 let buffer = std::mem::take(&mut connection.pending);
                 (connection.sending, connection.send_since) = (buffer.len(), now.mono);
-                self.ring.send(&connection.socket, Token(key.to_u64()), buffer, 0);
+                self.machine.send(&connection.socket, key, buffer);
                 continue;
             }
             match connection.state {
@@ -46,7 +45,7 @@ impl<V: Verifier> Reactor<V> {
                     // The peer reads our last words, then the end; its own last words are read and thrown away, since
                     // closing over unread bytes would reset the connection and lose ours.
                     connection.shut = true;
-                    socket::shutdown_write(&connection.socket);
+                    self.machine.shut_output(&connection.socket);
                     self.arm(key);
                 }
                 State::Gone if !connection.receiving => drop(self.io.connections.remove(key)),

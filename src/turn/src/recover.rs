@@ -1,4 +1,4 @@
-//! From logs to reactors: reads every log of the data directory and rebuilds each reactor's node.
+//! From logs to reactors: reads every log of a node and rebuilds each reactor's share.
 //!
 //! Logs have ids, not cores. In any one run (*epoch*) a partition's records go to one log; with another number of reactors
 //! in the next run they go to another. So the logs are merged by epoch: within one, the order between logs does not
@@ -6,11 +6,13 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use tidings_core::{Layout, Node, NodeConfig, ReactorId, records::RecordKind, sequencer::ReplayError};
-use tidings_log::{BatchRef, LogKey, RecoverError, Scanner, Tail, files::Files, records};
+use tidings_core::{Node, records::RecordKind, sequencer::ReplayError};
+use tidings_log::{
+    BatchRef, Epoch, Log, LogConfig, LogKey, RecoverError, Scanner, Storage, Tail, prepare::Preparer, records,
+};
 use tidings_wire::{Loc, LogId};
 
-use crate::{config::ServerConfig, data::DataDir};
+use crate::log_port::{Archive, LogParts};
 
 /// Why a data directory cannot be recovered.
 #[derive(Debug)]
@@ -37,15 +39,13 @@ impl std::error::Error for RecoveryError {}
 /// A log as it was found.
 #[derive(Debug)]
 pub struct FoundLog {
-    /// Its files.
-    pub files: Files,
     /// Where it ends.
     pub tail: Tail,
     /// The first slot number that was never used.
     pub next_slot: u32,
 }
 
-/// What recovery found.
+/// What a data directory holds.
 #[derive(Debug)]
 pub struct Recovered {
     /// One node a reactor, in order.
@@ -58,36 +58,43 @@ pub struct Recovered {
     pub torn: usize,
 }
 
-/// Reads everything.
+/// What the logs of a run are made with.
+#[derive(Clone, Copy, Debug)]
+pub struct LogSettings {
+    /// Random, of the data directory: goes into every checksum.
+    pub nonce: u64,
+    /// This run.
+    pub epoch: Epoch,
+    /// Bytes of a new segment.
+    pub segment_len: u64,
+    /// Most bytes of a batch.
+    pub batch_max: usize,
+}
+
+/// Reads every log into the nodes of this run, one a reactor: `nodes` are new, `storages` are all logs that there are or
+/// will be.
 ///
 /// # Errors
 /// If acknowledged data is missing or cannot be understood: then nothing is served.
-pub fn recover(data: &DataDir, config: &ServerConfig) -> Result<Recovered, RecoveryError> {
-    let reactors = config.cores.len() as u16;
-    let layout = Layout { partitions: data.partitions(), reactors };
-    let mut nodes: Vec<Node> = (0..reactors).map(|at| Node::new(node_config(at, layout, data, config))).collect();
-
-    let existing = data.logs().map_err(|error| RecoveryError::Log(LogId(0), error.into()))?;
-    let mut ids: Vec<LogId> = (0..reactors).map(|at| LogId(at as u8)).chain(existing).collect();
-    ids.sort_unstable();
-    ids.dedup();
-
+pub fn recover<S: Storage>(
+    mut nodes: Vec<Node>,
+    storages: Vec<(LogId, S)>,
+    nonce: u64,
+) -> Result<Recovered, RecoveryError> {
     let mut scanners = Vec::new();
-    for id in ids {
+    for (id, storage) in storages {
         let failed = |error: RecoverError| RecoveryError::Log(id, error);
-        let files = Files::open(&data.log_dir(id)).map_err(|error| failed(error.into()))?;
-        let key = LogKey { log: id, nonce: data.log_nonce() };
-        let mut scanner = Scanner::open(files.clone(), key).map_err(failed)?;
+        let mut scanner = Scanner::open(storage, LogKey { log: id, nonce }).map_err(failed)?;
         let more = scanner.advance().map_err(failed)?;
-        scanners.push((id, files, scanner, more));
+        scanners.push((id, scanner, more));
     }
 
     let mut count = 0;
     // The earliest epoch first; every log gives all its batches of that epoch.
-    while let Some(epoch) = scanners.iter().filter(|(.., more)| *more).map(|(_, _, scanner, _)| scanner.epoch()).min() {
-        for (id, _, scanner, more) in &mut scanners {
+    while let Some(epoch) = scanners.iter().filter(|(.., more)| *more).map(|(_, scanner, _)| scanner.epoch()).min() {
+        for (id, scanner, more) in &mut scanners {
             while *more && scanner.epoch() == epoch {
-                count += replay(*id, &scanner.batch(), layout, &mut nodes)?;
+                count += replay(*id, &scanner.batch(), &mut nodes)?;
                 *more = scanner.advance().map_err(|error| RecoveryError::Log(*id, error))?;
             }
         }
@@ -97,29 +104,40 @@ pub fn recover(data: &DataDir, config: &ServerConfig) -> Result<Recovered, Recov
         node.check_replayed().map_err(|error| RecoveryError::Record(LogId(at as u8), Loc::default(), error))?;
     }
     let mut logs = BTreeMap::new();
-    for (id, files, scanner, _) in scanners {
+    for (id, scanner, _) in scanners {
         let next_slot = scanner.next_slot();
         let tail = scanner.finish().map_err(|error| RecoveryError::Log(id, error))?;
-        logs.insert(id, FoundLog { files, tail, next_slot });
+        logs.insert(id, FoundLog { tail, next_slot });
     }
     let torn = logs.values().filter(|log| log.tail.torn).count();
     Ok(Recovered { nodes, logs, records: count, torn })
 }
 
-fn node_config(at: u16, layout: Layout, data: &DataDir, config: &ServerConfig) -> NodeConfig {
-    NodeConfig {
-        me: ReactorId(at),
-        log: LogId(at as u8),
-        layout,
-        history: data.history(),
-        user_rate: config.limits.user_rate(),
-        idle_timeout_s: config.limits.idle_timeout_s,
-        entities_max: config.limits.entities_max,
-        seed: data.log_nonce() ^ u64::from(at),
-    }
+/// The log of each reactor, in order, made of what was found.
+///
+/// # Panics
+/// If the log of a reactor was not among those that were recovered.
+pub fn log_parts(logs: &BTreeMap<LogId, FoundLog>, reactors: usize, settings: LogSettings) -> Vec<LogParts> {
+    let LogSettings { nonce, epoch, segment_len, batch_max } = settings;
+    let parts = |at: usize| {
+        let own = LogId(at as u8);
+        let archive = |(log, found): (&LogId, &FoundLog)| Archive {
+            log: *log,
+            segments: found.tail.segments.clone(),
+            orphaned: log.0 as usize >= reactors && log.0 as usize % reactors == at,
+        };
+        let FoundLog { tail, next_slot } = &logs[&own];
+        let key = LogKey { log: own, nonce };
+        LogParts {
+            log: Log::open(LogConfig { key, epoch, segment_len, batch_max }, tail.clone()),
+            preparer: Preparer::new(key, segment_len, tail.raw.clone(), *next_slot),
+            archives: logs.iter().filter(|(log, _)| **log != own).map(archive).collect(),
+        }
+    };
+    (0..reactors).map(parts).collect()
 }
 
-fn replay(log: LogId, batch: &BatchRef<'_>, layout: Layout, nodes: &mut [Node]) -> Result<u64, RecoveryError> {
+fn replay(log: LogId, batch: &BatchRef<'_>, nodes: &mut [Node]) -> Result<u64, RecoveryError> {
     let mut count = 0;
     for record in records(&batch.header, batch.bytes) {
         let start = batch.loc(0);
@@ -128,7 +146,8 @@ fn replay(log: LogId, batch: &BatchRef<'_>, layout: Layout, nodes: &mut [Node]) 
         let failed = |error| RecoveryError::Record(log, loc, error);
         let kind = RecordKind::from_u8(record.header.kind).ok_or_else(|| failed(ReplayError::Body))?;
         let partition = record.header.partition;
-        let node = &mut nodes[layout.reactor(partition).0 as usize];
+        let owner = nodes[0].config().layout.reactor(partition);
+        let node = &mut nodes[owner.0 as usize];
         node.replay(kind, partition, record.header.index, record.body, loc).map_err(failed)?;
         count += 1;
     }

@@ -1,24 +1,23 @@
 //! The little that reactors and their host share: flags, counters that one writes and others read, and connections that
 //! change hands.
 
-use std::{
-    os::fd::OwnedFd,
-    sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
-};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use crossbeam::{queue::ArrayQueue, utils::CachePadded};
 use tidings_core::{Authenticated, Counters, ReactorId, counters::COUNTERS};
 use tidings_mesh::Sleeper;
-use tidings_ring::Waker;
 use tidings_wire::{ErrorCode, Generation, LogId};
 
-use crate::config::HANDOVERS_MAX;
+use crate::{
+    config::HANDOVERS_MAX,
+    machine::{Machine, Wake},
+};
 
-/// An authenticated connection on its way to the reactor of its user's home, with nothing in flight on the old ring.
+/// An authenticated connection on its way to the reactor of its user's home, with nothing in flight on the old machine.
 #[derive(Debug)]
-pub struct Handover {
+pub struct Handover<S> {
     /// The socket.
-    pub socket: OwnedFd,
+    pub socket: S,
     /// Who is at the other end.
     pub who: Authenticated,
     /// Bytes received behind HELLO.
@@ -27,13 +26,13 @@ pub struct Handover {
 
 /// One reactor, as the others see it.
 #[derive(Debug)]
-pub struct Peer {
+pub struct Peer<M: Machine> {
     /// Whether it sleeps.
     pub sleeper: CachePadded<Sleeper>,
     /// Wakes it.
-    pub waker: Waker,
+    pub waker: M::Waker,
     /// Connections that it is to adopt.
-    pub handovers: ArrayQueue<Handover>,
+    pub handovers: ArrayQueue<Handover<M::Socket>>,
     counters: CachePadded<[AtomicU64; COUNTERS]>,
     /// Open connections.
     pub connections: AtomicUsize,
@@ -41,8 +40,8 @@ pub struct Peer {
 
 /// What all reactors of a node share.
 #[derive(Debug)]
-pub struct Shared {
-    peers: Vec<Peer>,
+pub struct Shared<M: Machine> {
+    peers: Vec<Peer<M>>,
     floors: Vec<AtomicU32>,
     draining: AtomicBool,
     accepting: AtomicUsize,
@@ -50,29 +49,24 @@ pub struct Shared {
     quiet: AtomicUsize,
 }
 
-impl Shared {
-    /// For `reactors` reactors.
-    ///
-    /// # Errors
-    /// If the process is out of file descriptors.
-    pub fn new(reactors: usize) -> std::io::Result<Self> {
-        let peer = |_| {
-            Ok(Peer {
-                sleeper: CachePadded::new(Sleeper::default()),
-                waker: Waker::new()?,
-                handovers: ArrayQueue::new(HANDOVERS_MAX),
-                counters: CachePadded::new(std::array::from_fn(|_| AtomicU64::new(0))),
-                connections: AtomicUsize::new(0),
-            })
+impl<M: Machine> Shared<M> {
+    /// For as many reactors as there are wakers.
+    pub fn new(wakers: Vec<M::Waker>) -> Self {
+        let peer = |waker| Peer {
+            sleeper: CachePadded::new(Sleeper::default()),
+            waker,
+            handovers: ArrayQueue::new(HANDOVERS_MAX),
+            counters: CachePadded::new(std::array::from_fn(|_| AtomicU64::new(0))),
+            connections: AtomicUsize::new(0),
         };
-        Ok(Self {
-            peers: (0..reactors).map(peer).collect::<std::io::Result<_>>()?,
+        Self {
+            peers: wakers.into_iter().map(peer).collect(),
             floors: (0..=u8::MAX).map(|_| AtomicU32::new(0)).collect(),
             draining: AtomicBool::new(false),
             accepting: AtomicUsize::new(0),
             settled: AtomicUsize::new(0),
             quiet: AtomicUsize::new(0),
-        })
+        }
     }
 
     /// How many reactors there are.
@@ -81,7 +75,7 @@ impl Shared {
     }
 
     /// A reactor.
-    pub fn peer(&self, id: ReactorId) -> &Peer {
+    pub fn peer(&self, id: ReactorId) -> &Peer<M> {
         &self.peers[id.0 as usize]
     }
 
@@ -143,7 +137,7 @@ impl Shared {
     }
 
     /// A draining reactor has nothing left to do by itself.
-    pub(crate) fn set_quiet(&self) {
+    pub fn set_quiet(&self) {
         self.quiet.fetch_add(1, Ordering::SeqCst);
         self.peers.iter().for_each(|peer| peer.waker.wake());
     }

@@ -1,8 +1,7 @@
-//! What a reactor is made with, and the bounds of its queues.
+//! What a turn is made with, and the bounds of its queues.
 
 use tidings_core::limits::Rate;
 use tidings_mesh::LaneSize;
-use tidings_ring::RingConfig;
 use tidings_wire::limits::FRAME_MAX;
 
 /// Limits of connections.
@@ -22,19 +21,13 @@ pub struct ConnectionLimits {
     pub idle_timeout_ms: u64,
 }
 
-/// What a reactor is made with.
-#[derive(Clone, Debug)]
-pub struct ReactorConfig {
-    /// The core that it is pinned to.
-    pub core: usize,
+/// What a turn is made with.
+#[derive(Clone, Copy, Debug)]
+pub struct TurnConfig {
     /// Limits of connections.
     pub limits: ConnectionLimits,
-    /// Its ring.
-    pub ring: RingConfig,
     /// Bytes of log that this reactor may keep, its share of `retention.max_bytes`.
     pub retention_bytes: u64,
-    /// Longest that it spins for work before it sleeps, in microseconds.
-    pub spin_us: u64,
 }
 
 /// Receives looked at in one turn.
@@ -43,8 +36,6 @@ pub const RECEIVES_PER_TURN: usize = 512;
 pub const LANE_MESSAGES_PER_TURN: usize = 512;
 /// Tokens verified in one turn: each costs as much as a hundred messages.
 pub const HANDSHAKES_PER_TURN: usize = 8;
-/// Completions taken from the ring in one turn.
-pub const COMPLETIONS_PER_TURN: usize = 1024;
 /// Connections that wait to be adopted from other reactors.
 pub const HANDOVERS_MAX: usize = 1024;
 /// The longest sleep: something is always looked at this often.

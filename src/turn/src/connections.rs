@@ -1,6 +1,6 @@
 //! Connections of a reactor: sockets, what came in and is not a frame yet, what goes out and is not taken yet.
 
-use std::{net::IpAddr, os::fd::OwnedFd};
+use std::net::IpAddr;
 
 use tidings_core::{
     ConnId, Mono, SessionId,
@@ -24,9 +24,9 @@ pub enum State {
 
 /// One connection.
 #[derive(Debug)]
-pub struct Connection {
+pub struct Connection<S> {
     /// The socket.
-    pub socket: OwnedFd,
+    pub socket: S,
     /// Who is at the other end.
     pub address: IpAddr,
     /// What it is good for.
@@ -54,9 +54,9 @@ pub struct Connection {
 }
 
 /// All connections of a reactor, and spare buffers for them.
-#[derive(Debug, Default)]
-pub struct Connections {
-    slab: Slab<Connection>,
+#[derive(Debug)]
+pub struct Connections<S> {
+    slab: Slab<Connection<S>>,
     dirty: Vec<Key>,
     spare: Vec<Vec<u8>>,
     /// Where output of connections that are gone is written.
@@ -73,9 +73,15 @@ pub fn key_of(conn: ConnId) -> Key {
     Key::from_u64(conn.0)
 }
 
-impl Connections {
+impl<S> Default for Connections<S> {
+    fn default() -> Self {
+        Self { slab: Slab::default(), dirty: Vec::new(), spare: Vec::new(), nowhere: Vec::new() }
+    }
+}
+
+impl<S> Connections<S> {
     /// Takes a connection in.
-    pub fn insert(&mut self, socket: OwnedFd, address: IpAddr, now: Mono) -> Key {
+    pub fn insert(&mut self, socket: S, address: IpAddr, now: Mono) -> Key {
         self.slab.insert(Connection {
             socket,
             address,
@@ -94,17 +100,17 @@ impl Connections {
     }
 
     /// A connection, if it is still there.
-    pub fn get(&self, key: Key) -> Option<&Connection> {
+    pub fn get(&self, key: Key) -> Option<&Connection<S>> {
         self.slab.get(key)
     }
 
     /// A connection, if it is still there.
-    pub fn get_mut(&mut self, key: Key) -> Option<&mut Connection> {
+    pub fn get_mut(&mut self, key: Key) -> Option<&mut Connection<S>> {
         self.slab.get_mut(key)
     }
 
     /// Lets a connection go; its buffers are kept.
-    pub fn remove(&mut self, key: Key) -> Option<Connection> {
+    pub fn remove(&mut self, key: Key) -> Option<Connection<S>> {
         let mut connection = self.slab.remove(key)?;
         self.give_back(std::mem::take(&mut connection.carry));
         self.give_back(std::mem::take(&mut connection.pending));

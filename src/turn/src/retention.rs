@@ -3,7 +3,7 @@
 use tidings_core::{Counter, Node, node::Progress};
 use tidings_wire::Generation;
 
-use crate::{io::Io, log_port::LogPort, shared::Shared};
+use crate::{io::Io, log_port::LogPort, machine::Machine, shared::Shared};
 
 /// Segments beyond those with batches that a log needs: two prepared, one being prepared, one that was just dropped.
 const AHEAD: u64 = 4;
@@ -34,7 +34,13 @@ impl Retention {
     }
 
     /// One step a turn.
-    pub(crate) fn step(&mut self, node: &mut Node, io: &mut Io, shared: &Shared) {
+    pub(crate) fn step<M: Machine>(
+        &mut self,
+        machine: &mut M,
+        node: &mut Node,
+        io: &mut Io<M::Socket>,
+        shared: &Shared<M>,
+    ) {
         match self.stage {
             Stage::Settling => {
                 if node.evacuated() == Progress::Done {
@@ -46,7 +52,7 @@ impl Retention {
                 if !shared.all_settled() || self.within(&io.log) {
                     return;
                 }
-                if let Some((log, dropped)) = io.log.drop_archived() {
+                if let Some((log, dropped)) = io.log.drop_archived(machine) {
                     shared.raise_floor(log, Generation(dropped.0 + 1));
                     node.counters.count(Counter::SegmentsDropped);
                 } else if let Some(oldest) = io.log.log.segments().next().map(|segment| segment.generation) {

@@ -2,7 +2,8 @@
 
 use tidings_core::{Mono, Now, Verifier};
 
-use super::{LISTENER, Reactor};
+use super::Turn;
+use crate::machine::Machine;
 
 /// Most that a draining reactor waits for output to be taken and for others.
 const DRAIN_MAX_MS: u64 = 5000;
@@ -22,7 +23,7 @@ pub(super) enum Stage {
     Quiet(Mono),
 }
 
-impl<V: Verifier> Reactor<V> {
+impl<M: Machine, V: Verifier> Turn<M, V> {
     /// Moves on from repairing to serving, to draining, to the end. True at the end.
     pub(super) fn step_stage(&mut self, now: Now) -> bool {
         match self.stage {
@@ -40,7 +41,7 @@ impl<V: Verifier> Reactor<V> {
                     self.was_listening = self.listening;
                 }
                 if self.shared.is_draining() {
-                    self.ring.cancel_accept(LISTENER);
+                    self.machine.stop_accepting();
                     self.node.drain(&mut self.io);
                     self.io.log.log.want();
                     self.stage = Stage::Draining(now.mono.plus_ms(DRAIN_MAX_MS));

@@ -1,7 +1,5 @@
 //! From received bytes to frames: cutting the stream, the handshake, handing a connection to its home's reactor.
 
-use std::sync::Arc;
-
 use tidings_core::{
     Authenticated, Counter, Node, Now, ReactorId, Residency, StateStore, Verifier, greeting::authenticate, slab::Key,
 };
@@ -12,6 +10,7 @@ use crate::{
     config::ConnectionLimits,
     connections::{State, conn_id},
     io::Io,
+    machine::{Machine, Wake},
     shared::{Handover, Shared},
 };
 
@@ -23,20 +22,20 @@ pub(crate) enum Cut {
     HandedOver,
 }
 
-/// Everything that input needs, borrowed from the reactor for one stretch of bytes.
-pub(crate) struct Input<'a, V> {
+/// Everything that input needs, borrowed from the turn for one stretch of bytes.
+pub(crate) struct Input<'a, M: Machine, V> {
     pub(crate) me: ReactorId,
     pub(crate) node: &'a mut Node,
-    pub(crate) io: &'a mut Io,
+    pub(crate) io: &'a mut Io<M::Socket>,
     pub(crate) verifier: &'a V,
     pub(crate) store: &'a mut dyn StateStore,
     pub(crate) addresses: &'a mut Addresses,
     pub(crate) limits: &'a ConnectionLimits,
-    pub(crate) shared: &'a Arc<Shared>,
+    pub(crate) shared: &'a Shared<M>,
     pub(crate) now: Now,
 }
 
-impl<V: Verifier> Input<'_, V> {
+impl<M: Machine, V: Verifier> Input<'_, M, V> {
     /// Hands the whole frames at the front of `bytes` to whom they concern.
     pub(crate) fn cut(&mut self, key: Key, bytes: &[u8]) -> Cut {
         let mut used = 0;

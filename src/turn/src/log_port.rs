@@ -1,0 +1,250 @@
+//! The log's side of the machine: the write in flight, the segments being prepared, and reads of history.
+
+use std::{collections::VecDeque, io};
+
+use tidings_core::{JobId, Mono, Now};
+use tidings_log::{
+    AlignedBuf, Log, Sealed, SegmentInfo, SlotId,
+    prepare::{Outcome, Preparer, Step},
+};
+use tidings_wire::{Generation, Loc, LogId};
+
+use crate::{
+    machine::{Machine, Purpose},
+    report::Report,
+};
+
+/// Read buffers kept for reuse.
+const SPARE_READS: usize = 64;
+/// How long a failed preparation (a full disk) rests.
+const PREPARE_RETRY_MS: u64 = 1000;
+
+/// A log that another reactor writes, or that was written when there were more of them: its segments as found at the
+/// start. Only read.
+#[derive(Debug, Clone)]
+pub struct Archive {
+    /// Which log.
+    pub log: LogId,
+    /// Its segments, oldest first.
+    pub segments: Vec<SegmentInfo>,
+    /// True if nobody writes it any more: who adopts it may delete its segments.
+    pub orphaned: bool,
+}
+
+/// What a log's port is made with.
+#[derive(Debug)]
+pub struct LogParts {
+    /// The reactor's own log.
+    pub log: Log,
+    /// Prepares its segments.
+    pub preparer: Preparer,
+    /// The other logs.
+    pub archives: Vec<Archive>,
+}
+
+/// How a completed write ended.
+#[derive(Debug)]
+pub(crate) enum Write {
+    /// A batch is durable.
+    Batch(Sealed),
+    /// A segment moved on.
+    Prepared,
+}
+
+#[derive(Debug)]
+pub(crate) struct LogPort {
+    pub(crate) log: Log,
+    /// The file that batches go to.
+    active: Option<SlotId>,
+    preparer: Preparer,
+    prepare_after: Mono,
+    pub(crate) prepare_failures: u64,
+    archives: Vec<Archive>,
+    /// Reads that cannot be done: their segment is gone.
+    failed: VecDeque<JobId>,
+    spare: Vec<Vec<u8>>,
+    own: LogId,
+    submitted: Mono,
+    opened: Option<Mono>,
+    idle_since: Mono,
+    pub(crate) report: Report,
+}
+
+impl LogPort {
+    /// Opens the files of segments that will be written.
+    pub(crate) fn open(own: LogId, parts: LogParts, machine: &mut impl Machine, now: Mono) -> io::Result<Self> {
+        let LogParts { log, preparer, archives } = parts;
+        let ready = log.ready().map(|segment| segment.slot);
+        let active = log.segments().last().map(|segment| segment.slot);
+        for slot in active.into_iter().chain(ready) {
+            machine.open(slot)?;
+        }
+        Ok(Self {
+            log,
+            active,
+            preparer,
+            prepare_after: now,
+            prepare_failures: 0,
+            archives,
+            failed: VecDeque::new(),
+            spare: Vec::new(),
+            own,
+            submitted: now,
+            opened: None,
+            idle_since: now,
+            report: Report::default(),
+        })
+    }
+
+    /// A record was appended: the open batch waits from now on, if it did not already.
+    pub(crate) fn touched(&mut self, now: Mono) {
+        self.opened.get_or_insert(now);
+    }
+
+    /// Seals the open batch and submits its write, if the device is free. True if it did.
+    pub(crate) fn submit(&mut self, machine: &mut impl Machine, now: Mono) -> bool {
+        let before = self.active;
+        let Some(write) = self.log.seal() else { return false };
+        self.active = Some(write.slot);
+        if let Some(full) = before.filter(|slot| *slot != write.slot) {
+            machine.close(full);
+        }
+        if let Some(opened) = self.opened.take() {
+            record(&mut self.report.queue_us, now.since(opened) / 1000);
+        }
+        record(&mut self.report.batch_bytes, write.buffer.len() as u64);
+        self.preparer.appended(write.buffer.len() as u64);
+        self.submitted = now;
+        machine.write(Purpose::Batch, write.slot, write.offset, write.buffer);
+        true
+    }
+
+    /// A write completed.
+    ///
+    /// # Errors
+    /// If a batch could not be made durable: the log is poisoned and the node must stop.
+    pub(crate) fn written(
+        &mut self,
+        purpose: Purpose,
+        buffer: AlignedBuf,
+        result: io::Result<usize>,
+        now: Mono,
+    ) -> io::Result<Write> {
+        let whole = result
+            .and_then(|written| if written == buffer.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) });
+        if purpose == Purpose::Batch {
+            if let Err(error) = whole {
+                self.log.poison();
+                return Err(error);
+            }
+            record(&mut self.report.batch_us, now.since(self.submitted) / 1000);
+            self.idle_since = now;
+            return Ok(Write::Batch(self.log.written(buffer)));
+        }
+        let outcome = if whole.is_ok() { Outcome::Done } else { self.prepare_failed(now) };
+        if let Some(segment) = self.preparer.written(buffer, outcome, self.log.next_generation()) {
+            self.log.add_ready(segment);
+        }
+        Ok(Write::Prepared)
+    }
+
+    fn prepare_failed(&mut self, now: Mono) -> Outcome {
+        self.prepare_failures += 1;
+        self.prepare_after = now.plus_ms(PREPARE_RETRY_MS);
+        Outcome::Failed
+    }
+
+    /// A file was created, or not.
+    pub(crate) fn created(&mut self, result: &io::Result<()>, now: Mono) {
+        let outcome = if result.is_ok() { Outcome::Done } else { self.prepare_failed(now) };
+        self.preparer.created(outcome);
+    }
+
+    /// Takes the next step towards prepared segments, if one is due.
+    pub(crate) fn prepare(&mut self, machine: &mut impl Machine, now: Mono) {
+        if now < self.prepare_after {
+            return;
+        }
+        match self.preparer.next(now.0, self.log.ready_segments(), self.log.next_generation()) {
+            Some(Step::Create(slot, len)) => machine.create(slot, len),
+            Some(Step::Fill { slot, offset, buffer }) => machine.write(Purpose::Fill, slot, offset, buffer),
+            // A recycled file was closed when its segment was full, or belongs to an earlier run.
+            Some(Step::Write { slot, offset, buffer }) => match machine.open(slot) {
+                Ok(()) => machine.write(Purpose::Header, slot, offset, buffer),
+                Err(_gone) => {
+                    let outcome = self.prepare_failed(now);
+                    self.preparer.written(buffer, outcome, self.log.next_generation());
+                }
+            },
+            None => {}
+        }
+    }
+
+    /// Drops the oldest segment of the own log: its file will be used again.
+    pub(crate) fn drop_oldest(&mut self) -> Option<SegmentInfo> {
+        let dropped = self.log.drop_oldest()?;
+        self.preparer.recycle(dropped);
+        Some(dropped)
+    }
+
+    /// Deletes the oldest segment of an orphaned log; `None` if there is none.
+    pub(crate) fn drop_archived(&mut self, machine: &mut impl Machine) -> Option<(LogId, Generation)> {
+        let archive = self.archives.iter_mut().find(|archive| archive.orphaned && !archive.segments.is_empty())?;
+        // In order, and not past one that cannot be deleted: a hole would look like damage.
+        machine.remove(archive.log, archive.segments[0].slot).ok()?;
+        Some((archive.log, archive.segments.remove(0).generation))
+    }
+
+    /// Segments of orphaned logs that are still there.
+    pub(crate) fn archived_segments(&self) -> usize {
+        self.archives.iter().filter(|archive| archive.orphaned).map(|archive| archive.segments.len()).sum()
+    }
+
+    /// Reads `len` bytes at `loc` for a job.
+    pub(crate) fn read(&mut self, machine: &mut impl Machine, job: JobId, loc: Loc, len: usize) {
+        let mut buffer = self.spare.pop().unwrap_or_default();
+        buffer.resize(len, 0);
+        let read = self.slot_of(loc.log(), loc.generation());
+        let read = read.and_then(|slot| machine.read(job, loc.log(), slot, loc.offset(), buffer).ok());
+        if read.is_none() {
+            self.failed.push_back(job);
+        }
+    }
+
+    fn slot_of(&self, log: LogId, generation: Generation) -> Option<SlotId> {
+        if log == self.own {
+            return self.log.slot_of(generation);
+        }
+        let archive = self.archives.iter().find(|archive| archive.log == log)?;
+        archive.segments.iter().find(|segment| segment.generation == generation).map(|segment| segment.slot)
+    }
+
+    /// A job whose read failed before it began.
+    pub(crate) fn take_failed(&mut self) -> Option<JobId> {
+        self.failed.pop_front()
+    }
+
+    /// Keeps a read's buffer.
+    pub(crate) fn keep(&mut self, mut buffer: Vec<u8>) {
+        if self.spare.len() < SPARE_READS {
+            buffer.clear();
+            self.spare.push(buffer);
+        }
+    }
+
+    /// When a tip is due, if one is.
+    pub(crate) fn tip_due(&self) -> Option<Mono> {
+        let idle = self.log.is_idle() && self.log.needs_tip() && !self.log.is_starved();
+        idle.then(|| self.idle_since.plus_ms(crate::config::TIP_DELAY_MS))
+    }
+
+    /// True if the open batch should be written now.
+    pub(crate) fn wants_seal(&self, now: Now) -> bool {
+        let wanted = self.log.is_wanted() && self.log.has_records();
+        wanted || self.tip_due().is_some_and(|due| due <= now.mono)
+    }
+}
+
+fn record(histogram: &mut hdrhistogram::Histogram<u64>, value: u64) {
+    histogram.saturating_record(value);
+}

@@ -1,0 +1,335 @@
+//! The turn: everything a core does, in batches.
+
+mod gauge;
+mod receive;
+mod rest;
+mod send;
+mod stage;
+
+use std::{collections::VecDeque, fmt, io, sync::Arc};
+
+use tidings_core::{
+    CommittedBatch, Counter, Down, Mono, Node, Now, ReactorId, Residency, StateStore, Up, Verifier, node::Progress,
+    slab::Key,
+};
+use tidings_log::{Epoch, Sealed};
+use tidings_mesh::Port;
+
+use crate::{
+    address::Addresses,
+    config::{LANE_MESSAGES_PER_TURN, ROOM_FOR_INPUT, SWEEP_MS, TurnConfig},
+    connections::Connections,
+    io::Io,
+    log_port::{LogParts, LogPort, Write},
+    machine::{Completion, Event, Machine, Wake},
+    report::Report,
+    retention::Retention,
+    shared::Shared,
+    sweep,
+};
+pub use gauge::Gauge;
+use receive::Inbound;
+use stage::Stage;
+
+/// Everything that a turn begins with. Made by whoever recovered the data directory.
+pub struct Seed<M: Machine, V> {
+    /// Its settings.
+    pub config: TurnConfig,
+    /// Its share of the node, recovered.
+    pub node: Node,
+    /// This run.
+    pub epoch: Epoch,
+    /// Bytes of a segment.
+    pub segment_len: u64,
+    /// Its log.
+    pub log: LogParts,
+    /// Its lanes.
+    pub lanes: Port<Up, Down>,
+    /// Checks tokens.
+    pub verifier: V,
+    /// Loads what is not in memory.
+    pub store: Box<dyn StateStore + Send>,
+    /// What it shares with others.
+    pub shared: Arc<Shared<M>>,
+}
+
+impl<M: Machine, V> fmt::Debug for Seed<M, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Seed({})", self.node.config().me.0)
+    }
+}
+
+/// What a turn came to.
+#[derive(Debug)]
+pub enum Outcome {
+    /// There was work, or there is more.
+    Busy,
+    /// There is nothing to do now: [`Turn::begin_rest`] says for how long.
+    Idle,
+    /// The node drained: the end.
+    Ended,
+}
+
+/// One core's connections, share of the node, and log.
+pub struct Turn<M: Machine, V> {
+    me: ReactorId,
+    config: TurnConfig,
+    machine: M,
+    node: Node,
+    io: Io<M::Socket>,
+    verifier: V,
+    store: Box<dyn StateStore + Send>,
+    shared: Arc<Shared<M>>,
+    /// The accept is armed.
+    listening: bool,
+    /// It was, once.
+    was_listening: bool,
+    retention: Retention,
+    addresses: Addresses,
+    stage: Stage,
+    /// Received and not looked at: bounded by the receive buffers and the connections.
+    inbox: VecDeque<(Key, Inbound<M::Chunk>)>,
+    /// A durable batch whose records are being applied.
+    applying: Option<Sealed>,
+    /// Connections whose receive ended for want of a buffer.
+    starved: Vec<Key>,
+    keys: Vec<Key>,
+    swept: Mono,
+}
+
+impl<M: Machine, V> fmt::Debug for Turn<M, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Turn({})", self.me.0)
+    }
+}
+
+impl<M: Machine, V: Verifier> Turn<M, V> {
+    /// A reactor's share of a recovered node, on a machine.
+    ///
+    /// # Errors
+    /// If the log's files cannot be opened.
+    pub fn new(seed: Seed<M, V>, mut machine: M, now: Mono) -> io::Result<Self> {
+        let Seed { config, mut node, epoch, segment_len, log, lanes, verifier, store, shared } = seed;
+        let log = LogPort::open(node.config().log, log, &mut machine, now)?;
+        let retention = Retention::new(config.retention_bytes, segment_len, &mut node);
+        node.start_replaying_bumps();
+        Ok(Self {
+            me: node.config().me,
+            config,
+            machine,
+            node,
+            io: Io { connections: Connections::default(), log, lanes, epoch, reads: Vec::new(), now },
+            verifier,
+            store,
+            shared,
+            listening: false,
+            was_listening: false,
+            retention,
+            addresses: Addresses::default(),
+            stage: Stage::Recovered,
+            inbox: VecDeque::new(),
+            applying: None,
+            starved: Vec::new(),
+            keys: Vec::new(),
+            swept: now,
+        })
+    }
+
+    /// The machine, to wait for its completions.
+    pub fn machine(&mut self) -> &mut M {
+        &mut self.machine
+    }
+
+    /// What was measured.
+    pub fn into_report(self) -> Report {
+        self.io.log.report
+    }
+
+    /// One turn at a moment, with everything that completed since the last.
+    ///
+    /// # Errors
+    /// If a batch could not be made durable. What the disk holds is unknown then, so nothing is tried again: the node must
+    /// stop.
+    pub fn turn(&mut self, now: Now, completions: impl IntoIterator<Item = Event<M>>) -> io::Result<Outcome> {
+        self.io.now = now.mono;
+        let mut busy = self.take_lanes(now);
+        busy |= self.take_handovers(now);
+        for completion in completions {
+            busy = true;
+            self.take_completion(completion, now)?;
+        }
+        self.apply(now);
+        busy |= self.take_inbox(now);
+        self.node.timeout(now, &mut self.io);
+        self.keep_house(now);
+        self.write_log(now);
+        self.start_reads(now);
+        busy |= self.flush(now);
+        self.publish(busy);
+        if self.step_stage(now) {
+            return Ok(Outcome::Ended);
+        }
+        Ok(if busy || self.node.is_busy() { Outcome::Busy } else { Outcome::Idle })
+    }
+
+    /// Lanes from other reactors. *Up* is only taken while the log has room and the answer has credit; *down* always. What
+    /// needs something that is being loaded waits in its lane.
+    fn take_lanes(&mut self, now: Now) -> bool {
+        let mut busy = false;
+        for from in 0..self.shared.reactors() {
+            for _ in 0..LANE_MESSAGES_PER_TURN {
+                let room = self.io.log.log.room() >= ROOM_FOR_INPUT;
+                let Some(mut lane) = self.io.lanes.up_in[from].take() else { break };
+                let credit = self.io.lanes.down_out[from].as_mut().is_some_and(|lane| lane.has_credit(1, 0));
+                let message = if room && credit { lane.receive() } else { None };
+                let taken = message.is_some();
+                let mut held = false;
+                if let Some((message, payload)) = message {
+                    held = Node::prefetch_up(&message, &mut *self.store) == Residency::Loading;
+                    if !held {
+                        self.node.up(ReactorId(from as u16), message, payload, now, &mut self.io);
+                    }
+                }
+                if held {
+                    lane.put_back();
+                }
+                self.io.lanes.up_in[from] = Some(lane);
+                busy |= taken;
+                if !taken || held {
+                    break;
+                }
+            }
+            for _ in 0..LANE_MESSAGES_PER_TURN {
+                let Some(mut lane) = self.io.lanes.down_in[from].take() else { break };
+                let message = lane.receive();
+                let taken = message.is_some();
+                let mut held = false;
+                if let Some((message, payload)) = message {
+                    held = Node::prefetch_down(&message, &mut *self.store) == Residency::Loading;
+                    if !held {
+                        self.node.down(message, payload, now, &mut self.io);
+                    }
+                }
+                if held {
+                    lane.put_back();
+                }
+                self.io.lanes.down_in[from] = Some(lane);
+                busy |= taken;
+                if !taken || held {
+                    break;
+                }
+            }
+        }
+        busy
+    }
+
+    fn take_completion(&mut self, completion: Event<M>, now: Now) -> io::Result<()> {
+        match completion {
+            Completion::Accepted { result, more } => self.accepted(result, more, now),
+            Completion::Received { key, result, more } => self.received(key, result, more, now),
+            Completion::Sent { key, buffer, result } => self.sent(key, buffer, &result),
+            Completion::Created { result, .. } => self.io.log.created(&result, now.mono),
+            Completion::Written { purpose, buffer, result } => {
+                if let Write::Batch(sealed) = self.io.log.written(purpose, buffer, result, now.mono)? {
+                    assert!(self.applying.is_none(), "one batch at a time");
+                    self.applying = Some(sealed);
+                }
+            }
+            Completion::Read { job, buffer, result } => {
+                let bytes = result.ok().map(|len| &buffer[..len]);
+                self.node.read_done(job, bytes, now, &mut self.io);
+                self.io.log.keep(buffer);
+            }
+            Completion::Woken => {}
+        }
+        Ok(())
+    }
+
+    /// Applies a durable batch, as far as lanes allow.
+    fn apply(&mut self, now: Now) {
+        let Some(sealed) = self.applying.take() else { return };
+        let loc = |offset: u32| sealed.loc(offset);
+        let (committed, lsn) = (sealed.committed, sealed.lsn);
+        let batch = CommittedBatch { committed, lsn, bytes: sealed.buffer.as_slice(), loc: &loc };
+        match self.node.committed(&batch, now, &mut self.io) {
+            Progress::Done => self.io.log.log.recycle(sealed.buffer),
+            Progress::Stalled => self.applying = Some(sealed),
+        }
+    }
+
+    /// What is neither input nor output: segments, retention, time-outs.
+    fn keep_house(&mut self, now: Now) {
+        self.io.log.prepare(&mut self.machine, now.mono);
+        self.retention.step(&mut self.machine, &mut self.node, &mut self.io, &self.shared);
+        if self.swept.plus_ms(SWEEP_MS) <= now.mono {
+            self.swept = now.mono;
+            self.listen();
+            let limits = &self.config.limits;
+            sweep::sweep(&mut self.machine, &mut self.node, &mut self.io, limits, &mut self.keys, now);
+            for (log, oldest) in self.shared.floors() {
+                self.node.set_floor(log, oldest);
+            }
+        }
+    }
+
+    /// Natural group commit: if no write is in flight and somebody waits, what gathered is written.
+    fn write_log(&mut self, now: Now) {
+        self.apply(now);
+        let repair = self.stage == Stage::Recovered;
+        if self.applying.is_none()
+            && self.io.log.log.is_idle()
+            && (repair || self.io.log.wants_seal(now))
+            && self.io.log.submit(&mut self.machine, now.mono)
+        {
+            self.node.sealed();
+            if repair {
+                self.stage = Stage::Repairing;
+            }
+        }
+    }
+
+    fn start_reads(&mut self, now: Now) {
+        let mut reads = std::mem::take(&mut self.io.reads);
+        for (job, loc, len) in reads.drain(..) {
+            self.io.log.read(&mut self.machine, job, loc, len);
+        }
+        self.io.reads = reads;
+        while let Some(job) = self.io.log.take_failed() {
+            self.node.read_done(job, None, now, &mut self.io);
+        }
+    }
+
+    /// Lanes are published once, sleepers woken once, counters shown.
+    fn publish(&mut self, busy: bool) {
+        self.node.counters.count(Counter::Turns);
+        let lanes = &mut self.io.lanes;
+        lanes.up_in.iter_mut().flatten().for_each(|lane| lane.release());
+        lanes.down_in.iter_mut().flatten().for_each(|lane| lane.release());
+        let mut fenced = false;
+        for to in 0..self.shared.reactors() {
+            let up = lanes.up_out[to].as_mut().is_some_and(|lane| lane.publish());
+            let down = lanes.down_out[to].as_mut().is_some_and(|lane| lane.publish());
+            if up || down {
+                if !std::mem::replace(&mut fenced, true) {
+                    tidings_mesh::fence_before_look();
+                }
+                let peer = self.shared.peer(ReactorId(to as u16));
+                if peer.sleeper.take_wake() {
+                    peer.waker.wake();
+                }
+            }
+        }
+        if busy {
+            let stats = self.io.log.log.stats();
+            let counters = &mut self.node.counters;
+            counters.set(Counter::Batches, stats.batches);
+            counters.set(Counter::BatchBytes, stats.bytes);
+            counters.set(Counter::BatchPadding, stats.padding);
+            counters.set(Counter::SegmentWaits, stats.segment_waits);
+            counters.set(Counter::PrepareFailures, self.io.log.prepare_failures);
+            self.shared.publish(self.me, &self.node.counters);
+            let connections = &self.shared.peer(self.me).connections;
+            connections.store(self.io.connections.len(), std::sync::atomic::Ordering::Relaxed);
+        }
+    }
+}

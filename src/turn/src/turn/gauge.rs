@@ -1,0 +1,57 @@
+//! How full everything is that has a bound.
+
+use tidings_core::Verifier;
+
+use super::Turn;
+use crate::machine::Machine;
+
+/// Sizes at one moment. Each has a bound, which the simulator checks after every turn.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Gauge {
+    /// Open connections: at most the configured number and a few that are told so.
+    pub connections: usize,
+    /// Received chunks and ends that were not looked at: at most the receive buffers and one end a connection.
+    pub inbox: usize,
+    /// Bytes of the largest output that waits or is being sent.
+    pub output: usize,
+    /// Bytes of the longest stretch that is not a whole frame yet.
+    pub carry: usize,
+    /// FETCHes under way.
+    pub fetches: usize,
+    /// Records that were appended and are not applied: bounded by the bytes of two batches.
+    pub waiting: usize,
+    /// Segments with batches.
+    pub segments: usize,
+    /// Prepared segments.
+    pub ready: usize,
+    /// Bytes that the open batch still takes.
+    pub room: usize,
+    /// Connections on their way from other reactors.
+    pub handovers: usize,
+}
+
+impl<M: Machine, V: Verifier> Turn<M, V> {
+    /// How full everything is.
+    pub fn gauge(&self) -> Gauge {
+        let connections = &self.io.connections;
+        let outputs = connections.keys().map(|key| connections.buffered(key));
+        let carries = connections.keys().filter_map(|key| connections.get(key)).map(|found| found.carry.len());
+        Gauge {
+            connections: connections.len(),
+            inbox: self.inbox.len(),
+            output: outputs.max().unwrap_or(0),
+            carry: carries.max().unwrap_or(0),
+            fetches: self.node.fetches(),
+            waiting: self.node.waiting(),
+            segments: self.io.log.log.segments().len(),
+            ready: self.io.log.log.ready_segments(),
+            room: self.io.log.log.room(),
+            handovers: self.shared.peer(self.me).handovers.len(),
+        }
+    }
+
+    /// Everything that was counted.
+    pub fn counters(&self) -> &tidings_core::Counters {
+        &self.node.counters
+    }
+}
