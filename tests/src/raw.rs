@@ -130,7 +130,7 @@ impl Raw {
         let mut frame = FrameBuilder::<Hello>::new(&mut bytes);
         let token = frame.var(token);
         let (version_min, version_max) = versions;
-        frame.finish(1, &Hello { version_min, version_max, device, user, capabilities: 0, token });
+        frame.finish(1, &Hello { version_min, version_max, device, user, capabilities: 0, token, attempt: 0 });
         self.write(&bytes);
     }
 

@@ -66,6 +66,7 @@ class Hello(Body):
     user: Id
     capabilities: U64
     token: Span
+    attempt: U64
 
 
 @_kind(2)

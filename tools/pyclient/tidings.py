@@ -44,7 +44,8 @@ class Client:
         for _ in range(REDIRECTS_MAX):
             host, _, port = server.rpartition(":")
             self.connection = Connection(host.strip("[]"), int(port), self._timeout)
-            welcome = self._ask(k.Hello(VERSION, VERSION, device, k.NO_ID, 0, token.encode()), k.Welcome)
+            attempt = time.time_ns() // 1000
+            welcome = self._ask(k.Hello(VERSION, VERSION, device, k.NO_ID, 0, token.encode(), attempt), k.Welcome)
             if not welcome.redirect:
                 self.connection.frame_max = welcome.frame_max
                 return welcome

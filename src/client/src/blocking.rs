@@ -62,6 +62,7 @@ impl Client {
             if let Some(event) = self.session.poll_event() {
                 return Ok(Some(event));
             }
+            self.flush()?;
             if self.session.is_closed() {
                 self.flush()?;
                 self.stream = None;
@@ -76,8 +77,9 @@ impl Client {
             let now = self.now();
             self.session.tick(now);
             if Instant::now() >= until {
+                let event = self.session.poll_event();
                 self.flush()?;
-                return Ok(self.session.poll_event());
+                return Ok(event);
             }
         }
     }

@@ -47,6 +47,8 @@ pub(crate) struct Conversation {
     pub(crate) acked: ClientMsgId,
     /// An attempt was refused: nothing is sent before all answers are in and this moment has come.
     pub(crate) recovering: Option<Time>,
+    /// Messages that may be on their way: one right after a refusal for now, one more with every answer.
+    pub(crate) allowed: usize,
     /// What this device has and the user read, to be told.
     pub(crate) own: Watermarks,
     /// What was told on this connection.
@@ -75,6 +77,7 @@ impl Conversation {
             prev: ClientMsgId(0),
             acked: ClientMsgId(0),
             recovering: None,
+            allowed: usize::MAX,
             own: Watermarks::default(),
             told: Watermarks::default(),
             durable: Watermarks::default(),
@@ -92,7 +95,7 @@ impl Conversation {
     pub(crate) fn disconnected(&mut self) {
         self.fetching = false;
         (self.gap_retry, self.gap_failures) = (None, 0);
-        self.recovering = None;
+        (self.recovering, self.allowed) = (None, usize::MAX);
         (self.prev, self.acked) = (ClientMsgId(0), ClientMsgId(0));
         self.told = self.durable;
         self.outbox.iter_mut().for_each(|message| message.in_flight = false);

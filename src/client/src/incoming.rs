@@ -66,9 +66,6 @@ impl Session {
         }
         while let Some(next) = conversation.ahead.remove(&conversation.last.next()) {
             conversation.last = next.seq;
-            if next.sender != self.config.user {
-                conversation.own.delivered = next.seq;
-            }
             self.events.push_back(Event::Message(next));
         }
         self.sync.may_have_gaps |= conversation.has_gap();

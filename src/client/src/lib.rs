@@ -32,5 +32,5 @@ mod sync;
 pub use config::{Config, DEFAULT_TENANT, History, Time};
 pub use event::{Event, Message, Watermarks};
 pub use session::Session;
-pub use sync::SavedState;
+pub use sync::{SavedConversation, SavedState};
 pub use tidings_wire::{ClientMsgId, ConversationId, DeviceId, ErrorCode, HistoryId, Seq, Timestamp, UserId, Uv};

@@ -23,7 +23,9 @@ impl Session {
             conversation.recovering = None;
             conversation.prev = conversation.acked;
         }
-        for message in conversation.outbox.iter_mut().filter(|message| !message.in_flight) {
+        // What is not allowed yet goes out with the next answers.
+        let allowed = conversation.allowed.saturating_sub(conversation.in_flight());
+        for message in conversation.outbox.iter_mut().filter(|message| !message.in_flight).take(allowed) {
             if self.in_flight >= self.window {
                 // Its turn comes when answers free the window.
                 return self.touch(id);
@@ -54,11 +56,19 @@ impl Session {
 
     pub(crate) fn on_sent(&mut self, sent: &Sent) {
         let Some(conversation) = self.conversations.get_mut(&sent.conversation) else { return };
-        let Some(at) = conversation.outbox.iter().position(|message| message.id == sent.client_msg_id) else { return };
+        let Some(at) = conversation.outbox.iter().position(|message| message.id == sent.client_msg_id) else {
+            // The session that sent a message is told SENT instead of MESSAGE: what it does not remember must be fetched.
+            if self.config.receive {
+                conversation.head = conversation.head.max(sent.seq);
+                self.sync.may_have_gaps |= conversation.has_gap();
+            }
+            return;
+        };
         let message = conversation.outbox.remove(at).expect("found above");
         if message.in_flight {
             self.in_flight = self.in_flight.saturating_sub(1);
         }
+        conversation.allowed = conversation.allowed.saturating_add(1);
         conversation.acked = conversation.acked.max(message.id);
         self.backoff.reset();
         let peer = conversation.peer;
@@ -94,7 +104,13 @@ impl Session {
         }
         let until = self.now.plus_ms(u64::from(error.retry_after_ms));
         conversation.recovering = Some(conversation.recovering.map_or(until, |before| before.max(until)));
-        if !again {
+        if again {
+            // A server that cannot take them all is not asked for all of them again at once. What is refused with it, since
+            // it came behind it, says nothing more.
+            if code != ErrorCode::OutOfOrder {
+                conversation.allowed = 1;
+            }
+        } else {
             conversation.outbox.remove(at);
         }
         self.touch(error.conversation);

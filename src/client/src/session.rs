@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use tidings_canary::{self as canary, Canary};
 use tidings_wire::{
     ClientMsgId, ConversationId, ErrorCode, Frame, HistoryId, Kind, Retry, Seq, UserId, Uv, WireError, frame,
     frame::FrameBuilder,
@@ -59,12 +60,18 @@ pub struct Session {
     pub(crate) out: Vec<u8>,
     partial: Vec<u8>,
     pub(crate) events: VecDeque<Event>,
+    /// Events at the front that are of a history that is no more.
+    pub(crate) bygone: usize,
+    /// The application took messages that the server was not told of as delivered.
+    taken: bool,
     pub(crate) conversations: HashMap<ConversationId, Conversation>,
     /// Conversations to look at when something is to be sent, in order.
     pub(crate) eager: VecDeque<ConversationId>,
     pub(crate) requests: HashMap<u64, Request>,
     pub(crate) next_request: u64,
     pub(crate) next_id: u64,
+    /// The next connection's number: it rises as message ids do.
+    attempt: u64,
     pub(crate) window: u32,
     payload_max: usize,
     pub(crate) in_flight: u32,
@@ -92,11 +99,14 @@ impl Session {
             out: Vec::new(),
             partial: Vec::new(),
             events: VecDeque::new(),
+            bygone: 0,
+            taken: false,
             conversations,
             eager: VecDeque::new(),
             requests: HashMap::new(),
             next_request: 1,
             next_id: next_id.max(config.state.next_id),
+            attempt: config.wall_us.max(config.state.attempt),
             window: 0,
             payload_max: limits::PAYLOAD_MAX as usize,
             in_flight: 0,
@@ -136,6 +146,8 @@ impl Session {
         self.heard = now;
         self.link = Link::Greeting;
         let (id, token) = (self.request_id(), std::mem::take(&mut self.config.token));
+        let attempt = self.attempt;
+        self.attempt += 1;
         let mut hello = FrameBuilder::<Hello>::new(&mut self.out);
         let span = hello.var(&token);
         self.config.token = token;
@@ -149,6 +161,7 @@ impl Session {
                 user: self.config.user,
                 capabilities: 0,
                 token: span,
+                attempt,
             },
         );
     }
@@ -183,6 +196,7 @@ impl Session {
     /// Leaves: BYE goes out, and the session does not connect again.
     pub fn leave(&mut self) {
         if self.link == Link::Up {
+            self.pump(); // what the application took last is delivered, too
             frame::append(&mut self.out, 0, &Bye { reason: ByeReason::Done, retry_after_ms: 0 });
         }
         self.link = Link::Closed;
@@ -250,7 +264,13 @@ impl Session {
 
     fn on_frame(&mut self, frame: &Frame<'_>) -> Result<(), WireError> {
         let id = frame.header().request_id;
+        let greeting = self.link == Link::Greeting;
         match frame.kind() {
+            // WELCOME comes first and once: before it nothing that comes has a history that it belongs to.
+            Ok(Kind::Welcome) if !greeting => return Err(WireError::Body),
+            Ok(kind) if greeting && !matches!(kind, Kind::Welcome | Kind::Error | Kind::Bye) => {
+                return Err(WireError::Body);
+            }
             Ok(Kind::Welcome) => self.on_welcome(&frame.fixed()?),
             Ok(Kind::Sent) => self.on_sent(&frame.fixed()?),
             Ok(Kind::Message) => self.on_message(frame)?,
@@ -332,9 +352,25 @@ impl Session {
         !self.out.is_empty()
     }
 
-    /// The next event.
+    /// The next event. A message counts as delivered once it was taken here, and the server is told with the next
+    /// [`Self::tick`] or when no event is left.
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.events.pop_front()
+        let Some(event) = self.events.pop_front() else {
+            self.pump();
+            return None;
+        };
+        let current = self.bygone == 0;
+        self.bygone = self.bygone.saturating_sub(1);
+        if let Event::Message(message) = &event
+            && message.sender != self.config.user
+            && current
+            && let Some(known) = self.conversations.get_mut(&message.conversation)
+        {
+            known.own.delivered = known.own.delivered.max(message.seq);
+            self.taken = true;
+            self.touch(message.conversation);
+        }
+        Some(event)
     }
 
     /// When [`Self::tick`] has something to do, at the latest.
@@ -345,7 +381,9 @@ impl Session {
             Link::Greeting => Some(self.heard.plus_ms(ANSWER_MS)),
             Link::Up => {
                 let waiting = self.conversations.values().filter_map(Conversation::recovers_at);
-                waiting.chain(self.gap_retries()).chain([self.ping_at, self.repeat_at, self.dead_at()]).min()
+                let taken = self.taken.then_some(self.now);
+                let always = [self.ping_at, self.repeat_at, self.dead_at()];
+                waiting.chain(self.gap_retries()).chain(taken).chain(always).min()
             }
         }
     }
@@ -425,6 +463,7 @@ impl Session {
         if self.link != Link::Up {
             return;
         }
+        self.taken = false;
         let blocked = self.eager.len();
         for _ in 0..blocked {
             let Some(id) = self.eager.pop_front() else { break };
@@ -440,7 +479,8 @@ impl Session {
     /// The cursor to come back with, the state of all conversations and the messages on their way: what [`Config::state`]
     /// takes. `None` while events wait: what they tell would count as known, and be lost with the application.
     pub fn save(&self) -> Option<crate::sync::SavedState> {
-        self.events.is_empty().then(|| self.sync.save(self.next_id, &self.conversations))
+        (self.events.is_empty() || canary::is(Canary::CursorBeforeMessage))
+            .then(|| self.sync.save(self.next_id, self.attempt, &self.conversations))
     }
 
     /// What cursors belong to, once connected.

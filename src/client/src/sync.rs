@@ -25,10 +25,29 @@ pub struct SavedState {
     pub uv: Uv,
     /// The next message id.
     pub next_id: u64,
-    /// Conversation, peer, last message, delivered and read.
-    pub conversations: Vec<(ConversationId, UserId, Seq, Seq, Seq)>,
+    /// The number of the next connection.
+    pub attempt: u64,
+    /// The conversations, by id.
+    pub conversations: Vec<SavedConversation>,
     /// Messages that are not acknowledged: peer, attempt and payload, oldest first.
     pub outbox: Vec<(UserId, ClientMsgId, Vec<u8>)>,
+}
+
+/// A conversation in [`SavedState`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SavedConversation {
+    /// Which.
+    pub id: ConversationId,
+    /// The other member.
+    pub peer: UserId,
+    /// The last message that the application was given.
+    pub last: Seq,
+    /// How far the user is, as this device knows.
+    pub own: Watermarks,
+    /// How much of that the server has confirmed: the rest is told again.
+    pub durable: Watermarks,
+    /// How far the other member is.
+    pub peers: Watermarks,
 }
 
 /// Where a session is with catching up.
@@ -51,28 +70,35 @@ pub(crate) struct Sync {
 impl Sync {
     pub(crate) fn restore(state: &SavedState) -> (Self, HashMap<ConversationId, Conversation>) {
         let sync = Self { history: state.history, saved: state.uv, given: state.uv, ..Self::default() };
-        let conversations = state.conversations.iter().map(|(id, peer, last, delivered, read)| {
-            let mut conversation = Conversation::new(*id, *peer);
-            (conversation.last, conversation.head, conversation.placed) = (*last, *last, true);
-            conversation.own = Watermarks { delivered: *delivered, read: *read };
-            (conversation.durable, conversation.told) = (conversation.own, conversation.own);
-            (*id, conversation)
+        let conversations = state.conversations.iter().map(|saved| {
+            let mut conversation = Conversation::new(saved.id, saved.peer);
+            (conversation.last, conversation.head, conversation.placed) = (saved.last, saved.last, true);
+            (conversation.own, conversation.durable, conversation.told) = (saved.own, saved.durable, saved.durable);
+            conversation.peers = saved.peers;
+            (saved.id, conversation)
         });
         (sync, conversations.collect())
     }
 
-    pub(crate) fn save(&self, next_id: u64, conversations: &HashMap<ConversationId, Conversation>) -> SavedState {
-        let row =
-            |known: &Conversation| (known.id, known.peer, known.last, known.durable.delivered, known.durable.read);
+    pub(crate) fn save(
+        &self,
+        next_id: u64,
+        attempt: u64,
+        conversations: &HashMap<ConversationId, Conversation>,
+    ) -> SavedState {
+        let row = |known: &Conversation| {
+            let Conversation { id, peer, last, own, durable, peers, .. } = *known;
+            SavedConversation { id, peer, last, own, durable, peers }
+        };
         let mut rows: Vec<_> = conversations.values().filter(|known| known.placed).map(row).collect();
-        rows.sort_unstable_by_key(|row| row.0);
+        rows.sort_unstable_by_key(|row| row.id);
         let waiting = |known: &Conversation| {
             let peer = known.peer;
             known.outbox.iter().map(move |message| (peer, message.id, message.payload.clone())).collect::<Vec<_>>()
         };
         let mut outbox: Vec<_> = conversations.values().flat_map(waiting).collect();
         outbox.sort_unstable_by_key(|row| row.1);
-        SavedState { history: self.history, uv: self.saved, next_id, conversations: rows, outbox }
+        SavedState { history: self.history, uv: self.saved, next_id, attempt, conversations: rows, outbox }
     }
 
     pub(crate) fn disconnected(&mut self) {
@@ -93,6 +119,7 @@ impl Session {
             let knew_none = self.sync.history == HistoryId::NONE;
             // Another history: what was known of it means nothing here.
             (self.sync.history, self.sync.saved, self.sync.given) = (history, Uv(0), Uv(0));
+            self.bygone = self.events.len();
             for conversation in self.conversations.values_mut() {
                 conversation.forget_history();
             }
@@ -115,7 +142,8 @@ impl Session {
         let changed: Changed = frame.fixed()?;
         let entries = frame.var(changed.entries)?;
         if changed.status == ResumeStatus::TooOld {
-            (self.sync.saved, self.sync.given, self.sync.history) = (Uv(0), Uv(0), changed.history);
+            // Its history is WELCOME's: another one would have been told to the application there.
+            (self.sync.saved, self.sync.given) = (Uv(0), Uv(0));
             self.sync.first_page = None;
             self.ask(Uv(0));
             return Ok(());

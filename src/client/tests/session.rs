@@ -91,6 +91,28 @@ fn changed(id: u64, heads: &[(ConversationId, u64)], uv: u64, next: u64) -> Vec<
     bytes
 }
 
+fn welcome(history: HistoryId) -> Welcome {
+    Welcome {
+        version: 1,
+        idle_timeout_s: 90,
+        frame_max: 73_728,
+        payload_max: 65_536,
+        window: 64,
+        user: user("alice"),
+        device: tidings_client::DeviceId(1),
+        history,
+        session: 1,
+        server_time: Timestamp(1),
+        redirect: Span::default(),
+    }
+}
+
+/// SENT, as an answer to a SEND.
+fn sent_as(request: u64, send: &Send, seq: u64) -> Vec<u8> {
+    let (conversation, client_msg_id) = (send.conversation, send.client_msg_id);
+    bytes_of(request, &tidings_wire::frames::Sent { conversation, client_msg_id, seq: Seq(seq), ts: Timestamp(1) })
+}
+
 impl Peer {
     fn new(config: Config) -> Self {
         Self { session: Session::new(config), now: Time(1_000_000) }
@@ -102,22 +124,7 @@ impl Peer {
         assert!(self.session.wants_connection(self.now));
         self.session.connected(self.now);
         let hello = self.sent().all::<Hello>();
-        self.give(&bytes_of(
-            hello[0].0,
-            &Welcome {
-                version: 1,
-                idle_timeout_s: 90,
-                frame_max: 73_728,
-                payload_max: 65_536,
-                window: 64,
-                user: user("alice"),
-                device: tidings_client::DeviceId(1),
-                history,
-                session: 1,
-                server_time: Timestamp(1),
-                redirect: Span::default(),
-            },
-        ));
+        self.give(&bytes_of(hello[0].0, &welcome(history)));
         let sent = self.sent();
         sent.all::<Resume>()[0].0
     }
@@ -229,7 +236,13 @@ fn a_refused_message_is_sent_again_before_those_behind_it() {
     assert!(peer.sent().0.is_empty(), "not before it may");
     peer.now = peer.session.next_timeout().unwrap();
     peer.session.tick(peer.now);
-    let again: Vec<_> = peer.sent().all::<Send>().iter().map(|(_, send)| send.client_msg_id).collect();
+    let mut again = Vec::new();
+    for seq in 1..=3 {
+        for (request, send) in peer.sent().all::<Send>() {
+            again.push(send.client_msg_id);
+            peer.give(&sent_as(request, &send, seq));
+        }
+    }
     assert_eq!(again, ids);
 }
 
@@ -279,7 +292,7 @@ fn the_cursor_is_the_first_pages_and_is_kept_only_once_everything_is_here() {
     assert!(peer.session.save().is_none(), "the application has not seen the messages yet");
     assert_eq!(numbers(&peer.events()), [1, 2, 3]);
     let state = peer.session.save().unwrap();
-    assert_eq!((state.uv, state.conversations[0].2), (Uv(50), Seq(3)));
+    assert_eq!((state.uv, state.conversations[0].last), (Uv(50), Seq(3)));
 
     // A restart from there asks for nothing that is known, and repeats no receipt that is durable.
     let mut restarted = Peer::new(Config { state, ..config() });
@@ -338,6 +351,7 @@ fn a_payload_that_is_too_long_fails_here_and_costs_nothing_else() {
 fn receipts_are_repeated_until_they_are_durable() {
     let mut peer = Peer::live(config());
     peer.give(&message(0, 1));
+    peer.events();
     assert_eq!(peer.sent().all::<Delivered>()[0].1.upto, Seq(1));
     peer.now = peer.now.plus_ms(3_000);
     peer.session.tick(peer.now);
@@ -347,4 +361,102 @@ fn receipts_are_repeated_until_they_are_durable() {
     peer.session.tick(peer.now);
     assert!(peer.sent().all::<Delivered>().is_empty());
     assert!(peer.session.receipts_settled());
+}
+
+/// What the server is told to be delivered, the application has: not only the session.
+#[test]
+fn delivered_is_told_once_the_application_took_the_message_and_survives_a_restart() {
+    let mut peer = Peer::live(config());
+    peer.give(&[message(0, 1), message(0, 2)].concat());
+    assert!(peer.sent().all::<Delivered>().is_empty());
+    assert_eq!(numbers(&peer.events()), [1, 2]);
+    assert_eq!(peer.sent().all::<Delivered>()[0].1.upto, Seq(2));
+    let receipt = Receipt { conversation: here(), member: user("bob"), delivered: Seq(2), read: Seq(1) };
+    peer.give(&bytes_of(0, &receipt));
+    peer.events();
+
+    // It stops before RECEIPT_OK: the restarted one tells it again, and still knows how far bob is.
+    let state = peer.session.save().unwrap();
+    let mut restarted = Peer::new(Config { state, ..config() });
+    restarted.now = restarted.now.plus_ms(60_000);
+    assert!(restarted.session.wants_connection(restarted.now));
+    restarted.session.connected(restarted.now);
+    let hello = restarted.sent().all::<Hello>();
+    restarted.give(&bytes_of(hello[0].0, &welcome(HISTORY)));
+    assert_eq!(restarted.sent().all::<Delivered>()[0].1.upto, Seq(2));
+    restarted.give(&bytes_of(0, &ReceiptOk { conversation: here(), delivered: Seq(2), read: Seq(1), uv: Uv(0) }));
+    let known = restarted.events().into_iter().find_map(|event| match event {
+        Event::Conversation { peers, .. } => Some((peers.delivered, peers.read)),
+        _ => None,
+    });
+    assert_eq!(known, Some((Seq(2), Seq(1))));
+}
+
+/// A server that has no room for a full outbox is asked for one message first, not for all of them again and again.
+#[test]
+fn after_a_refusal_the_outbox_goes_out_slowly() {
+    let mut peer = Peer::live(config());
+    for _ in 0..20 {
+        peer.session.send(user("bob"), b"hi");
+    }
+    let sends = peer.sent().all::<Send>();
+    assert_eq!(sends.len(), 20);
+    for (request, send) in &sends {
+        let (client_msg_id, conversation) = (send.client_msg_id, here());
+        let error = ErrorFrame { client_msg_id, conversation, ..ErrorFrame::new(ErrorCode::RateLimited, 3) };
+        peer.give(&bytes_of(*request, &error));
+    }
+    let mut rounds = Vec::new();
+    for seq in 1.. {
+        peer.now = peer.now.plus_ms(100);
+        peer.session.tick(peer.now);
+        let sends = peer.sent().all::<Send>();
+        if sends.is_empty() {
+            break;
+        }
+        rounds.push(sends.len());
+        for (at, (request, send)) in sends.iter().enumerate() {
+            peer.give(&sent_as(*request, send, seq * 100 + at as u64));
+        }
+    }
+    assert_eq!(rounds.iter().sum::<usize>(), 20);
+    assert_eq!(rounds[0], 1, "{rounds:?}");
+}
+
+/// A late copy of an attempt that a device forgot is accepted by the server: the device gets that message, too.
+#[test]
+fn an_own_message_that_the_device_does_not_remember_is_fetched() {
+    let mut peer = Peer::live(config());
+    peer.give(&message(0, 1));
+    peer.events();
+    peer.sent();
+    let forgotten = Send { client_msg_id: ClientMsgId(5), ..an_attempt(&mut peer) };
+    peer.give(&sent_as(77, &forgotten, 3));
+    let fetches = peer.sent().all::<Fetch>();
+    assert_eq!(fetches.iter().map(|(_, fetch)| fetch.from).collect::<Vec<_>>(), [Seq(2)]);
+}
+
+fn an_attempt(peer: &mut Peer) -> Send {
+    peer.session.send(user("bob"), b"hi");
+    peer.sent().all::<Send>()[0].1
+}
+
+/// A server that speaks before WELCOME, or names another history than WELCOME's, does not get its way.
+#[test]
+fn nothing_belongs_to_a_history_that_the_application_was_not_told_of() {
+    let mut peer = Peer::new(config());
+    peer.now = peer.now.plus_ms(60_000);
+    assert!(peer.session.wants_connection(peer.now));
+    peer.session.connected(peer.now);
+    peer.give(&message(0, 1));
+    assert!(peer.events().is_empty() && !peer.session.is_greeting(), "the connection is given up");
+
+    let mut peer = Peer::new(config());
+    let request = peer.connect(HISTORY);
+    let (status, history, entries) = (ResumeStatus::TooOld, HistoryId([9; 16]), Span::default());
+    let old = Changed { status, history, uv: Uv(0), next: Uv(0), count: 0, entry_len: 72, entries };
+    peer.give(&bytes_of(request, &old));
+    assert_eq!(peer.session.history_id(), HISTORY);
+    peer.give(&bytes_of(1, &welcome(HISTORY)));
+    assert!(!peer.session.is_up(), "WELCOME comes once");
 }

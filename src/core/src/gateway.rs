@@ -39,6 +39,8 @@ pub struct Session {
     pub user: UserId,
     /// Its device.
     pub device: DeviceId,
+    /// The number of the device's connection.
+    pub attempt: u64,
     /// SENDs that are not answered.
     pub in_flight: u32,
     /// FETCHes that are not answered.

@@ -39,6 +39,7 @@ pub struct Authenticated {
     user: UserId,
     device: DeviceId,
     name: Box<str>,
+    attempt: u64,
     request_id: u64,
 }
 
@@ -56,6 +57,11 @@ impl Authenticated {
     /// The user's external name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The number of the device's connection, 0 if it does not count them.
+    pub fn attempt(&self) -> u64 {
+        self.attempt
     }
 
     /// HELLO's request id, which WELCOME carries.
@@ -98,5 +104,6 @@ pub fn authenticate(verifier: &impl Verifier, frame: &Frame<'_>, now: Timestamp)
     if claims.device.is_some_and(|device| device != hello.device) {
         return Err(ErrorCode::TokenWrongDevice);
     }
-    Ok(Authenticated { user, device: hello.device, name: claims.name, request_id: frame.header().request_id })
+    let (device, attempt, request_id) = (hello.device, hello.attempt, frame.header().request_id);
+    Ok(Authenticated { user, device, name: claims.name, attempt, request_id })
 }

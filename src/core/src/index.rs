@@ -119,12 +119,16 @@ impl MessageIndex {
             && stored.loc.log() == log
             && stored.loc.generation() < oldest
         {
-            self.first = self.first.next();
-            (self.skipped, self.len) = (self.skipped + 1, self.len - 1);
-            if self.skipped == CHUNK {
-                chunks.free.extend(self.chunks.pop_front());
-                self.skipped = 0;
-            }
+            self.drop_first(chunks);
+        }
+    }
+
+    fn drop_first(&mut self, chunks: &mut Chunks) {
+        self.first = self.first.next();
+        (self.skipped, self.len) = (self.skipped + 1, self.len - 1);
+        if self.skipped == CHUNK {
+            chunks.free.extend(self.chunks.pop_front());
+            self.skipped = 0;
         }
     }
 }

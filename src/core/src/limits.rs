@@ -30,6 +30,8 @@ pub const HOMES_PER_TURN: usize = 64;
 pub const HOME_RECORD_ENTRIES: usize = 256;
 /// Entities looked at in one turn when state is written again or bumps are replayed.
 pub const ENTITIES_PER_TURN: usize = 256;
+/// When a device that was not let in should come again.
+pub const REFUSED_RETRY_MS: u32 = 1000;
 /// What BUSY advises.
 pub const BUSY_RETRY_MS: u32 = 10;
 

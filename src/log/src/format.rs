@@ -183,6 +183,12 @@ impl BatchHeader {
         plausible.then_some(header)
     }
 
+    /// The segment that a batch at the start of `bytes` says that it is in, unproven.
+    pub(crate) fn claimed(bytes: &[u8]) -> Option<Generation> {
+        let header: Self = tidings_wire::archive::read(bytes.get(..Self::LEN)?).ok()?;
+        (header.magic == BATCH_MAGIC).then_some(Generation(header.generation))
+    }
+
     /// True if `bytes`, the whole batch, match the checksum.
     pub fn verify(&self, key: LogKey, bytes: &[u8]) -> bool {
         bytes.len() == self.len as usize && key.checksum(Generation(self.generation), &bytes[8..]) == self.checksum

@@ -9,6 +9,7 @@
 
 use std::{fmt, io};
 
+use tidings_canary::{self as canary, Canary};
 use tidings_wire::{Generation, Loc, LogId, Lsn};
 
 use crate::{
@@ -144,6 +145,8 @@ pub struct Tail {
     pub last: Lsn,
     /// Its checksum.
     pub prev: u64,
+    /// The last batch is a tip, or there is none: nothing is lost with it.
+    pub tip: bool,
     /// True if something unacknowledged was cut off.
     pub torn: bool,
 }
@@ -244,13 +247,20 @@ impl<S: Storage> Scanner<S> {
         Ok(scanner)
     }
 
-    /// A file without a header that holds batches of the generation that would come next was a segment: its headers are
-    /// written before its batches, so losing both copies is damage.
+    /// A file without a header that holds a batch was a segment: new files hold none, and a recycled one keeps a valid copy of
+    /// its header while the other is written. So losing both copies is damage, whatever else was lost with them.
     fn refuse_headless(&mut self) -> Result<(), RecoverError> {
-        let next = Generation(self.segments.last().map_or(1, |segment| segment.generation.0 + 1));
         for slot in self.raw.clone() {
-            if self.valid_batch(slot, next, FIRST_BATCH, u64::MAX)?.is_some() {
-                return Err(RecoverError::Damaged(Damage::SegmentMissing(next)));
+            let len = self.storage.len(slot)?;
+            let mut offset = 0;
+            while offset + BLOCK as u64 <= len {
+                let block = self.window.get(&self.storage, slot, offset, BLOCK)?;
+                if let Some(generation) = BatchHeader::claimed(block)
+                    && self.valid_batch(slot, generation, offset, len)?.is_some()
+                {
+                    return Err(RecoverError::Damaged(Damage::SegmentMissing(generation)));
+                }
+                offset += BLOCK as u64;
             }
         }
         Ok(())
@@ -265,6 +275,8 @@ impl<S: Storage> Scanner<S> {
         end: u64,
     ) -> Result<Option<BatchHeader>, RecoverError> {
         let block = self.window.get(&self.storage, slot, offset, BLOCK)?;
+        let believed = canary::is(Canary::RecycledBelieved).then(|| BatchHeader::claimed(block)).flatten();
+        let generation = believed.unwrap_or(generation);
         let Some(header) = BatchHeader::peek(self.key, generation, block) else { return Ok(None) };
         if offset + u64::from(header.len) > end.min(self.storage.len(slot)?) {
             return Ok(None);
@@ -274,7 +286,8 @@ impl<S: Storage> Scanner<S> {
     }
 
     fn follows(&self, header: &BatchHeader) -> bool {
-        self.last.is_none_or(|(lsn, checksum)| header.name().lsn == lsn.next() && header.name().prev == checksum)
+        canary::is(Canary::RecycledBelieved)
+            || self.last.is_none_or(|(lsn, checksum)| header.name().lsn == lsn.next() && header.name().prev == checksum)
     }
 
     /// Reads the next batch into memory: its header and bytes are [`Self::batch`]. False at the end of the log.
@@ -302,6 +315,10 @@ impl<S: Storage> Scanner<S> {
                 Decision::NextSegment => (self.at, self.offset) = (self.at + 1, FIRST_BATCH),
                 Decision::End => return Ok(false),
                 Decision::TornEnd => {
+                    self.torn = true;
+                    return Ok(false);
+                }
+                Decision::Damaged if canary::is(Canary::DamageTakenForTorn) => {
                     self.torn = true;
                     return Ok(false);
                 }
@@ -387,22 +404,26 @@ impl<S: Storage> Scanner<S> {
     ///
     /// # Errors
     /// If the storage fails.
-    pub fn finish(self) -> Result<Tail, RecoverError> {
+    pub fn finish(self) -> Result<(Tail, S), RecoverError> {
         let used = if self.last.is_some() { self.at + 1 } else { 0 };
         if self.torn {
             self.storage.write(self.segments[self.at].slot, self.offset, &[0; BLOCK])?;
         }
         let (segments, ready) = self.segments.split_at(used);
+        let tip = self.last.is_none() || self.batch().header.count == 0;
         let (last, prev) = self.last.unwrap_or_default();
-        Ok(Tail {
+        let back = if self.torn && canary::is(Canary::WrongHead) { self.batch.len() as u64 } else { 0 };
+        let tail = Tail {
             segments: segments.to_vec(),
             ready: ready.to_vec(),
             raw: self.raw,
-            next_offset: self.offset,
+            next_offset: self.offset - back,
             last,
             prev,
+            tip,
             torn: self.torn,
-        })
+        };
+        Ok((tail, self.storage))
     }
 }
 

@@ -7,7 +7,7 @@
 //! append*, seal -> LogWrite -> (device) -> written -> Sealed: apply its records, then recycle
 //! ```
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, io};
 
 use tidings_wire::{Committed, Generation, Loc, Lsn, Minter, Place};
 
@@ -16,7 +16,7 @@ use crate::{
     buffer::AlignedBuf,
     format::{BLOCK, BatchName, Epoch, FIRST_BATCH, LogKey},
     recovery::Tail,
-    storage::SlotId,
+    storage::{SlotId, Storage},
 };
 
 /// Batch buffers of a log: one open, one in flight, one whose records are being applied.
@@ -246,6 +246,22 @@ impl Log {
         });
         (self.open_lsn, self.wanted) = (lsn.next(), false);
         Some(LogWrite { slot: active.slot, offset: self.next_offset, buffer })
+    }
+
+    /// Vouches for the last batch of a log that nobody writes any more, so that damage to it can be told from a torn tail. `false`
+    /// if there is no room for that in the last segment.
+    ///
+    /// # Errors
+    /// If the storage fails.
+    pub fn vouch(config: LogConfig, tail: &Tail, storage: &impl Storage) -> io::Result<bool> {
+        let room = tail.segments.last().is_some_and(|last| tail.next_offset + BLOCK as u64 <= last.len);
+        if tail.tip || !room {
+            return Ok(tail.tip);
+        }
+        let mut log = Self::open(config, tail.clone());
+        let tip = log.seal().expect("nothing is in flight and it fits");
+        storage.write(tip.slot, tip.offset, tip.buffer.as_slice())?;
+        Ok(true)
     }
 
     /// The write completed: its batch is committed.

@@ -61,7 +61,7 @@ fn scan(disk: &Memory) -> Result<(Vec<u64>, Tail), RecoverError> {
             numbers.push(record.header.index);
         }
     }
-    Ok((numbers, scanner.finish()?))
+    Ok((numbers, scanner.finish()?.0))
 }
 
 impl Node {
@@ -333,4 +333,17 @@ proptest! {
         disk.0.borrow_mut().get_mut(&slot).unwrap()[offset..][..bytes.len()].copy_from_slice(&bytes);
         let _ended = scan(&disk);
     }
+}
+
+/// Both copies of a segment's header and its first batch are gone: what is left of it still proves that it was a segment.
+#[test]
+fn a_segment_without_header_and_beginning_is_damage() {
+    let (mut node, _) = Node::start(Memory::default(), 1);
+    for _ in 0..3 {
+        let write = node.batch(1, 100);
+        node.complete(write);
+    }
+    let slot = node.log.segments().next().unwrap().slot;
+    node.disk.0.borrow_mut().get_mut(&slot).unwrap()[..3 * BLOCK].fill(0);
+    assert!(matches!(scan(&node.disk), Err(RecoverError::Damaged(Damage::SegmentMissing(_)))));
 }

@@ -7,6 +7,7 @@
 use std::mem::MaybeUninit;
 
 use crossbeam::utils::CachePadded;
+use tidings_canary::{self as canary, Canary};
 
 use crate::sync::{Arc, AtomicUsize, Ordering, UnsafeCell};
 
@@ -95,7 +96,8 @@ impl<T: Copy + Send> LaneSender<T> {
     /// Where a payload of `len` bytes would start, counted without wrapping, if it and `count` slots fit now.
     fn place(&self, count: usize, len: usize) -> Option<usize> {
         let size = self.shared.arena.len();
-        if self.tail - self.head + count > self.shared.slots.len() {
+        let slots = self.shared.slots.len() + usize::from(canary::is(Canary::SlotReusedEarly));
+        if self.tail - self.head + count > slots {
             return None;
         }
         let offset = self.arena_tail & (size - 1);

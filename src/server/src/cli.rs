@@ -7,6 +7,7 @@ mod history;
 mod out;
 mod send;
 mod serve;
+mod sim;
 mod tail;
 mod token;
 
@@ -49,6 +50,8 @@ enum Command {
     History(history::Arguments),
     /// Chat with somebody in the terminal.
     Chat(chat::Arguments),
+    /// Run whole nodes in simulated worlds where everything goes wrong, and check every promise.
+    Sim(sim::Arguments),
     /// See it hold: two users on two devices each, a server that is killed while they talk.
     Demo(demo::Arguments),
 }
@@ -65,6 +68,7 @@ pub fn main() -> ExitCode {
         Command::Tail(arguments) => tail::run(&arguments),
         Command::History(arguments) => history::run(&arguments),
         Command::Chat(arguments) => chat::run(&arguments),
+        Command::Sim(arguments) => sim::run_sim(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
     };
     match result {

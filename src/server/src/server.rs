@@ -215,7 +215,7 @@ fn recover_data(data: &DataDir, config: &ServerConfig) -> Result<(Recovered, Log
     ids.dedup();
     let open = |id: LogId| Ok((id, Files::open(&data.log_dir(id)).map_err(|error| failed(id, error))?));
     let logs = ids.into_iter().map(open).collect::<Result<Logs, RecoveryError>>()?;
-    Ok((recover(nodes, logs.clone(), data.log_nonce())?, logs))
+    Ok((recover(nodes, logs.clone(), log_settings(data, config))?, logs))
 }
 
 fn node_config(at: u16, layout: Layout, data: &DataDir, config: &ServerConfig) -> NodeConfig {
@@ -231,6 +231,11 @@ fn node_config(at: u16, layout: Layout, data: &DataDir, config: &ServerConfig) -
     }
 }
 
+fn log_settings(data: &DataDir, config: &ServerConfig) -> LogSettings {
+    let (nonce, epoch, segment_len) = (data.log_nonce(), data.epoch(), config.log.segment_bytes);
+    LogSettings { nonce, epoch, segment_len, batch_max: BATCH_MAX }
+}
+
 fn seeds(
     config: &ServerConfig,
     data: &DataDir,
@@ -242,8 +247,8 @@ fn seeds(
 ) -> Vec<Seed<TokenVerifier>> {
     let reactors = config.cores.len();
     let Recovered { nodes, logs, .. } = recovered;
-    let (epoch, segment_len) = (data.epoch(), config.log.segment_bytes);
-    let settings = LogSettings { nonce: data.log_nonce(), epoch, segment_len, batch_max: BATCH_MAX };
+    let settings = log_settings(data, config);
+    let LogSettings { epoch, segment_len, .. } = settings;
     let parts = log_parts(&logs, reactors, settings);
     let lanes = tidings_mesh::connect(reactors, LANE);
     let mut seeds = Vec::new();

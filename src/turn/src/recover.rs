@@ -71,6 +71,17 @@ pub struct LogSettings {
     pub batch_max: usize,
 }
 
+impl LogSettings {
+    fn key(&self, log: LogId) -> LogKey {
+        LogKey { log, nonce: self.nonce }
+    }
+
+    fn config(&self, log: LogId) -> LogConfig {
+        let Self { epoch, segment_len, batch_max, .. } = *self;
+        LogConfig { key: self.key(log), epoch, segment_len, batch_max }
+    }
+}
+
 /// Reads every log into the nodes of this run, one a reactor: `nodes` are new, `storages` are all logs that there are or
 /// will be.
 ///
@@ -79,12 +90,12 @@ pub struct LogSettings {
 pub fn recover<S: Storage>(
     mut nodes: Vec<Node>,
     storages: Vec<(LogId, S)>,
-    nonce: u64,
+    settings: LogSettings,
 ) -> Result<Recovered, RecoveryError> {
     let mut scanners = Vec::new();
     for (id, storage) in storages {
         let failed = |error: RecoverError| RecoveryError::Log(id, error);
-        let mut scanner = Scanner::open(storage, LogKey { log: id, nonce }).map_err(failed)?;
+        let mut scanner = Scanner::open(storage, settings.key(id)).map_err(failed)?;
         let more = scanner.advance().map_err(failed)?;
         scanners.push((id, scanner, more));
     }
@@ -106,7 +117,12 @@ pub fn recover<S: Storage>(
     let mut logs = BTreeMap::new();
     for (id, scanner, _) in scanners {
         let next_slot = scanner.next_slot();
-        let tail = scanner.finish().map_err(|error| RecoveryError::Log(id, error))?;
+        let failed = |error| RecoveryError::Log(id, error);
+        let (tail, storage) = scanner.finish().map_err(failed)?;
+        if id.0 as usize >= nodes.len() {
+            // No reactor will write the tip that vouches for the last batch of this log.
+            Log::vouch(settings.config(id), &tail, &storage).map_err(|error| failed(error.into()))?;
+        }
         logs.insert(id, FoundLog { tail, next_slot });
     }
     let torn = logs.values().filter(|log| log.tail.torn).count();
@@ -118,7 +134,6 @@ pub fn recover<S: Storage>(
 /// # Panics
 /// If the log of a reactor was not among those that were recovered.
 pub fn log_parts(logs: &BTreeMap<LogId, FoundLog>, reactors: usize, settings: LogSettings) -> Vec<LogParts> {
-    let LogSettings { nonce, epoch, segment_len, batch_max } = settings;
     let parts = |at: usize| {
         let own = LogId(at as u8);
         let archive = |(log, found): (&LogId, &FoundLog)| Archive {
@@ -127,10 +142,9 @@ pub fn log_parts(logs: &BTreeMap<LogId, FoundLog>, reactors: usize, settings: Lo
             orphaned: log.0 as usize >= reactors && log.0 as usize % reactors == at,
         };
         let FoundLog { tail, next_slot } = &logs[&own];
-        let key = LogKey { log: own, nonce };
         LogParts {
-            log: Log::open(LogConfig { key, epoch, segment_len, batch_max }, tail.clone()),
-            preparer: Preparer::new(key, segment_len, tail.raw.clone(), *next_slot),
+            log: Log::open(settings.config(own), tail.clone()),
+            preparer: Preparer::new(settings.key(own), settings.segment_len, tail.raw.clone(), *next_slot),
             archives: logs.iter().filter(|(log, _)| **log != own).map(archive).collect(),
         }
     };

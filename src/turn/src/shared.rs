@@ -153,7 +153,7 @@ impl<M: Machine> Shared<M> {
     }
 
     /// The oldest segment of every log that ever dropped one.
-    pub(crate) fn floors(&self) -> impl Iterator<Item = (LogId, Generation)> {
+    pub fn floors(&self) -> impl Iterator<Item = (LogId, Generation)> {
         let floors = self.floors.iter().enumerate().map(|(log, floor)| (log as u8, floor.load(Ordering::Acquire)));
         floors.filter(|(_, floor)| *floor > 0).map(|(log, floor)| (LogId(log), Generation(floor)))
     }

@@ -25,7 +25,7 @@ fn hello() -> Vec<u8> {
     let mut frame = FrameBuilder::<Hello>::new(&mut out);
     let token = frame.var(b"token");
     let (device, user) = (DeviceId(7), user("alice"));
-    frame.finish(1, &Hello { version_min: 1, version_max: 1, device, user, capabilities: 0, token });
+    frame.finish(1, &Hello { version_min: 1, version_max: 1, device, user, capabilities: 0, token, attempt: 9 });
     out
 }
 

@@ -1,5 +1,6 @@
 //! How a device catches up: the list of what changed, asked for by RESUME or sent when a device was behind.
 
+use tidings_canary::{self as canary, Canary};
 use tidings_wire::{
     HistoryId, Uv,
     archive::{self, Archived},
@@ -66,7 +67,9 @@ impl Node {
         let Some(session) = self.gateway.get(id) else { return };
         let in_range = |entry: &&Entry| range.below == Uv(0) || entry.uv < range.below;
         let newer = |entry: &&Entry| entry.uv > range.since;
-        let mut entries = self.registry.newest_first(home).take_while(newer).filter(in_range).peekable();
+        let entries = self.registry.newest_first(home).take_while(newer).filter(in_range);
+        let skipped = usize::from(canary::is(Canary::ResumeSkipsOne));
+        let mut entries = entries.skip(skipped).peekable();
         let mut frame = FrameBuilder::<Changed>::new(fx.out(session.conn));
         let (mut span, mut count, mut last) = (frame.var(&[]), 0, Uv(0));
         for entry in entries.by_ref().take(range.most) {

@@ -1,5 +1,6 @@
 //! What comes up to a conversation: attempts to send, receipts, fetches. Only log records and *down* come of it.
 
+use tidings_canary::{self as canary, Canary};
 use tidings_wire::{
     ClientMsgId, ConversationId, ErrorCode, HEADER_LEN, Kind, Seq, Timestamp,
     archive::{self, Archived},
@@ -120,7 +121,7 @@ impl Node {
     ) {
         let conversation = self.sequencer.get_mut(key);
         let member = conversation.member(send.sender).expect("judged");
-        let ts = conversation.last_ts.max(now.wall);
+        let ts = if canary::is(Canary::TimeGoesBack) { now.wall } else { conversation.last_ts.max(now.wall) };
         let seq = conversation.propose(ts);
         conversation.device(member, send.device, now.mono).expect("judged").accept(send.client_msg_id, seq);
         let peer = conversation.peer_of(member).user;
@@ -155,6 +156,10 @@ impl Node {
             len = body.len() - start;
         });
         fx.want_write();
+        if canary::is(Canary::AckBeforeDurable) {
+            let (asker, conversation, client_msg_id) = (send.asker, send.conversation, send.client_msg_id);
+            self.send_down(from, Down::Sent { asker, conversation, client_msg_id, seq, ts }, &[], now, fx);
+        }
         self.counters.count(Counter::Proposed);
         let (client_msg_id, reactor, asker) = (send.client_msg_id, from, send.asker);
         let waiting = Waiting::Message { conversation: key, seq, ts, client_msg_id, len, reactor, asker };
@@ -174,7 +179,9 @@ impl Node {
         self.counters.count(Counter::Repeats);
         if first <= self.sequencer.get(key).committed {
             let (asker, conversation, client_msg_id) = (send.asker, send.conversation, send.client_msg_id);
-            let sent = Down::Sent { asker, conversation, client_msg_id, seq: first, ts: Timestamp(0) };
+            let head = self.sequencer.get(key).committed;
+            let seq = if canary::is(Canary::RepeatAnsweredWithHead) { head } else { first };
+            let sent = Down::Sent { asker, conversation, client_msg_id, seq, ts: Timestamp(0) };
             return self.send_down(from, sent, &[], now, fx);
         }
         let same = |waiting: &&mut Waiting| matches!(waiting, Waiting::Message { conversation, seq, .. } if (*conversation, *seq) == (key, first));
@@ -241,6 +248,7 @@ impl Node {
         if upto > conversation.committed {
             return self.refuse_other(from, asker, id, ErrorCode::FutureSeq, of_kind, now, fx);
         }
+        let upto = if canary::is(Canary::ReceiptOfEverything) { conversation.committed } else { upto };
         let partition = conversation.partition;
         let state = &mut conversation.members[member];
         if !state.proposed.raise(kind, upto) {
@@ -265,6 +273,10 @@ impl Node {
         let place = fx.append(meta, |body| put(body, &record));
         self.sequencer.get_mut(key).members[member].receipt = Some(place);
         self.waiting.push_back((place, Waiting::Receipt { conversation: key, member }));
+        if canary::is(Canary::ReceiptOkBeforeDurable) {
+            let watermarks = record.watermarks();
+            self.send_down(from, Down::ReceiptOk { user, conversation: id, watermarks }, &[], now, fx);
+        }
         self.receipts_due.get_or_insert(now.mono.plus_ms(RECEIPT_DELAY_MS));
     }
 }

@@ -1,6 +1,7 @@
 //! What comes down to a home: answers for its sessions, bumps and receipts for its index and its live devices. Only socket
 //! output and home state come of it.
 
+use tidings_canary::{self as canary, Canary};
 use tidings_wire::{
     ConversationId, HEADER_LEN, Header, UserId, Uv,
     frame::{self},
@@ -50,7 +51,9 @@ impl Node {
             }
             Down::Data { asker } => self.on_data(asker, payload, fx),
             Down::Fetched { asker, fetched } => {
-                self.fetch_ended(asker.session);
+                if !canary::is(Canary::CreditsLeaked) {
+                    self.fetch_ended(asker.session);
+                }
                 if let Some(session) = self.gateway.get(asker.session) {
                     frame::append(fx.out(session.conn), asker.request_id, &fetched);
                 }
@@ -184,6 +187,7 @@ impl Node {
     /// The change number that a session may be told: durable, and nothing up to it is missing on its device.
     pub(super) fn uv_for(&self, id: SessionId) -> Uv {
         match self.gateway.get(id) {
+            Some(session) if canary::is(Canary::UndurableCursor) => self.registry.get(session.home).uv,
             Some(session) if session.sync == Sync::Live => self.registry.get(session.home).durable,
             _ => Uv(0),
         }

@@ -1,7 +1,7 @@
 //! Frames of sessions: checking what is asked, and sending it where it is decided.
 
 use tidings_wire::{
-    ClientMsgId, ConversationId, ErrorCode, Frame, Kind, Timestamp, UserId, WireError,
+    ClientMsgId, ConversationId, ErrorCode, Frame, Kind, Retry, Timestamp, UserId, WireError,
     frame::{self, Span},
     frames::{Bye, ByeReason, Delivered, ErrorFrame, Fetch, Ping, Pong, Read, ReceiptKind, Resume, Send, Welcome},
     limits,
@@ -14,15 +14,16 @@ use crate::{
     gateway::{Session, SessionId, Sync},
     greeting::Authenticated,
     lanes::{Asker, ReceiptCommand, Refusal, SendCommand, Up},
-    limits::{BUSY_RETRY_MS, FETCHES_PER_SESSION, OUT_HARD, SESSIONS_PER_USER},
+    limits::{BUSY_RETRY_MS, FETCHES_PER_SESSION, OUT_HARD, REFUSED_RETRY_MS, SESSIONS_PER_USER},
     time::Now,
 };
 
 impl Node {
-    /// Lets an authenticated device in: WELCOME. An older session of the same device is told that it is superseded.
+    /// Lets an authenticated device in: WELCOME. An older session of the same device is told that it is superseded; so is
+    /// this connection, if it is the older one and only arrived later.
     ///
     /// # Errors
-    /// [`ErrorCode::Full`], already written to `conn`, which is to be closed.
+    /// [`ErrorCode::Full`] or [`ErrorCode::Superseded`], already written to `conn`, which is to be closed.
     pub fn open_session(
         &mut self,
         who: &Authenticated,
@@ -31,18 +32,25 @@ impl Node {
         fx: &mut impl Effects,
     ) -> Result<SessionId, ErrorCode> {
         if self.registry.len() >= self.config.entities_max as usize && !self.registry.has_home(who.user()) {
-            return self.turn_away_full(who, conn, "no more users fit on this server", fx);
+            return self.refuse_session(who, conn, ErrorCode::Full, "no more users fit on this server", fx);
         }
         let home = self.registry.home(who.user());
         let same_device = |id: &&SessionId| self.gateway.get(**id).is_some_and(|old| old.device == who.device());
         if let Some(old) = self.registry.get(home).sessions.iter().find(same_device).copied() {
+            let newer = self.gateway.get(old).is_some_and(|old| who.attempt() != 0 && old.attempt > who.attempt());
+            if newer {
+                // Not for good: a device whose clock went back gets in once its old session is gone.
+                let text = "a later connection of this device is there already";
+                return self.refuse_session(who, conn, ErrorCode::Superseded, text, fx);
+            }
             self.close_with(old, ErrorCode::Superseded, 0, 0, "this device has connected again", fx);
         }
         if self.registry.get(home).sessions.len() >= SESSIONS_PER_USER {
-            return self.turn_away_full(who, conn, "this user has too many sessions", fx);
+            return self.refuse_session(who, conn, ErrorCode::Full, "this user has too many sessions", fx);
         }
-        let (user, device) = (who.user(), who.device());
-        let id = self.gateway.open(Session { conn, home, user, device, in_flight: 0, fetches: 0, sync: Sync::Fresh });
+        let (user, device, attempt) = (who.user(), who.device(), who.attempt());
+        let (in_flight, fetches, sync) = (0, 0, Sync::Fresh);
+        let id = self.gateway.open(Session { conn, home, user, device, attempt, in_flight, fetches, sync });
         let state = self.registry.get_mut(home);
         state.sessions.push(id);
         if *state.name != *who.name() {
@@ -66,16 +74,19 @@ impl Node {
         Ok(id)
     }
 
-    fn turn_away_full(
+    fn refuse_session(
         &mut self,
         who: &Authenticated,
         conn: ConnId,
+        code: ErrorCode,
         text: &str,
         fx: &mut impl Effects,
     ) -> Result<SessionId, ErrorCode> {
-        self.counters.error(ErrorCode::Full);
-        ErrorFrame::new(ErrorCode::Full, Kind::Hello as u8).append(fx.out(conn), who.request_id(), text);
-        Err(ErrorCode::Full)
+        self.counters.error(code);
+        let retry = Retry::Reconnect as u8;
+        let error = ErrorFrame { retry, retry_after_ms: REFUSED_RETRY_MS, ..ErrorFrame::new(code, Kind::Hello as u8) };
+        error.append(fx.out(conn), who.request_id(), text);
+        Err(code)
     }
 
     /// The connection of a session is gone, or is to go.

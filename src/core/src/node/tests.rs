@@ -1,316 +1,18 @@
 //! Two nodes, in-memory lanes, a log that commits when told: what leaves, when, and in which order.
 
 extern crate std;
-use std::{boxed::Box, collections::BTreeMap, string::String, vec::Vec};
+use std::{boxed::Box, vec::Vec};
 
 use tidings_wire::{
-    ClientMsgId, ConversationId, DeviceId, ErrorCode, Frame, Generation, HistoryId, Kind, Loc, LogId, Lsn, Minter,
-    Partitions, Place, Seq, Timestamp, UserId, Uv, frame,
-    frame::{FixedPart, FrameBuilder},
-    frames::*,
-    split,
+    ClientMsgId, ConversationId, ErrorCode, Generation, HistoryId, Kind, Loc, LogId, Seq, Uv, frames::*,
 };
 
 use super::*;
-use crate::{
-    Authenticated, Claims, CommittedBatch, ConnId, Counter, JobId, NoCredit, ReactorId, SessionId, TokenFault,
-    Verifier,
-    greeting::authenticate,
-    lanes::{Down, Up},
-    time::Mono,
-};
+use crate::{ConnId, Counter};
 
-/// Lets in whoever the token names.
-struct AnyToken;
+mod cluster;
 
-impl Verifier for AnyToken {
-    fn verify(&self, token: &[u8], _: Timestamp) -> Result<Claims, TokenFault> {
-        let name = core::str::from_utf8(token).map_err(|_| TokenFault::Invalid)?;
-        Ok(Claims { tenant: "t".into(), name: name.into(), device: None })
-    }
-}
-
-fn user(name: &str) -> UserId {
-    UserId::derive("t", name)
-}
-
-fn authenticated(name: &str, device: u32) -> Authenticated {
-    let mut bytes = Vec::new();
-    let mut frame = FrameBuilder::<Hello>::new(&mut bytes);
-    let token = frame.var(name.as_bytes());
-    let device = DeviceId(device);
-    frame.finish(1, &Hello { version_min: 1, version_max: 1, device, user: UserId::NONE, capabilities: 0, token });
-    let frame = split(&bytes, u32::MAX).unwrap().unwrap();
-    authenticate(&AnyToken, &frame, Timestamp(0)).unwrap()
-}
-
-/// The world around one node.
-struct World {
-    me: ReactorId,
-    outs: BTreeMap<u64, Vec<u8>>,
-    closed: Vec<ConnId>,
-    batch: Vec<u8>,
-    disk: Vec<u8>,
-    lsn: Lsn,
-    minter: Minter,
-    wanted: bool,
-    room: usize,
-    up: Vec<(ReactorId, Up, Vec<u8>)>,
-    down: Vec<(ReactorId, Down, Vec<u8>)>,
-    down_credit: bool,
-    reads: Vec<(JobId, Loc, usize)>,
-}
-
-impl Effects for World {
-    fn room(&self) -> usize {
-        self.room
-    }
-    fn append(&mut self, _: RecordMeta, fill: impl FnOnce(&mut Vec<u8>)) -> Place {
-        self.batch.resize(self.batch.len().next_multiple_of(16), 0);
-        let offset = self.batch.len() as u32;
-        fill(&mut self.batch);
-        Place { lsn: self.lsn, offset }
-    }
-    fn revise(&mut self, place: Place, len: usize) -> Option<&mut [u8]> {
-        (place.lsn == self.lsn).then(|| &mut self.batch[place.offset as usize..][..len])
-    }
-    fn want_write(&mut self) {
-        self.wanted = true;
-    }
-    fn up(&mut self, to: ReactorId, message: Up, payload: &[&[u8]]) -> Result<(), NoCredit> {
-        assert_ne!(to, self.me);
-        self.up.push((to, message, payload.concat()));
-        Ok(())
-    }
-    fn down(&mut self, to: ReactorId, message: Down, payload: &[&[u8]]) -> Result<(), NoCredit> {
-        assert_ne!(to, self.me);
-        self.down.push((to, message, payload.concat()));
-        Ok(())
-    }
-    fn has_down_credit(&mut self, _: ReactorId, _: usize, _: usize) -> bool {
-        self.down_credit
-    }
-    fn out(&mut self, conn: ConnId) -> &mut Vec<u8> {
-        self.outs.entry(conn.0).or_default()
-    }
-    fn buffered(&self, conn: ConnId) -> usize {
-        self.outs.get(&conn.0).map_or(0, Vec::len)
-    }
-    fn close(&mut self, conn: ConnId) {
-        self.closed.push(conn);
-    }
-    fn read(&mut self, job: JobId, loc: Loc, len: usize) {
-        self.reads.push((job, loc, len));
-    }
-}
-
-struct Cluster {
-    nodes: Vec<(Node, World)>,
-    now: Now,
-}
-
-fn cluster(reactors: u16) -> Cluster {
-    let layout = Layout { partitions: Partitions::new(64).unwrap(), reactors };
-    let node = |at: u16| {
-        let me = ReactorId(at);
-        let node = Node::new(NodeConfig {
-            me,
-            log: LogId(at as u8),
-            layout,
-            history: HistoryId([7; 16]),
-            user_rate: Rate { per_second: 1000, burst: 1000 },
-            idle_timeout_s: 60,
-            entities_max: 1000,
-            seed: 5,
-        });
-        let world = World {
-            me,
-            outs: BTreeMap::new(),
-            closed: Vec::new(),
-            batch: Vec::new(),
-            disk: Vec::new(),
-            lsn: Lsn(1),
-            minter: Minter::for_log(Lsn(0)),
-            wanted: false,
-            room: 1 << 20,
-            up: Vec::new(),
-            down: Vec::new(),
-            down_credit: true,
-            reads: Vec::new(),
-        };
-        (node, world)
-    };
-    Cluster { nodes: (0..reactors).map(node).collect(), now: Now { mono: Mono(1), wall: Timestamp(1_000) } }
-}
-
-/// A connected device.
-#[derive(Clone, Copy)]
-struct Device {
-    at: usize,
-    id: SessionId,
-    conn: ConnId,
-    user: UserId,
-}
-
-impl Cluster {
-    fn connect(&mut self, name: &str, device: u32, conn: u64) -> Device {
-        let at = self.nodes[0].0.config().layout.home(&user(name)).0 as usize;
-        let (node, world) = &mut self.nodes[at];
-        let conn = ConnId(conn);
-        let id = node.open_session(&authenticated(name, device), conn, self.now, world).unwrap();
-        let device = Device { at, id, conn, user: user(name) };
-        assert_eq!(self.take(device).kinds(), [Kind::Welcome]);
-        device
-    }
-
-    fn live(&mut self, name: &str, device: u32, conn: u64) -> Device {
-        let device = self.connect(name, device, conn);
-        self.ask(device, &Resume { history: HistoryId::NONE, uv: Uv(0), below: Uv(0), page: 0 });
-        assert_eq!(self.take(device).kinds(), [Kind::Changed]);
-        device
-    }
-
-    fn bytes(&mut self, device: Device, bytes: &[u8]) {
-        let (node, world) = &mut self.nodes[device.at];
-        node.frame(device.id, &split(bytes, u32::MAX).unwrap().unwrap(), self.now, world);
-        self.deliver();
-    }
-
-    fn ask<T: FixedPart>(&mut self, device: Device, part: &T) {
-        let mut bytes = Vec::new();
-        frame::append(&mut bytes, 9, part);
-        self.bytes(device, &bytes);
-    }
-
-    fn send(&mut self, from: Device, to: &str, id: u64, prev: u64, text: &str) {
-        let mut bytes = Vec::new();
-        let mut frame = FrameBuilder::<Send>::new(&mut bytes);
-        let payload = frame.var(text.as_bytes());
-        let peer = user(to);
-        frame.finish(
-            id,
-            &Send {
-                conversation: ConversationId::direct(from.user, peer),
-                peer,
-                client_msg_id: ClientMsgId(id),
-                prev: ClientMsgId(prev),
-                expires_at: Timestamp(0),
-                trace: TraceId::default(),
-                flags: MessageFlags::default(),
-                payload_crc: crc32c::crc32c(text.as_bytes()),
-                payload,
-            },
-        );
-        self.bytes(from, &bytes);
-    }
-
-    /// Moves lane messages until there are none.
-    fn deliver(&mut self) {
-        loop {
-            let mut moved = false;
-            for from in 0..self.nodes.len() {
-                let (ups, downs) = {
-                    let world = &mut self.nodes[from].1;
-                    (core::mem::take(&mut world.up), core::mem::take(&mut world.down))
-                };
-                moved |= !ups.is_empty() || !downs.is_empty();
-                for (to, message, payload) in ups {
-                    let (node, world) = &mut self.nodes[to.0 as usize];
-                    node.up(ReactorId(from as u16), message, &payload, self.now, world);
-                }
-                for (to, message, payload) in downs {
-                    let (node, world) = &mut self.nodes[to.0 as usize];
-                    node.down(message, &payload, self.now, world);
-                }
-            }
-            if !moved {
-                return;
-            }
-        }
-    }
-
-    /// The open batches become durable.
-    fn commit(&mut self) -> Progress {
-        let mut progress = Progress::Done;
-        for (node, world) in &mut self.nodes {
-            node.sealed();
-            let (base, lsn) = (world.disk.len() as u64, world.lsn);
-            world.batch.resize(world.batch.len().next_multiple_of(16), 0);
-            let bytes = core::mem::take(&mut world.batch);
-            world.disk.extend_from_slice(&bytes);
-            world.lsn = lsn.next();
-            let log = node.config().log;
-            let loc = |offset: u32| Loc::new(log, Generation(1), base + u64::from(offset));
-            let batch = CommittedBatch { committed: world.minter.mint(lsn), lsn, bytes: &bytes, loc: &loc };
-            let done = node.committed(&batch, self.now, world);
-            if done == Progress::Stalled {
-                progress = done;
-                world.down_credit = true;
-                assert_eq!(node.committed(&batch, self.now, world), Progress::Done);
-            }
-        }
-        self.deliver();
-        progress
-    }
-
-    fn later(&mut self, ms: u64) {
-        self.now.mono = self.now.mono.plus_ms(ms);
-        for (node, world) in &mut self.nodes {
-            node.timeout(self.now, world);
-        }
-        self.deliver();
-    }
-
-    fn serve_reads(&mut self) {
-        for at in 0..self.nodes.len() {
-            let (node, world) = &mut self.nodes[at];
-            for (job, loc, len) in core::mem::take(&mut world.reads) {
-                let bytes = world.disk[loc.offset() as usize..][..len].to_vec();
-                node.read_done(job, Some(&bytes), self.now, world);
-            }
-        }
-        self.deliver();
-    }
-
-    fn take(&mut self, device: Device) -> Output {
-        Output(self.nodes[device.at].1.outs.remove(&device.conn.0).unwrap_or_default())
-    }
-}
-
-/// What was written to a connection.
-struct Output(Vec<u8>);
-
-impl Output {
-    fn frames(&self) -> Vec<Frame<'_>> {
-        let (mut rest, mut frames) = (&self.0[..], Vec::new());
-        while let Some(frame) = split(rest, u32::MAX).unwrap() {
-            rest = &rest[frame.bytes().len()..];
-            frames.push(frame);
-        }
-        assert!(rest.is_empty());
-        frames
-    }
-    fn kinds(&self) -> Vec<Kind> {
-        self.frames().iter().map(|frame| frame.kind().unwrap()).collect()
-    }
-    fn all<T: FixedPart>(&self) -> Vec<T> {
-        let of_kind = |frame: &&Frame<'_>| frame.kind() == Ok(T::KIND);
-        self.frames().iter().filter(of_kind).map(|frame| frame.fixed().unwrap()).collect()
-    }
-    fn error(&self) -> (ErrorCode, ErrorFrame) {
-        let error = self.all::<ErrorFrame>()[0];
-        (ErrorCode::from_u16(error.code).unwrap(), error)
-    }
-    fn texts(&self) -> Vec<(u64, String)> {
-        let message = |frame: &Frame<'_>| {
-            let message: Message = frame.fixed().unwrap();
-            let text = frame.var(message.payload).unwrap();
-            (message.seq.0, String::from_utf8(text.to_vec()).unwrap())
-        };
-        let messages = self.frames();
-        messages.iter().filter(|frame| frame.kind() == Ok(Kind::Message)).map(message).collect()
-    }
-}
+use cluster::*;
 
 /// Alice and Bob, whose homes are on one reactor or on two.
 fn both_layouts(test: impl Fn(&mut Cluster, Device, Device)) {
@@ -338,6 +40,20 @@ fn nothing_leaves_before_the_commit() {
         assert_eq!(cluster.take(bob).texts(), expected);
         assert_eq!(cluster.take(phone).texts(), expected);
     });
+}
+
+/// A HELLO that was held up on its way does not take the place of the connection that the device made after it.
+#[test]
+fn an_earlier_connection_that_arrives_later_is_the_superseded_one() {
+    let mut cluster = cluster(1);
+    let (node, world) = &mut cluster.nodes[0];
+    let id = node.open_session(&attempted("alice", 1, 20), ConnId(1), cluster.now, world).unwrap();
+    let late = node.open_session(&attempted("alice", 1, 10), ConnId(2), cluster.now, world);
+    assert_eq!(late, Err(ErrorCode::Superseded));
+    assert!(node.open_session(&attempted("alice", 1, 21), ConnId(3), cluster.now, world).unwrap() != id);
+    let alice = |id, conn| Device { at: 0, id, conn: ConnId(conn), user: user("alice") };
+    assert_eq!(cluster.take(alice(id, 2)).error().0, ErrorCode::Superseded);
+    assert_eq!(cluster.take(alice(id, 1)).kinds(), [Kind::Welcome, Kind::Error]);
 }
 
 /// R6, R8: a repeat gets the first answer, before the commit and after it, and makes no second message.

@@ -1,5 +1,6 @@
 //! What happens without input: deadlines, bumps told again after a start, state written again before a segment is dropped.
 
+use tidings_canary::{self as canary, Canary};
 use tidings_wire::{Generation, Lsn, Place, Uv, archive::Archived};
 
 use super::{Node, Progress, Waiting};
@@ -103,7 +104,7 @@ impl Node {
 
     /// After a start: homes may have forgotten bumps that were not durable. The log did not forget the messages.
     pub fn start_replaying_bumps(&mut self) {
-        self.replaying = Some(0);
+        self.replaying = (!canary::is(Canary::BumpsForgotten)).then_some(0);
     }
 
     fn replay_bumps(&mut self, now: Now, fx: &mut impl Effects) {
@@ -129,7 +130,9 @@ impl Node {
 
     /// Begins to write again all state that lies in segments up to `upto` of the own log, or in other logs.
     pub fn start_evacuation(&mut self, upto: Generation) {
-        let (next_conversation, next_home) = (0, 0);
+        let forget = upto > Generation(0) && canary::is(Canary::EvacuationForgotten);
+        let next = if forget { u32::MAX } else { 0 };
+        let (next_conversation, next_home) = (next, next);
         let (written, first, last) = (None, None, Lsn(0));
         self.evacuation = Some(Evacuation { upto, next_conversation, next_home, written, first, last });
     }

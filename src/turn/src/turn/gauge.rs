@@ -26,8 +26,6 @@ pub struct Gauge {
     pub ready: usize,
     /// Bytes that the open batch still takes.
     pub room: usize,
-    /// Connections on their way from other reactors.
-    pub handovers: usize,
 }
 
 impl<M: Machine, V: Verifier> Turn<M, V> {
@@ -46,7 +44,6 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
             segments: self.io.log.log.segments().len(),
             ready: self.io.log.log.ready_segments(),
             room: self.io.log.log.room(),
-            handovers: self.shared.peer(self.me).handovers.len(),
         }
     }
 

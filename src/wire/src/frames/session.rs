@@ -27,6 +27,9 @@ pub struct Hello {
     pub capabilities: u64,
     /// The token.
     pub token: Span,
+    /// Rises with every connection of the device, so that an earlier one that arrives late does not take a later one's place.
+    /// 0: the newest, as far as the client knows.
+    pub attempt: u64,
 }
 
 /// The answer to HELLO.
@@ -143,7 +146,7 @@ impl ErrorFrame {
 }
 
 fixed_parts! {
-    Hello: Hello, first 40, now 40;
+    Hello: Hello, first 40, now 48;
     Welcome: Welcome, first 76, now 76;
     Ping: Ping, first 8, now 8;
     Pong: Pong, first 24, now 24;

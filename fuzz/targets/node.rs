@@ -1,0 +1,227 @@
+//! Sequences of inputs to one reactor's node, against a simple model: attempts and numbers go together one to one, numbers
+//! have no gaps, and whatever was acknowledged is there after a restart that lost all that was not durable.
+#![no_main]
+
+use std::collections::BTreeMap;
+
+use libfuzzer_sys::fuzz_target;
+use tidings_core::{Authenticated, Claims, ConnId, SessionId, TokenFault, Verifier, greeting::authenticate};
+use tidings_fuzz::{Choices, world::Reactor};
+use tidings_wire::{
+    ClientMsgId, ConversationId, DeviceId, HistoryId, Kind, Seq, Timestamp, UserId, Uv,
+    frame::{self, FixedPart, FrameBuilder},
+    frames::*,
+    limits::FRAME_MAX,
+    split,
+};
+
+const USERS: u64 = 3;
+
+struct AnyToken;
+
+impl Verifier for AnyToken {
+    fn verify(&self, token: &[u8], _: Timestamp) -> Result<Claims, TokenFault> {
+        let name = std::str::from_utf8(token).map_err(|_| TokenFault::Invalid)?;
+        Ok(Claims { tenant: "t".into(), name: name.into(), device: None })
+    }
+}
+
+fn user(at: u64) -> UserId {
+    UserId::derive("t", &format!("user{at}"))
+}
+
+fn who(at: u64, device: u32, attempt: u64) -> Authenticated {
+    let mut bytes = Vec::new();
+    let mut frame = FrameBuilder::<Hello>::new(&mut bytes);
+    let token = frame.var(format!("user{at}").as_bytes());
+    let (user, device) = (UserId::NONE, DeviceId(device));
+    frame.finish(1, &Hello { version_min: 1, version_max: 1, device, user, capabilities: 0, token, attempt });
+    let frame = split(&bytes, FRAME_MAX).expect("just built").expect("whole");
+    authenticate(&AnyToken, &frame, Timestamp(0)).expect("any token will do")
+}
+
+/// A live session of the model.
+#[derive(Clone, Copy)]
+struct Live {
+    id: SessionId,
+    conn: u64,
+    user: u64,
+    device: u32,
+}
+
+#[derive(Default)]
+struct Model {
+    /// The number of each attempt, as it was told.
+    answers: BTreeMap<(UserId, u32, ConversationId, ClientMsgId), Seq>,
+    /// Payloads by number, as anybody was given them.
+    messages: BTreeMap<(ConversationId, Seq), Vec<u8>>,
+}
+
+impl Model {
+    fn look(&mut self, live: &Live, output: &[u8]) {
+        let mut rest = output;
+        while let Some(frame) = split(rest, FRAME_MAX).expect("a node says only what can be read") {
+            rest = &rest[frame.bytes().len()..];
+            match frame.kind() {
+                Ok(Kind::Sent) => {
+                    let sent: Sent = frame.fixed().expect("a node says only what can be read");
+                    let attempt = (user(live.user), live.device, sent.conversation, sent.client_msg_id);
+                    let first = *self.answers.entry(attempt).or_insert(sent.seq);
+                    assert_eq!(first, sent.seq, "a repeat gets the first answer");
+                    let twice = self.answers.iter().filter(|(other, seq)| other.2 == attempt.2 && **seq == sent.seq);
+                    assert_eq!(twice.count(), 1, "a number is one attempt's");
+                }
+                Ok(Kind::Message) => {
+                    let message: Message = frame.fixed().expect("a node says only what can be read");
+                    let payload = frame.var(message.payload).expect("inside the frame").to_vec();
+                    assert!([message.sender, message.peer].contains(&user(live.user)), "only members are told");
+                    let first = self.messages.entry((message.conversation, message.seq)).or_insert(payload.clone());
+                    assert_eq!(*first, payload, "everybody is given the same");
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+fn say<T: FixedPart>(reactor: &mut Reactor, live: &Live, part: &T) {
+    let mut bytes = Vec::new();
+    frame::append(&mut bytes, 9, part);
+    give(reactor, live, &bytes);
+}
+
+fn give(reactor: &mut Reactor, live: &Live, bytes: &[u8]) {
+    if let Ok(Some(frame)) = split(bytes, FRAME_MAX) {
+        reactor.node.frame(live.id, &frame, reactor.now, &mut reactor.world);
+    }
+}
+
+fn send(reactor: &mut Reactor, live: &Live, choices: &mut Choices<'_>) {
+    let (peer, id) = (choices.below(USERS), 1 + choices.below(12));
+    let prev = if choices.byte() % 4 == 0 { 0 } else { id - 1 };
+    let text = [live.user as u8, live.device as u8, peer as u8, id as u8];
+    let mut bytes = Vec::new();
+    let mut frame = FrameBuilder::<Send>::new(&mut bytes);
+    let payload = frame.var(&text);
+    frame.finish(
+        id,
+        &Send {
+            conversation: ConversationId::direct(user(live.user), user(peer)),
+            peer: user(peer),
+            client_msg_id: ClientMsgId(id),
+            prev: ClientMsgId(prev),
+            expires_at: Timestamp(0),
+            trace: TraceId::default(),
+            flags: MessageFlags::default(),
+            payload_crc: crc32c::crc32c(&text),
+            payload,
+        },
+    );
+    give(reactor, live, &bytes);
+}
+
+fuzz_target!(|bytes: &[u8]| {
+    let mut choices = Choices::new(bytes);
+    let (mut reactor, mut model) = (Reactor::default(), Model::default());
+    let (mut lives, mut conns): (Vec<Live>, u64) = (Vec::new(), 0);
+    while !choices.is_empty() {
+        let live = lives.get(choices.below(lives.len() as u64) as usize).copied();
+        let step = choices.byte() % 12;
+        match (step, live) {
+            (0, _) | (_, None) => {
+                let (at, device) = (choices.below(USERS), 1 + choices.below(2) as u32);
+                conns += 1;
+                let who = who(at, device, choices.below(2) * conns);
+                if let Ok(id) = reactor.node.open_session(&who, ConnId(conns), reactor.now, &mut reactor.world) {
+                    lives.push(Live { id, conn: conns, user: at, device });
+                }
+            }
+            (1..=3, Some(live)) => send(&mut reactor, &live, &mut choices),
+            (4, Some(_)) => reactor.commit(),
+            (5, Some(live)) => {
+                let (conversation, upto) = (with(&live, &mut choices), Seq(choices.below(9)));
+                if choices.byte() % 2 == 0 {
+                    say(&mut reactor, &live, &Delivered { conversation, upto });
+                } else {
+                    say(&mut reactor, &live, &Read { conversation, upto });
+                }
+            }
+            (6, Some(live)) => {
+                let (conversation, limit) = (with(&live, &mut choices), choices.below(5) as u32);
+                let (from, upto) = (Seq(choices.below(9)), Seq(choices.below(9)));
+                let order = if choices.byte() % 2 == 0 { FetchOrder::Upward } else { FetchOrder::Last };
+                say(&mut reactor, &live, &Fetch { conversation, from, upto, limit, order });
+            }
+            (7, Some(live)) => {
+                let (uv, below, page) = (Uv(choices.below(20)), Uv(choices.below(20)), choices.below(4) as u32);
+                say(&mut reactor, &live, &Resume { history: HistoryId([7; 16]), uv, below, page });
+            }
+            (8, Some(_)) => reactor.turn(choices.below(2000)),
+            (9, Some(live)) => {
+                reactor.node.close_session(live.id);
+                lives.retain(|other| other.id != live.id);
+            }
+            (10, Some(_)) => {
+                reactor.restart();
+                lives.clear();
+            }
+            (_, Some(live)) => give(&mut reactor, &live, choices.bytes(60)),
+        }
+        for live in &lives {
+            if let Some(output) = reactor.world.outs.get_mut(&live.conn) {
+                model.look(live, &std::mem::take(output));
+                reactor.node.output_gone(live.id, &mut reactor.world);
+            }
+        }
+        let closed = std::mem::take(&mut reactor.world.closed);
+        lives.retain(|live| !closed.contains(&ConnId(live.conn)));
+    }
+    check_what_is_there(&mut reactor, &mut model);
+});
+
+/// What was acknowledged is there after a restart, under its number and with its text, and the numbers have no gaps.
+fn check_what_is_there(reactor: &mut Reactor, model: &mut Model) {
+    reactor.restart();
+    reactor.turn(3_600_000); // full buckets for those who ask
+    for at in 0..USERS {
+        let conn = 1_000_000 + at;
+        let opened = reactor.node.open_session(&who(at, 9, 0), ConnId(conn), reactor.now, &mut reactor.world);
+        let Ok(id) = opened else { continue }; // more homes than fit
+        let live = Live { id, conn, user: at, device: 9 };
+        for peer in 0..USERS {
+            let conversation = ConversationId::direct(user(at), user(peer));
+            let (from, upto, limit, order) = (Seq(1), Seq(0), 0, FetchOrder::Upward);
+            reactor.world.outs.insert(conn, Vec::new());
+            say(reactor, &live, &Fetch { conversation, from, upto, limit, order });
+            for _ in 0..50 {
+                reactor.turn(1);
+            }
+            let output = reactor.world.outs.remove(&conn).unwrap_or_default();
+            model.look(&live, &output);
+            let found = texts(&output);
+            assert!(found.iter().map(|(seq, _)| seq.0).eq(1..=found.len() as u64), "{found:?}");
+            for (attempt, seq) in model.answers.iter().filter(|(attempt, _)| attempt.2 == conversation) {
+                let (_, text) = &found[seq.0 as usize - 1];
+                let right = (text[1], text[3]) == (attempt.1 as u8, attempt.3.0 as u8);
+                assert!(user(u64::from(text[0])) == attempt.0 && right, "{attempt:?} was {seq:?}, which is {text:?}");
+            }
+        }
+    }
+}
+
+/// The numbers and texts of the messages in a stretch of output.
+fn texts(output: &[u8]) -> Vec<(Seq, Vec<u8>)> {
+    let (mut rest, mut found) = (output, Vec::new());
+    while let Some(frame) = split(rest, FRAME_MAX).expect("a node says only what can be read") {
+        rest = &rest[frame.bytes().len()..];
+        if frame.kind() == Ok(Kind::Message) {
+            let message: Message = frame.fixed().expect("a node says only what can be read");
+            found.push((message.seq, frame.var(message.payload).expect("inside the frame").to_vec()));
+        }
+    }
+    found
+}
+
+fn with(live: &Live, choices: &mut Choices<'_>) -> ConversationId {
+    ConversationId::direct(user(live.user), user(choices.below(USERS)))
+}

@@ -1,0 +1,109 @@
+//! Small, deliberate bugs, to prove that the simulator would find them.
+//!
+//! The product asks `canary::is(...)` at the places where such a bug would sit. In every build but the one with the feature
+//! `armed` the answer is a constant `false`, and nothing is left of the question.
+#![no_std]
+#![forbid(unsafe_code)]
+
+macro_rules! canaries {
+    ($($(#[doc = $doc:literal])+ $name:ident, $text:literal;)*) => {
+        /// A bug.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(u8)]
+        pub enum Canary {
+            /// None: everything works.
+            None,
+            $($(#[doc = $doc])+ $name,)*
+        }
+
+        impl Canary {
+            /// All bugs.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// The name for the command line.
+            pub fn name(self) -> &'static str {
+                match self {
+                    Self::None => "none",
+                    $(Self::$name => $text,)*
+                }
+            }
+        }
+    };
+}
+
+canaries! {
+    /// SENT leaves when the record is appended, before it is durable.
+    AckBeforeDurable, "ack-before-durable";
+    /// Recovery forgets which attempts were made.
+    IdempotencyForgotten, "idempotency-not-restored";
+    /// After a torn tail the log goes on over its last good batch.
+    WrongHead, "wrong-head-after-torn-tail";
+    /// A batch that a later one vouches for is missing, and that is taken for a torn tail.
+    DamageTakenForTorn, "damage-taken-for-torn-tail";
+    /// What a recycled file held before is believed.
+    RecycledBelieved, "recycled-blocks-believed";
+    /// After a crash homes are not told again what conversations know.
+    BumpsForgotten, "bumps-forgotten-at-crash";
+    /// A device saves its cursor before its application was given the messages.
+    CursorBeforeMessage, "cursor-before-message";
+    /// A lane takes one value more than it has slots.
+    SlotReusedEarly, "lane-slot-reused-early";
+    /// The list of what changed lacks its first conversation.
+    ResumeSkipsOne, "resume-skips-one";
+    /// A FETCH that ended still counts as under way.
+    CreditsLeaked, "fetch-credits-leaked";
+    /// A repeat is answered with the newest message's number.
+    RepeatAnsweredWithHead, "repeat-answered-with-head";
+    /// A receipt claims everything that is there.
+    ReceiptOfEverything, "receipt-of-everything";
+    /// RECEIPT_OK leaves when the record is appended, before it is durable.
+    ReceiptOkBeforeDurable, "receipt-ok-before-durable";
+    /// Anybody may FETCH.
+    MembersUnchecked, "members-unchecked";
+    /// A message's time is the clock's, even if that went back.
+    TimeGoesBack, "time-goes-back";
+    /// A device is given a cursor that a crash may take back.
+    UndurableCursor, "undurable-cursor";
+    /// Segments are dropped without writing again the state in them.
+    EvacuationForgotten, "evacuation-forgotten";
+    /// FETCH begins with the message after the one that was asked for.
+    FetchSkipsFirst, "fetch-skips-first";
+    /// What was read from the disk is served as it is.
+    DamageServed, "damage-served";
+}
+
+impl Canary {
+    /// The bug of a name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|canary| canary.name() == name)
+    }
+}
+
+#[cfg(feature = "armed")]
+mod armed {
+    use core::sync::atomic::{AtomicU8, Ordering};
+
+    use super::Canary;
+
+    static LET_IN: AtomicU8 = AtomicU8::new(0);
+
+    /// Lets a bug into this process.
+    pub fn let_in(canary: Canary) {
+        LET_IN.store(canary as u8, Ordering::Relaxed);
+    }
+
+    /// True if this bug was let in.
+    pub fn is(canary: Canary) -> bool {
+        LET_IN.load(Ordering::Relaxed) == canary as u8
+    }
+}
+
+#[cfg(feature = "armed")]
+pub use armed::{is, let_in};
+
+/// True if this bug was let in: never, in this build.
+#[cfg(not(feature = "armed"))]
+#[inline(always)]
+pub const fn is(_: Canary) -> bool {
+    false
+}

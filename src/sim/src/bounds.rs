@@ -1,0 +1,56 @@
+//! The bounds of everything that could grow, checked after every turn.
+
+use tidings_core::limits::{FETCHES, OUT_HARD};
+use tidings_log::prepare::READY_AIM;
+use tidings_turn::Gauge;
+use tidings_wire::limits::FRAME_MAX;
+
+use crate::stats::Stats;
+
+/// Connections over the limit that are told so.
+const TOLD_FULL: usize = 64;
+/// The least that a record takes of a batch.
+const RECORD_MIN: usize = 32;
+/// Output that one input can add to a connection before it counts as slow: a page of changes, and a window of answers.
+const OUT_SLACK: usize = 2 * FRAME_MAX as usize;
+/// Segments that a log may have beyond its share while state of others is being taken over.
+const SEGMENTS_SLACK: usize = 8;
+
+/// What a reactor was configured with.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Connections.
+    pub connections: usize,
+    /// Receive buffers.
+    pub buffers: usize,
+    /// Bytes of a batch.
+    pub batch: usize,
+    /// Segments.
+    pub segments: usize,
+}
+
+impl Limits {
+    /// Checks a gauge.
+    ///
+    /// # Errors
+    /// What is too large, how large, and how large it may be.
+    pub fn check(&self, gauge: &Gauge, stats: &mut Stats) -> Result<(), (&'static str, usize, usize)> {
+        let rows = [
+            ("connections", gauge.connections, self.connections + TOLD_FULL),
+            ("received chunks", gauge.inbox, self.buffers + self.connections + TOLD_FULL),
+            ("bytes of output", gauge.output, OUT_HARD + OUT_SLACK),
+            ("bytes of a partial frame", gauge.carry, FRAME_MAX as usize + crate::CHUNK),
+            ("fetches", gauge.fetches, FETCHES),
+            ("records", gauge.waiting, 2 * self.batch / RECORD_MIN),
+            ("segments", gauge.segments, self.segments.max(2) + SEGMENTS_SLACK),
+            ("prepared segments", gauge.ready, READY_AIM + SEGMENTS_SLACK),
+        ];
+        for (name, size, bound) in rows {
+            stats.peak(name, size);
+            if size > bound {
+                return Err((name, size, bound));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,375 @@
+//! What must be true, whatever happens. The numbers are those of the invariants in `docs/architecture.md`.
+
+mod durable;
+
+use std::collections::BTreeMap;
+
+use tidings_client::{ConversationId, ErrorCode, Message, Seq, Timestamp, UserId, Watermarks};
+
+pub use durable::Durable;
+
+/// A promise that was broken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// The invariant.
+    pub invariant: &'static str,
+    /// What was seen.
+    pub text: String,
+}
+
+/// A device, by its place in the world.
+pub type DeviceAt = usize;
+
+/// What is known of a message that a device wanted to send.
+#[derive(Clone, Copy, Debug)]
+struct Attempt {
+    conversation: usize,
+    len: usize,
+    /// The number that the device was told.
+    acknowledged: Option<Seq>,
+    /// The device was told that it can never be sent, and that it is not there.
+    refused: bool,
+}
+
+/// A message, as the first who saw it did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Known {
+    tag: u64,
+    ts: Timestamp,
+}
+
+/// A conversation as the world knows it.
+#[derive(Debug, Default)]
+struct Conversation {
+    id: ConversationId,
+    members: [UserId; 2],
+    messages: BTreeMap<Seq, Known>,
+    by_tag: BTreeMap<u64, Seq>,
+    /// The most that any device of each member was ever given, or read.
+    facts: [Watermarks; 2],
+    /// The last of the other's messages that any device of each member was ever given.
+    heard: [Seq; 2],
+}
+
+/// What one device was given, as its application stored it.
+#[derive(Clone, Debug, Default)]
+pub struct Given {
+    /// It must be given every message from the first.
+    pub everything: bool,
+    /// It came at the end, to see what is there.
+    pub audits: bool,
+    last: BTreeMap<usize, Seq>,
+    /// What the device was shown of the other member's watermarks.
+    shown: BTreeMap<usize, Watermarks>,
+}
+
+impl Given {
+    /// Nothing yet.
+    pub fn new(everything: bool, audits: bool) -> Self {
+        Self { everything, audits, ..Self::default() }
+    }
+
+    /// The last message of a conversation.
+    pub fn last(&self, at: usize) -> Option<Seq> {
+        self.last.get(&at).copied()
+    }
+}
+
+/// The judge.
+#[derive(Debug, Default)]
+pub struct Oracle {
+    conversations: Vec<Conversation>,
+    by_id: BTreeMap<ConversationId, usize>,
+    attempts: BTreeMap<u64, Attempt>,
+    /// What devices were given that came at the end: what is really there.
+    audited: BTreeMap<(ConversationId, Seq), u64>,
+    /// What is on the disk for good.
+    pub durable: Durable,
+    /// Retention may drop messages: a device may be told that some are lost.
+    may_lose: bool,
+    violation: Option<Violation>,
+}
+
+/// What a message says: its tag, and bytes that follow from it.
+pub fn payload(tag: u64, len: usize) -> Vec<u8> {
+    let mut bytes = tag.to_le_bytes().to_vec();
+    let mut state = tag | 1;
+    while bytes.len() < len {
+        state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).rotate_left(17);
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes.truncate(len.max(8));
+    bytes
+}
+
+/// The tag of a payload.
+pub(crate) fn tag_of(payload: &[u8]) -> u64 {
+    payload.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
+}
+
+impl Oracle {
+    /// A judge of a world in which messages may be dropped, or not.
+    pub fn new(may_lose: bool) -> Self {
+        Self { may_lose, ..Self::default() }
+    }
+
+    /// A conversation between two users; its place.
+    pub fn add(&mut self, id: ConversationId, members: [UserId; 2]) -> usize {
+        let at = self.conversations.len();
+        self.conversations.push(Conversation { id, members, ..Conversation::default() });
+        self.by_id.insert(id, at);
+        at
+    }
+
+    /// The place of a conversation.
+    pub fn place(&self, id: ConversationId) -> Option<usize> {
+        self.by_id.get(&id).copied()
+    }
+
+    /// The last message that anybody was given, or that is durable.
+    pub fn head(&self, at: usize) -> Seq {
+        let known = self.conversations[at].messages.last_key_value().map_or(Seq(0), |(seq, _)| *seq);
+        known.max(self.durable.head(self.conversations[at].id))
+    }
+
+    /// The promise that was broken first, if one was.
+    pub fn violation(&self) -> Option<&Violation> {
+        self.violation.as_ref()
+    }
+
+    /// A promise is broken.
+    pub fn violate(&mut self, invariant: &'static str, text: String) {
+        self.violation.get_or_insert(Violation { invariant, text });
+    }
+
+    fn check(&mut self, holds: bool, invariant: &'static str, text: impl FnOnce() -> String) {
+        if !holds {
+            self.violate(invariant, text());
+        }
+    }
+
+    /// A device wants to send.
+    pub fn put(&mut self, tag: u64, conversation: usize, len: usize) {
+        let attempt = Attempt { conversation, len, acknowledged: None, refused: false };
+        let before = self.attempts.insert(tag, attempt);
+        assert!(before.is_none(), "tags are given once");
+    }
+
+    /// A device was told that its message is durable.
+    pub fn sent(&mut self, device: DeviceAt, tag: u64, conversation: ConversationId, seq: Seq) {
+        let Some(attempt) = self.attempts.get_mut(&tag) else {
+            return self.violate("I3", format!("device {device} is told of {tag:x}, which nobody sent"));
+        };
+        let before = attempt.acknowledged.replace(seq);
+        let at = attempt.conversation;
+        let known = self.conversations[at].messages.get(&seq).map(|known| known.tag);
+        let durable = self.durable.tag(conversation, seq);
+        self.check(self.conversations[at].id == conversation, "I9", || format!("{tag:x} was sent elsewhere"));
+        self.check(before.is_none_or(|before| before == seq), "I3", || {
+            format!("{tag:x} was acknowledged as {before:?} and as {seq:?} of conversation {at}")
+        });
+        self.check(known.is_none_or(|known| known == tag), "I3", || {
+            format!("{tag:x} is acknowledged as {seq:?} of conversation {at}, which is {:x}", known.unwrap_or(0))
+        });
+        self.check(durable == Some(tag), "I1", || {
+            format!("device {device} is told that {tag:x} is durable as {seq:?} of conversation {at}, and it is not")
+        });
+    }
+
+    /// A device was told that its message can never be sent.
+    pub fn refused(&mut self, tag: u64, code: ErrorCode) {
+        // What was sent so long ago that its answer is forgotten may be there.
+        if let Some(attempt) = self.attempts.get_mut(&tag).filter(|_| code != ErrorCode::Stale) {
+            attempt.refused = true;
+        }
+    }
+
+    /// Who a user is in a conversation.
+    fn member(&self, at: usize, user: UserId) -> Option<usize> {
+        self.conversations[at].members.iter().position(|member| *member == user)
+    }
+
+    /// A message as a device was given it, in its turn or from history. Its place, if it is right.
+    fn look(&mut self, device: DeviceAt, user: UserId, audits: bool, message: &Message) -> Option<usize> {
+        let (tag, seq) = (tag_of(&message.payload), message.seq);
+        let Some(at) = self.place(message.conversation).filter(|at| self.member(*at, user).is_some()) else {
+            self.violate("I9", format!("device {device} is given {tag:x} of a conversation that it is not in"));
+            return None;
+        };
+        let Some(attempt) = self.attempts.get(&tag).copied() else {
+            self.violate("I3", format!("device {device} is given {tag:x} as {seq:?}, which nobody sent"));
+            return None;
+        };
+        let right = attempt.conversation == at && payload(tag, attempt.len) == message.payload;
+        self.check(right, "I12", || format!("device {device} is given {seq:?} of conversation {at} with other bytes"));
+        self.check(!attempt.refused, "I3", || {
+            format!("{tag:x} was refused for good and is {seq:?} of conversation {at}")
+        });
+        let told = attempt.acknowledged;
+        self.check(told.is_none_or(|told| told == seq), "I3", || {
+            format!("{tag:x} was acknowledged as {told:?} and is {seq:?} of conversation {at}")
+        });
+        let durable = self.durable.tag(message.conversation, seq);
+        self.check(durable == Some(tag), "I1", || {
+            format!("device {device} is given {tag:x} as {seq:?} of conversation {at}, and that is not durable")
+        });
+        if audits {
+            self.audited.insert((message.conversation, seq), tag);
+        }
+        let conversation = &mut self.conversations[at];
+        let twice = *conversation.by_tag.entry(tag).or_insert(seq);
+        let known = *conversation.messages.entry(seq).or_insert(Known { tag, ts: message.ts });
+        self.check(twice == seq, "I3", || format!("{tag:x} is both {twice:?} and {seq:?} of conversation {at}"));
+        self.check(known.tag == tag, "I4", || {
+            format!("{seq:?} of conversation {at} is {:x} to some and {tag:x} to device {device}", known.tag)
+        });
+        self.check_time(at, seq, message.ts);
+        Some(at)
+    }
+
+    /// Times never go back along a conversation. Own messages may come without one.
+    fn check_time(&mut self, at: usize, seq: Seq, ts: Timestamp) {
+        if ts == Timestamp(0) {
+            return;
+        }
+        let messages = &mut self.conversations[at].messages;
+        if let Some(known) = messages.get_mut(&seq).filter(|known| known.ts == Timestamp(0)) {
+            known.ts = ts;
+        }
+        let before = messages.range(..seq).rev().map(|(_, known)| known.ts).find(|ts| *ts > Timestamp(0));
+        let after = messages.range(seq.next()..).map(|(_, known)| known.ts).find(|ts| *ts > Timestamp(0));
+        let same = messages[&seq].ts;
+        let right = same == ts && before.is_none_or(|before| before <= ts) && after.is_none_or(|after| ts <= after);
+        self.check(right, "I2", || {
+            format!(
+                "{seq:?} of conversation {at} has time {ts:?} between {before:?} and {after:?}, and once had {same:?}"
+            )
+        });
+    }
+
+    /// A device was given the next message of a conversation. The conversation's place and the tag.
+    pub fn seen(
+        &mut self,
+        device: DeviceAt,
+        user: UserId,
+        given: &mut Given,
+        message: &Message,
+    ) -> Option<(usize, u64)> {
+        let at = self.look(device, user, given.audits, message)?;
+        let seq = message.seq;
+        let last = given.last.insert(at, seq);
+        let follows = last.map_or(!given.everything || seq == Seq(1), |last| last.next() == seq);
+        self.check(follows, "I2", || format!("device {device} is given {seq:?} of conversation {at} after {last:?}"));
+        let member = self.member(at, user).expect("looked at above");
+        let conversation = &mut self.conversations[at];
+        let fact = &mut conversation.facts[member];
+        fact.delivered = fact.delivered.max(seq);
+        if message.sender != user {
+            conversation.heard[member] = conversation.heard[member].max(seq);
+        }
+        Some((at, tag_of(&message.payload)))
+    }
+
+    /// A device asked for older messages and was given one.
+    pub fn older(&mut self, device: DeviceAt, user: UserId, message: &Message) {
+        let _place = self.look(device, user, false, message);
+    }
+
+    /// A device was told that messages are gone for good.
+    pub fn lost(&mut self, device: DeviceAt, given: &mut Given, at: usize, from: Seq, upto: Seq) {
+        let last = given.last.insert(at, upto);
+        let follows = last.map_or(!given.everything || from == Seq(1), |last| from == last.next());
+        let dropped = self.durable.is_dropped(self.conversations[at].id, upto);
+        self.check(self.may_lose && dropped && follows && from <= upto, "I1", || {
+            format!(
+                "device {device}, which has {last:?}, is told that {from:?} to {upto:?} of conversation {at} are gone"
+            )
+        });
+    }
+
+    /// A user read.
+    pub fn read(&mut self, user: UserId, at: usize, upto: Seq) {
+        if let Some(member) = self.member(at, user) {
+            let fact = &mut self.conversations[at].facts[member];
+            fact.read = fact.read.max(upto);
+            fact.delivered = fact.delivered.max(upto);
+        }
+    }
+
+    /// A device was shown how far both members are.
+    pub fn shown(&mut self, device: DeviceAt, user: UserId, given: &mut Given, at: usize, marks: [Watermarks; 2]) {
+        let Some(member) = self.member(at, user) else {
+            return self.violate("I9", format!("device {device} is shown conversation {at}, which it is not in"));
+        };
+        let [peers, own] = marks;
+        let facts = &self.conversations[at].facts;
+        let (peer_fact, own_fact) = (facts[1 - member], facts[member]);
+        let ahead = |shown: Watermarks, fact: Watermarks| shown.delivered > fact.delivered || shown.read > fact.read;
+        self.check(!ahead(peers, peer_fact) && own.read <= own_fact.read, "I8", || {
+            format!("device {device} is shown {peers:?} and {own:?} in conversation {at}; true is {peer_fact:?} and {own_fact:?}")
+        });
+        let before = given.shown.insert(at, peers).unwrap_or_default();
+        self.check(!ahead(before, peers), "I8", || {
+            format!("device {device} is shown {peers:?} in conversation {at} after {before:?}")
+        });
+    }
+
+    /// True if a device has everything of a user's conversations, or was told that it is gone.
+    pub fn has_all(&self, user: UserId, given: &Given) -> bool {
+        let mine = (0..self.conversations.len()).filter(|at| self.member(*at, user).is_some());
+        mine.into_iter().all(|at| given.last.get(&at).copied().unwrap_or_default() == self.head(at))
+    }
+
+    /// True if a device was shown how far the other members are: as far as the log says, and where nothing is ever
+    /// dropped as far as they were given what its user wrote.
+    pub fn is_shown_all(&self, user: UserId, given: &Given) -> bool {
+        let mine = (0..self.conversations.len()).filter_map(|at| Some((at, self.member(at, user)?)));
+        mine.into_iter().all(|(at, member)| {
+            let conversation = &self.conversations[at];
+            let peer = 1 - member;
+            let shown = given.shown.get(&at).copied().unwrap_or_default();
+            let logged = self.durable.marks(conversation.id, conversation.members[peer]);
+            let heard = if self.may_lose { Seq(0) } else { conversation.heard[peer] };
+            shown.delivered >= logged.delivered.max(heard) && shown.read >= logged.read
+        })
+    }
+
+    /// The conversations of which a device lacks something, and how far it is.
+    pub fn missing(&self, user: UserId, given: &Given) -> Vec<(usize, Seq, Seq)> {
+        let mine = (0..self.conversations.len()).filter(|at| self.member(*at, user).is_some());
+        let rows = mine.map(|at| (at, given.last.get(&at).copied().unwrap_or_default(), self.head(at)));
+        rows.filter(|(_, has, head)| has != head).collect()
+    }
+
+    /// At the end: what devices that came last were given is what was ever durable, and that is all that was acknowledged.
+    pub fn check_end(&mut self) {
+        let mut broken = Vec::new();
+        let there = |conversation: ConversationId, seq: Seq, tag: u64| match self.audited.get(&(conversation, seq)) {
+            Some(found) => *found == tag,
+            None => self.may_lose && self.durable.is_dropped_before(conversation, seq),
+        };
+        for (conversation, seq, tag) in self.durable.messages() {
+            if !there(conversation, seq, tag) {
+                broken.push(format!("{tag:x} was durable as {seq:?} of {conversation} and is not there at the end"));
+            }
+        }
+        for (tag, attempt) in &self.attempts {
+            let conversation = self.conversations[attempt.conversation].id;
+            if let Some(seq) = attempt.acknowledged
+                && !there(conversation, seq, *tag)
+            {
+                broken
+                    .push(format!("{tag:x} was acknowledged as {seq:?} of {conversation} and is not there at the end"));
+            }
+        }
+        if self.messages() == 0 {
+            broken.push("nobody was given a single message".into());
+        }
+        broken.into_iter().for_each(|text| self.violate("I1", text));
+    }
+
+    /// Messages that somebody knows of.
+    pub fn messages(&self) -> usize {
+        self.conversations.iter().map(|conversation| conversation.messages.len()).sum()
+    }
+}

@@ -1,0 +1,111 @@
+//! What is durable, read from every batch at the moment when its write completes.
+
+use std::collections::BTreeMap;
+
+use tidings_client::Watermarks;
+use tidings_core::records::{ReceiptRecord, RecordKind};
+use tidings_log::{format::BatchHeader, records};
+use tidings_wire::{
+    ConversationId, Generation, LogId, Seq, UserId, archive, frames::Message, limits::FRAME_MAX, split,
+};
+
+/// Where a message is.
+type Segment = (LogId, Generation);
+
+/// The messages and watermarks that a crash now would leave.
+#[derive(Debug, Default)]
+pub struct Durable {
+    messages: BTreeMap<(ConversationId, Seq), (u64, Segment)>,
+    /// The oldest segment that retention left, by log.
+    floors: BTreeMap<LogId, Generation>,
+    marks: BTreeMap<(ConversationId, UserId), (Seq, Seq)>,
+}
+
+impl Durable {
+    /// The tag of a durable message.
+    pub fn tag(&self, conversation: ConversationId, seq: Seq) -> Option<u64> {
+        self.messages.get(&(conversation, seq)).map(|(tag, _)| *tag)
+    }
+
+    /// The last durable message of a conversation.
+    pub fn head(&self, conversation: ConversationId) -> Seq {
+        let all = (conversation, Seq(0))..=(conversation, Seq(u64::MAX));
+        self.messages.range(all).next_back().map_or(Seq(0), |((_, seq), _)| *seq)
+    }
+
+    /// True if a message is durable, under whatever number.
+    pub fn has(&self, conversation: ConversationId, tag: u64) -> bool {
+        let all = (conversation, Seq(0))..=(conversation, Seq(u64::MAX));
+        self.messages.range(all).any(|(_, (found, _))| *found == tag)
+    }
+
+    /// Every durable message, with its tag.
+    pub fn messages(&self) -> impl Iterator<Item = (ConversationId, Seq, u64)> {
+        self.messages.iter().map(|((conversation, seq), (tag, _))| (*conversation, *seq, *tag))
+    }
+
+    /// Retention dropped the segments of a log below this one.
+    pub fn drop_below(&mut self, log: LogId, oldest: Generation) {
+        let floor = self.floors.entry(log).or_insert(oldest);
+        *floor = (*floor).max(oldest);
+    }
+
+    /// True if a message's segment was dropped.
+    pub fn is_dropped(&self, conversation: ConversationId, seq: Seq) -> bool {
+        let found = self.messages.get(&(conversation, seq));
+        found.is_some_and(|(_, (log, generation))| self.floors.get(log).is_some_and(|oldest| generation < oldest))
+    }
+
+    /// True if a message's segment was dropped, or that of a later one: what is gone is always the beginning.
+    pub fn is_dropped_before(&self, conversation: ConversationId, seq: Seq) -> bool {
+        let later = self.messages.range((conversation, seq)..=(conversation, Seq(u64::MAX)));
+        later.into_iter().any(|((_, later), _)| self.is_dropped(conversation, *later))
+    }
+
+    /// How far a member is, as the log says.
+    pub fn marks(&self, conversation: ConversationId, member: UserId) -> Watermarks {
+        let (delivered, read) = self.marks.get(&(conversation, member)).copied().unwrap_or_default();
+        Watermarks { delivered, read }
+    }
+
+    /// A batch became durable.
+    ///
+    /// # Errors
+    /// What is wrong with what it says, in words.
+    pub fn add(&mut self, log: LogId, batch: &[u8]) -> Result<(), String> {
+        let header: BatchHeader = archive::read(batch).map_err(|error| format!("a batch without a header: {error}"))?;
+        let segment = (log, header.name().generation);
+        for record in records(&header, batch) {
+            let record = record.map_err(|error| format!("a record that cannot be read: {error}"))?;
+            match RecordKind::from_u8(record.header.kind) {
+                Some(RecordKind::Message) => self.add_message(record.body, segment)?,
+                Some(RecordKind::Receipt) => self.add_receipt(record.body)?,
+                Some(RecordKind::Home | RecordKind::Conversation) => {}
+                None => return Err(format!("a record of kind {}", record.header.kind)),
+            }
+        }
+        Ok(())
+    }
+
+    fn add_message(&mut self, body: &[u8], segment: Segment) -> Result<(), String> {
+        let frame = split(body, FRAME_MAX).ok().flatten().ok_or("a message that is no frame")?;
+        let message: Message = frame.fixed().map_err(|error| error.to_string())?;
+        let tag = super::tag_of(frame.var(message.payload).map_err(|error| error.to_string())?);
+        match self.messages.insert((message.conversation, message.seq), (tag, segment)) {
+            Some((before, _)) if before != tag => {
+                Err(format!("{:?} is logged as {before:x} and as {tag:x}", message.seq))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn add_receipt(&mut self, body: &[u8]) -> Result<(), String> {
+        let record: ReceiptRecord = archive::read(body).map_err(|error| error.to_string())?;
+        let now = (record.delivered, record.read);
+        let before = self.marks.insert((record.conversation, record.member), now).unwrap_or_default();
+        if now.0 < before.0 || now.1 < before.1 {
+            return Err(format!("watermarks {now:?} are logged after {before:?}"));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,327 @@
+//! What a seed decides before anything happens: how large the world is, what it does, what befalls it.
+
+use crate::{
+    agenda::{MS, Nanos, SECOND, US},
+    random::{MILLION, Random},
+};
+
+/// A kind of world, by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Profile {
+    /// Two users and no faults: for measuring the simulator.
+    Small,
+    /// A little of everything.
+    Swarm,
+    /// The machine goes down often, also while it recovers.
+    Crash,
+    /// Slow, full and failing disks.
+    Disk,
+    /// Cut, half-open, slow and refused connections.
+    Network,
+    /// Devices that crash, forget, repeat themselves, never acknowledge, never read, or speak nonsense.
+    Devices,
+    /// Every queue small, and entities, connections and lanes at their limit.
+    Limits,
+    /// So little log that segments are dropped all the time, and other numbers of reactors at each start.
+    Retention,
+    /// Writes that are lost or go elsewhere, bits that turn over, sectors that cannot be read.
+    Media,
+}
+
+impl Profile {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::Small,
+        Self::Swarm,
+        Self::Crash,
+        Self::Disk,
+        Self::Network,
+        Self::Devices,
+        Self::Limits,
+        Self::Retention,
+        Self::Media,
+    ];
+
+    /// The name for the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Small => "small",
+            Self::Swarm => "swarm",
+            Self::Crash => "crash",
+            Self::Disk => "disk",
+            Self::Network => "network",
+            Self::Devices => "devices",
+            Self::Limits => "limits",
+            Self::Retention => "retention",
+            Self::Media => "media",
+        }
+    }
+
+    /// The profile of a name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|profile| profile.name() == name)
+    }
+
+    /// The profile of a seed that was given none.
+    pub fn of_seed(seed: u64) -> Self {
+        Self::ALL[(seed % Self::ALL.len() as u64) as usize]
+    }
+}
+
+/// Something that befalls the world from time to time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fault {
+    /// The process is killed.
+    Kill,
+    /// The power goes.
+    PowerLoss,
+    /// The node is stopped in good order.
+    Restart,
+    /// The next recovery is interrupted by a loss of power.
+    CrashInRecovery,
+    /// Writes take long for a while.
+    SlowDisk,
+    /// Nothing can be created for a while.
+    FullDisk,
+    /// A write of the log fails.
+    WriteError,
+    /// A write says that it is done and is not.
+    LostWrite,
+    /// A write lands elsewhere.
+    MisdirectedWrite,
+    /// A bit turns over.
+    BitFlip,
+    /// A sector cannot be read any more.
+    UnreadableSector,
+    /// A connection is cut.
+    Cut,
+    /// A connection dies without a word to either end.
+    HalfOpen,
+    /// Everybody is cut off for a while.
+    Partition,
+    /// A device reads nothing for a while.
+    StallReader,
+    /// A connection becomes slow.
+    SlowLink,
+    /// A device's process ends; it comes back with what it saved.
+    DeviceCrash,
+    /// A device comes back without any memory.
+    DeviceForgets,
+    /// A device goes offline for a while.
+    DeviceLeaves,
+    /// A stranger connects and speaks nonsense, or nothing.
+    Stranger,
+    /// The node's wall clock jumps.
+    ClockJump,
+    /// A reactor gets no time for a while.
+    Starve,
+}
+
+impl Fault {
+    /// All of them.
+    pub const ALL: [Self; 22] = [
+        Self::Kill,
+        Self::PowerLoss,
+        Self::Restart,
+        Self::CrashInRecovery,
+        Self::SlowDisk,
+        Self::FullDisk,
+        Self::WriteError,
+        Self::LostWrite,
+        Self::MisdirectedWrite,
+        Self::BitFlip,
+        Self::UnreadableSector,
+        Self::Cut,
+        Self::HalfOpen,
+        Self::Partition,
+        Self::StallReader,
+        Self::SlowLink,
+        Self::DeviceCrash,
+        Self::DeviceForgets,
+        Self::DeviceLeaves,
+        Self::Stranger,
+        Self::ClockJump,
+        Self::Starve,
+    ];
+
+    /// In words.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Kill => "kill",
+            Self::PowerLoss => "power loss",
+            Self::Restart => "restart in good order",
+            Self::CrashInRecovery => "crash in recovery",
+            Self::SlowDisk => "slow disk",
+            Self::FullDisk => "full disk",
+            Self::WriteError => "write error",
+            Self::LostWrite => "lost write",
+            Self::MisdirectedWrite => "misdirected write",
+            Self::BitFlip => "bit flip",
+            Self::UnreadableSector => "unreadable sector",
+            Self::Cut => "cut connection",
+            Self::HalfOpen => "half-open connection",
+            Self::Partition => "partition",
+            Self::StallReader => "stalled reader",
+            Self::SlowLink => "slow connection",
+            Self::DeviceCrash => "device crash",
+            Self::DeviceForgets => "device without memory",
+            Self::DeviceLeaves => "device offline",
+            Self::Stranger => "stranger",
+            Self::ClockJump => "clock jump",
+            Self::Starve => "starved reactor",
+        }
+    }
+
+    /// True if this damages what was durable.
+    pub fn is_media(self) -> bool {
+        matches!(self, Self::LostWrite | Self::MisdirectedWrite | Self::BitFlip | Self::UnreadableSector)
+    }
+}
+
+/// Everything that was decided.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The kind of world.
+    pub profile: Profile,
+    /// Users.
+    pub users: usize,
+    /// Devices of each user, at most.
+    pub devices: usize,
+    /// Reactors at a start, at most.
+    pub reactors: u64,
+    /// Partitions of the data directory.
+    pub partitions: u32,
+    /// Bytes of a segment.
+    pub segment_len: u64,
+    /// Bytes of a batch at most.
+    pub batch_max: usize,
+    /// Bytes of log in all.
+    pub retention: u64,
+    /// Slots of a lane.
+    pub lane_slots: usize,
+    /// Bytes of a lane's arena.
+    pub lane_arena: usize,
+    /// Receive buffers of a reactor.
+    pub buffers: usize,
+    /// Conversations, and homes, that a reactor takes.
+    pub entities_max: u32,
+    /// Connections that a reactor takes.
+    pub connections_max: usize,
+    /// SENDs of a user a second.
+    pub user_rate: u32,
+    /// Millionths of prefetches that find something not in memory.
+    pub not_resident: u32,
+    /// Mean time between a device's acts.
+    pub pace: Nanos,
+    /// Largest payload.
+    pub payload_max: u64,
+    /// Millionths of devices that repeat their SENDs.
+    pub repeaters: u32,
+    /// Millionths of devices that never acknowledge.
+    pub silent: u32,
+    /// Latency of the network, at least.
+    pub latency: Nanos,
+    /// Latency of the disk, at least.
+    pub disk_latency: Nanos,
+    /// Parts in a million by which the node's clock runs fast or slow.
+    pub drift: i64,
+    /// Mean time between faults of each kind that occurs.
+    pub faults: Vec<(Fault, Nanos)>,
+    /// When the last fault begins.
+    pub faults_until: Nanos,
+}
+
+impl Plan {
+    /// The plan of a seed.
+    pub fn draw(profile: Profile, random: &mut Random) -> Self {
+        let small = profile == Profile::Small;
+        let limits = profile == Profile::Limits || profile == Profile::Swarm && random.chance(MILLION / 4);
+        let retention = profile == Profile::Retention || profile == Profile::Swarm && random.chance(MILLION / 4);
+        let batch_max = if limits { 640 << 10 } else { 2 << 20 };
+        let segment_len = if retention { batch_max as u64 + (64 << 10) } else { 4 << 20 };
+        let mut plan = Self {
+            profile,
+            users: if small { 2 } else { random.between(2, 6) as usize },
+            devices: if small { 1 } else { random.between(1, 3) as usize },
+            reactors: if small { 2 } else { random.between(1, 3) },
+            partitions: 1 << random.between(2, 6),
+            segment_len,
+            batch_max,
+            retention: if retention { segment_len * random.between(18, 30) } else { 1 << 30 },
+            lane_slots: if limits { 1 << random.between(3, 6) } else { 1024 },
+            lane_arena: if limits { 512 << 10 } else { 1 << 20 },
+            buffers: if limits { 1 << random.between(2, 6) } else { 64 },
+            entities_max: if limits { random.between(2, 12) as u32 } else { 1 << 20 },
+            connections_max: if limits { random.between(6, 40) as usize } else { 10_000 },
+            user_rate: if limits && random.chance(MILLION / 2) { 20 } else { 100_000 },
+            not_resident: if random.chance(MILLION / 3) { MILLION / 20 } else { 0 },
+            pace: random.between(100, 1500) * MS,
+            payload_max: if small { 200 } else { 1 << random.between(7, 13) },
+            repeaters: 0,
+            silent: 0,
+            latency: random.between(20, 20_000) * US,
+            disk_latency: random.between(50, 2_000) * US,
+            drift: random.between(0, 400) as i64 - 200,
+            faults: Vec::new(),
+            faults_until: 45 * SECOND,
+        };
+        if limits {
+            (plan.pace, plan.payload_max) = (random.between(20, 400) * MS, plan.payload_max.min(1 << 11));
+        }
+        if retention {
+            (plan.pace, plan.payload_max) = (random.between(60, 200) * MS, 48 << 10);
+        }
+        plan.draw_faults(random);
+        plan
+    }
+
+    fn draw_faults(&mut self, random: &mut Random) {
+        use Fault as F;
+        let crashes = [F::Kill, F::PowerLoss, F::Restart, F::CrashInRecovery];
+        let disks = [F::SlowDisk, F::FullDisk, F::WriteError];
+        let media = [F::LostWrite, F::MisdirectedWrite, F::BitFlip, F::UnreadableSector];
+        let network = [F::Cut, F::HalfOpen, F::Partition, F::StallReader, F::SlowLink];
+        let devices = [F::DeviceCrash, F::DeviceForgets, F::DeviceLeaves, F::Stranger];
+        let machine = [F::ClockJump, F::Starve];
+        let all = [&crashes[..], &disks, &network, &devices, &machine].concat();
+        // Those that the profile is about come often, some of the others now and then.
+        let often: &[F] = match self.profile {
+            Profile::Small => return,
+            Profile::Swarm => &[],
+            Profile::Crash => &crashes,
+            Profile::Disk => &disks,
+            Profile::Network => &network,
+            Profile::Devices => &devices,
+            Profile::Limits => &[F::Starve, F::StallReader, F::Stranger],
+            Profile::Retention => &[F::PowerLoss, F::Restart],
+            Profile::Media => &media,
+        };
+        for fault in all {
+            if !often.contains(&fault) && random.chance(MILLION / 3) {
+                self.faults.push((fault, random.between(8, 40) * SECOND));
+            }
+        }
+        for fault in often {
+            // Damage ends a world once it is reported: it comes late enough for something else to happen before.
+            let rarely = if fault.is_media() { 10 } else { 1 };
+            self.faults.push((*fault, rarely * random.between(2, 10) * SECOND));
+        }
+        if self.profile == Profile::Media {
+            self.faults.retain(|(fault, _)| *fault != F::PowerLoss);
+            self.faults.push((F::PowerLoss, 8 * SECOND));
+        }
+        if matches!(self.profile, Profile::Devices | Profile::Swarm) {
+            (self.repeaters, self.silent) = (MILLION / 3, MILLION / 5);
+        }
+    }
+
+    /// True if retention drops segments: devices may be told that messages are gone.
+    pub fn drops_segments(&self) -> bool {
+        self.retention < 1 << 30
+    }
+
+    /// True if what was durable may be damaged: then it must be reported, and need not be served.
+    pub fn has_media_faults(&self) -> bool {
+        self.faults.iter().any(|(fault, _)| fault.is_media())
+    }
+}

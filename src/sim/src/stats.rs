@@ -1,0 +1,79 @@
+//! What a run exercised.
+
+use std::collections::BTreeMap;
+
+use tidings_core::Counters;
+
+/// Counts of one world, or of many.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Faults by name.
+    pub faults: BTreeMap<&'static str, u64>,
+    /// Starts of the node.
+    pub starts: u64,
+    /// Starts that were interrupted.
+    pub interrupted: u64,
+    /// Crashes while a batch was being written.
+    pub crashes_in_writes: u64,
+    /// Logs whose tail was torn.
+    pub torn: u64,
+    /// Ends on damage that was reported.
+    pub reported: u64,
+    /// Ends on damage to the newest batch.
+    pub exempt: u64,
+    /// Messages that somebody was given.
+    pub messages: u64,
+    /// Reads of damaged bytes that were refused.
+    pub unreadable: u64,
+    /// The node's own counts.
+    pub counters: BTreeMap<&'static str, u64>,
+    /// The most that was seen of everything that has a bound.
+    pub peaks: BTreeMap<&'static str, u64>,
+}
+
+impl Stats {
+    /// A fault happened.
+    pub fn fault(&mut self, name: &'static str) {
+        *self.faults.entry(name).or_default() += 1;
+    }
+
+    /// What a reactor counted in its life.
+    pub fn counted(&mut self, counters: &Counters) {
+        for ((name, _), count) in Counters::names().zip(counters.all()) {
+            if count > 0 {
+                *self.counters.entry(name).or_default() += count;
+            }
+        }
+    }
+
+    /// Something that has a bound was this large.
+    pub fn peak(&mut self, name: &'static str, size: usize) {
+        let peak = self.peaks.entry(name).or_default();
+        *peak = (*peak).max(size as u64);
+    }
+
+    /// Adds another world's.
+    pub fn add(&mut self, other: &Self) {
+        let pairs = [
+            (&mut self.starts, other.starts),
+            (&mut self.interrupted, other.interrupted),
+            (&mut self.crashes_in_writes, other.crashes_in_writes),
+            (&mut self.torn, other.torn),
+            (&mut self.reported, other.reported),
+            (&mut self.exempt, other.exempt),
+            (&mut self.messages, other.messages),
+            (&mut self.unreadable, other.unreadable),
+        ];
+        for (sum, more) in pairs {
+            *sum += more;
+        }
+        for (sum, more) in [(&mut self.faults, &other.faults), (&mut self.counters, &other.counters)] {
+            for (name, count) in more {
+                *sum.entry(name).or_default() += count;
+            }
+        }
+        for (name, size) in &other.peaks {
+            self.peak(name, *size as usize);
+        }
+    }
+}

@@ -1,0 +1,515 @@
+//! Devices: the real SDK, its application, and the user who holds it.
+
+use std::collections::BTreeMap;
+
+use tidings_client::{
+    ClientMsgId, Config, ConversationId, DeviceId, ErrorCode, Event as Told, History, SavedState, Seq, Session, Time,
+    UserId, Watermarks,
+};
+use tidings_wire::{Frame, Kind, limits::FRAME_MAX, split};
+
+use super::{
+    Event, World,
+    links::{Side, Who},
+    node::WALL_US,
+    settle::Phase,
+};
+use crate::{
+    agenda::{MS, Nanos, SECOND},
+    machine::LinkId,
+    oracle::{Given, payload},
+    random::MILLION,
+    trace::Moment,
+};
+
+/// Messages that wait in an outbox before its user stops writing.
+const OUTBOX_MAX: usize = 40;
+/// How long an application that takes one event at a time needs for it.
+const SLOW_APPLICATION: Nanos = 30 * MS;
+/// SENDs that a device that repeats itself remembers.
+const REPEATS_MAX: usize = 16;
+/// Device numbers of those that come at the end to see what is there.
+pub(super) const AUDITOR: u32 = 1000;
+
+/// A device.
+#[derive(Debug)]
+pub(super) struct Device {
+    pub(super) user: usize,
+    id: DeviceId,
+    /// The user's conversations, and the other member of each.
+    chats: Vec<(usize, usize)>,
+    session: Option<Session>,
+    pub(super) link: Option<LinkId>,
+    /// An attempt to connect that is under way.
+    connecting: Option<LinkId>,
+    pub(super) online: bool,
+    pub(super) given: Given,
+    saved: Option<(SavedState, Given)>,
+    history: History,
+    /// Tags by the SDK's name of the attempt.
+    tags: BTreeMap<(usize, ClientMsgId), u64>,
+    waiting: usize,
+    /// Events that the application takes at a time.
+    appetite: usize,
+    /// It repeats its SENDs: those that it remembers.
+    repeats: Option<Vec<Vec<u8>>>,
+    /// It never acknowledges.
+    pub(super) silent: bool,
+    planned: Nanos,
+    version: u32,
+}
+
+/// A user's name.
+fn name(user: usize) -> String {
+    format!("user{user}")
+}
+
+fn user_id(user: usize) -> UserId {
+    UserId::derive(tidings_client::DEFAULT_TENANT, &name(user))
+}
+
+impl World {
+    /// Users, their conversations with each other, and their devices.
+    pub(super) fn add_devices(&mut self) {
+        let users = self.plan.users;
+        let mut chats: Vec<Vec<(usize, usize)>> = vec![Vec::new(); users];
+        for a in 0..users {
+            for b in a + 1..users {
+                let (first, second) = (user_id(a), user_id(b));
+                let at = self.oracle.add(ConversationId::direct(first, second), [first, second]);
+                chats[a].push((at, b));
+                chats[b].push((at, a));
+            }
+        }
+        for (user, chats) in chats.into_iter().enumerate() {
+            for number in 1..=self.random.between(1, self.plan.devices as u64) as u32 {
+                let device = self.add_device(user, number, chats.clone());
+                let after = self.random.around(self.plan.pace);
+                self.agenda.plan(self.now + after, Event::Act { device });
+            }
+        }
+    }
+
+    pub(super) fn add_device(&mut self, user: usize, number: u32, chats: Vec<(usize, usize)>) -> usize {
+        let auditor = number >= AUDITOR;
+        let recent = !auditor && self.random.chance(MILLION / 6);
+        let history = if recent { History::Recent(self.random.between(1, 20)) } else { History::Everything };
+        let everything = history == History::Everything;
+        let repeats = (!auditor && self.random.chance(self.plan.repeaters)).then(Vec::new);
+        let silent = !auditor && self.random.chance(self.plan.silent);
+        let appetite = if self.random.chance(MILLION / 4) { 1 } else { usize::MAX };
+        self.devices.push(Device {
+            user,
+            id: DeviceId(number),
+            chats,
+            session: None,
+            link: None,
+            connecting: None,
+            online: true,
+            given: Given::new(everything, auditor),
+            saved: None,
+            history,
+            tags: BTreeMap::new(),
+            waiting: 0,
+            appetite,
+            repeats,
+            silent,
+            planned: Nanos::MAX,
+            version: 0,
+        });
+        let device = self.devices.len() - 1;
+        self.plan_tick(device, self.now + MS);
+        device
+    }
+
+    /// Whose a device is.
+    pub(super) fn user_of(&self, at: usize) -> UserId {
+        user_id(self.devices[at].user)
+    }
+
+    /// The conversations of a user.
+    pub(super) fn chats_of(&self, user: usize) -> Vec<(usize, usize)> {
+        let device = self.devices.iter().find(|device| device.user == user);
+        device.map(|device| device.chats.clone()).unwrap_or_default()
+    }
+
+    pub(super) fn plan_tick(&mut self, at: usize, when: Nanos) {
+        let device = &mut self.devices[at];
+        let when = when.max(self.now);
+        if when < device.planned {
+            (device.planned, device.version) = (when, device.version + 1);
+            self.agenda.plan(when, Event::Tick { device: at, version: device.version });
+        }
+    }
+
+    pub(super) fn tick(&mut self, at: usize, version: u32) {
+        let device = &mut self.devices[at];
+        if device.version != version {
+            return;
+        }
+        device.planned = Nanos::MAX;
+        if device.online {
+            self.drive(at);
+        }
+    }
+
+    /// A session for a device that has none.
+    fn begin_session(&mut self, at: usize) {
+        let wall_us = WALL_US + self.now / 1000;
+        let seed = self.random.bits();
+        let device = &mut self.devices[at];
+        let state = device.saved.as_ref().map(|(state, _)| state.clone()).unwrap_or_default();
+        device.given = match &device.saved {
+            Some((_, given)) => given.clone(),
+            None => Given::new(device.given.everything, device.given.audits),
+        };
+        let name = name(device.user);
+        device.waiting = state.outbox.len();
+        device.session = Some(Session::new(Config {
+            user: user_id(device.user),
+            token: name.clone().into_bytes(),
+            name,
+            device: device.id,
+            state,
+            history: device.history,
+            receive: true,
+            seed,
+            wall_us,
+        }));
+    }
+
+    /// Everything that a device does at a moment: as the SDK's own shell does it.
+    fn drive(&mut self, at: usize) {
+        if self.devices[at].session.is_none() {
+            self.begin_session(at);
+        }
+        let now = Time(self.now / 1000);
+        let session = self.devices[at].session.as_mut().expect("begun above");
+        session.tick(now);
+        let wants = session.wants_connection(now);
+        if wants {
+            self.connect(at);
+        }
+        self.put_out(at);
+        self.take_events(at);
+        self.put_out(at);
+        self.drop_dead_link(at);
+        let device = &mut self.devices[at];
+        let session = device.session.as_mut().expect("begun above");
+        if let Some(due) = session.next_timeout() {
+            let due = due.0 * 1000;
+            self.plan_tick(at, due.max(self.now + MS / 10));
+        }
+    }
+
+    /// A session that gave its connection up closes it.
+    fn drop_dead_link(&mut self, at: usize) {
+        let device = &mut self.devices[at];
+        let session = device.session.as_ref().expect("a device that is driven has a session");
+        let over = !session.is_up() && !session.is_greeting() && device.connecting.is_none();
+        if let Some(link) = device.link.take_if(|_| over) {
+            self.tell(Moment::Disconnected(at));
+            self.close_by_device(link);
+        }
+    }
+
+    fn connect(&mut self, at: usize) {
+        let reactors = self.node.as_ref().map(|process| process.accepting()).unwrap_or_default();
+        let refused = reactors.is_empty();
+        let (link, after) = if self.weather.partitioned {
+            (LinkId(self.id()), 5 * SECOND)
+        } else if refused {
+            (LinkId(self.id()), self.random.around(self.plan.latency))
+        } else {
+            let reactor = *self.random.pick(&reactors);
+            (self.open_link(Who::Device(at), reactor), 2 * self.random.around(self.plan.latency))
+        };
+        self.devices[at].connecting = Some(link);
+        self.agenda.plan(self.now + after, Event::Answered { device: at, link });
+    }
+
+    pub(super) fn answered(&mut self, at: usize, link: LinkId) {
+        let device = &mut self.devices[at];
+        if device.connecting != Some(link) {
+            return; // it was given up
+        }
+        device.connecting = None;
+        let (now, user, id) = (Time(self.now / 1000), device.user, device.id.0);
+        let session = device.session.as_mut().expect("a device that connects has a session");
+        let reactor = self.links.get(&link).and_then(|link| link.node.as_ref()).map(|node| node.reactor);
+        match reactor {
+            Some(reactor) => {
+                session.connected(now);
+                device.link = Some(link);
+                self.tell(Moment::Connected(at, link.0));
+                let address = std::net::IpAddr::from([10, 0, user as u8, id as u8]);
+                self.accept(reactor, link, address);
+            }
+            None => {
+                session.disconnected(now);
+                self.links.remove(&link);
+            }
+        }
+        self.drive(at);
+    }
+
+    /// What a session wants sent goes out, as the device's manners are.
+    fn put_out(&mut self, at: usize) {
+        let device = &mut self.devices[at];
+        let mut bytes = Vec::new();
+        device.session.as_mut().expect("a device that is driven has a session").take_output(&mut bytes);
+        let Some(link) = device.link.filter(|_| !bytes.is_empty()) else { return };
+        if device.silent || device.repeats.is_some() {
+            bytes = self.mangle(at, &bytes);
+        }
+        if !bytes.is_empty() {
+            self.put_on_link(link, Side::Node, bytes);
+        }
+    }
+
+    /// Leaves acknowledgements out, or sends again what was sent before.
+    fn mangle(&mut self, at: usize, bytes: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        let (mut rest, device) = (bytes, &mut self.devices[at]);
+        while let Ok(Some(frame)) = split(rest, FRAME_MAX) {
+            let whole: &[u8] = Frame::bytes(&frame);
+            rest = &rest[whole.len()..];
+            if device.silent && matches!(frame.kind(), Ok(Kind::Delivered | Kind::Read)) {
+                continue;
+            }
+            out.extend_from_slice(whole);
+            let Some(repeats) = device.repeats.as_mut().filter(|_| frame.kind() == Ok(Kind::Send)) else { continue };
+            if repeats.len() == REPEATS_MAX {
+                repeats.remove(0);
+            }
+            repeats.push(whole.to_vec());
+            if self.random.chance(MILLION / 4) {
+                let again: &Vec<u8> = self.random.pick(repeats);
+                out.extend_from_slice(again);
+            }
+        }
+        out
+    }
+
+    /// Bytes, or the end, arrived at a device.
+    pub(super) fn device_received(&mut self, at: usize, link: LinkId, pieces: &[Vec<u8>], ended: bool) {
+        let device = &mut self.devices[at];
+        if device.link != Some(link) {
+            if ended && device.connecting != Some(link) {
+                self.close_by_device(link);
+            }
+            return;
+        }
+        let now = Time(self.now / 1000);
+        let session = device.session.as_mut().expect("a device with a connection has a session");
+        for piece in pieces {
+            session.received(piece, now);
+        }
+        if ended {
+            session.disconnected(now);
+        }
+        self.drive(at);
+    }
+
+    /// The application takes what the session tells.
+    fn take_events(&mut self, at: usize) {
+        let appetite = self.devices[at].appetite;
+        for _ in 0..appetite {
+            let session = self.devices[at].session.as_mut().expect("a device that is driven has a session");
+            let Some(told) = session.poll_event() else { return };
+            self.take_event(at, told);
+        }
+        self.plan_tick(at, self.now + SLOW_APPLICATION);
+    }
+
+    fn take_event(&mut self, at: usize, told: Told) {
+        let user = user_id(self.devices[at].user);
+        match told {
+            Told::Connected | Told::Disconnected | Told::Synced | Told::HistoryDone { .. } => {}
+            Told::HistoryFailed { code, .. } => self.on_history_failed(at, code),
+            Told::Rejected { code } => self.oracle.violate("I11", format!("device {at} is rejected: {code:?}")),
+            Told::HistoryChanged => self.oracle.violate("I11", format!("device {at} is told of another history")),
+            Told::Sent { conversation, id, seq, .. } => self.on_sent(at, conversation, id, seq),
+            Told::SendFailed { conversation, id, code } => self.on_send_failed(at, conversation, id, code),
+            Told::Message(message) => {
+                let device = &mut self.devices[at];
+                if let Some((place, tag)) = self.oracle.seen(at, user, &mut device.given, &message) {
+                    self.tell(Moment::Seen(at, place, message.seq.0, tag));
+                }
+            }
+            Told::Older(message) => self.oracle.older(at, user, &message),
+            Told::Lost { conversation, from, upto } => {
+                if let Some(place) = self.oracle.place(conversation) {
+                    self.learn_floors();
+                    self.tell(Moment::Lost(at, place, from.0, upto.0));
+                    self.oracle.lost(at, &mut self.devices[at].given, place, from, upto);
+                }
+            }
+            Told::Conversation { conversation, peers, own, .. } => {
+                let marks: [Watermarks; 2] = [peers, own];
+                match self.oracle.place(conversation) {
+                    Some(place) => self.oracle.shown(at, user, &mut self.devices[at].given, place, marks),
+                    None => self.oracle.violate("I9", format!("device {at} is shown a conversation of nobody")),
+                }
+            }
+        }
+    }
+
+    fn on_sent(&mut self, at: usize, conversation: ConversationId, id: ClientMsgId, seq: Seq) {
+        let Some(place) = self.oracle.place(conversation) else { return };
+        let device = &mut self.devices[at];
+        device.waiting = device.waiting.saturating_sub(1);
+        let Some(tag) = device.tags.get(&(place, id)).copied() else {
+            return self.oracle.violate("I3", format!("device {at} is told of attempt {id:?}, which it never made"));
+        };
+        self.tell(Moment::Sent(at, place, seq.0, tag));
+        self.oracle.sent(at, tag, conversation, seq);
+    }
+
+    /// What is stored can be had, unless it was damaged or dropped, or there is too much to do; and foreign history cannot.
+    fn on_history_failed(&mut self, at: usize, code: ErrorCode) {
+        self.stats.unreadable += 1;
+        let harmed = self.disk.borrow().media_faults > 0 || self.plan.drops_segments();
+        let right = matches!(code, ErrorCode::Busy | ErrorCode::NotMember | ErrorCode::FutureSeq)
+            || code == ErrorCode::HistoryUnavailable && harmed;
+        if !right {
+            self.oracle.violate("I11", format!("device {at} is refused history: {code:?}"));
+        }
+    }
+
+    fn on_send_failed(&mut self, at: usize, conversation: ConversationId, id: ClientMsgId, code: ErrorCode) {
+        let Some(place) = self.oracle.place(conversation) else { return };
+        let device = &mut self.devices[at];
+        device.waiting = device.waiting.saturating_sub(1);
+        let tag = device.tags.get(&(place, id)).copied();
+        if let Some(tag) = tag {
+            self.oracle.refused(tag, code);
+        }
+        self.stats.fault(code.name());
+        // Only a repeat can be refused for good, of a message that is there and was answered so long ago that its answer is
+        // forgotten; or of one that a repeater had never sent in its turn.
+        let there = tag.is_some_and(|tag| self.oracle.durable.has(conversation, tag));
+        if code != ErrorCode::Stale || !there && self.plan.repeaters == 0 {
+            self.oracle.violate("I3", format!("device {at} is told that {tag:x?} can never be sent: {code:?}"));
+        }
+    }
+
+    /// The user does something, and will again.
+    pub(super) fn act(&mut self, at: usize) {
+        if self.phase != Phase::Stormy {
+            return;
+        }
+        let after = self.random.around(self.plan.pace);
+        self.agenda.plan(self.now + after, Event::Act { device: at });
+        if !self.devices[at].online || self.devices[at].session.is_none() {
+            return;
+        }
+        let (place, peer) = *self.random.pick(&self.devices[at].chats.clone());
+        match self.random.below(100) {
+            0..60 => self.write_message(at, place, peer),
+            60..80 => self.read_some(at, place),
+            80..88 => {
+                let conversation = ConversationId::direct(user_id(self.devices[at].user), user_id(peer));
+                let (before, limit) = (Seq(self.random.below(40)), self.random.between(1, 30) as u32);
+                let session = self.devices[at].session.as_mut().expect("looked at above");
+                session.history(conversation, before, limit);
+            }
+            88..94 => self.save(at),
+            94..96 => self.pry(at),
+            _ => self.devices[at].session.as_mut().expect("looked at above").ping(),
+        }
+        self.drive(at);
+    }
+
+    /// Asks for messages of two other users.
+    fn pry(&mut self, at: usize) {
+        let user = self.devices[at].user;
+        let others: Vec<_> = (0..self.plan.users).filter(|other| *other != user).collect();
+        if let [first, .., last] = others[..] {
+            let foreign = ConversationId::direct(user_id(first), user_id(last));
+            self.devices[at].session.as_mut().expect("looked at by act()").history(foreign, Seq(0), 10);
+        }
+    }
+
+    fn write_message(&mut self, at: usize, place: usize, peer: usize) {
+        if self.devices[at].waiting >= OUTBOX_MAX {
+            return;
+        }
+        let burst = if self.random.chance(MILLION / 10) { self.random.between(2, 12) } else { 1 };
+        for _ in 0..burst {
+            let tag = self.id() << 8 | at as u64;
+            let len = self.random.between(8, self.plan.payload_max.max(9)) as usize;
+            self.oracle.put(tag, place, len);
+            self.tell(Moment::Put(at, place, tag));
+            let device = &mut self.devices[at];
+            let id = device.session.as_mut().expect("looked at above").send(user_id(peer), &payload(tag, len));
+            device.tags.insert((place, id), tag);
+            device.waiting += 1;
+        }
+    }
+
+    fn read_some(&mut self, at: usize, place: usize) {
+        let device = &mut self.devices[at];
+        let Some(last) = device.given.last(place) else { return };
+        let upto = Seq(self.random.between(last.0.saturating_sub(3).max(1), last.0));
+        let (user, session) = (user_id(device.user), device.session.as_mut().expect("looked at above"));
+        let peer = device.chats.iter().find(|(at, _)| *at == place).map(|(_, peer)| *peer).expect("one of its own");
+        session.read(ConversationId::direct(user, user_id(peer)), upto);
+        self.oracle.read(user, place, upto);
+        self.tell(Moment::Read(at, place, upto.0));
+    }
+
+    fn save(&mut self, at: usize) {
+        let device = &mut self.devices[at];
+        if let Some(state) = device.session.as_ref().and_then(Session::save) {
+            device.saved = Some((state, device.given.clone()));
+            self.tell(Moment::Saved(at));
+        }
+    }
+
+    /// A device's process ends.
+    pub(super) fn stop_device(&mut self, at: usize, forget: bool) {
+        let device = &mut self.devices[at];
+        device.session = None;
+        device.connecting = None;
+        device.online = false;
+        device.waiting = 0;
+        if forget {
+            device.saved = None;
+        }
+        if let Some(link) = device.link.take() {
+            self.close_by_device(link);
+        }
+    }
+
+    /// A device comes back.
+    pub(super) fn wake_device(&mut self, at: usize) {
+        self.devices[at].online = true;
+        self.plan_tick(at, self.now);
+    }
+
+    /// True if a device has nothing left to say or to hear.
+    pub(super) fn is_settled(&self, at: usize) -> bool {
+        let device = &self.devices[at];
+        let Some(session) = device.session.as_ref().filter(|session| session.is_up()) else { return false };
+        let quiet = session.is_flushed() && (device.silent || session.receipts_settled());
+        let user = user_id(device.user);
+        // At the end every user has a device that acknowledges.
+        let shown = !matches!(self.phase, Phase::Audit(_)) || self.oracle.is_shown_all(user, &device.given);
+        quiet && shown && self.oracle.has_all(user, &device.given)
+    }
+
+    /// Why a device is not settled, in words.
+    pub(super) fn unsettled(&self, at: usize) -> String {
+        let device = &self.devices[at];
+        let missing = self.oracle.missing(user_id(device.user), &device.given);
+        let Some(session) = &device.session else { return format!("device {at} does not run") };
+        format!(
+            "device {at}: up {}, flushed {}, receipts settled {}, shown all {}, lacks {missing:?} (conversation, has, head)",
+            session.is_up(),
+            session.is_flushed(),
+            session.receipts_settled(),
+            self.oracle.is_shown_all(user_id(device.user), &device.given),
+        )
+    }
+}

@@ -1,0 +1,508 @@
+//! The node's process: its reactors, what they ask of the machine, its start and its end.
+
+use std::{collections::BTreeSet, rc::Rc, sync::Arc};
+
+use tidings_core::{
+    Claims, Entity, Layout, Mono, Node, NodeConfig, Now, ReactorId, Residency, StateStore, TokenFault, Verifier,
+    limits::Rate,
+};
+use tidings_log::{AlignedBuf, Epoch, SlotId};
+use tidings_mesh::LaneSize;
+use tidings_turn::{
+    Completion, ConnectionLimits, Outcome, Purpose, Seed, Shared, Turn, TurnConfig,
+    recover::{LogSettings, Recovered, log_parts, recover},
+};
+use tidings_wire::{HistoryId, LogId, Partitions, Timestamp};
+
+use super::{End, Event, World, settle::Phase};
+use crate::{
+    agenda::{MS, Nanos, US},
+    bounds,
+    disk::{Crash, LogOnDisk, Pending},
+    machine::{Closings, Command, LinkId, SimMachine, SimWaker},
+    random::{MILLION, Random},
+    stats::Stats,
+    trace::Moment,
+};
+
+/// The wall clock when a world begins, in microseconds since 1970.
+pub(super) const WALL_US: u64 = 1_790_000_000_000_000;
+/// What the data directory's checksums are keyed with.
+const NONCE: u64 = 0x5eed;
+
+/// A token is the user's name.
+#[derive(Debug)]
+pub(super) struct Names;
+
+impl Verifier for Names {
+    fn verify(&self, token: &[u8], _: Timestamp) -> Result<Claims, TokenFault> {
+        let name =
+            std::str::from_utf8(token).ok().filter(|name| name.starts_with("user")).ok_or(TokenFault::Invalid)?;
+        Ok(Claims { tenant: tidings_client::DEFAULT_TENANT.into(), name: name.into(), device: None })
+    }
+}
+
+/// A store that has to load something now and then.
+#[derive(Debug)]
+struct Loading {
+    random: Random,
+    millionths: u32,
+}
+
+impl StateStore for Loading {
+    fn prefetch(&mut self, _: Entity) -> Residency {
+        if self.millionths > 0 && self.random.chance(self.millionths) {
+            Residency::Loading
+        } else {
+            Residency::Resident
+        }
+    }
+}
+
+/// One reactor.
+#[derive(Debug)]
+struct Reactor {
+    turn: Turn<SimMachine, Names>,
+    completions: Vec<tidings_turn::machine::Event<SimMachine>>,
+    waker: SimWaker,
+    accepting: bool,
+    resting: bool,
+    ended: bool,
+    /// When the next turn is planned, and which plan counts.
+    planned: Nanos,
+    version: u32,
+    /// It gets no time before.
+    starved_until: Nanos,
+}
+
+/// The process.
+#[derive(Debug)]
+pub(super) struct Process {
+    reactors: Vec<Reactor>,
+    shared: Arc<Shared<SimMachine>>,
+    closings: Closings,
+    limits: bounds::Limits,
+}
+
+impl Process {
+    /// A reactor's machine.
+    pub(super) fn machine(&mut self, reactor: usize) -> &mut SimMachine {
+        self.reactors[reactor].turn.machine()
+    }
+
+    /// How full its reactors are, in words.
+    pub(super) fn gauges(&self) -> String {
+        let words = |reactor: &Reactor| format!("{:?} rests {}", reactor.turn.gauge(), reactor.resting);
+        self.reactors.iter().map(words).collect::<Vec<_>>().join("; ")
+    }
+
+    /// Reactors that accept connections.
+    pub(super) fn accepting(&self) -> Vec<usize> {
+        (0..self.reactors.len()).filter(|at| self.reactors[*at].accepting).collect()
+    }
+
+    /// Reactors.
+    pub(super) fn reactors(&self) -> usize {
+        self.reactors.len()
+    }
+
+    /// Adds up what its reactors counted.
+    pub(super) fn counted(&self, stats: &mut Stats) {
+        self.reactors.iter().for_each(|running| stats.counted(running.turn.counters()));
+    }
+
+    /// A reactor gets no time before this moment.
+    pub(super) fn starve(&mut self, reactor: usize, until: Nanos) {
+        self.reactors[reactor].starved_until = until;
+    }
+}
+
+/// An operation of the disk.
+#[derive(Debug)]
+pub(super) struct Operation {
+    pending: Option<Pending>,
+    then: Then,
+}
+
+#[derive(Debug)]
+enum Then {
+    Created(SlotId),
+    Written(Purpose),
+    Read(tidings_core::JobId, LogId, SlotId, u64, Vec<u8>),
+}
+
+impl World {
+    /// The node's clocks.
+    fn clock(&self) -> Now {
+        let drift = i128::from(self.now) * i128::from(self.plan.drift) / 1_000_000;
+        let own = (i128::from(self.now) + drift) as u64;
+        let wall = (WALL_US + own / 1000).saturating_add_signed(self.weather.wall_offset_us);
+        Now { mono: Mono(own + 1_000_000_000), wall: Timestamp(wall) }
+    }
+
+    /// Starts the node, unless it runs.
+    pub(super) fn start(&mut self, run: u32) {
+        if self.node.is_some() || run != self.run {
+            return;
+        }
+        if self.disk.borrow().newest_is_damaged() {
+            self.stats.exempt += 1;
+            self.end = Some(End::Exempt);
+            return;
+        }
+        self.run += 1;
+        self.stats.starts += 1;
+        let calm = self.phase != Phase::Stormy;
+        let reactors = self.random.between(1, self.plan.reactors) as u16;
+        let partitions = Partitions::new(self.plan.partitions).expect("a valid number of partitions");
+        let layout = Layout { partitions, reactors };
+        let entities_max = if calm { 1 << 20 } else { self.plan.entities_max };
+        let node = |at: u16| {
+            Node::new(NodeConfig {
+                me: ReactorId(at),
+                log: LogId(at as u8),
+                layout,
+                history: HistoryId([7; 16]),
+                user_rate: Rate { per_second: self.plan.user_rate, burst: self.plan.user_rate },
+                idle_timeout_s: 20,
+                entities_max,
+                seed: NONCE ^ u64::from(at),
+            })
+        };
+        let own = (0..reactors).map(|at| LogId(at as u8));
+        let logs: BTreeSet<LogId> = own.chain(self.disk.borrow().logs()).collect();
+        let storages = logs.into_iter().map(|log| (log, LogOnDisk { disk: Rc::clone(&self.disk), log })).collect();
+        if std::mem::take(&mut self.weather.crash_recovery) {
+            self.disk.borrow_mut().fail_recovery_after(self.random.below(40) as u32);
+        }
+        match recover((0..reactors).map(node).collect(), storages, self.log_settings()) {
+            Ok(recovered) => self.run_node(recovered, calm),
+            Err(_) if self.disk.borrow().gave_out() => {
+                self.stats.interrupted += 1;
+                self.tell(Moment::NotStarted);
+                self.disk.borrow_mut().crash(Crash::PowerLost, &[], &mut self.random);
+                self.plan_start();
+            }
+            Err(error) => {
+                self.tell(Moment::NotStarted);
+                if self.disk.borrow().media_faults == 0 {
+                    return self.oracle.violate("I7", format!("what a crash left is taken for damage: {error}"));
+                }
+                self.stats.reported += 1;
+                self.end = Some(End::DamageReported);
+            }
+        }
+    }
+
+    fn log_settings(&self) -> LogSettings {
+        let (segment_len, batch_max) = (self.plan.segment_len, self.plan.batch_max);
+        LogSettings { nonce: NONCE, epoch: Epoch(self.run), segment_len, batch_max }
+    }
+
+    fn run_node(&mut self, recovered: Recovered, calm: bool) {
+        self.disk.borrow_mut().survived();
+        let Recovered { nodes, logs, records, torn } = recovered;
+        self.stats.torn += torn as u64;
+        self.tell(Moment::Started(nodes.len(), records, torn));
+        let (reactors, plan) = (nodes.len(), self.plan.clone());
+        let settings = self.log_settings();
+        let LogSettings { epoch, segment_len, .. } = settings;
+        let parts = log_parts(&logs, reactors, settings);
+        let lanes = tidings_mesh::connect(reactors, LaneSize { slots: plan.lane_slots, arena: plan.lane_arena });
+        let wakers: Vec<_> = (0..reactors).map(|_| SimWaker::default()).collect();
+        #[allow(clippy::arc_with_non_send_sync, reason = "the turn shares it between threads; here there is one")]
+        let shared = Arc::new(Shared::new(wakers.clone()));
+        let closings = Closings::default();
+        let connections_max = if calm { 10_000 } else { plan.connections_max };
+        let per_second = if calm || plan.connections_max > 1000 { 1000 } else { 4 };
+        let config = TurnConfig {
+            limits: ConnectionLimits {
+                connections_max,
+                address_rate: Rate { per_second, burst: 2 * per_second },
+                handshake_timeout_ms: 5_000,
+                frame_timeout_ms: 10_000,
+                send_timeout_ms: 10_000,
+                idle_timeout_ms: 20_000,
+            },
+            retention_bytes: plan.retention / reactors as u64,
+        };
+        let mut running = Vec::new();
+        for (at, (((node, log), lanes), waker)) in nodes.into_iter().zip(parts).zip(lanes).zip(wakers).enumerate() {
+            let machine = SimMachine::new(LogId(at as u8), Rc::clone(&self.disk), Rc::clone(&closings), plan.buffers);
+            let store = Loading { random: self.random.fork(at as u64), millionths: plan.not_resident };
+            let seed = Seed {
+                config,
+                node,
+                epoch,
+                segment_len,
+                log,
+                lanes,
+                verifier: Names,
+                store: Box::new(store),
+                shared: Arc::clone(&shared),
+            };
+            let turn = Turn::new(seed, machine, self.clock().mono);
+            let Ok(turn) = turn else {
+                return self.oracle.violate("I6", "a file that recovery found is gone".into());
+            };
+            let (planned, starved_until) = (Nanos::MAX, 0);
+            let (completions, version) = (Vec::new(), 0);
+            let (accepting, resting, ended) = (false, false, false);
+            running.push(Reactor {
+                turn,
+                completions,
+                waker,
+                accepting,
+                resting,
+                ended,
+                planned,
+                version,
+                starved_until,
+            });
+        }
+        let limits = bounds::Limits {
+            connections: connections_max,
+            buffers: plan.buffers,
+            batch: plan.batch_max,
+            segments: (plan.retention / segment_len) as usize,
+        };
+        self.node = Some(Process { reactors: running, shared, closings, limits });
+        for at in 0..reactors {
+            let after = self.random.between(1, 500) * US;
+            self.plan_turn(at, self.now + after);
+        }
+    }
+
+    /// Plans a reactor's next turn, unless an earlier one is planned.
+    fn plan_turn(&mut self, reactor: usize, at: Nanos) {
+        let Some(process) = &mut self.node else { return };
+        let running = &mut process.reactors[reactor];
+        let at = at.max(running.starved_until);
+        if at < running.planned && !running.ended {
+            running.planned = at;
+            running.version += 1;
+            self.agenda.plan(at, Event::Turn { run: self.run, reactor, version: running.version });
+        }
+    }
+
+    /// Something completed on a reactor.
+    pub(super) fn complete(&mut self, reactor: usize, completion: tidings_turn::machine::Event<SimMachine>) {
+        let Some(process) = &mut self.node else { return };
+        process.reactors[reactor].completions.push(completion);
+        let after = self.random.between(1, 20) * US;
+        self.plan_turn(reactor, self.now + after);
+    }
+
+    pub(super) fn turn(&mut self, run: u32, reactor: usize, version: u32) {
+        let now = self.clock();
+        let Some(process) = self.node.as_mut().filter(|_| run == self.run) else { return };
+        let running = &mut process.reactors[reactor];
+        if version != running.version {
+            return;
+        }
+        running.planned = Nanos::MAX;
+        if std::mem::take(&mut running.resting) {
+            running.turn.end_rest();
+        }
+        let completions = std::mem::take(&mut running.completions);
+        self.trace.tell(self.now, Moment::Turn(reactor, completions.len()));
+        let outcome = running.turn.turn(now, completions);
+        let rest = matches!(outcome, Ok(Outcome::Idle)).then(|| running.turn.begin_rest(now));
+        running.resting = rest.flatten().is_some();
+        running.ended = matches!(outcome, Ok(Outcome::Ended));
+        let gauge = running.turn.gauge();
+        let commands = running.turn.machine().take_commands();
+        let closed = process.closings.take();
+        if let Err((what, size, bound)) = process.limits.check(&gauge, &mut self.stats) {
+            self.oracle.violate("I10", format!("{what} of reactor {reactor} are {size}, and at most {bound} may be"));
+        }
+        for command in commands {
+            self.obey(reactor, command);
+        }
+        closed.into_iter().for_each(|link| self.close_by_node(link));
+        self.wake();
+        match (outcome, rest) {
+            (Err(_), _) => self.node_failed(),
+            (Ok(Outcome::Ended), _) => self.reactor_ended(),
+            (_, Some(Some(time))) => self.plan_turn(reactor, self.now + time.as_nanos() as u64),
+            _ => {
+                let cost = self.random.between(1, 40) * US;
+                self.plan_turn(reactor, self.now + cost);
+            }
+        }
+    }
+
+    /// Reactors that others woke.
+    fn wake(&mut self) {
+        let Some(process) = &self.node else { return };
+        let woken: Vec<_> = (0..process.reactors.len()).filter(|at| process.reactors[*at].waker.take()).collect();
+        woken.into_iter().for_each(|at| self.complete(at, Completion::Woken));
+    }
+
+    fn obey(&mut self, reactor: usize, command: Command) {
+        match command {
+            Command::Accept => self.set_accepting(reactor, true),
+            Command::StopAccepting => self.set_accepting(reactor, false),
+            Command::Receive(link, key, how) => self.arm(link, reactor, key, how),
+            Command::Send(link, key, buffer) => self.send_from_node(link, key, buffer),
+            Command::ShutOutput(link) => self.end_link(link, super::Side::Device),
+            Command::Shut(link) => self.shut_by_node(link),
+            Command::Create(slot, len) => {
+                let file = (LogId(reactor as u8), slot);
+                let _takes = self.submit(reactor, Some(Pending::Create { file, len }), Then::Created(slot));
+            }
+            Command::Write(purpose, slot, offset, bytes) => self.submit_write(reactor, purpose, slot, offset, bytes),
+            Command::Read(job, log, slot, offset, buffer) => {
+                let _takes = self.submit(reactor, None, Then::Read(job, log, slot, offset, buffer));
+            }
+        }
+    }
+
+    fn set_accepting(&mut self, reactor: usize, accepting: bool) {
+        if let Some(process) = &mut self.node {
+            process.reactors[reactor].accepting = accepting;
+        }
+    }
+
+    /// A connection arrives at a reactor.
+    pub(super) fn accept(&mut self, reactor: usize, link: LinkId, address: std::net::IpAddr) {
+        let more = !self.random.chance(MILLION / 50);
+        let Some(process) = &mut self.node else { return };
+        let socket = process.machine(reactor).socket(link, address);
+        process.reactors[reactor].accepting = more;
+        self.complete(reactor, Completion::Accepted { result: Ok(socket), more });
+    }
+
+    fn submit_write(&mut self, reactor: usize, purpose: Purpose, slot: SlotId, offset: u64, bytes: AlignedBuf) {
+        let log = LogId(reactor as u8);
+        if purpose != Purpose::Fill {
+            let crc = crc32c::crc32c(bytes.as_slice());
+            self.tell(Moment::Write(log.0, slot.0, offset, bytes.len(), crc));
+        }
+        let pending = Pending::Write { file: (log, slot), purpose, offset, bytes };
+        let latency = self.submit(reactor, Some(pending), Then::Written(purpose));
+        if self.weather.crash_in_write.as_ref().is_some_and(|(of, _)| *of == purpose)
+            && let Some((_, how)) = self.weather.crash_in_write.take()
+        {
+            let after = self.random.below(latency);
+            self.agenda.plan(self.now + after, Event::Crash { run: self.run, how });
+        }
+    }
+
+    /// The crash that was to come in the middle of a write.
+    pub(super) fn crash(&mut self, run: u32, how: Crash) {
+        if run == self.run {
+            self.down(how, u8::from(how == Crash::PowerLost));
+        }
+    }
+
+    /// Begins an operation; how long it will take.
+    fn submit(&mut self, reactor: usize, pending: Option<Pending>, then: Then) -> Nanos {
+        let latency = self.random.around(self.plan.disk_latency) + self.weather.disk_delay(&mut self.random);
+        let id = self.id();
+        self.operations.insert(id, Operation { pending, then });
+        self.agenda.plan(self.now + latency, Event::Disk { run: self.run, reactor, id });
+        latency
+    }
+
+    pub(super) fn disk_done(&mut self, run: u32, reactor: usize, id: u64) {
+        if run != self.run || self.node.is_none() {
+            return;
+        }
+        let Some(Operation { pending, then }) = self.operations.remove(&id) else { return };
+        let mut disk = self.disk.borrow_mut();
+        let completion = match (then, pending) {
+            (Then::Created(slot), Some(pending)) => {
+                let result = if self.weather.full { Err(std::io::ErrorKind::StorageFull.into()) } else { Ok(()) };
+                if result.is_ok() {
+                    disk.land(&pending);
+                }
+                Completion::Created { slot, result }
+            }
+            (Then::Written(purpose), Some(pending)) => {
+                let (mut result, mut landed) = (Ok(()), true);
+                if self.weather.fail_write.take_if(|of| *of == purpose).is_some() {
+                    disk.fail(&pending, &mut self.random);
+                    landed = disk.holds(&pending);
+                    result = Err(std::io::Error::other("a write fails"));
+                } else if let Some(misdirected) = self.weather.lose_write.take_if(|_| purpose == Purpose::Batch) {
+                    disk.lose(&pending, misdirected, &mut self.random);
+                } else {
+                    disk.land(&pending);
+                }
+                let Pending::Write { bytes: buffer, .. } = pending else { unreachable!("it was a write") };
+                if purpose == Purpose::Batch
+                    && landed
+                    && let Err(wrong) = self.oracle.durable.add(LogId(reactor as u8), buffer.as_slice())
+                {
+                    self.oracle.violate("I2", wrong);
+                }
+                let result = result.map(|()| buffer.len());
+                Completion::Written { purpose, buffer, result }
+            }
+            (Then::Read(job, log, slot, offset, mut buffer), _) => {
+                let result = disk.read((log, slot), offset, &mut buffer);
+                Completion::Read { job, buffer, result }
+            }
+            (_, None) => unreachable!("only reads change nothing"),
+        };
+        drop(disk);
+        self.complete(reactor, completion);
+    }
+
+    /// The process is gone, however it went; what it leaves is on the disk.
+    pub(super) fn down(&mut self, how: Crash, told: u8) {
+        self.learn_floors();
+        let Some(process) = self.node.take() else { return };
+        process.counted(&mut self.stats);
+        self.tell(Moment::Down(told));
+        let operations = std::mem::take(&mut self.operations);
+        let pending: Vec<_> = operations.into_values().filter_map(|operation| operation.pending).collect();
+        self.stats.crashes_in_writes += u64::from(pending.iter().any(Pending::is_batch));
+        self.disk.borrow_mut().crash(how, &pending, &mut self.random);
+        // What is there as a whole will be recovered, although nobody was told.
+        for pending in pending {
+            if let Pending::Write { file, purpose: Purpose::Batch, bytes, .. } = &pending
+                && self.disk.borrow().holds(&pending)
+                && let Err(wrong) = self.oracle.durable.add(file.0, bytes.as_slice())
+            {
+                self.oracle.violate("I2", wrong);
+            }
+        }
+        drop(process);
+        self.orphan_links(how == Crash::PowerLost);
+        self.plan_start();
+    }
+
+    /// What retention dropped is remembered: the node itself forgets it with its process.
+    pub(super) fn learn_floors(&mut self) {
+        for (log, oldest) in self.node.iter().flat_map(|process| process.shared.floors()) {
+            self.oracle.durable.drop_below(log, oldest);
+        }
+    }
+
+    pub(super) fn plan_start(&mut self) {
+        let after = if self.phase == Phase::Stormy { self.random.around(700 * MS) } else { 100 * MS };
+        self.agenda.plan(self.now + after, Event::Start { run: self.run });
+    }
+
+    /// A reactor's log failed: the process ends.
+    fn node_failed(&mut self) {
+        self.down(Crash::Killed, 3);
+    }
+
+    fn reactor_ended(&mut self) {
+        let over = self.node.as_ref().is_some_and(|process| process.reactors.iter().all(|reactor| reactor.ended));
+        if over {
+            self.down(Crash::Killed, 2);
+        }
+    }
+
+    /// Stops the node in good order.
+    pub(super) fn drain(&mut self) {
+        if let Some(process) = &self.node {
+            process.shared.drain();
+            self.wake();
+        }
+    }
+}

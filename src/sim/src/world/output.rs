@@ -1,0 +1,69 @@
+//! What leaves the node, looked at in the moment when it leaves: whether what it says is true and durable then.
+
+use tidings_client::UserId;
+use tidings_wire::{
+    Frame, Kind, WireError,
+    frames::{Message, Receipt, ReceiptOk, Sent},
+    limits::FRAME_MAX,
+    split,
+};
+
+use super::{World, links::Who};
+use crate::{machine::LinkId, oracle::tag_of};
+
+impl World {
+    /// Checks a stretch of output.
+    pub(super) fn check_output(&mut self, id: LinkId, mut output: &[u8]) {
+        let user = match self.links.get(&id).map(|link| link.who) {
+            Some(Who::Device(at)) => Some(self.user_of(at)),
+            _ => None,
+        };
+        while !output.is_empty() {
+            let Ok(Some(frame)) = split(output, FRAME_MAX) else {
+                return self.oracle.violate("I12", format!("the node says what is no frame on link {}", id.0));
+            };
+            output = &output[Frame::bytes(&frame).len()..];
+            match self.wrong(user, &frame) {
+                Ok(None) => {}
+                Ok(Some((invariant, what))) => {
+                    self.oracle.violate(invariant, format!("the node says on link {} {what}", id.0));
+                }
+                Err(error) => self.oracle.violate("I12", format!("what the node says cannot be read: {error}")),
+            }
+        }
+    }
+
+    /// What is wrong with a frame to a user's device.
+    fn wrong(&self, user: Option<UserId>, frame: &Frame<'_>) -> Result<Option<(&'static str, String)>, WireError> {
+        let durable = &self.oracle.durable;
+        Ok(match frame.kind() {
+            Ok(Kind::Sent) => {
+                let Sent { conversation, seq, .. } = frame.fixed()?;
+                let there = durable.tag(conversation, seq).is_some();
+                (!there).then(|| ("I1", format!("that {seq:?} is durable, and it is not")))
+            }
+            Ok(Kind::Message) => {
+                let message: Message = frame.fixed()?;
+                let payload = frame.var(message.payload)?;
+                if crc32c::crc32c(payload) != message.payload_crc {
+                    return Ok(Some(("I12", format!("{:?} with a payload that does not match", message.seq))));
+                }
+                let there = durable.tag(message.conversation, message.seq) == Some(tag_of(payload));
+                (!there).then(|| ("I1", format!("{:?}, which is not durable", message.seq)))
+            }
+            Ok(Kind::Receipt) => {
+                let Receipt { conversation, member, delivered, read } = frame.fixed()?;
+                let logged = durable.marks(conversation, member);
+                let there = delivered <= logged.delivered && read <= logged.read;
+                (!there).then(|| ("I8", format!("{delivered:?} and {read:?} of a member; durable is {logged:?}")))
+            }
+            Ok(Kind::ReceiptOk) => {
+                let ReceiptOk { conversation, delivered, read, .. } = frame.fixed()?;
+                let logged = user.map(|user| durable.marks(conversation, user)).unwrap_or_default();
+                let there = delivered <= logged.delivered && read <= logged.read;
+                (!there).then(|| ("I1", format!("that {delivered:?} and {read:?} are durable; that is {logged:?}")))
+            }
+            _ => None,
+        })
+    }
+}

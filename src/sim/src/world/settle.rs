@@ -1,0 +1,92 @@
+//! The end: no more faults, everybody gets everything, and then fresh devices see what is really there.
+
+use super::{End, Event, RUNS_FOR, World, devices::AUDITOR};
+use crate::{
+    agenda::{MS, Nanos, SECOND},
+    disk::Crash,
+    trace::Moment,
+};
+
+/// How long everything may take once no more faults begin: the longest time-outs of both sides and the longest wait of a
+/// client between two attempts, and twice that.
+pub const SETTLES_WITHIN: Nanos = 120 * SECOND;
+
+/// Where a world is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Faults happen.
+    Stormy,
+    /// No more: everything must be delivered until then.
+    Calm(Nanos),
+    /// The node went down once more, and every user has a fresh device: which must have everything until then.
+    Audit(Nanos),
+}
+
+impl World {
+    /// Looks whether everybody has everything, and what is next.
+    pub(super) fn settle(&mut self) {
+        match self.phase {
+            Phase::Stormy => {
+                self.phase = Phase::Calm(self.now + SETTLES_WITHIN);
+                self.tell(Moment::Calm);
+                self.calm();
+            }
+            Phase::Calm(until) => {
+                if self.all_settled(until) {
+                    self.tell(Moment::Settled);
+                    self.phase = Phase::Audit(self.now + SETTLES_WITHIN);
+                    self.begin_audit();
+                }
+            }
+            Phase::Audit(until) => {
+                if self.all_settled(until) && self.now >= RUNS_FOR {
+                    self.tell(Moment::Settled);
+                    self.learn_floors();
+                    self.oracle.check_end();
+                    self.end = Some(End::Held);
+                    if let Some(process) = self.node.take() {
+                        process.counted(&mut self.stats);
+                    }
+                    return;
+                }
+            }
+        }
+        self.agenda.plan(self.now + 250 * MS, Event::Settle);
+    }
+
+    fn all_settled(&mut self, until: Nanos) -> bool {
+        let unsettled = (0..self.devices.len()).find(|at| !self.is_settled(*at));
+        if let Some(at) = unsettled
+            && self.now > until
+        {
+            let node = self.node.as_ref().map(|process| process.gauges()).unwrap_or_default();
+            let text = format!("{} s after the last fault, {}; {node}", SETTLES_WITHIN / SECOND, self.unsettled(at));
+            self.oracle.violate("I11", text);
+        }
+        unsettled.is_none()
+    }
+
+    /// Whatever was wrong is not any more. The node starts once more, with generous limits.
+    fn calm(&mut self) {
+        self.weather.clear();
+        for link in self.links.keys().copied().collect::<Vec<_>>() {
+            self.heal(link);
+        }
+        for at in 0..self.devices.len() {
+            self.wake_device(at);
+        }
+        if self.plan.has_media_faults() {
+            self.down(Crash::PowerLost, 1);
+        } else if self.node.is_some() {
+            self.drain();
+        }
+    }
+
+    fn begin_audit(&mut self) {
+        self.down(Crash::PowerLost, 1);
+        for user in 0..self.plan.users {
+            let chats = self.chats_of(user);
+            self.add_device(user, AUDITOR, chats);
+        }
+    }
+}

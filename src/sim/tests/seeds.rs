@@ -1,0 +1,37 @@
+//! Seeds as tests: that a seed is a seed, that every kind of world can be lived through, and seeds that once broke a promise.
+
+use tidings_sim::{End, Profile, RUNS_FOR, campaign::run_guarded};
+
+/// Seeds that found a bug, of the product or of the oracle, and which. What a seed does changes with the code; those that
+/// matter have a test of their own, too.
+const FOUND: &[(u64, Profile, &str)] = &[
+    (3, Profile::Disk, "DELIVERED was told before the application had taken the message"),
+    (68, Profile::Devices, "a restarted device forgot how far the other member is"),
+    (7, Profile::Retention, "FETCH ended in a hole that another log's retention had left, for ever"),
+    (10_391, Profile::Devices, "a HELLO that was held up took the place of a later connection"),
+    (12_830, Profile::Devices, "an own message that the device had forgotten was never fetched"),
+    (22_769, Profile::Media, "a segment that lost both headers and its first batch was taken for an empty file"),
+    (30_553, Profile::Retention, "the oracle: a device may be told that the newest messages are gone"),
+];
+
+#[test]
+fn seeds_that_found_something_hold() {
+    for (seed, profile, what) in FOUND {
+        let outcome = run_guarded(*seed, Some(*profile));
+        assert!(!matches!(outcome.end, End::Broken(_)), "seed {seed} ({what}): {:?}", outcome.end);
+    }
+}
+
+#[test]
+fn a_seed_is_the_same_every_time_and_every_kind_of_world_is_lived_through() {
+    for (seed, profile) in Profile::ALL.into_iter().enumerate() {
+        let [first, second] = [(); 2].map(|()| run_guarded(seed as u64, Some(profile)));
+        assert_eq!((first.hash, first.events), (second.hash, second.events), "{}", profile.name());
+        assert!(matches!(first.end, End::Held | End::DamageReported | End::Exempt), "{:?}", first.end);
+        if first.end == End::Held {
+            assert!(first.simulated >= RUNS_FOR && first.stats.messages > 20, "{}: {:?}", profile.name(), first.stats);
+        }
+        let other = run_guarded(seed as u64 + 100, Some(profile));
+        assert_ne!(first.hash, other.hash, "another seed is another world");
+    }
+}
