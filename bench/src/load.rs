@@ -136,7 +136,7 @@ impl Load {
         let mut connection = Connection::new(socket::connect(server)?);
         let mut hello = FrameBuilder::<Hello>::new(&mut connection.pending);
         let (token, device, user) = (hello.var(token.as_bytes()), DeviceId(at as u32), UserId::NONE);
-        hello.finish(1, &Hello { version_min: 1, version_max: 1, device, user, capabilities: 0, token });
+        hello.finish(1, &Hello { version_min: 1, version_max: 1, device, user, capabilities: 0, token, attempt: 0 });
         let resume = Resume { history: HistoryId::NONE, uv: Uv(0), below: Uv(0), page: 0 };
         frame::append(&mut connection.pending, 2, &resume);
         self.ring.receive(&connection.socket, Token(at as u64));

@@ -6,6 +6,7 @@ mod connection;
 mod cpu;
 mod dsync;
 mod load;
+mod plan;
 mod relay;
 mod report;
 mod run;
@@ -26,6 +27,8 @@ struct Arguments {
 enum Command {
     /// Pairs of connections: one sends, the other receives and confirms. Server on one core, load on another.
     Load(run::Arguments),
+    /// How much hardware: from a report and the numbers of users, devices and messages.
+    Plan(plan::Arguments),
     /// The null relay alone (what `load` starts for the floor).
     Relay(relay::Arguments),
 }
@@ -36,6 +39,7 @@ type Failure = Box<dyn std::error::Error>;
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Load(arguments) => run::run(&arguments),
+        Command::Plan(arguments) => plan::run(&arguments),
         Command::Relay(arguments) => relay::run(&arguments),
     };
     match result {

@@ -55,7 +55,17 @@ pub struct Disk {
     pub dsync_4k_us: Percentiles,
 }
 
-/// A whole run. Version 1 of the format.
+/// What nothing on this machine can beat.
+#[derive(Debug, Clone, Serialize)]
+pub struct Floor {
+    /// The null relay.
+    #[serde(flatten)]
+    pub relay: Side,
+    /// The disk alone: a durable write of 4 KiB at the pace of the log.
+    pub dsync_p50_us: u64,
+}
+
+/// A whole run. Version 2 of the format: what the user felt is at the top.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
     /// Of this format.
@@ -72,10 +82,16 @@ pub struct Report {
     pub offered_per_s: f64,
     /// Messages that failed a check.
     pub wrong: u64,
-    /// Ours.
+    /// Messages a second.
+    pub rate_per_s: f64,
+    /// SEND to SENT.
+    pub sent_us: Percentiles,
+    /// SEND to MESSAGE.
+    pub delivered_us: Percentiles,
+    /// Ours, with what it cost.
     pub server: Side,
-    /// The null relay.
-    pub floor: Side,
+    /// What it is measured against.
+    pub floor: Floor,
     /// The disk.
     pub disk: Disk,
     /// The null relay's processor time a message over ours.
@@ -98,7 +114,7 @@ impl Report {
             "{:<12} {:>10} {:>10} {:>28} {:>28} {:>9} {:>10}",
             "", "msg/s", "cpu us/msg", "SENT p50/p99/p999 us", "MESSAGE p50/p99/p999 us", "rss MiB", "load busy"
         );
-        for (name, side) in [("tidings", &self.server), ("null relay", &self.floor)] {
+        for (name, side) in [("tidings", &self.server), ("null relay", &self.floor.relay)] {
             let show = |p: &Percentiles| format!("{} / {} / {}", p.p50, p.p99, p.p999);
             println!(
                 "{name:<12} {:>10.0} {:>10.2} {:>28} {:>28} {:>9.1} {:>9.0}%",

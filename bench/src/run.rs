@@ -20,7 +20,7 @@ use tidings_wire::Timestamp;
 use crate::{
     Failure, cpu, dsync,
     load::{Load, Offer, Outcome},
-    report::{Disk, Percentiles, Report, Side},
+    report::{Disk, Floor, Percentiles, Report, Side},
 };
 
 /// Arguments of `load`.
@@ -100,17 +100,20 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     bar.finish_and_clear();
 
     let report = Report {
-        version: 1,
+        version: 2,
         workload: "pairs".into(),
         connections: 2 * offer.pairs,
         depth: offer.depth,
         payload: offer.payload,
         offered_per_s: offer.rate,
         wrong: wrong + floor_wrong,
+        rate_per_s: server.rate_per_s,
+        sent_us: server.sent_us,
+        delivered_us: server.delivered_us,
         ratio_to_floor: floor.cpu_us_per_msg / server.cpu_us_per_msg,
+        floor: Floor { relay: floor, dsync_p50_us: dsync_4k_us.p50 },
         disk: Disk { batches_per_s, batch_bytes, bytes_per_msg: bytes / messages, dsync_us, dsync_4k_us },
         server,
-        floor,
     };
     if arguments.json {
         println!("{}", serde_json::to_string_pretty(&report)?);
