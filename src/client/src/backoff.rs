@@ -22,13 +22,17 @@ impl Backoff {
         self.bound_ms = FIRST_MS;
     }
 
-    /// When to try next, at least `least_ms` from now.
-    pub(crate) fn next(&mut self, now: Time, least_ms: u64) -> Time {
-        // xorshift64 (Marsaglia, 2003)
+    /// Random bits: xorshift64 (Marsaglia, 2003).
+    pub(crate) fn random(&mut self) -> u64 {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;
         self.random ^= self.random << 17;
-        let delay = self.random % (self.bound_ms + 1);
+        self.random
+    }
+
+    /// When to try next, at least `least_ms` from now.
+    pub(crate) fn next(&mut self, now: Time, least_ms: u64) -> Time {
+        let delay = self.random() % (self.bound_ms + 1);
         self.bound_ms = (self.bound_ms * 2).min(LONGEST_MS);
         now.plus_ms(delay + least_ms)
     }

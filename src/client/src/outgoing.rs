@@ -99,8 +99,12 @@ impl Session {
         }
         if matches!(code, ErrorCode::OutOfOrder | ErrorCode::Stale) {
             conversation.acked = error.highest;
-            // A clock that went back must not make every later attempt stale.
-            self.next_id = self.next_id.max(error.highest.0 + 1);
+            // A clock that went back must not make every later attempt stale. Not just the next number: in another
+            // conversation this device, before it lost its memory, may have begun at the same one, and a message that is
+            // named as another was counts as that one's repeat.
+            if self.next_id <= error.highest.0 {
+                self.next_id = error.highest.0 + 1 + self.backoff.random() % crate::session::NAMES_SKIPPED;
+            }
         }
         let until = self.now.plus_ms(u64::from(error.retry_after_ms));
         conversation.recovering = Some(conversation.recovering.map_or(until, |before| before.max(until)));

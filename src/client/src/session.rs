@@ -22,6 +22,8 @@ use crate::{
 const ANSWER_MS: u64 = 20_000;
 /// How often a receipt that is not durable yet is repeated.
 const REPEAT_MS: u64 = 2_000;
+/// A session that must find new names for its messages begins at most so far behind the highest known one.
+pub(crate) const NAMES_SKIPPED: u64 = 1 << 24;
 
 /// Where the connection stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,7 +88,13 @@ pub struct Session {
 impl Session {
     /// A session that wants to connect at once.
     pub fn new(config: Config) -> Self {
-        let (backoff, next_id) = (Backoff::new(config.seed), config.wall_us);
+        let mut backoff = Backoff::new(config.seed);
+        // What was saved may be old: where the clock does not say how messages were named since, nobody knows, and two that
+        // are named alike count as one and its repeat. So the names begin at a random place behind it.
+        let next_id = match config.state.next_id {
+            saved if saved > config.wall_us => saved + backoff.random() % NAMES_SKIPPED,
+            _ => config.wall_us,
+        };
         let (sync, mut conversations) = Sync::restore(&config.state);
         for (peer, id, payload) in &config.state.outbox {
             let conversation = ConversationId::direct(config.user, *peer);
@@ -105,7 +113,7 @@ impl Session {
             eager: VecDeque::new(),
             requests: HashMap::new(),
             next_request: 1,
-            next_id: next_id.max(config.state.next_id),
+            next_id,
             attempt: config.wall_us.max(config.state.attempt),
             window: 0,
             payload_max: limits::PAYLOAD_MAX as usize,

@@ -3,7 +3,8 @@
 
 use proptest::prelude::*;
 use tidings_client::{
-    ClientMsgId, Config, ConversationId, ErrorCode, Event, HistoryId, Seq, Session, Time, Timestamp, UserId, Uv,
+    ClientMsgId, Config, ConversationId, ErrorCode, Event, HistoryId, SavedState, Seq, Session, Time, Timestamp,
+    UserId, Uv,
 };
 use tidings_wire::{
     Kind, archive, frame,
@@ -459,4 +460,31 @@ fn nothing_belongs_to_a_history_that_the_application_was_not_told_of() {
     assert_eq!(peer.session.history_id(), HISTORY);
     peer.give(&bytes_of(1, &welcome(HISTORY)));
     assert!(!peer.session.is_up(), "WELCOME comes once");
+}
+
+/// A device that lost its memory, with a clock that went back: what it sends must not be named as anything that it sent
+/// before, or the server takes it for a repeat and answers with the earlier message.
+#[test]
+fn a_device_whose_memory_and_clock_went_back_names_no_two_messages_alike() {
+    let behind = |seed| Config { wall_us: 10, seed, ..config() };
+    let ids: std::collections::BTreeSet<_> = (1..50)
+        .map(|seed| {
+            let mut peer = Peer::live(behind(2 * seed));
+            let id = peer.session.send(user("bob"), b"x");
+            let request = peer.sent().all::<Send>()[0].0;
+            let refused = ErrorFrame {
+                conversation: here(),
+                client_msg_id: id,
+                highest: ClientMsgId(9_000),
+                ..ErrorFrame::new(ErrorCode::Stale, 3)
+            };
+            peer.give(&bytes_of(request, &refused));
+            peer.session.send(user("bob"), b"y")
+        })
+        .collect();
+    let saved = |seed| Config { state: SavedState { next_id: 500, ..SavedState::default() }, ..behind(seed) };
+    let first: std::collections::BTreeSet<_> =
+        (1..50).map(|seed| Session::new(saved(2 * seed)).send(user("bob"), b"z")).collect();
+    assert!(first.len() > 45 && first.iter().all(|id| id.0 >= 500), "{first:?}");
+    assert!(ids.len() > 45 && ids.iter().all(|id| id.0 > 9_000), "{ids:?}");
 }

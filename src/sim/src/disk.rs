@@ -47,6 +47,15 @@ pub enum Pending {
 }
 
 impl Pending {
+    /// Bytes that are written.
+    #[allow(clippy::len_without_is_empty, reason = "an operation is not a collection")]
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Create { .. } => 0,
+            Self::Write { bytes, .. } => bytes.len(),
+        }
+    }
+
     /// True if a batch is being written.
     pub fn is_batch(&self) -> bool {
         matches!(self, Self::Write { purpose: Purpose::Batch, .. })
@@ -181,9 +190,14 @@ impl Disk {
         found == Some(bytes.as_slice())
     }
 
-    /// A write failed halfway.
-    pub fn fail(&mut self, pending: &Pending, random: &mut Random) {
+    /// A write failed halfway, or ended after a part of it: what it says.
+    ///
+    /// # Errors
+    /// If it failed.
+    pub fn fail(&mut self, pending: &Pending, random: &mut Random) -> io::Result<usize> {
         self.land_torn(pending, random);
+        let short = random.below(pending.len() as u64) as usize / SECTOR * SECTOR;
+        if random.chance(MILLION / 2) { Ok(short) } else { Err(io::Error::other("a write fails")) }
     }
 
     /// The power goes after this many more operations of recovery.

@@ -15,6 +15,7 @@ pub mod machine;
 pub mod oracle;
 pub mod plan;
 pub mod random;
+pub mod relay;
 pub mod stats;
 pub mod trace;
 mod world;

@@ -83,8 +83,10 @@ pub enum Fault {
     SlowDisk,
     /// Nothing can be created for a while.
     FullDisk,
-    /// A write of the log fails.
+    /// A write of the log fails, as a whole or after a part of it.
     WriteError,
+    /// A read of history brings less than was asked for.
+    ShortRead,
     /// A write says that it is done and is not.
     LostWrite,
     /// A write lands elsewhere.
@@ -109,17 +111,25 @@ pub enum Fault {
     DeviceForgets,
     /// A device goes offline for a while.
     DeviceLeaves,
+    /// A device is suspended for a while: it does nothing, and then goes on where it was.
+    DeviceSleeps,
     /// A stranger connects and speaks nonsense, or nothing.
     Stranger,
     /// The node's wall clock jumps.
     ClockJump,
     /// A reactor gets no time for a while.
     Starve,
+    /// The kernel refuses to accept a connection.
+    AcceptError,
+    /// The kernel takes only a part of some output.
+    ShortSend,
+    /// Lanes become slow for a while.
+    SlowLanes,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 27] = [
         Self::Kill,
         Self::PowerLoss,
         Self::Restart,
@@ -127,6 +137,7 @@ impl Fault {
         Self::SlowDisk,
         Self::FullDisk,
         Self::WriteError,
+        Self::ShortRead,
         Self::LostWrite,
         Self::MisdirectedWrite,
         Self::BitFlip,
@@ -139,9 +150,13 @@ impl Fault {
         Self::DeviceCrash,
         Self::DeviceForgets,
         Self::DeviceLeaves,
+        Self::DeviceSleeps,
         Self::Stranger,
         Self::ClockJump,
         Self::Starve,
+        Self::AcceptError,
+        Self::ShortSend,
+        Self::SlowLanes,
     ];
 
     /// In words.
@@ -154,6 +169,7 @@ impl Fault {
             Self::SlowDisk => "slow disk",
             Self::FullDisk => "full disk",
             Self::WriteError => "write error",
+            Self::ShortRead => "short read",
             Self::LostWrite => "lost write",
             Self::MisdirectedWrite => "misdirected write",
             Self::BitFlip => "bit flip",
@@ -166,9 +182,13 @@ impl Fault {
             Self::DeviceCrash => "device crash",
             Self::DeviceForgets => "device without memory",
             Self::DeviceLeaves => "device offline",
+            Self::DeviceSleeps => "device suspended",
             Self::Stranger => "stranger",
             Self::ClockJump => "clock jump",
             Self::Starve => "starved reactor",
+            Self::AcceptError => "accept refused",
+            Self::ShortSend => "short send",
+            Self::SlowLanes => "slow lanes",
         }
     }
 
@@ -225,6 +245,14 @@ pub struct Plan {
     pub disk_latency: Nanos,
     /// Parts in a million by which the node's clock runs fast or slow.
     pub drift: i64,
+    /// Parts in a million by which a device's clock may run fast or slow.
+    pub device_drift: u64,
+    /// What a lane takes, at most, while lanes are not slow.
+    pub lane_delay: Nanos,
+    /// Users who follow a script rather than chance, in millionths.
+    pub scripted: u32,
+    /// The limits are just enough for everybody, so they stay as they are to the end.
+    pub suffices: bool,
     /// Mean time between faults of each kind that occurs.
     pub faults: Vec<(Fault, Nanos)>,
     /// When the last fault begins.
@@ -262,11 +290,21 @@ impl Plan {
             latency: random.between(20, 20_000) * US,
             disk_latency: random.between(50, 2_000) * US,
             drift: random.between(0, 400) as i64 - 200,
+            device_drift: *random.pick(&[0, 200, 5_000]),
+            lane_delay: *random.pick(&[US / 10, 2 * US, 50 * US, MS]),
+            scripted: if small { 0 } else { MILLION / 3 },
+            suffices: limits && random.chance(MILLION / 2),
             faults: Vec::new(),
             faults_until: 45 * SECOND,
         };
         if limits {
             (plan.pace, plan.payload_max) = (random.between(20, 400) * MS, plan.payload_max.min(1 << 11));
+        }
+        if plan.suffices {
+            // Should all of them be on one reactor, it still has room, and not for one more.
+            let chats = plan.users * (plan.users - 1) / 2;
+            plan.entities_max = chats.max(plan.users) as u32;
+            plan.connections_max = plan.users * (plan.devices + 1);
         }
         if retention {
             (plan.pace, plan.payload_max) = (random.between(60, 200) * MS, 48 << 10);
@@ -278,11 +316,11 @@ impl Plan {
     fn draw_faults(&mut self, random: &mut Random) {
         use Fault as F;
         let crashes = [F::Kill, F::PowerLoss, F::Restart, F::CrashInRecovery];
-        let disks = [F::SlowDisk, F::FullDisk, F::WriteError];
+        let disks = [F::SlowDisk, F::FullDisk, F::WriteError, F::ShortRead];
         let media = [F::LostWrite, F::MisdirectedWrite, F::BitFlip, F::UnreadableSector];
-        let network = [F::Cut, F::HalfOpen, F::Partition, F::StallReader, F::SlowLink];
-        let devices = [F::DeviceCrash, F::DeviceForgets, F::DeviceLeaves, F::Stranger];
-        let machine = [F::ClockJump, F::Starve];
+        let network = [F::Cut, F::HalfOpen, F::Partition, F::StallReader, F::SlowLink, F::AcceptError, F::ShortSend];
+        let devices = [F::DeviceCrash, F::DeviceForgets, F::DeviceLeaves, F::DeviceSleeps, F::Stranger];
+        let machine = [F::ClockJump, F::Starve, F::SlowLanes];
         let all = [&crashes[..], &disks, &network, &devices, &machine].concat();
         // Those that the profile is about come often, some of the others now and then.
         let often: &[F] = match self.profile {
@@ -292,7 +330,7 @@ impl Plan {
             Profile::Disk => &disks,
             Profile::Network => &network,
             Profile::Devices => &devices,
-            Profile::Limits => &[F::Starve, F::StallReader, F::Stranger],
+            Profile::Limits => &[F::Starve, F::SlowLanes, F::StallReader, F::Stranger],
             Profile::Retention => &[F::PowerLoss, F::Restart],
             Profile::Media => &media,
         };

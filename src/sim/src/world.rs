@@ -5,7 +5,9 @@ mod faults;
 mod links;
 mod node;
 mod output;
+mod scripts;
 mod settle;
+mod users;
 
 use std::{collections::BTreeMap, fs::File, rc::Rc};
 
@@ -16,6 +18,7 @@ use crate::{
     oracle::{Oracle, Violation},
     plan::{Fault, Plan, Profile},
     random::Random,
+    relay::Way,
     stats::Stats,
     trace::{Moment, Trace},
 };
@@ -41,6 +44,8 @@ enum Event {
     Arrive { link: LinkId, to: Side, bytes: Vec<u8> },
     /// The other end's end arrives.
     Ended { link: LinkId, to: Side },
+    /// What a reactor put into a lane arrives at another.
+    Lane { run: u32, way: Way },
     /// The node's output on a link was taken by its kernel.
     Taken { link: LinkId },
     /// A device's attempt to connect is answered.
@@ -179,6 +184,7 @@ impl World {
             Event::Disk { run, reactor, id } => self.disk_done(run, reactor, id),
             Event::Arrive { link, to, bytes } => self.arrive(link, to, bytes),
             Event::Ended { link, to } => self.ended(link, to),
+            Event::Lane { run, way } => self.lane(run, way),
             Event::Taken { link } => self.taken(link),
             Event::Answered { device, link } => self.answered(device, link),
             Event::Tick { device, version } => self.tick(device, version),

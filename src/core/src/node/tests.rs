@@ -307,6 +307,29 @@ fn refused_attempts_and_many_devices_of_one_member_cost_the_other_nothing() {
     });
 }
 
+/// A conversation that went on in another log has a hole once that log drops its segments earlier: FETCH steps over it.
+#[test]
+fn fetch_steps_over_a_hole_that_another_logs_retention_left() {
+    both_layouts(|cluster, alice, bob| {
+        let other = LogId(9);
+        for (id, log) in [(1, None), (2, Some(other)), (3, Some(other)), (4, None)] {
+            cluster.written_to = log;
+            cluster.send(alice, "bob", id, id - 1, &std::format!("{id}"));
+            cluster.commit();
+        }
+        cluster.take(bob);
+        cluster.nodes.iter_mut().for_each(|(node, _)| node.set_floor(other, Generation(2)));
+        let conversation = ConversationId::direct(alice.user, bob.user);
+        for order in [FetchOrder::Upward, FetchOrder::Last] {
+            cluster.ask(bob, &Fetch { conversation, from: Seq(1), upto: Seq(0), limit: 10, order });
+            (0..4).for_each(|_| cluster.serve_reads());
+            let fetched = cluster.take(bob);
+            assert_eq!(fetched.texts(), [(1, "1".into()), (4, "4".into())]);
+            assert_eq!(fetched.all::<Fetched>()[0].last, Seq(4));
+        }
+    });
+}
+
 /// One session cannot take all of a reactor's FETCHes, nor make it pile up what it does not read.
 #[test]
 fn fetches_are_bounded_per_session_and_a_far_one_ends_early() {

@@ -12,18 +12,18 @@ use super::{
     Event, World,
     links::{Side, Who},
     node::WALL_US,
+    scripts::{SCRIPTS, Script},
     settle::Phase,
 };
 use crate::{
     agenda::{MS, Nanos, SECOND},
     machine::LinkId,
-    oracle::{Given, payload},
+    oracle::Given,
+    plan::Fault,
     random::MILLION,
     trace::Moment,
 };
 
-/// Messages that wait in an outbox before its user stops writing.
-const OUTBOX_MAX: usize = 40;
 /// How long an application that takes one event at a time needs for it.
 const SLOW_APPLICATION: Nanos = 30 * MS;
 /// SENDs that a device that repeats itself remembers.
@@ -37,26 +37,58 @@ pub(super) struct Device {
     pub(super) user: usize,
     id: DeviceId,
     /// The user's conversations, and the other member of each.
-    chats: Vec<(usize, usize)>,
-    session: Option<Session>,
+    pub(super) chats: Vec<(usize, usize)>,
+    pub(super) session: Option<Session>,
     pub(super) link: Option<LinkId>,
     /// An attempt to connect that is under way.
     connecting: Option<LinkId>,
     pub(super) online: bool,
     pub(super) given: Given,
-    saved: Option<(SavedState, Given)>,
+    pub(super) saved: Option<(SavedState, Given)>,
     history: History,
     /// Tags by the SDK's name of the attempt.
-    tags: BTreeMap<(usize, ClientMsgId), u64>,
-    waiting: usize,
+    pub(super) tags: BTreeMap<(usize, ClientMsgId), u64>,
+    pub(super) waiting: usize,
     /// Events that the application takes at a time.
     appetite: usize,
     /// It repeats its SENDs: those that it remembers.
     repeats: Option<Vec<Vec<u8>>>,
     /// It never acknowledges.
     pub(super) silent: bool,
+    /// How its clocks are off.
+    clock: DeviceClock,
+    /// It does nothing at the moment, and does not notice.
+    pub(super) suspended: bool,
+    /// What its user does, if not what chance wants, and at which step that is.
+    pub(super) script: Option<(&'static Script, usize)>,
     planned: Nanos,
     version: u32,
+}
+
+/// How a device's clocks are off.
+#[derive(Clone, Copy, Debug, Default)]
+struct DeviceClock {
+    /// Parts in a million by which time runs faster for it.
+    drift: i64,
+    /// How far its wall clock will be behind when its session begins, in microseconds. The network sets it right by the next
+    /// time: a device whose memory and clock both go back twice names two messages alike, and no server can tell.
+    behind_us: u64,
+    /// It was behind once, when the device had lost its memory: it may not know how it named its messages.
+    was_behind: bool,
+}
+
+impl DeviceClock {
+    /// Its time at a moment.
+    fn at(self, now: Nanos) -> Time {
+        let off = i128::from(now) * i128::from(self.drift) / 1_000_000;
+        Time((i128::from(now) + off) as u64 / 1000)
+    }
+
+    /// The moment at which it is that time for it.
+    fn moment(self, time: Time) -> Nanos {
+        let own = u128::from(time.0) * 1000;
+        (own * 1_000_000).div_ceil((1_000_000 + self.drift) as u128) as Nanos
+    }
 }
 
 /// A user's name.
@@ -64,7 +96,7 @@ fn name(user: usize) -> String {
     format!("user{user}")
 }
 
-fn user_id(user: usize) -> UserId {
+pub(super) fn user_id(user: usize) -> UserId {
     UserId::derive(tidings_client::DEFAULT_TENANT, &name(user))
 }
 
@@ -97,6 +129,10 @@ impl World {
         let everything = history == History::Everything;
         let repeats = (!auditor && self.random.chance(self.plan.repeaters)).then(Vec::new);
         let silent = !auditor && self.random.chance(self.plan.silent);
+        let most = self.plan.device_drift;
+        let drift = self.random.between(0, 2 * most) as i64 - most as i64;
+        let clock = DeviceClock { drift, ..DeviceClock::default() };
+        let script = (!auditor && self.random.chance(self.plan.scripted)).then(|| (*self.random.pick(SCRIPTS), 0));
         let appetite = if self.random.chance(MILLION / 4) { 1 } else { usize::MAX };
         self.devices.push(Device {
             user,
@@ -114,6 +150,9 @@ impl World {
             appetite,
             repeats,
             silent,
+            clock,
+            suspended: false,
+            script,
             planned: Nanos::MAX,
             version: 0,
         });
@@ -148,14 +187,17 @@ impl World {
             return;
         }
         device.planned = Nanos::MAX;
-        if device.online {
+        if device.online && !device.suspended {
             self.drive(at);
         }
     }
 
     /// A session for a device that has none.
     fn begin_session(&mut self, at: usize) {
-        let wall_us = WALL_US + self.now / 1000;
+        let clock = &mut self.devices[at].clock;
+        let behind_us = std::mem::take(&mut clock.behind_us);
+        clock.was_behind |= behind_us > 0;
+        let wall_us = WALL_US + clock.at(self.now).0 - behind_us;
         let seed = self.random.bits();
         let device = &mut self.devices[at];
         let state = device.saved.as_ref().map(|(state, _)| state.clone()).unwrap_or_default();
@@ -179,11 +221,11 @@ impl World {
     }
 
     /// Everything that a device does at a moment: as the SDK's own shell does it.
-    fn drive(&mut self, at: usize) {
+    pub(super) fn drive(&mut self, at: usize) {
         if self.devices[at].session.is_none() {
             self.begin_session(at);
         }
-        let now = Time(self.now / 1000);
+        let now = self.devices[at].clock.at(self.now);
         let session = self.devices[at].session.as_mut().expect("begun above");
         session.tick(now);
         let wants = session.wants_connection(now);
@@ -197,7 +239,7 @@ impl World {
         let device = &mut self.devices[at];
         let session = device.session.as_mut().expect("begun above");
         if let Some(due) = session.next_timeout() {
-            let due = due.0 * 1000;
+            let due = device.clock.moment(due);
             self.plan_tick(at, due.max(self.now + MS / 10));
         }
     }
@@ -233,8 +275,11 @@ impl World {
         if device.connecting != Some(link) {
             return; // it was given up
         }
+        if device.suspended {
+            return self.agenda.plan(self.now + SECOND, Event::Answered { device: at, link });
+        }
         device.connecting = None;
-        let (now, user, id) = (Time(self.now / 1000), device.user, device.id.0);
+        let (now, user, id) = (device.clock.at(self.now), device.user, device.id.0);
         let session = device.session.as_mut().expect("a device that connects has a session");
         let reactor = self.links.get(&link).and_then(|link| link.node.as_ref()).map(|node| node.reactor);
         match reactor {
@@ -300,7 +345,7 @@ impl World {
             }
             return;
         }
-        let now = Time(self.now / 1000);
+        let now = device.clock.at(self.now);
         let session = device.session.as_mut().expect("a device with a connection has a session");
         for piece in pieces {
             session.received(piece, now);
@@ -369,7 +414,8 @@ impl World {
     /// What is stored can be had, unless it was damaged or dropped, or there is too much to do; and foreign history cannot.
     fn on_history_failed(&mut self, at: usize, code: ErrorCode) {
         self.stats.unreadable += 1;
-        let harmed = self.disk.borrow().media_faults > 0 || self.plan.drops_segments();
+        let short = self.stats.faults.contains_key(Fault::ShortRead.name());
+        let harmed = short || self.disk.borrow().media_faults > 0 || self.plan.drops_segments();
         let right = matches!(code, ErrorCode::Busy | ErrorCode::NotMember | ErrorCode::FutureSeq)
             || code == ErrorCode::HistoryUnavailable && harmed;
         if !right {
@@ -387,83 +433,13 @@ impl World {
         }
         self.stats.fault(code.name());
         // Only a repeat can be refused for good, of a message that is there and was answered so long ago that its answer is
-        // forgotten; or of one that a repeater had never sent in its turn.
+        // forgotten; or of one that a repeater had never sent in its turn; or the first ones of a device that has forgotten
+        // that its clock was ahead of what it is now.
         let there = tag.is_some_and(|tag| self.oracle.durable.has(conversation, tag));
-        if code != ErrorCode::Stale || !there && self.plan.repeaters == 0 {
+        let clock = self.devices[at].clock;
+        let confused = self.plan.repeaters > 0 || clock.was_behind;
+        if code != ErrorCode::Stale || !there && !confused {
             self.oracle.violate("I3", format!("device {at} is told that {tag:x?} can never be sent: {code:?}"));
-        }
-    }
-
-    /// The user does something, and will again.
-    pub(super) fn act(&mut self, at: usize) {
-        if self.phase != Phase::Stormy {
-            return;
-        }
-        let after = self.random.around(self.plan.pace);
-        self.agenda.plan(self.now + after, Event::Act { device: at });
-        if !self.devices[at].online || self.devices[at].session.is_none() {
-            return;
-        }
-        let (place, peer) = *self.random.pick(&self.devices[at].chats.clone());
-        match self.random.below(100) {
-            0..60 => self.write_message(at, place, peer),
-            60..80 => self.read_some(at, place),
-            80..88 => {
-                let conversation = ConversationId::direct(user_id(self.devices[at].user), user_id(peer));
-                let (before, limit) = (Seq(self.random.below(40)), self.random.between(1, 30) as u32);
-                let session = self.devices[at].session.as_mut().expect("looked at above");
-                session.history(conversation, before, limit);
-            }
-            88..94 => self.save(at),
-            94..96 => self.pry(at),
-            _ => self.devices[at].session.as_mut().expect("looked at above").ping(),
-        }
-        self.drive(at);
-    }
-
-    /// Asks for messages of two other users.
-    fn pry(&mut self, at: usize) {
-        let user = self.devices[at].user;
-        let others: Vec<_> = (0..self.plan.users).filter(|other| *other != user).collect();
-        if let [first, .., last] = others[..] {
-            let foreign = ConversationId::direct(user_id(first), user_id(last));
-            self.devices[at].session.as_mut().expect("looked at by act()").history(foreign, Seq(0), 10);
-        }
-    }
-
-    fn write_message(&mut self, at: usize, place: usize, peer: usize) {
-        if self.devices[at].waiting >= OUTBOX_MAX {
-            return;
-        }
-        let burst = if self.random.chance(MILLION / 10) { self.random.between(2, 12) } else { 1 };
-        for _ in 0..burst {
-            let tag = self.id() << 8 | at as u64;
-            let len = self.random.between(8, self.plan.payload_max.max(9)) as usize;
-            self.oracle.put(tag, place, len);
-            self.tell(Moment::Put(at, place, tag));
-            let device = &mut self.devices[at];
-            let id = device.session.as_mut().expect("looked at above").send(user_id(peer), &payload(tag, len));
-            device.tags.insert((place, id), tag);
-            device.waiting += 1;
-        }
-    }
-
-    fn read_some(&mut self, at: usize, place: usize) {
-        let device = &mut self.devices[at];
-        let Some(last) = device.given.last(place) else { return };
-        let upto = Seq(self.random.between(last.0.saturating_sub(3).max(1), last.0));
-        let (user, session) = (user_id(device.user), device.session.as_mut().expect("looked at above"));
-        let peer = device.chats.iter().find(|(at, _)| *at == place).map(|(_, peer)| *peer).expect("one of its own");
-        session.read(ConversationId::direct(user, user_id(peer)), upto);
-        self.oracle.read(user, place, upto);
-        self.tell(Moment::Read(at, place, upto.0));
-    }
-
-    fn save(&mut self, at: usize) {
-        let device = &mut self.devices[at];
-        if let Some(state) = device.session.as_ref().and_then(Session::save) {
-            device.saved = Some((state, device.given.clone()));
-            self.tell(Moment::Saved(at));
         }
     }
 
@@ -474,8 +450,12 @@ impl World {
         device.connecting = None;
         device.online = false;
         device.waiting = 0;
+        device.suspended = false;
         if forget {
             device.saved = None;
+            // A device that was set back may believe that it is any day.
+            let hours = if self.random.chance(MILLION / 3) { self.random.between(1, 48) } else { 0 };
+            device.clock.behind_us = hours * 3_600_000_000;
         }
         if let Some(link) = device.link.take() {
             self.close_by_device(link);
@@ -486,6 +466,24 @@ impl World {
     pub(super) fn wake_device(&mut self, at: usize) {
         self.devices[at].online = true;
         self.plan_tick(at, self.now);
+    }
+
+    /// A device is suspended, connection and all. False if there is nothing to suspend.
+    pub(super) fn suspend_device(&mut self, at: usize) -> bool {
+        let device = &mut self.devices[at];
+        let running = device.online && device.session.is_some();
+        device.suspended |= running;
+        running
+    }
+
+    /// A device that was suspended goes on.
+    pub(super) fn wake_suspended(&mut self, at: usize) {
+        if std::mem::take(&mut self.devices[at].suspended) {
+            if let Some(link) = self.devices[at].link {
+                self.read_by_device(link);
+            }
+            self.plan_tick(at, self.now);
+        }
     }
 
     /// True if a device has nothing left to say or to hear.

@@ -27,6 +27,14 @@ pub(super) struct Weather {
     pub(super) lose_write: Option<bool>,
     /// The next recovery is interrupted.
     pub(super) crash_recovery: bool,
+    /// The next read of history brings less than was asked for.
+    pub(super) short_read: bool,
+    /// The next connection is refused by the kernel.
+    pub(super) refuse_accept: bool,
+    /// The next output is taken only in part.
+    pub(super) short_send: bool,
+    /// Lanes take up to so long.
+    pub(super) slow_lanes: Nanos,
     /// Nobody reaches the node.
     pub(super) partitioned: bool,
     /// How far the node's wall clock is off.
@@ -85,6 +93,13 @@ impl World {
                 self.agenda.plan(self.now + lasts, Event::Over(fault, 0));
             }
             Fault::WriteError => self.weather.fail_write = Some(self.some_purpose()),
+            Fault::ShortRead => self.weather.short_read = true,
+            Fault::AcceptError => self.weather.refuse_accept = true,
+            Fault::ShortSend => self.weather.short_send = true,
+            Fault::SlowLanes => {
+                self.weather.slow_lanes = *self.random.pick(&[MS, 30 * MS, SECOND]);
+                self.agenda.plan(self.now + lasts, Event::Over(fault, 0));
+            }
             Fault::LostWrite => self.weather.lose_write = Some(false),
             Fault::MisdirectedWrite => self.weather.lose_write = Some(true),
             Fault::BitFlip => {
@@ -113,6 +128,14 @@ impl World {
                 self.stop_device(at, fault == Fault::DeviceForgets);
                 let lasts = if fault == Fault::DeviceLeaves { 4 * lasts } else { lasts / 4 };
                 self.agenda.plan(self.now + lasts, Event::Over(fault, at as u64));
+                return Some(at as u64);
+            }
+            Fault::DeviceSleeps => {
+                let at = self.random.below(self.devices.len() as u64) as usize;
+                if !self.suspend_device(at) {
+                    return None;
+                }
+                self.agenda.plan(self.now + 4 * lasts, Event::Over(fault, at as u64));
                 return Some(at as u64);
             }
             Fault::Stranger => return self.invite_stranger(),
@@ -172,6 +195,8 @@ impl World {
     pub(super) fn over(&mut self, fault: Fault, of: u64) {
         match fault {
             Fault::SlowDisk => self.weather.slow_disk = 0,
+            Fault::SlowLanes => self.weather.slow_lanes = 0,
+            Fault::DeviceSleeps => self.wake_suspended(of as usize),
             Fault::FullDisk => self.weather.full = false,
             Fault::Partition => self.weather.partitioned = false,
             Fault::StallReader => self.heal(LinkId(of)),

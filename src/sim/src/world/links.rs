@@ -54,9 +54,17 @@ pub(super) struct NodeEnd {
     run: u32,
     pub(super) reactor: usize,
     armed: Option<(Key, Receiving)>,
-    sending: Option<(Key, Vec<u8>)>,
+    sending: Option<Sending>,
     /// The node ended both directions.
     shut: bool,
+}
+
+/// What the node is sending on a connection, and how much of it the kernel will take.
+#[derive(Debug)]
+struct Sending {
+    key: Key,
+    buffer: Vec<u8>,
+    taken: usize,
 }
 
 /// Who is at the other end.
@@ -173,7 +181,10 @@ impl World {
             let Some(process) = self.node.as_mut().filter(|_| end.run == self.run) else { return };
             let reactor = end.reactor;
             let (result, more) = if end.shut || pipe.arrived.is_empty() && pipe.ended {
-                (Received::End, false)
+                // The kernel says so in two ways: the peer closed, or the connection failed.
+                let failed = pipe.dead && !end.shut;
+                let reset = || Received::Failed(std::io::ErrorKind::ConnectionReset.into());
+                (if failed { reset() } else { Received::End }, false)
             } else if pipe.arrived.is_empty() {
                 return;
             } else if !process.machine(reactor).take_buffer() {
@@ -200,9 +211,12 @@ impl World {
         assert!(end.sending.is_none(), "one send a connection");
         self.check_output(id, &buffer);
         let Some(Link { node: Some(end), .. }) = self.links.get_mut(&id) else { return };
-        end.sending = Some((key, buffer.clone()));
-        if !end.shut {
-            self.put_on_link(id, Side::Device, buffer);
+        let short = std::mem::take(&mut self.weather.short_send);
+        let taken = if short { self.random.below(buffer.len() as u64) as usize } else { buffer.len() };
+        let (bytes, shut) = (buffer[..taken].to_vec(), end.shut);
+        end.sending = Some(Sending { key, buffer, taken });
+        if !shut {
+            self.put_on_link(id, Side::Device, bytes);
         }
         self.see_whether_taken(id);
     }
@@ -219,8 +233,8 @@ impl World {
     pub(super) fn taken(&mut self, id: LinkId) {
         let Some(Link { open, node: Some(end), .. }) = self.links.get_mut(&id) else { return };
         let (failed, reactor) = (end.shut || !*open && self.random.chance(MILLION / 2), end.reactor);
-        let Some((key, buffer)) = end.sending.take() else { return };
-        let result = if failed { Err(std::io::ErrorKind::BrokenPipe.into()) } else { Ok(buffer.len()) };
+        let Some(Sending { key, buffer, taken }) = end.sending.take() else { return };
+        let result = if failed { Err(std::io::ErrorKind::BrokenPipe.into()) } else { Ok(taken) };
         self.complete(reactor, Completion::Sent { key, buffer, result });
     }
 
@@ -248,7 +262,8 @@ impl World {
     pub(super) fn read_by_device(&mut self, id: LinkId) {
         let Some(link) = self.links.get_mut(&id) else { return };
         let (who, open) = (link.who, link.open);
-        if link.to_device.stalled {
+        let suspended = matches!(who, Who::Device(at) if self.devices[at].suspended);
+        if link.to_device.stalled || suspended {
             return;
         }
         let arrived: Vec<_> = link.to_device.arrived.drain(..).collect();

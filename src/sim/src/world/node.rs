@@ -3,11 +3,11 @@
 use std::{collections::BTreeSet, rc::Rc, sync::Arc};
 
 use tidings_core::{
-    Claims, Entity, Layout, Mono, Node, NodeConfig, Now, ReactorId, Residency, StateStore, TokenFault, Verifier,
-    limits::Rate,
+    Claims, Down, Entity, Layout, Mono, Node, NodeConfig, Now, ReactorId, Residency, StateStore, TokenFault, Up,
+    Verifier, limits::Rate,
 };
 use tidings_log::{AlignedBuf, Epoch, SlotId};
-use tidings_mesh::LaneSize;
+use tidings_mesh::{LaneSize, fence_before_look};
 use tidings_turn::{
     Completion, ConnectionLimits, Outcome, Purpose, Seed, Shared, Turn, TurnConfig,
     recover::{LogSettings, Recovered, log_parts, recover},
@@ -21,6 +21,7 @@ use crate::{
     disk::{Crash, LogOnDisk, Pending},
     machine::{Closings, Command, LinkId, SimMachine, SimWaker},
     random::{MILLION, Random},
+    relay::{Relay, Way, connect_by_relay},
     stats::Stats,
     trace::Moment,
 };
@@ -79,6 +80,7 @@ struct Reactor {
 #[derive(Debug)]
 pub(super) struct Process {
     reactors: Vec<Reactor>,
+    relay: Relay<Up, Down>,
     shared: Arc<Shared<SimMachine>>,
     closings: Closings,
     limits: bounds::Limits,
@@ -152,7 +154,7 @@ impl World {
         }
         self.run += 1;
         self.stats.starts += 1;
-        let calm = self.phase != Phase::Stormy;
+        let calm = self.phase != Phase::Stormy && !self.plan.suffices;
         let reactors = self.random.between(1, self.plan.reactors) as u16;
         let partitions = Partitions::new(self.plan.partitions).expect("a valid number of partitions");
         let layout = Layout { partitions, reactors };
@@ -208,7 +210,7 @@ impl World {
         let settings = self.log_settings();
         let LogSettings { epoch, segment_len, .. } = settings;
         let parts = log_parts(&logs, reactors, settings);
-        let lanes = tidings_mesh::connect(reactors, LaneSize { slots: plan.lane_slots, arena: plan.lane_arena });
+        let (lanes, relay) = connect_by_relay(reactors, LaneSize { slots: plan.lane_slots, arena: plan.lane_arena });
         let wakers: Vec<_> = (0..reactors).map(|_| SimWaker::default()).collect();
         #[allow(clippy::arc_with_non_send_sync, reason = "the turn shares it between threads; here there is one")]
         let shared = Arc::new(Shared::new(wakers.clone()));
@@ -266,7 +268,7 @@ impl World {
             batch: plan.batch_max,
             segments: (plan.retention / segment_len) as usize,
         };
-        self.node = Some(Process { reactors: running, shared, closings, limits });
+        self.node = Some(Process { reactors: running, relay, shared, closings, limits });
         for at in 0..reactors {
             let after = self.random.between(1, 500) * US;
             self.plan_turn(at, self.now + after);
@@ -321,6 +323,7 @@ impl World {
         }
         closed.into_iter().for_each(|link| self.close_by_node(link));
         self.wake();
+        self.plan_lanes(reactor);
         match (outcome, rest) {
             (Err(_), _) => self.node_failed(),
             (Ok(Outcome::Ended), _) => self.reactor_ended(),
@@ -329,6 +332,35 @@ impl World {
                 let cost = self.random.between(1, 40) * US;
                 self.plan_turn(reactor, self.now + cost);
             }
+        }
+    }
+
+    /// What a reactor put into its lanes is on its way.
+    fn plan_lanes(&mut self, from: usize) {
+        let ways = self.node.as_mut().map(|process| process.relay.take_unplanned(from)).unwrap_or_default();
+        ways.into_iter().for_each(|way| self.plan_lane(way, 0));
+    }
+
+    fn plan_lane(&mut self, way: Way, least: Nanos) {
+        let slowest = self.plan.lane_delay.max(self.weather.slow_lanes);
+        let after = least + self.random.below(slowest + 1);
+        self.agenda.plan(self.now + after, Event::Lane { run: self.run, way });
+    }
+
+    /// What was put into a lane arrives.
+    pub(super) fn lane(&mut self, run: u32, way: Way) {
+        let Some(process) = self.node.as_mut().filter(|_| run == self.run) else { return };
+        let stepped = process.relay.step(way, &mut self.random);
+        if stepped.waits {
+            process.relay.plan_again(way);
+        }
+        fence_before_look();
+        if stepped.arrived && process.shared.peer(ReactorId(way.to as u16)).sleeper.take_wake() {
+            self.complete(way.to, Completion::Woken);
+        }
+        if stepped.waits {
+            // A lane without room stays so until the reactor there has turned.
+            self.plan_lane(way, if stepped.arrived { 0 } else { 200 * US });
         }
     }
 
@@ -366,10 +398,17 @@ impl World {
 
     /// A connection arrives at a reactor.
     pub(super) fn accept(&mut self, reactor: usize, link: LinkId, address: std::net::IpAddr) {
-        let more = !self.random.chance(MILLION / 50);
+        let refused = std::mem::take(&mut self.weather.refuse_accept);
+        let more = !refused && !self.random.chance(MILLION / 50);
+        let Some(process) = &mut self.node else { return };
+        process.reactors[reactor].accepting = more;
+        if refused {
+            let result = Err(std::io::Error::other("too many open files"));
+            self.complete(reactor, Completion::Accepted { result, more });
+            return self.close_by_node(link);
+        }
         let Some(process) = &mut self.node else { return };
         let socket = process.machine(reactor).socket(link, address);
-        process.reactors[reactor].accepting = more;
         self.complete(reactor, Completion::Accepted { result: Ok(socket), more });
     }
 
@@ -420,11 +459,10 @@ impl World {
                 Completion::Created { slot, result }
             }
             (Then::Written(purpose), Some(pending)) => {
-                let (mut result, mut landed) = (Ok(()), true);
+                let (mut result, mut landed) = (Ok(pending.len()), true);
                 if self.weather.fail_write.take_if(|of| *of == purpose).is_some() {
-                    disk.fail(&pending, &mut self.random);
+                    result = disk.fail(&pending, &mut self.random);
                     landed = disk.holds(&pending);
-                    result = Err(std::io::Error::other("a write fails"));
                 } else if let Some(misdirected) = self.weather.lose_write.take_if(|_| purpose == Purpose::Batch) {
                     disk.lose(&pending, misdirected, &mut self.random);
                 } else {
@@ -437,11 +475,13 @@ impl World {
                 {
                     self.oracle.violate("I2", wrong);
                 }
-                let result = result.map(|()| buffer.len());
                 Completion::Written { purpose, buffer, result }
             }
             (Then::Read(job, log, slot, offset, mut buffer), _) => {
-                let result = disk.read((log, slot), offset, &mut buffer);
+                let mut result = disk.read((log, slot), offset, &mut buffer);
+                if std::mem::take(&mut self.weather.short_read) {
+                    result = result.map(|len| self.random.below(len as u64 + 1) as usize);
+                }
                 Completion::Read { job, buffer, result }
             }
             (_, None) => unreachable!("only reads change nothing"),

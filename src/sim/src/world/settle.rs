@@ -74,6 +74,7 @@ impl World {
         }
         for at in 0..self.devices.len() {
             self.wake_device(at);
+            self.wake_suspended(at);
         }
         if self.plan.has_media_faults() {
             self.down(Crash::PowerLost, 1);

@@ -111,6 +111,8 @@ impl Effects for World {
 
 pub(super) struct Cluster {
     pub(super) nodes: Vec<(Node, World)>,
+    /// What the next commits are found in, if not in the node's own log: as if another reactor had written them.
+    pub(super) written_to: Option<LogId>,
     pub(super) now: Now,
 }
 
@@ -145,7 +147,11 @@ pub(super) fn cluster(reactors: u16) -> Cluster {
         };
         (node, world)
     };
-    Cluster { nodes: (0..reactors).map(node).collect(), now: Now { mono: Mono(1), wall: Timestamp(1_000) } }
+    Cluster {
+        nodes: (0..reactors).map(node).collect(),
+        written_to: None,
+        now: Now { mono: Mono(1), wall: Timestamp(1_000) },
+    }
 }
 
 /// A connected device.
@@ -244,7 +250,7 @@ impl Cluster {
             let bytes = core::mem::take(&mut world.batch);
             world.disk.extend_from_slice(&bytes);
             world.lsn = lsn.next();
-            let log = node.config().log;
+            let log = self.written_to.unwrap_or(node.config().log);
             let loc = |offset: u32| Loc::new(log, Generation(1), base + u64::from(offset));
             let batch = CommittedBatch { committed: world.minter.mint(lsn), lsn, bytes: &bytes, loc: &loc };
             let done = node.committed(&batch, self.now, world);

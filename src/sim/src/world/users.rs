@@ -1,0 +1,156 @@
+//! Users: what they do with their devices, by chance or by a script.
+
+use tidings_client::{ConversationId, Seq, Session};
+
+use super::{Event, World, devices::user_id, scripts::Step, settle::Phase};
+use crate::{agenda::Nanos, oracle::payload, random::MILLION, trace::Moment};
+
+/// Messages that wait in an outbox before its user stops writing.
+const OUTBOX_MAX: usize = 40;
+
+/// A message's tag: it says which device it is from.
+fn tag(id: u64, device: usize) -> u64 {
+    id << 8 | device as u64
+}
+
+fn device_of(tag: u64) -> usize {
+    (tag & 0xff) as usize
+}
+
+impl World {
+    /// The user does something, and will again.
+    pub(super) fn act(&mut self, at: usize) {
+        if self.phase != Phase::Stormy {
+            return;
+        }
+        let after = match self.devices[at].script {
+            Some(_) => self.follow_script(at),
+            None => {
+                self.act_by_chance(at);
+                self.random.around(self.plan.pace)
+            }
+        };
+        self.agenda.plan(self.now + after, Event::Act { device: at });
+    }
+
+    /// True if the user can do something with the device now.
+    fn is_in_hand(&self, at: usize) -> bool {
+        let device = &self.devices[at];
+        device.online && !device.suspended && device.session.is_some()
+    }
+
+    fn act_by_chance(&mut self, at: usize) {
+        if !self.is_in_hand(at) {
+            return;
+        }
+        let (place, peer) = *self.random.pick(&self.devices[at].chats.clone());
+        match self.random.below(100) {
+            0..60 => {
+                let burst = if self.random.chance(MILLION / 10) { self.random.between(2, 12) } else { 1 };
+                self.write_messages(at, place, peer, burst);
+            }
+            60..80 => {
+                let back = self.random.below(4);
+                self.read_some(at, place, back);
+            }
+            80..88 => {
+                let (before, limit) = (Seq(self.random.below(40)), self.random.between(1, 30) as u32);
+                self.ask_history(at, peer, before, limit);
+            }
+            88..94 => self.save(at),
+            94..96 => self.pry(at),
+            _ => self.devices[at].session.as_mut().expect("it is in hand").ping(),
+        }
+        self.drive(at);
+    }
+
+    /// The next step of a device's script; how long until the one after it.
+    fn follow_script(&mut self, at: usize) -> Nanos {
+        let Some((script, step)) = self.devices[at].script else { return self.plan.pace };
+        let (what, pause) = script[step % script.len()];
+        if what == Step::Return {
+            self.wake_device(at);
+        } else if !self.is_in_hand(at) {
+            return pause; // it is tried again
+        }
+        self.devices[at].script = Some((script, step + 1));
+        let (place, peer) = self.devices[at].chats[0];
+        match what {
+            Step::Write(messages) => self.write_messages(at, place, peer, messages),
+            Step::Answer => {
+                if self.had_last_word(at, place, peer) {
+                    self.write_messages(at, place, peer, 1);
+                }
+            }
+            Step::Read => self.read_some(at, place, 0),
+            Step::History => self.ask_history(at, peer, Seq(0), 30),
+            Step::Save => self.save(at),
+            Step::Leave => {
+                self.stop_device(at, false);
+                return pause;
+            }
+            Step::Return => return pause,
+        }
+        self.drive(at);
+        pause
+    }
+
+    /// True if the last message that a device was given is the other member's.
+    fn had_last_word(&self, at: usize, place: usize, peer: usize) -> bool {
+        let conversation = ConversationId::direct(user_id(self.devices[at].user), user_id(peer));
+        let last = self.devices[at].given.last(place);
+        let tag = last.and_then(|last| self.oracle.durable.tag(conversation, last));
+        tag.is_some_and(|tag| self.devices[device_of(tag)].user == peer)
+    }
+
+    fn ask_history(&mut self, at: usize, peer: usize, before: Seq, limit: u32) {
+        let conversation = ConversationId::direct(user_id(self.devices[at].user), user_id(peer));
+        let session = self.devices[at].session.as_mut().expect("it is in hand");
+        session.history(conversation, before, limit);
+    }
+
+    /// Asks for messages of two other users.
+    fn pry(&mut self, at: usize) {
+        let user = self.devices[at].user;
+        let others: Vec<_> = (0..self.plan.users).filter(|other| *other != user).collect();
+        if let [first, .., last] = others[..] {
+            let foreign = ConversationId::direct(user_id(first), user_id(last));
+            self.devices[at].session.as_mut().expect("it is in hand").history(foreign, Seq(0), 10);
+        }
+    }
+
+    fn write_messages(&mut self, at: usize, place: usize, peer: usize, count: u64) {
+        if self.devices[at].waiting >= OUTBOX_MAX {
+            return;
+        }
+        for _ in 0..count {
+            let tag = tag(self.id(), at);
+            let len = self.random.between(8, self.plan.payload_max.max(9)) as usize;
+            self.oracle.put(tag, place, len);
+            self.tell(Moment::Put(at, place, tag));
+            let device = &mut self.devices[at];
+            let id = device.session.as_mut().expect("it is in hand").send(user_id(peer), &payload(tag, len));
+            device.tags.insert((place, id), tag);
+            device.waiting += 1;
+        }
+    }
+
+    fn read_some(&mut self, at: usize, place: usize, back: u64) {
+        let device = &mut self.devices[at];
+        let Some(last) = device.given.last(place) else { return };
+        let upto = Seq(last.0.saturating_sub(back).max(1));
+        let (user, session) = (user_id(device.user), device.session.as_mut().expect("it is in hand"));
+        let peer = device.chats.iter().find(|(at, _)| *at == place).map(|(_, peer)| *peer).expect("one of its own");
+        session.read(ConversationId::direct(user, user_id(peer)), upto);
+        self.oracle.read(user, place, upto);
+        self.tell(Moment::Read(at, place, upto.0));
+    }
+
+    fn save(&mut self, at: usize) {
+        let device = &mut self.devices[at];
+        if let Some(state) = device.session.as_ref().and_then(Session::save) {
+            device.saved = Some((state, device.given.clone()));
+            self.tell(Moment::Saved(at));
+        }
+    }
+}
