@@ -14,6 +14,14 @@ pub fn usage(pid: u32) -> io::Result<(u64, u64)> {
     Ok(((user + system) * 1_000_000 / ticks, pages * rustix::param::page_size() as u64))
 }
 
+/// Memory of a process that is its own: resident and anonymous, in bytes.
+pub fn anonymous(pid: u32) -> io::Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let kib =
+        status.lines().find_map(|line| line.strip_prefix("RssAnon:")?.split_whitespace().next()?.parse::<u64>().ok());
+    kib.map(|kib| kib * 1024).ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
 /// Pins the calling thread to a core.
 pub fn pin(core: usize) {
     if !core_affinity::set_for_current(core_affinity::CoreId { id: core }) {

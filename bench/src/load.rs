@@ -1,85 +1,96 @@
-//! The load: pairs of connections on one ring and one core. Every message is checked: numbers without gap or repeat, and the
-//! content's checksum.
+//! The load's engine: pairs of connections on one ring and one core. Every message is checked: numbers without gap or repeat,
+//! and the content's checksum.
+//!
+//! In an open loop messages are due on a schedule of their own. One that the server has no room for waits here, and its time
+//! runs from when it was due: a server that stalls is measured as its users feel it (no coordinated omission; Tene, "How NOT
+//! to measure latency").
 
 use std::{
     net::SocketAddr,
     time::{Duration, Instant},
 };
 
-use hdrhistogram::Histogram;
 use tidings_ring::{Completion, Received, Ring, Token, Wait, Waker, socket};
 use tidings_wire::{
-    ClientMsgId, ConversationId, DeviceId, Frame, HistoryId, Kind, Seq, Timestamp, UserId, Uv, frame,
+    DeviceId, HistoryId, Kind, UserId, Uv, frame,
     frame::FrameBuilder,
-    frames::{Delivered, Hello, Message, MessageFlags, Resume, Send, Sent, TraceId},
+    frames::{Delivered, ErrorFrame, Hello, Resume},
+    limits,
 };
 
-use crate::{Failure, connection::Connection, relay::RING};
+use crate::{
+    Failure,
+    arrivals::{Arrivals, Schedule},
+    connection::Connection,
+    pairs::{Measured, Pair, Payload},
+    relay::RING,
+};
 
-/// What is offered.
+/// How messages are offered.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Offer {
+    /// So many in flight a pair, always: as many as come back.
+    Closed {
+        /// Messages in flight a pair.
+        depth: u64,
+    },
+    /// So many a second over all pairs, whatever comes back.
+    Open {
+        /// Messages a second.
+        rate: f64,
+        /// How they arrive.
+        arrivals: Arrivals,
+    },
+}
+
+/// How long.
 #[derive(Debug, Clone, Copy)]
-pub struct Offer {
-    /// Pairs of connections.
-    pub pairs: usize,
-    /// Messages in flight a pair.
-    pub depth: usize,
-    /// Bytes of a payload.
-    pub payload: usize,
-    /// Messages a second over all pairs; 0: as many as come back (closed loop).
-    pub rate: f64,
-    /// Not measured.
+pub struct Phases {
+    /// Offered, not measured.
     pub warm_up: Duration,
     /// Measured.
-    pub time: Duration,
+    pub steady: Duration,
 }
+
+/// Longest that answers are waited for once nothing more is offered.
+const COOL_DOWN: Duration = Duration::from_secs(5);
+/// A schedule is not left to a timer when its next message is due this soon: timers of idle cores are late.
+const SPIN: Duration = Duration::from_micros(100);
+const COMPLETIONS: usize = 1024;
 
 /// What came of it.
 #[derive(Debug)]
 pub struct Outcome {
-    /// SEND to SENT, microseconds.
-    pub sent_us: Histogram<u64>,
-    /// SEND to MESSAGE, microseconds.
-    pub delivered_us: Histogram<u64>,
-    /// Messages acknowledged in the measured time.
-    pub acked: u64,
-    /// Messages that failed a check.
-    pub wrong: u64,
+    /// Latencies and checks.
+    pub measured: Measured,
+    /// Messages that were due and were not both answered and delivered when the cool-down was over.
+    pub unfinished: u64,
     /// How long was measured.
     pub seconds: f64,
 }
 
-/// A pair: connection `2 n` sends, `2 n + 1` receives.
-#[derive(Debug)]
-struct Pair {
-    conversation: ConversationId,
-    peer: UserId,
-    next_id: u64,
-    in_flight: usize,
-    /// When the attempts in flight were due, by id.
-    due: Vec<Instant>,
-    /// Numbers of SENT and MESSAGE so far.
-    sent: u64,
-    delivered: u64,
+/// When a run tells its caller that time to look at the server has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mark {
+    /// The measured time begins.
+    Begin,
+    /// It ends.
+    End,
 }
 
-const COMPLETIONS: usize = 1024;
-/// Attempts whose time is remembered.
-const REMEMBERED: u64 = 4096;
-
-/// The load's engine.
+/// The engine, connected.
 #[derive(Debug)]
 pub struct Load {
     ring: Ring,
-    offer: Offer,
     connections: Vec<Connection>,
     pairs: Vec<Pair>,
-    payload: Vec<u8>,
-    payload_crc: u32,
+    payload: Payload,
     dirty: Vec<usize>,
     spare: Vec<Vec<u8>>,
+    completions: Vec<Completion>,
     ready: usize,
-    measuring: bool,
-    outcome: Outcome,
+    depth: Option<u64>,
+    measured: Measured,
 }
 
 /// The user of one end of a pair.
@@ -94,42 +105,44 @@ impl Load {
     /// If the server does not let them in.
     pub fn connect(
         server: SocketAddr,
-        offer: Offer,
-        token: impl Fn(&str) -> Result<String, Failure>,
+        pairs: usize,
+        payload: usize,
+        token: &dyn Fn(&str) -> Result<String, Failure>,
     ) -> Result<Self, Failure> {
-        let histogram = || Histogram::new_with_bounds(1, 60_000_000, 3);
-        let payload: Vec<u8> = (0..offer.payload).map(|at| at as u8).collect();
+        let id = |at| UserId::derive("default", &user(at));
         let mut this = Self {
             ring: Ring::new(&RING, Waker::new()?)?,
-            offer,
             connections: Vec::new(),
-            pairs: Vec::new(),
-            payload_crc: crc32c::crc32c(&payload),
-            payload,
+            pairs: (0..pairs).map(|pair| Pair::new(id(2 * pair), id(2 * pair + 1))).collect(),
+            payload: Payload::new(payload),
             dirty: Vec::new(),
             spare: Vec::new(),
+            completions: Vec::with_capacity(COMPLETIONS),
             ready: 0,
-            measuring: false,
-            outcome: Outcome { sent_us: histogram()?, delivered_us: histogram()?, acked: 0, wrong: 0, seconds: 0.0 },
+            depth: None,
+            measured: Measured::new(Instant::now(), Duration::ZERO),
         };
-        for at in 0..2 * offer.pairs {
-            let name = user(at);
-            this.open(server, at, &token(&name)?)?;
-            if at % 2 == 1 {
-                let (a, b) = (UserId::derive("default", &user(at - 1)), UserId::derive("default", &name));
-                let conversation = ConversationId::direct(a, b);
-                let due = vec![Instant::now(); REMEMBERED as usize];
-                this.pairs.push(Pair { conversation, peer: b, next_id: 1, in_flight: 0, due, sent: 0, delivered: 0 });
+        let until = Instant::now() + Duration::from_secs(60);
+        for at in 0..2 * pairs {
+            this.open(server, at, &token(&user(at))?)?;
+            // No more handshakes at a time than a listen queue holds.
+            while at + 1 - this.ready >= 256 {
+                this.turn(Wait::Upto(Duration::from_millis(100)))?;
+                this.check_in_time(until)?;
             }
         }
-        let until = Instant::now() + Duration::from_secs(30);
         while this.ready < this.connections.len() {
-            this.turn(Duration::from_millis(100))?;
-            if Instant::now() > until {
-                return Err(format!("{} of {} connections were let in", this.ready, this.connections.len()).into());
-            }
+            this.turn(Wait::Upto(Duration::from_millis(100)))?;
+            this.check_in_time(until)?;
         }
         Ok(this)
+    }
+
+    fn check_in_time(&self, until: Instant) -> Result<(), Failure> {
+        if Instant::now() > until {
+            return Err(format!("{} of {} connections were let in", self.ready, self.connections.len()).into());
+        }
+        Ok(())
     }
 
     fn open(&mut self, server: SocketAddr, at: usize, token: &str) -> Result<(), Failure> {
@@ -145,85 +158,78 @@ impl Load {
         Ok(())
     }
 
-    /// Offers the load, and measures.
+    /// Offers the load, measures, and waits for what is in flight.
     ///
     /// # Errors
     /// If a connection ends.
-    pub fn run(mut self, at_start: impl Fn(), at_end: impl Fn()) -> Result<Outcome, Failure> {
+    pub fn run(&mut self, offer: Offer, phases: Phases, mut mark: impl FnMut(Mark)) -> Result<Outcome, Failure> {
         let begin = Instant::now();
-        let (measure_from, end) = (begin + self.offer.warm_up, begin + self.offer.warm_up + self.offer.time);
-        if self.offer.rate == 0.0 {
-            for pair in 0..self.pairs.len() {
-                self.fill(pair, begin);
+        let (from, to) = (begin + phases.warm_up, begin + phases.warm_up + phases.steady);
+        self.measured = Measured::new(from, phases.steady);
+        let mut schedule = match offer {
+            Offer::Closed { depth } => {
+                self.depth = Some(depth);
+                (0..self.pairs.len()).for_each(|pair| self.refill(pair, begin));
+                None
             }
-        }
-        let mut offered = 0u64;
-        let mut started = begin;
+            Offer::Open { rate, arrivals } => Some(Schedule::new(arrivals, rate, self.pairs.len(), 1).peekable()),
+        };
+        let mut begun = None;
         loop {
             let now = Instant::now();
-            if !self.measuring && now >= measure_from {
-                at_start();
-                (self.measuring, started) = (true, Instant::now());
+            if begun.is_none() && now >= from {
+                mark(Mark::Begin);
+                begun = Some(Instant::now());
             }
-            if now >= end {
-                at_end();
-                self.outcome.seconds = started.elapsed().as_secs_f64();
-                return Ok(self.outcome);
+            if now >= to {
+                break;
             }
-            let mut wait = Duration::from_millis(100);
-            if self.offer.rate > 0.0 {
-                loop {
-                    // Latency counts from when a message was due, not from when we got round to it.
-                    let due = begin + Duration::from_secs_f64(offered as f64 / self.offer.rate);
-                    if due > now {
-                        wait = due - now;
-                        break;
-                    }
-                    self.send((offered % self.pairs.len() as u64) as usize, due);
-                    offered += 1;
+            let mut wait = to - now;
+            if let Some(schedule) = &mut schedule {
+                while let Some((due, pair)) = schedule.next_if(|(due, _)| begin + *due <= now) {
+                    self.measured.came_to(begin + due, now);
+                    self.pairs[pair].put(begin + due);
+                    self.pump(pair);
                 }
+                wait = schedule.peek().map_or(wait, |(due, _)| (begin + *due).saturating_duration_since(now).min(wait));
             }
-            self.turn(wait.min(end - now))?;
+            self.turn(if wait < SPIN { Wait::Poll } else { Wait::Upto(wait - SPIN / 2) })?;
         }
+        mark(Mark::End);
+        let seconds = begun.map_or(0.0, |begun| begun.elapsed().as_secs_f64());
+        self.depth = None;
+        let until = to + COOL_DOWN;
+        while self.unfinished() > 0 && Instant::now() < until {
+            self.turn(Wait::Upto(Duration::from_millis(10)))?;
+        }
+        let measured = std::mem::replace(&mut self.measured, Measured::new(until, Duration::ZERO));
+        Ok(Outcome { measured, unfinished: self.unfinished(), seconds })
     }
 
-    /// Keeps a pair's messages in flight.
-    fn fill(&mut self, pair: usize, now: Instant) {
-        while self.pairs[pair].in_flight < self.offer.depth {
-            self.send(pair, now);
-        }
+    /// Messages that were due and are not done.
+    pub fn unfinished(&self) -> u64 {
+        self.pairs.iter().map(Pair::unfinished).sum()
     }
 
-    fn send(&mut self, at: usize, due: Instant) {
+    /// In a closed loop: keeps a pair's messages in flight.
+    fn refill(&mut self, at: usize, now: Instant) {
+        let Some(depth) = self.depth else { return };
         let pair = &mut self.pairs[at];
-        let id = pair.next_id;
-        pair.next_id += 1;
-        pair.in_flight += 1;
-        pair.due[(id % REMEMBERED) as usize] = due;
-        let mut send = FrameBuilder::<Send>::new(&mut self.connections[2 * at].pending);
-        let payload = send.var(&self.payload);
-        send.finish(
-            id,
-            &Send {
-                conversation: pair.conversation,
-                peer: if id == 1 { pair.peer } else { UserId::NONE },
-                client_msg_id: ClientMsgId(id),
-                prev: ClientMsgId(id - 1),
-                expires_at: Timestamp(0),
-                trace: TraceId::default(),
-                flags: MessageFlags::default(),
-                payload_crc: self.payload_crc,
-                payload,
-            },
-        );
-        self.dirty.push(2 * at);
+        (pair.in_flight()..depth).for_each(|_| pair.put(now));
+        self.pump(at);
     }
 
-    fn turn(&mut self, wait: Duration) -> Result<(), Failure> {
+    fn pump(&mut self, at: usize) {
+        if self.pairs[at].pump(u64::from(limits::WINDOW), &self.payload, &mut self.connections[2 * at].pending) {
+            self.dirty.push(2 * at);
+        }
+    }
+
+    fn turn(&mut self, wait: Wait) -> Result<(), Failure> {
         self.flush();
-        let mut completions = Vec::with_capacity(COMPLETIONS);
-        self.ring.turn(Wait::Upto(wait), &mut completions);
-        for completion in completions {
+        let mut completions = std::mem::take(&mut self.completions);
+        self.ring.turn(wait, &mut completions);
+        for completion in completions.drain(..) {
             match completion {
                 Completion::Received { token, result, more } => self.received(token.0 as usize, result, more)?,
                 Completion::Sent { token, mut buffer, result } => {
@@ -236,6 +242,7 @@ impl Load {
                 _ => {}
             }
         }
+        self.completions = completions;
         Ok(())
     }
 
@@ -255,39 +262,31 @@ impl Load {
         match result {
             Received::Bytes(chunk) => {
                 let now = Instant::now();
-                let mut delivered = None;
-                let (pair, offer) = (&mut self.pairs.get_mut(at / 2), self.offer);
-                let mut freed = 0;
-                let (outcome, measuring, ready) = (&mut self.outcome, self.measuring, &mut self.ready);
-                let crc = self.payload_crc;
-                let mut refused = None;
+                let (mut confirm, mut answered, mut refused) = (None, false, None);
+                let (pair, payload) = (&mut self.pairs[at / 2], &self.payload);
+                let (measured, ready) = (&mut self.measured, &mut self.ready);
                 self.connections[at].received(self.ring.bytes(&chunk), |frame, _| match frame.kind() {
                     Ok(Kind::Changed) => *ready += 1,
-                    Ok(Kind::Error) => refused = frame.fixed::<tidings_wire::frames::ErrorFrame>().ok(),
+                    Ok(Kind::Error) => refused = frame.fixed::<ErrorFrame>().ok(),
                     Ok(Kind::Sent) => {
-                        let Some(pair) = pair.as_deref_mut() else { return };
-                        freed += usize::from(on_sent(pair, frame, now, measuring, outcome));
+                        answered = true;
+                        pair.on_sent(frame, now, measured);
                     }
-                    Ok(Kind::Message) => {
-                        let Some(pair) = pair.as_deref_mut() else { return };
-                        delivered = on_message(pair, frame, now, crc, measuring, outcome).or(delivered);
-                    }
+                    Ok(Kind::Message) => confirm = pair.on_message(frame, now, payload, measured).or(confirm),
                     _ => {}
                 })?;
                 self.ring.give_back(chunk);
                 if let Some(error) = refused {
                     return Err(format!("the server refused: code {}", error.code).into());
                 }
-                if let Some(upto) = delivered {
-                    let conversation = self.pairs[at / 2].conversation;
+                if let Some(upto) = confirm {
+                    let conversation = self.pairs[at / 2].conversation();
                     frame::append(&mut self.connections[at].pending, 3, &Delivered { conversation, upto });
                     self.dirty.push(at);
                 }
-                if freed > 0 {
-                    self.pairs[at / 2].in_flight -= freed;
-                    if offer.rate == 0.0 {
-                        self.fill(at / 2, now);
-                    }
+                if answered {
+                    self.refill(at / 2, now);
+                    self.pump(at / 2);
                 }
             }
             Received::NoBuffer => {}
@@ -299,35 +298,4 @@ impl Load {
         }
         Ok(())
     }
-}
-
-fn on_sent(pair: &mut Pair, frame: &Frame<'_>, now: Instant, measuring: bool, outcome: &mut Outcome) -> bool {
-    let Ok(sent) = frame.fixed::<Sent>() else { return false };
-    pair.sent += 1;
-    outcome.wrong += u64::from(sent.seq != Seq(pair.sent) || sent.client_msg_id.0 != pair.sent);
-    if measuring {
-        outcome.acked += 1;
-        let due = pair.due[(sent.client_msg_id.0 % REMEMBERED) as usize];
-        outcome.sent_us.saturating_record(now.saturating_duration_since(due).as_micros() as u64);
-    }
-    true
-}
-
-fn on_message(
-    pair: &mut Pair,
-    frame: &Frame<'_>,
-    now: Instant,
-    crc: u32,
-    measuring: bool,
-    outcome: &mut Outcome,
-) -> Option<Seq> {
-    let message = frame.fixed::<Message>().ok()?;
-    let payload = frame.var(message.payload).ok()?;
-    pair.delivered += 1;
-    outcome.wrong += u64::from(message.seq != Seq(pair.delivered) || crc32c::crc32c(payload) != crc);
-    if measuring {
-        let due = pair.due[(message.client_msg_id.0 % REMEMBERED) as usize];
-        outcome.delivered_us.saturating_record(now.saturating_duration_since(due).as_micros() as u64);
-    }
-    Some(message.seq)
 }

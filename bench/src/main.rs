@@ -2,14 +2,28 @@
 //! *null relay* (the same frames over the same sockets, without log or logic) and the disk's own durable writes.
 #![forbid(unsafe_code)]
 
+mod arrivals;
+mod compare;
 mod connection;
 mod cpu;
+mod crowd;
 mod dsync;
+mod floor;
+mod html;
+mod idle;
 mod load;
+mod measure;
+mod pairs;
 mod plan;
+mod plot;
 mod relay;
 mod report;
 mod run;
+mod search;
+mod slo;
+mod storm;
+mod target;
+mod timeline;
 
 use std::process::ExitCode;
 
@@ -25,12 +39,30 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Pairs of connections: one sends, the other receives and confirms. Server on one core, load on another.
-    Load(run::Arguments),
+    /// Offers a workload. Server on one core, load on another.
+    Load {
+        /// Which.
+        #[command(subcommand)]
+        workload: Workload,
+    },
+    /// What nothing on this machine can beat: the null relay, and the disk alone.
+    Floor(floor::Arguments),
+    /// Whether one report is better or worse than another, outside of the noise.
+    Compare(compare::Arguments),
     /// How much hardware: from a report and the numbers of users, devices and messages.
     Plan(plan::Arguments),
     /// The null relay alone (what `load` starts for the floor).
     Relay(relay::Arguments),
+}
+
+#[derive(Debug, Subcommand)]
+enum Workload {
+    /// Pairs of users who write to each other's devices: one sends, the other receives and confirms.
+    Pairs(run::Arguments),
+    /// Connections that only are there: what memory and processor time each takes.
+    Idle(idle::Arguments),
+    /// Nearly everybody is cut off at once and comes back.
+    Storm(storm::Arguments),
 }
 
 /// Why a command ends with an error: a sentence for people.
@@ -38,7 +70,13 @@ type Failure = Box<dyn std::error::Error>;
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
-        Command::Load(arguments) => run::run(&arguments),
+        Command::Load { workload } => match workload {
+            Workload::Pairs(arguments) => run::run(&arguments),
+            Workload::Idle(arguments) => idle::run(&arguments),
+            Workload::Storm(arguments) => storm::run(&arguments),
+        },
+        Command::Floor(arguments) => floor::run(&arguments),
+        Command::Compare(arguments) => compare::run(&arguments),
         Command::Plan(arguments) => plan::run(&arguments),
         Command::Relay(arguments) => relay::run(&arguments),
     };

@@ -1,47 +1,19 @@
-//! What a run found, as JSON and as a table.
+//! What was found, as JSON and as a table.
 
-use hdrhistogram::Histogram;
-use serde::Serialize;
+use std::{fs, path::Path, process::Command};
 
-/// Percentiles in microseconds.
-#[derive(Debug, Clone, Copy, Serialize)]
-pub struct Percentiles {
-    /// Half are below.
-    pub p50: u64,
-    /// 99 of 100 are below.
-    pub p99: u64,
-    /// 999 of 1000 are below.
-    pub p999: u64,
-    /// The longest.
-    pub max: u64,
-}
+use serde::{Deserialize, Serialize};
 
-impl From<&Histogram<u64>> for Percentiles {
-    fn from(histogram: &Histogram<u64>) -> Self {
-        let at = |quantile| histogram.value_at_quantile(quantile);
-        Self { p50: at(0.5), p99: at(0.99), p999: at(0.999), max: histogram.max() }
-    }
-}
+use crate::{
+    Failure,
+    measure::{Percentiles, Run},
+};
 
-/// One side of the comparison.
-#[derive(Debug, Clone, Serialize)]
-pub struct Side {
-    /// Messages a second.
-    pub rate_per_s: f64,
-    /// Server processor time a message.
-    pub cpu_us_per_msg: f64,
-    /// SEND to SENT.
-    pub sent_us: Percentiles,
-    /// SEND to MESSAGE.
-    pub delivered_us: Percentiles,
-    /// Resident memory of the server.
-    pub rss_bytes: u64,
-    /// Share of its core that the load used: near 1, the load was the limit.
-    pub load_busy: f64,
-}
+/// Of this format. 3: runs, curves, timelines, the search for the highest rate, the machine.
+pub const VERSION: u32 = 3;
 
 /// The disk, and how the server used it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Disk {
     /// Batches a second.
     pub batches_per_s: f64,
@@ -56,60 +28,148 @@ pub struct Disk {
 }
 
 /// What nothing on this machine can beat.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Floor {
     /// The null relay.
     #[serde(flatten)]
-    pub relay: Side,
+    pub relay: Run,
     /// The disk alone: a durable write of 4 KiB at the pace of the log.
     pub dsync_p50_us: u64,
 }
 
-/// A whole run. Version 2 of the format: what the user felt is at the top.
-#[derive(Debug, Clone, Serialize)]
+/// A rate that was tried.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Step {
+    /// Messages a second that were due.
+    pub offered_per_s: f64,
+    /// That were answered.
+    pub rate_per_s: f64,
+    /// SENT.
+    pub sent_us: Percentiles,
+    /// MESSAGE.
+    pub delivered_us: Percentiles,
+    /// Whether it was within the limits.
+    pub holds: bool,
+}
+
+/// Where and of what.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Machine {
+    /// The processor's name, and how many cores there are.
+    pub processor: String,
+    /// The kernel.
+    pub kernel: String,
+    /// Memory, bytes.
+    pub memory_bytes: u64,
+    /// The commit of the working directory, if it is one.
+    pub commit: String,
+}
+
+impl Machine {
+    /// This one.
+    pub fn here() -> Self {
+        let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+        let cpu = read("/proc/cpuinfo");
+        let name = cpu.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("");
+        let name = name.trim_start_matches(['\t', ' ', ':']);
+        let cores = cpu.lines().filter(|line| line.starts_with("processor")).count();
+        let memory = read("/proc/meminfo");
+        let kib = memory.lines().next().and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
+        let git = Command::new("git").args(["describe", "--always", "--dirty"]).output();
+        let commit = git.ok().filter(|out| out.status.success()).map(|out| out.stdout).unwrap_or_default();
+        Self {
+            processor: format!("{name}, {cores} cores"),
+            kernel: read("/proc/sys/kernel/osrelease").trim().into(),
+            memory_bytes: kib.unwrap_or(0) * 1024,
+            commit: String::from_utf8_lossy(&commit).trim().into(),
+        }
+    }
+}
+
+/// A whole measurement. What the user felt is at the top: of the run in the middle, if there were several.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Report {
-    /// Of this format.
+    /// Of this format: [`VERSION`].
     pub version: u32,
     /// What was offered.
     pub workload: String,
+    /// Where.
+    pub machine: Machine,
     /// Connections.
     pub connections: usize,
-    /// Messages in flight a pair; with a rate, no limit.
-    pub depth: usize,
+    /// Messages in flight a pair; in an open loop, at most.
+    pub depth: u64,
+    /// How messages arrived: `closed`, `constant` or `poisson`.
+    pub arrivals: String,
     /// Payload bytes.
     pub payload: usize,
     /// Offered rate; 0: closed loop.
     pub offered_per_s: f64,
-    /// Messages that failed a check.
+    /// Messages that failed a check, in all runs.
     pub wrong: u64,
     /// Messages a second.
     pub rate_per_s: f64,
-    /// SEND to SENT.
+    /// From when it was due to SENT.
     pub sent_us: Percentiles,
-    /// SEND to MESSAGE.
+    /// From when it was due to MESSAGE.
     pub delivered_us: Percentiles,
     /// Ours, with what it cost.
-    pub server: Side,
+    pub server: Run,
+    /// All runs of ours.
+    pub runs: Vec<Run>,
     /// What it is measured against.
     pub floor: Floor,
     /// The disk.
     pub disk: Disk,
-    /// The null relay's processor time a message over ours.
+    /// The null relay's processor time a message over ours, at the same rate and depth.
     pub ratio_to_floor: f64,
+    /// The limits of the search, if there was one.
+    pub slo: Option<String>,
+    /// The rates that it tried, in its order.
+    pub search: Vec<Step>,
+}
+
+/// The run in the middle, by how long SENT took.
+pub fn middle(runs: &[Run]) -> Option<&Run> {
+    let mut sorted: Vec<_> = runs.iter().collect();
+    sorted.sort_by_key(|run| run.sent_us.p50);
+    sorted.get(sorted.len() / 2).copied()
 }
 
 impl Report {
+    /// Reads one from a file.
+    ///
+    /// # Errors
+    /// If it is none, or of another version.
+    pub fn read(path: &Path) -> Result<Self, Failure> {
+        let text = fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        let report: Self = serde_json::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))?;
+        if report.version != VERSION {
+            return Err(format!("{}: a report of version {}, not {VERSION}", path.display(), report.version).into());
+        }
+        Ok(report)
+    }
+
     /// Prints it for people.
     pub fn print(&self) {
-        let mode = if self.offered_per_s > 0.0 {
-            format!("{} msg/s offered", self.offered_per_s)
-        } else {
-            format!("{} in flight a pair", self.depth)
+        let mode = match self.offered_per_s {
+            0.0 => format!("{} in flight a pair", self.depth),
+            rate => format!("{rate:.0} msg/s offered ({})", self.arrivals),
         };
         println!(
             "{}: {} connections, {} B, {mode}, {} wrong",
             self.workload, self.connections, self.payload, self.wrong
         );
+        for step in &self.search {
+            println!(
+                "  tried {:>9.0} msg/s: {:>9.0} served, SENT p99 {:>7.1} ms, MESSAGE p99 {:>7.1} ms  {}",
+                step.offered_per_s,
+                step.rate_per_s,
+                step.sent_us.p99 as f64 / 1e3,
+                step.delivered_us.p99 as f64 / 1e3,
+                if step.holds { "holds" } else { "does not hold" },
+            );
+        }
         println!(
             "{:<12} {:>10} {:>10} {:>28} {:>28} {:>9} {:>10}",
             "", "msg/s", "cpu us/msg", "SENT p50/p99/p999 us", "MESSAGE p50/p99/p999 us", "rss MiB", "load busy"

@@ -1,124 +1,184 @@
-//! `tidings-bench load`: the server, then the null relay, then the disk alone, one after the other.
+//! `tidings-bench load pairs`: the server, then the null relay at the same rate, then the disk alone, one after the other.
 
-use std::{
-    cell::Cell,
-    io::{BufRead, BufReader},
-    net::SocketAddr,
-    path::PathBuf,
-    process::{Child, Command, Stdio},
-    time::Duration,
-};
+use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use tidings::{
-    process::{Launch, TempDir},
-    tokens::Issuer,
-};
-use tidings_wire::Timestamp;
 
 use crate::{
-    Failure, cpu, dsync,
-    load::{Load, Offer, Outcome},
-    report::{Disk, Floor, Percentiles, Report, Side},
+    Failure,
+    arrivals::Arrivals,
+    cpu, dsync, html,
+    load::{Load, Offer, Phases},
+    measure::{Percentiles, Run, measure},
+    report::{Disk, Floor, Machine, Report, Step, VERSION, middle},
+    search,
+    slo::Slo,
+    target::{Place, Target},
 };
 
-/// Arguments of `load`.
+/// Arguments of `load pairs`.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// Pairs of connections.
+    /// Pairs of connections: one sends, the other receives and confirms.
     #[arg(long, default_value_t = 50)]
-    pairs: usize,
-    /// Messages in flight a pair.
-    #[arg(long, default_value_t = 8)]
-    depth: usize,
+    pub pairs: usize,
     /// Bytes of a payload.
     #[arg(long, default_value_t = 1024)]
-    payload: usize,
-    /// Messages a second over all pairs, at fixed times; without it, as many as come back.
-    #[arg(long)]
+    pub payload: usize,
+    /// Messages a second over all pairs, due on a schedule, whatever comes back.
+    #[arg(long, group = "mode")]
     rate: Option<f64>,
-    /// Seconds measured, each of server, relay and disk; one more of each is not.
-    #[arg(long, default_value_t = 5)]
-    seconds: u64,
-    /// The core of the server and the relay.
-    #[arg(long, default_value_t = 0)]
-    server_core: usize,
-    /// The core of the load.
+    /// A closed loop with so many messages in flight a pair.
+    #[arg(long, group = "mode", value_name = "DEPTH")]
+    closed: Option<u64>,
+    /// Search the highest rate that keeps `--slo` (what happens without `--rate` and `--closed`, too).
+    #[arg(long, group = "mode")]
+    find_max: bool,
+    /// What the highest rate must keep.
+    #[arg(long, default_value_t = Slo::default())]
+    slo: Slo,
+    /// How messages with a rate arrive.
+    #[arg(long, value_enum, default_value_t = Arrivals::Poisson)]
+    arrivals: Arrivals,
+    /// Measured runs of the server, one after the other.
     #[arg(long, default_value_t = 1)]
-    load_core: usize,
-    /// The `tidings` binary [default: beside this one].
-    #[arg(long, value_name = "FILE")]
-    server: Option<PathBuf>,
-    /// Where the server's data goes [default: the system's temporary directory].
-    #[arg(long, value_name = "DIR")]
-    dir: Option<PathBuf>,
-    /// Print JSON instead of a table.
-    #[arg(long)]
-    json: bool,
+    runs: u32,
+    /// Seconds for everything that is measured: server, search, relay and disk.
+    #[arg(long, default_value_t = 40.0)]
+    seconds: f64,
+    /// Where the parts are.
+    #[command(flatten)]
+    pub place: Place,
+    /// How it is shown.
+    #[command(flatten)]
+    pub show: Show,
 }
 
-/// Messages of one user are not limited here; the log may take this much.
-const SETTINGS: &str = "[limits]\nuser_per_second = 10000000\nuser_burst = 10000000\naddress_per_second = 100000\n\
-                        address_burst = 1000000\n[retention]\nmax_bytes = 8589934592\n";
+/// How a report is shown.
+#[derive(Debug, Args)]
+pub struct Show {
+    /// Print JSON instead of a table.
+    #[arg(long)]
+    pub json: bool,
+    /// Write a page with plots, too.
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+}
+
+/// How the seconds are shared: of the whole.
+mod share {
+    /// One step of the search; at most `search::STEPS` of them, seldom more than 14.
+    pub const STEP: f64 = 0.03;
+    /// All runs of the server, after a search.
+    pub const RUN_FOUND: f64 = 0.3;
+    /// All runs of the server.
+    pub const RUN: f64 = 0.6;
+    /// The relay.
+    pub const RELAY: f64 = 0.2;
+    /// Each probe of the disk.
+    pub const PROBE: f64 = 0.08;
+}
+
+/// The rate that a search begins with.
+const FIRST_RATE: f64 = 4_000.0;
+
+/// So many seconds, some of which warm up.
+pub fn phases(seconds: f64) -> Phases {
+    let warm_up = (seconds / 5.0).min(1.0);
+    Phases { warm_up: Duration::from_secs_f64(warm_up), steady: Duration::from_secs_f64(seconds - warm_up) }
+}
+
+/// A bar for something of so many steps.
+///
+/// # Errors
+/// Never: the template is right.
+pub fn progress(steps: u64) -> Result<ProgressBar, Failure> {
+    let bar = ProgressBar::new(steps);
+    bar.set_style(ProgressStyle::with_template("{bar:24} {elapsed} {msg}")?);
+    bar.enable_steady_tick(Duration::from_millis(200));
+    Ok(bar)
+}
 
 /// Runs it.
+///
+/// # Errors
+/// If something does not start or ends early, or a message failed a check.
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let offer = Offer {
-        pairs: arguments.pairs,
-        depth: arguments.depth,
-        payload: arguments.payload,
-        rate: arguments.rate.unwrap_or(0.0),
-        warm_up: Duration::from_secs(1),
-        time: Duration::from_secs(arguments.seconds),
-    };
-    cpu::pin(arguments.load_core);
-    let bar = ProgressBar::new(4);
-    bar.set_style(ProgressStyle::with_template("{bar:24} {msg}")?);
-    let dir = TempDir::new("bench")?;
-    let run = format!("run-{}", std::process::id());
-    let dir = arguments.dir.clone().map_or_else(|| dir.path().to_path_buf(), |given| given.join(run));
-    std::fs::create_dir_all(&dir)?;
-
+    cpu::pin(arguments.place.load_core);
+    let bar = progress(u64::from(arguments.runs) + 4)?;
+    let (dir, _temporary) = arguments.place.make_dir()?;
     bar.set_message("tidings");
-    let (server, counters, wrong) = measure_server(arguments, offer, &dir)?;
-    bar.inc(1);
-    bar.set_message("the null relay");
-    let (floor, floor_wrong) = measure_relay(arguments, offer)?;
-    bar.inc(1);
+    let target = Target::server(&arguments.place, &dir, "")?;
+    let mut load = Load::connect(target.addr, arguments.pairs, arguments.payload, &|user| target.token(user))?;
+    let mut search = Vec::new();
+    let offer = match (arguments.closed, arguments.rate) {
+        (Some(depth), _) => Offer::Closed { depth },
+        (None, Some(rate)) => Offer::Open { rate, arrivals: arguments.arrivals },
+        (None, None) => {
+            let rate = find(arguments, &mut load, &target, &mut search, &bar)?;
+            Offer::Open { rate, arrivals: arguments.arrivals }
+        }
+    };
+    let of_runs = if search.is_empty() { share::RUN } else { share::RUN_FOUND };
+    let mut runs = Vec::new();
+    for at in 1..=arguments.runs {
+        bar.set_message(format!("tidings, run {at}"));
+        let seconds = of_runs * arguments.seconds / f64::from(arguments.runs);
+        runs.push(measure(&mut load, &target, offer, phases(seconds))?);
+        bar.inc(1);
+    }
+    drop(load);
+    let counters = target.stop()?;
 
-    let count = |name: &str| counters["counters"][name].as_f64().unwrap_or(0.0);
-    let (batches, bytes, messages) = (count("log_batches"), count("log_bytes"), count("messages_committed").max(1.0));
-    // The counters also cover the warm-up; rates are taken from their proportions.
-    let batches_per_s = server.rate_per_s * batches / messages;
-    let batch_bytes = bytes / batches.max(1.0);
-    bar.set_message("the disk alone, same size and pace");
-    let dsync_us = Percentiles::from(&dsync::probe(&dir, batch_bytes as usize, batches_per_s, offer.time)?);
+    bar.set_message("the null relay");
+    let relay = measure_relay(arguments, offer)?;
     bar.inc(1);
-    bar.set_message("the disk alone, 4 KiB at the same pace");
-    let dsync_4k_us = Percentiles::from(&dsync::probe(&dir, 4096, batches_per_s, offer.time)?);
+    let server = middle(&runs).cloned().ok_or("no run was asked for")?;
+    let disk = measure_disk(&counters, &server, &dir, share::PROBE * arguments.seconds, &bar)?;
     bar.finish_and_clear();
 
+    let (arrivals, offered_per_s, depth) = match offer {
+        Offer::Closed { depth } => ("closed", 0.0, depth),
+        Offer::Open { rate, arrivals } => (arrivals.name(), rate, u64::from(tidings_wire::limits::WINDOW)),
+    };
     let report = Report {
-        version: 2,
+        version: VERSION,
         workload: "pairs".into(),
-        connections: 2 * offer.pairs,
-        depth: offer.depth,
-        payload: offer.payload,
-        offered_per_s: offer.rate,
-        wrong: wrong + floor_wrong,
+        machine: Machine::here(),
+        connections: 2 * arguments.pairs,
+        depth,
+        arrivals: arrivals.into(),
+        payload: arguments.payload,
+        offered_per_s,
+        wrong: runs.iter().map(|run| run.wrong).sum::<u64>() + relay.wrong,
         rate_per_s: server.rate_per_s,
         sent_us: server.sent_us,
         delivered_us: server.delivered_us,
-        ratio_to_floor: floor.cpu_us_per_msg / server.cpu_us_per_msg,
-        floor: Floor { relay: floor, dsync_p50_us: dsync_4k_us.p50 },
-        disk: Disk { batches_per_s, batch_bytes, bytes_per_msg: bytes / messages, dsync_us, dsync_4k_us },
+        ratio_to_floor: relay.cpu_us_per_msg / server.cpu_us_per_msg,
+        floor: Floor { dsync_p50_us: disk.dsync_4k_us.p50, relay },
+        disk,
+        slo: (!search.is_empty()).then(|| arguments.slo.to_string()),
         server,
+        runs,
+        search,
     };
-    if arguments.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
+    show(&report, &arguments.show)
+}
+
+/// Shows a report.
+///
+/// # Errors
+/// If the page cannot be written, or a message failed a check.
+pub fn show(report: &Report, how: &Show) -> Result<(), Failure> {
+    if how.json {
+        println!("{}", serde_json::to_string_pretty(report)?);
     } else {
         report.print();
+    }
+    if let Some(path) = &how.html {
+        std::fs::write(path, html::page(std::slice::from_ref(report)))
+            .map_err(|error| format!("{}: {error}", path.display()))?;
     }
     if report.wrong > 0 {
         return Err(format!("{} messages failed a check", report.wrong).into());
@@ -126,77 +186,63 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     Ok(())
 }
 
-fn measure_server(
+/// The highest rate that holds.
+fn find(
     arguments: &Arguments,
-    offer: Offer,
+    load: &mut Load,
+    target: &Target,
+    steps: &mut Vec<Step>,
+    bar: &ProgressBar,
+) -> Result<f64, Failure> {
+    let phases = phases(share::STEP * arguments.seconds);
+    let found = search::highest(FIRST_RATE, |rate| {
+        bar.set_message(format!("trying {rate:.0} messages a second"));
+        let run = measure(load, target, Offer::Open { rate, arrivals: arguments.arrivals }, phases)?;
+        settle(load, target)?;
+        let holds = arguments.slo.holds(&run, rate);
+        let Run { rate_per_s, sent_us, delivered_us, .. } = run;
+        steps.push(Step { offered_per_s: rate, rate_per_s, sent_us, delivered_us, holds });
+        Ok::<_, Failure>(holds)
+    })?;
+    found.ok_or_else(|| format!("no rate keeps {}", arguments.slo).into())
+}
+
+/// What a rate that was too high left over is worked off, so that it does not count against the next one.
+fn settle(load: &mut Load, target: &Target) -> Result<(), Failure> {
+    for _ in 0..20 {
+        if load.unfinished() == 0 {
+            return Ok(());
+        }
+        measure(load, target, Offer::Closed { depth: 0 }, phases(0.1))?;
+    }
+    Err(format!("{} messages of a step of the search were never finished", load.unfinished()).into())
+}
+
+fn measure_relay(arguments: &Arguments, offer: Offer) -> Result<Run, Failure> {
+    let target = Target::relay(&arguments.place)?;
+    let mut load = Load::connect(target.addr, arguments.pairs, arguments.payload, &|user| target.token(user))?;
+    measure(&mut load, &target, offer, phases(share::RELAY * arguments.seconds))
+}
+
+/// What the log wrote, and the disk alone with writes of that size and of a block, at the same pace.
+fn measure_disk(
+    counters: &serde_json::Value,
+    server: &Run,
     dir: &std::path::Path,
-) -> Result<(Side, serde_json::Value, u64), Failure> {
-    let beside = || Ok::<_, std::io::Error>(std::env::current_exe()?.with_file_name("tidings"));
-    let config = dir.join("bench.toml");
-    std::fs::write(&config, SETTINGS)?;
-    let launch = Launch {
-        binary: arguments.server.clone().map_or_else(beside, Ok)?,
-        data: dir.join("data"),
-        listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-        cores: arguments.server_core.to_string(),
-        config: Some(config),
-        canary: None,
-    };
-    let server = launch.start()?;
-    let issuer = Issuer::load(&launch.data)?;
-    let wall = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
-    let token = |user: &str| Ok(issuer.issue(user, None, Timestamp(wall.as_micros() as u64), 3600)?);
-    let load = Load::connect(server.addr(), offer, token)?;
-    let (outcome, side) = measure(load, server.id())?;
-    let (status, said) = server.stop()?;
-    if !status.success() {
-        return Err(said.into());
-    }
-    let line = said.lines().rev().find(|line| line.starts_with('{')).ok_or("the server printed no counters")?;
-    Ok((side, serde_json::from_str(line)?, outcome.wrong))
-}
-
-/// A child process that is killed when this goes.
-struct Killed(Child);
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        // If it is gone already, so much the better.
-        let _gone = self.0.kill();
-        let _gone = self.0.wait();
-    }
-}
-
-fn measure_relay(arguments: &Arguments, offer: Offer) -> Result<(Side, u64), Failure> {
-    let mut command = Command::new(std::env::current_exe()?);
-    command.args(["relay", "--core", &arguments.server_core.to_string()]).stdout(Stdio::piped());
-    let mut relay = Killed(command.spawn()?);
-    let mut line = String::new();
-    BufReader::new(relay.0.stdout.as_mut().ok_or("the relay has no output")?).read_line(&mut line)?;
-    let addr = line.trim().strip_prefix("ready listen=").ok_or("the relay did not start")?.parse()?;
-    let load = Load::connect(addr, offer, |_| Ok("none".into()))?;
-    let (outcome, side) = measure(load, relay.0.id())?;
-    Ok((side, outcome.wrong))
-}
-
-fn measure(load: Load, pid: u32) -> Result<(Outcome, Side), Failure> {
-    let usage = |pid| cpu::usage(pid).map_err(|error| format!("the processor time of {pid} cannot be read: {error}"));
-    let (before, after) = (Cell::new(None), Cell::new(None));
-    let me = std::process::id();
-    let outcome =
-        load.run(|| before.set(Some((usage(pid), usage(me)))), || after.set(Some((usage(pid), usage(me)))))?;
-    let never = "the run was never measured";
-    let ((server_before, load_before), (server_after, load_after)) =
-        (before.take().ok_or(never)?, after.take().ok_or(never)?);
-    let (server_before, (cpu, rss_bytes)) = (server_before?.0, server_after?);
-    let load_us = load_after?.0 - load_before?.0;
-    let side = Side {
-        rate_per_s: outcome.acked as f64 / outcome.seconds,
-        cpu_us_per_msg: cpu.saturating_sub(server_before) as f64 / outcome.acked.max(1) as f64,
-        sent_us: Percentiles::from(&outcome.sent_us),
-        delivered_us: Percentiles::from(&outcome.delivered_us),
-        rss_bytes,
-        load_busy: load_us as f64 / 1e6 / outcome.seconds,
-    };
-    Ok((outcome, side))
+    seconds: f64,
+    bar: &ProgressBar,
+) -> Result<Disk, Failure> {
+    let count = |name: &str| counters["counters"][name].as_f64().unwrap_or(0.0);
+    let (batches, bytes, messages) = (count("log_batches"), count("log_bytes"), count("messages_committed").max(1.0));
+    // The counters also cover warm-up and search; rates are taken from their proportions.
+    let batches_per_s = server.rate_per_s * batches / messages;
+    let batch_bytes = bytes / batches.max(1.0);
+    let time = Duration::from_secs_f64(seconds);
+    bar.set_message("the disk alone, same size and pace");
+    let dsync_us = Percentiles::from(&dsync::probe(dir, batch_bytes as usize, batches_per_s, time)?);
+    bar.inc(1);
+    bar.set_message("the disk alone, 4 KiB at the same pace");
+    let dsync_4k_us = Percentiles::from(&dsync::probe(dir, 4096, batches_per_s, time)?);
+    bar.inc(1);
+    Ok(Disk { batches_per_s, batch_bytes, bytes_per_msg: bytes / messages, dsync_us, dsync_4k_us })
 }

@@ -1,5 +1,5 @@
 //! Test only: a disk with a volatile cache, and a reactor that acknowledges what is only there. The crash test must notice
-//! the second, and must not mind the first.
+//! the second, and must not mind the first. And a reactor that is slow, which a comparison of two reports must notice.
 
 use std::{collections::VecDeque, time::Instant};
 
@@ -15,6 +15,8 @@ pub struct Canary {
     pub early_ack: bool,
     /// Keep writes in a volatile cache for this long: what was not synced when the process dies is lost.
     pub cache_ms: u64,
+    /// Every turn takes this much longer: a slowed server, for the bench to notice.
+    pub turn_us: u64,
 }
 
 /// Writes that the disk has taken and not yet made durable.
@@ -55,6 +57,10 @@ impl Uring {
             into.push(Completion::Written { purpose: Purpose::Batch, buffer, result });
         }
         let canary = self.cache.canary;
+        let slow = Instant::now();
+        while slow.elapsed().as_micros() < u128::from(canary.turn_us) {
+            std::hint::spin_loop();
+        }
         let old = |at: &Instant| at.elapsed().as_millis() >= u128::from(canary.cache_ms);
         while self.cache.cached.front().is_some_and(|(at, ..)| old(at)) {
             let (_, slot, offset, buffer) = self.cache.cached.pop_front().expect("looked at above");

@@ -34,6 +34,8 @@ pub struct TurnConfig {
 pub const RECEIVES_PER_TURN: usize = 512;
 /// Lane messages taken from each lane in one turn.
 pub const LANE_MESSAGES_PER_TURN: usize = 512;
+/// Connections that ended, looked at in one turn.
+pub const ENDS_PER_TURN: usize = 64;
 /// Tokens verified in one turn: each costs as much as a hundred messages.
 pub const HANDSHAKES_PER_TURN: usize = 8;
 /// Connections that wait to be adopted from other reactors.

@@ -28,7 +28,6 @@ use crate::{
     sweep,
 };
 pub use gauge::Gauge;
-use receive::Inbound;
 use stage::Stage;
 
 /// Everything that a turn begins with. Made by whoever recovered the data directory.
@@ -88,7 +87,14 @@ pub struct Turn<M: Machine, V> {
     addresses: Addresses,
     stage: Stage,
     /// Received and not looked at: bounded by the receive buffers and the connections.
-    inbox: VecDeque<(Key, Inbound<M::Chunk>)>,
+    inbox: VecDeque<(Key, M::Chunk)>,
+    /// What was ever taken out of it.
+    looked_at: u64,
+    /// Connections that ended, and how much of the inbox came before: apart for the same reason as greetings.
+    ends: VecDeque<(Key, u64)>,
+    /// Connections whose first bytes came and were not looked at: apart, so that many who come at once do not stand in the way
+    /// of those who are there. Their bytes are copied, so that they hold no receive buffer.
+    greetings: VecDeque<Key>,
     /// A durable batch whose records are being applied.
     applying: Option<Sealed>,
     /// Connections whose receive ended for want of a buffer.
@@ -128,6 +134,9 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
             addresses: Addresses::default(),
             stage: Stage::Recovered,
             inbox: VecDeque::new(),
+            looked_at: 0,
+            ends: VecDeque::new(),
+            greetings: VecDeque::new(),
             applying: None,
             starved: Vec::new(),
             keys: Vec::new(),

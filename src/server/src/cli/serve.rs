@@ -62,7 +62,7 @@ impl Arguments {
     }
 }
 
-/// Test only: `TIDINGS_CANARY=cache_ms=5,early_ack`.
+/// Test only: `TIDINGS_CANARY=cache_ms=5,early_ack`, `turn_us=1000`.
 #[cfg(feature = "canary")]
 fn canary() -> Result<tidings_reactor::Canary, Failure> {
     let mut canary = tidings_reactor::Canary::default();
@@ -70,6 +70,7 @@ fn canary() -> Result<tidings_reactor::Canary, Failure> {
     for word in text.split(',').filter(|word| !word.is_empty()) {
         match word.split_once('=') {
             Some(("cache_ms", ms)) => canary.cache_ms = ms.parse()?,
+            Some(("turn_us", us)) => canary.turn_us = us.parse()?,
             None if word == "early_ack" => canary.early_ack = true,
             _ => return Err(format!("TIDINGS_CANARY: {word} is not known").into()),
         }

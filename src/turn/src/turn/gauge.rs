@@ -36,7 +36,7 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
         let carries = connections.keys().filter_map(|key| connections.get(key)).map(|found| found.carry.len());
         Gauge {
             connections: connections.len(),
-            inbox: self.inbox.len(),
+            inbox: self.inbox.len() + self.greetings.len() + self.ends.len(),
             output: outputs.max().unwrap_or(0),
             carry: carries.max().unwrap_or(0),
             fetches: self.node.fetches(),

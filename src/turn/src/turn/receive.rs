@@ -7,8 +7,8 @@ use tidings_wire::ErrorCode;
 
 use super::{Stage, Turn};
 use crate::{
-    config::{HANDSHAKES_PER_TURN, RECEIVES_PER_TURN, ROOM_FOR_INPUT},
-    connections::{Connection, State},
+    config::{ENDS_PER_TURN, HANDSHAKES_PER_TURN, RECEIVES_PER_TURN, ROOM_FOR_INPUT},
+    connections::State,
     input::{Cut, Input},
     machine::{Machine, Received, Receiving},
     shared::Handover,
@@ -17,13 +17,6 @@ use crate::{
 
 /// Connections over the limit that are told so at once.
 const TOLD_FULL: usize = 64;
-
-/// What came in on a connection, in its order.
-#[derive(Debug)]
-pub(super) enum Inbound<C> {
-    Bytes(C),
-    End,
-}
 
 impl<M: Machine, V: Verifier> Turn<M, V> {
     pub(super) fn take_handovers(&mut self, now: Now) -> bool {
@@ -125,39 +118,58 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
         match result {
             Received::Bytes(chunk) => {
                 connection.heard = now.mono;
-                let ongoing = connection.state != State::Greeting;
-                if !more && ongoing {
+                if connection.state == State::Greeting {
+                    if connection.carry.is_empty() {
+                        connection.frame_since = now.mono;
+                    }
+                    connection.carry.extend_from_slice(self.machine.bytes(&chunk));
+                    self.machine.give_back(chunk);
+                    return self.greetings.push_back(key);
+                }
+                if !more {
                     self.node.counters.count(Counter::Rearmed);
                 }
-                self.inbox.push_back((key, Inbound::Bytes(chunk)));
+                self.inbox.push_back((key, chunk));
             }
             Received::NoBuffer => {
                 self.node.counters.count(Counter::ReceiveStarved);
                 self.starved.push(key);
             }
             // Behind the bytes that came before it.
-            Received::End | Received::Failed(_) => self.inbox.push_back((key, Inbound::End)),
+            Received::End | Received::Failed(_) => {
+                let before = self.looked_at + self.inbox.len() as u64;
+                self.ends.push_back((key, before));
+            }
         }
     }
 
     /// Received bytes become frames while the log has room for what they may turn into: a full log stops here, and with the
     /// receive buffers used up the kernel makes the peers wait.
     pub(super) fn take_inbox(&mut self, now: Now) -> bool {
-        let mut handshakes = 0;
         for _ in 0..RECEIVES_PER_TURN.min(self.inbox.len()) {
-            if self.io.log.log.room() < ROOM_FOR_INPUT || handshakes == HANDSHAKES_PER_TURN {
+            if self.io.log.log.room() < ROOM_FOR_INPUT {
                 break;
             }
-            let Some((key, inbound)) = self.inbox.pop_front() else { break };
-            let Inbound::Bytes(chunk) = inbound else {
-                sweep::cut(&mut self.machine, &mut self.node, &mut self.io, key);
-                continue;
-            };
-            let greeting = |connection: &Connection<M::Socket>| connection.state == State::Greeting;
-            handshakes += usize::from(self.io.connections.get(key).is_some_and(greeting));
+            let Some((key, chunk)) = self.inbox.pop_front() else { break };
+            self.looked_at += 1;
             self.take_chunk(key, &chunk, now);
             self.machine.give_back(chunk);
             self.arm(key);
+        }
+        for _ in 0..ENDS_PER_TURN {
+            let Some((key, _)) = self.ends.pop_front_if(|(_, before)| *before <= self.looked_at) else { break };
+            sweep::cut(&mut self.machine, &mut self.node, &mut self.io, key);
+        }
+        for _ in 0..HANDSHAKES_PER_TURN.min(self.greetings.len()) {
+            if self.io.log.log.room() < ROOM_FOR_INPUT {
+                break;
+            }
+            let Some(key) = self.greetings.pop_front() else { break };
+            if let Some(connection) = self.io.connections.get_mut(key) {
+                let whole = std::mem::take(&mut connection.carry);
+                self.cut_whole(key, whole, now);
+                self.arm(key);
+            }
         }
         if self.machine.has_buffers() {
             for key in std::mem::take(&mut self.starved) {
@@ -165,7 +177,12 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
             }
         }
         // Without room there is nothing to do before the log's write completes, and that is a completion.
-        !self.inbox.is_empty() && self.io.log.log.room() >= ROOM_FOR_INPUT
+        !self.has_read_all() && self.io.log.log.room() >= ROOM_FOR_INPUT
+    }
+
+    /// True if nothing that came in waits to be looked at.
+    pub(super) fn has_read_all(&self) -> bool {
+        self.inbox.is_empty() && self.greetings.is_empty() && self.ends.is_empty()
     }
 
     fn take_chunk(&mut self, key: Key, chunk: &M::Chunk, now: Now) {
@@ -184,7 +201,12 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
             return;
         }
         whole.extend_from_slice(bytes);
-        let Cut::Used(used) = input.cut(key, &whole) else { return };
+        self.cut_whole(key, whole, now);
+    }
+
+    /// Cuts frames out of bytes that were kept, and keeps what is left.
+    fn cut_whole(&mut self, key: Key, mut whole: Vec<u8>, now: Now) {
+        let Cut::Used(used) = self.input(now).cut(key, &whole) else { return };
         whole.drain(..used);
         let Some(connection) = self.io.connections.get_mut(key) else { return };
         if used > 0 {

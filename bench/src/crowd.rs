@@ -1,0 +1,146 @@
+//! Many connections that only are there: each says HELLO and RESUME, and then nothing.
+
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use tidings_ring::{Completion, Received, Ring, Token, Wait, Waker, socket};
+use tidings_wire::{
+    DeviceId, HistoryId, Kind, UserId, Uv, frame,
+    frame::FrameBuilder,
+    frames::{Hello, Resume},
+};
+
+use crate::{Failure, connection::Connection, relay::RING};
+
+/// Handshakes under way at a time: what a listen queue holds, and a crowd that would be let in at all would not overrun.
+const AT_A_TIME: usize = 512;
+const COMPLETIONS: usize = 1024;
+/// How long the ends of all connections are waited for.
+const CUT_WITHIN: Duration = Duration::from_secs(2);
+
+/// Who somebody is.
+#[derive(Debug, Clone)]
+pub struct Member {
+    /// The device.
+    pub device: u32,
+    /// The user's token.
+    pub token: String,
+}
+
+/// Connections on a ring of their own.
+#[derive(Debug)]
+pub struct Crowd {
+    server: SocketAddr,
+    members: Vec<Member>,
+    ring: Ring,
+    connections: Vec<Connection>,
+    /// Members that were let in since the last time everybody began.
+    ready: usize,
+    /// How often everybody began: completions of earlier connections are not of these.
+    round: u64,
+    completions: Vec<Completion>,
+}
+
+impl Crowd {
+    /// Nobody is connected yet.
+    ///
+    /// # Errors
+    /// If no ring can be had.
+    pub fn new(server: SocketAddr, members: Vec<Member>) -> Result<Self, Failure> {
+        let (ring, completions) = (Ring::new(&RING, Waker::new()?)?, Vec::with_capacity(COMPLETIONS));
+        Ok(Self { server, members, ring, connections: Vec::new(), ready: 0, round: 0, completions })
+    }
+
+    /// Connects everybody; how long that took.
+    ///
+    /// # Errors
+    /// If somebody is not let in.
+    pub fn come(&mut self, within: Duration) -> Result<Duration, Failure> {
+        let begin = Instant::now();
+        (self.ready, self.round) = (0, self.round + 1);
+        for at in 0..self.members.len() {
+            let mut connection = Connection::new(socket::connect(self.server)?);
+            let Member { device, token } = &self.members[at];
+            let mut hello = FrameBuilder::<Hello>::new(&mut connection.pending);
+            let (token, device, user) = (hello.var(token.as_bytes()), DeviceId(*device), UserId::NONE);
+            hello
+                .finish(1, &Hello { version_min: 1, version_max: 1, device, user, capabilities: 0, token, attempt: 0 });
+            let resume = Resume { history: HistoryId::NONE, uv: Uv(0), below: Uv(0), page: 0 };
+            frame::append(&mut connection.pending, 2, &resume);
+            let token = Token(self.round << 32 | at as u64);
+            self.ring.receive(&connection.socket, token);
+            self.ring.send(&connection.socket, token, std::mem::take(&mut connection.pending), 0);
+            self.connections.push(connection);
+            while at + 1 - self.ready >= AT_A_TIME {
+                self.turn(begin, within)?;
+            }
+        }
+        while self.ready < self.members.len() {
+            self.turn(begin, within)?;
+        }
+        Ok(begin.elapsed())
+    }
+
+    /// Cuts everybody off at once, and takes note of it: a ring that goes with thousands of receives armed takes minutes for
+    /// it, since the kernel cancels each by looking at all.
+    pub fn cut(&mut self) {
+        self.connections.iter().for_each(|connection| socket::shutdown(&connection.socket));
+        let (mut left, until) = (self.connections.len(), Instant::now() + CUT_WITHIN);
+        while left > 0 && Instant::now() < until {
+            self.ring.turn(Wait::Upto(Duration::from_millis(20)), &mut self.completions);
+            for completion in std::mem::take(&mut self.completions) {
+                let Completion::Received { result, more, .. } = completion else { continue };
+                left -= usize::from(!more);
+                if let Received::Bytes(chunk) = result {
+                    self.ring.give_back(chunk);
+                }
+            }
+        }
+        self.connections.clear();
+    }
+
+    fn turn(&mut self, begin: Instant, within: Duration) -> Result<(), Failure> {
+        if begin.elapsed() > within {
+            return Err(format!("{} of {} were let in within {within:?}", self.ready, self.members.len()).into());
+        }
+        let mut completions = std::mem::take(&mut self.completions);
+        self.ring.turn(Wait::Upto(Duration::from_millis(20)), &mut completions);
+        for completion in completions.drain(..) {
+            let Completion::Received { token, result, more } = completion else { continue };
+            let (ours, at) = (token.0 >> 32 == self.round, (token.0 & 0xffff_ffff) as usize);
+            match result {
+                Received::Bytes(chunk) => {
+                    let (mut ready, mut refused) = (0, None);
+                    if let Some(connection) = self.connections.get_mut(at).filter(|_| ours) {
+                        connection.received(self.ring.bytes(&chunk), |frame, _| match frame.kind() {
+                            Ok(Kind::Changed) => ready += 1,
+                            Ok(Kind::Error) => refused = frame.fixed::<tidings_wire::frames::ErrorFrame>().ok(),
+                            _ => {}
+                        })?;
+                    }
+                    self.ring.give_back(chunk);
+                    self.ready += ready;
+                    if let Some(error) = refused {
+                        return Err(format!("one of the crowd was refused: code {}", error.code).into());
+                    }
+                }
+                Received::End | Received::Failed(_) if ours => return Err("one of the crowd was cut off".into()),
+                Received::End | Received::Failed(_) => continue,
+                Received::NoBuffer => {}
+            }
+            if !more && ours {
+                self.ring.receive(&self.connections[at].socket, token);
+            }
+        }
+        self.completions = completions;
+        Ok(())
+    }
+}
+
+impl Drop for Crowd {
+    fn drop(&mut self) {
+        self.cut();
+    }
+}

@@ -1,0 +1,171 @@
+//! What is measured: a server that is started here, or one that runs somewhere, or the null relay; and what it costs.
+
+use std::{
+    io::{BufRead, BufReader},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::SystemTime,
+};
+
+use clap::Args;
+use serde_json::Value;
+use tidings::{
+    process::{Launch, ServerProcess, TempDir},
+    tokens::Issuer,
+};
+use tidings_wire::Timestamp;
+
+use crate::Failure;
+
+/// Messages of one user are not limited here; the log may take this much.
+const SETTINGS: &str = "[limits]\nuser_per_second = 10000000\nuser_burst = 10000000\naddress_per_second = 1000000\n\
+                        address_burst = 1000000\n[retention]\nmax_bytes = 8589934592\n";
+
+/// Where the parts of a run are.
+#[derive(Debug, Clone, Args)]
+pub struct Place {
+    /// The server's cores, as for `tidings serve --cores`; the relay runs on the first.
+    #[arg(long, default_value = "0")]
+    pub server_cores: String,
+    /// The core of the load.
+    #[arg(long, default_value_t = 1)]
+    pub load_core: usize,
+    /// The `tidings` binary [default: beside this one].
+    #[arg(long, value_name = "FILE")]
+    server: Option<PathBuf>,
+    /// A server that runs already, instead of one that is started here. Its data directory must be given, for tokens; its log
+    /// is not looked at.
+    #[arg(long, value_name = "ADDRESS", requires_all = ["data", "pid"])]
+    at: Option<SocketAddr>,
+    /// The data directory of the server that runs already.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Its process.
+    #[arg(long)]
+    pid: Option<u32>,
+    /// Where data goes [default: the system's temporary directory].
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// Test only: how the server is to misbehave, if it was built so that it can.
+    #[arg(long, hide = true)]
+    canary: Option<String>,
+}
+
+impl Place {
+    /// A directory for this run. What is in it goes with the second part, if that is given.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    pub fn make_dir(&self) -> Result<(PathBuf, TempDir), Failure> {
+        let temporary = TempDir::new("bench")?;
+        let run = format!("run-{}", std::process::id());
+        let dir = self.dir.as_ref().map_or_else(|| temporary.path().to_path_buf(), |given| given.join(run));
+        std::fs::create_dir_all(&dir)?;
+        Ok((dir, temporary))
+    }
+
+    /// The relay's core.
+    fn relay_core(&self) -> &str {
+        self.server_cores.split([',', '-']).next().unwrap_or("0")
+    }
+}
+
+enum Process {
+    Server(ServerProcess),
+    Relay(Killed),
+    Foreign,
+}
+
+/// Something that serves.
+pub struct Target {
+    process: Process,
+    /// Where.
+    pub addr: SocketAddr,
+    /// Its process.
+    pub pid: u32,
+    issuer: Option<Issuer>,
+}
+
+/// A child process that is killed when this goes.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        // If it is gone already, so much the better.
+        let _gone = self.0.kill();
+        let _gone = self.0.wait();
+    }
+}
+
+impl Target {
+    /// The server: started in `dir` with more settings than the usual ones, unless one runs.
+    ///
+    /// # Errors
+    /// If it does not start.
+    pub fn server(place: &Place, dir: &Path, more: &str) -> Result<Self, Failure> {
+        if let (Some(addr), Some(data), Some(pid)) = (place.at, &place.data, place.pid) {
+            return Ok(Self { process: Process::Foreign, addr, pid, issuer: Some(Issuer::load(data)?) });
+        }
+        let beside = || Ok::<_, std::io::Error>(std::env::current_exe()?.with_file_name("tidings"));
+        let config = dir.join("bench.toml");
+        std::fs::write(&config, format!("{SETTINGS}{more}"))?;
+        let launch = Launch {
+            binary: place.server.clone().map_or_else(beside, Ok)?,
+            data: dir.join("data"),
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            cores: place.server_cores.clone(),
+            config: Some(config),
+            canary: place.canary.clone(),
+        };
+        let server = launch.start()?;
+        let (addr, pid) = (server.addr(), server.id());
+        Ok(Self { process: Process::Server(server), addr, pid, issuer: Some(Issuer::load(&launch.data)?) })
+    }
+
+    /// The null relay.
+    ///
+    /// # Errors
+    /// If it does not start.
+    pub fn relay(place: &Place) -> Result<Self, Failure> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["relay", "--core", place.relay_core()]).stdout(Stdio::piped());
+        let mut relay = Killed(command.spawn()?);
+        let mut line = String::new();
+        BufReader::new(relay.0.stdout.as_mut().ok_or("the relay has no output")?).read_line(&mut line)?;
+        let addr = line.trim().strip_prefix("ready listen=").ok_or("the relay did not start")?.parse()?;
+        let pid = relay.0.id();
+        Ok(Self { process: Process::Relay(relay), addr, pid, issuer: None })
+    }
+
+    /// A user's token.
+    ///
+    /// # Errors
+    /// If the clock stands before 1970.
+    pub fn token(&self, user: &str) -> Result<String, Failure> {
+        let Some(issuer) = &self.issuer else { return Ok("none".into()) };
+        let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
+        Ok(issuer.issue(user, None, Timestamp(wall.as_micros() as u64), 3600)?)
+    }
+
+    /// Stops it: what it counted, of a server that was started here.
+    ///
+    /// # Errors
+    /// If it ended badly, with what it said.
+    pub fn stop(self) -> Result<Value, Failure> {
+        let server = match self.process {
+            Process::Server(server) => server,
+            Process::Relay(relay) => {
+                drop(relay);
+                return Ok(Value::Null);
+            }
+            Process::Foreign => return Ok(Value::Null),
+        };
+        let (status, said) = server.stop()?;
+        if !status.success() {
+            return Err(said.into());
+        }
+        let line = said.lines().rev().find(|line| line.starts_with('{')).ok_or("the server printed no counters")?;
+        Ok(serde_json::from_str(line)?)
+    }
+}

@@ -1,0 +1,125 @@
+//! Instructions of a window of messages, stage by stage, under callgrind: the same on any machine with the same compiler.
+//! Limits are a twentieth above what was counted; whoever makes a stage cheaper lowers its limit, too.
+#![allow(missing_docs, reason = "the macros make items without any")]
+
+use std::hint::black_box;
+
+use gungraun::{Callgrind, EventKind, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main};
+use tidings_gates::{MESSAGES, Reactor, sends};
+use tidings_wire::{
+    frame::{self, FrameBuilder, Span},
+    frames::{Message, Send, Sent},
+    limits, split,
+};
+
+/// Instructions that a window of messages may take.
+fn at_most(instructions: u64) -> LibraryBenchmarkConfig {
+    let mut callgrind = Callgrind::default();
+    callgrind.hard_limits([(EventKind::Ir, instructions)]);
+    let mut config = LibraryBenchmarkConfig::default();
+    config.tool(callgrind);
+    config
+}
+
+fn window_of_1k() -> Vec<u8> {
+    sends(1024, 0)
+}
+
+// Frames cut out of a stretch of received bytes, and their parts found: nothing of the payload is touched.
+#[library_benchmark(config = at_most(26_500))]
+#[bench::window_of_1k(setup = window_of_1k)]
+fn decode(bytes: Vec<u8>) -> usize {
+    let (mut rest, mut seen) = (&bytes[..], 0);
+    while let Ok(Some(frame)) = split(rest, limits::FRAME_MAX) {
+        rest = &rest[frame.bytes().len()..];
+        let send: Send = frame.fixed().expect("a SEND");
+        seen += black_box(frame.var(send.payload).expect("inside")).len();
+    }
+    seen
+}
+
+fn ready_to_apply() -> (Reactor, Vec<u8>) {
+    let mut reactor = Reactor::warm(1024);
+    let bytes = reactor.next_sends(1024);
+    (reactor, bytes)
+}
+
+// The same window decoded, checked, sequenced and appended to the open batch.
+#[library_benchmark(config = at_most(271_000))]
+#[bench::window_of_1k(setup = ready_to_apply)]
+fn apply((mut reactor, bytes): (Reactor, Vec<u8>)) -> Reactor {
+    reactor.apply(black_box(&bytes));
+    reactor
+}
+
+fn ready_to_commit() -> Reactor {
+    let (mut reactor, bytes) = ready_to_apply();
+    reactor.apply(&bytes);
+    reactor
+}
+
+// The batch sealed with its checksum, taken for durable, and what it allows written out: SENT and MESSAGE.
+#[library_benchmark(config = at_most(191_000))]
+#[bench::window_of_1k(setup = ready_to_commit)]
+fn commit(mut reactor: Reactor) -> Reactor {
+    reactor.commit();
+    reactor
+}
+
+fn warm() -> (Reactor, Vec<u8>) {
+    (Reactor::warm(1024), vec![7; 1024])
+}
+
+// Records of a kilobyte appended to the log, and the batch sealed.
+#[library_benchmark(config = at_most(57_800))]
+#[bench::window_of_1k(setup = warm)]
+fn append((mut reactor, payload): (Reactor, Vec<u8>)) -> Reactor {
+    for index in 0..MESSAGES {
+        let meta = tidings_log::RecordMeta { kind: 1, version: 1, partition: 3, term: 0, index };
+        reactor.world.log.append(meta, |body| body.extend_from_slice(&payload));
+    }
+    black_box(reactor.world.log.seal());
+    reactor
+}
+
+fn output() -> (Vec<u8>, Vec<u8>) {
+    (Vec::with_capacity(256 << 10), vec![7; 1024])
+}
+
+// A window of SENT and MESSAGE frames.
+#[library_benchmark(config = at_most(110_000))]
+#[bench::window_of_1k(setup = output)]
+fn encode((mut out, payload): (Vec<u8>, Vec<u8>)) -> Vec<u8> {
+    let template = sends(8, 0);
+    let first = split(&template, limits::FRAME_MAX).expect("just built").expect("whole");
+    let send: Send = first.fixed().expect("a SEND");
+    for id in 1..=MESSAGES {
+        let (conversation, client_msg_id) = (send.conversation, tidings_wire::ClientMsgId(id));
+        let (seq, ts) = (tidings_wire::Seq(id), tidings_wire::Timestamp(id));
+        frame::append(&mut out, id, &Sent { conversation, client_msg_id, seq, ts });
+        let mut message = FrameBuilder::<Message>::new(&mut out);
+        let (sender_name, payload): (Span, Span) = (message.var(b"alice"), message.var(&payload));
+        message.finish(
+            0,
+            &Message {
+                conversation,
+                seq,
+                ts,
+                sender: send.peer,
+                peer: send.peer,
+                sender_device: tidings_wire::DeviceId(1),
+                flags: send.flags,
+                client_msg_id,
+                expires_at: send.expires_at,
+                trace: send.trace,
+                payload_crc: send.payload_crc,
+                sender_name,
+                payload,
+            },
+        );
+    }
+    out
+}
+
+library_benchmark_group!(name = message, benchmarks = [decode, apply, commit, append, encode]);
+main!(library_benchmark_groups = message);
