@@ -98,8 +98,11 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
             let calm = load.run(offer, phases, |_| ())?;
             bar.inc(1);
             bar.set_message("storm");
-            let begin = |mark| if mark == Mark::Begin { go.send(()).is_ok() } else { true };
-            let storm = load.run(offer, phases, |mark| drop(begin(mark)))?;
+            let storm = load.run(offer, phases, |mark| {
+                if mark == Mark::Begin {
+                    let _gone = go.send(()); // an error of the crowd's is told where it is joined
+                }
+            })?;
             Ok::<_, Failure>((calm, storm))
         };
         let measured = both();

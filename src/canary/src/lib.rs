@@ -56,6 +56,12 @@ canaries! {
     RepeatAnsweredWithHead, "repeat-answered-with-head";
     /// A receipt claims everything that is there.
     ReceiptOfEverything, "receipt-of-everything";
+    /// A write that ended after a part of it is taken for whole.
+    ShortWriteBelieved, "short-write-believed";
+    /// Accepting is not armed again after the kernel ended it.
+    AcceptNotRearmed, "accept-not-rearmed";
+    /// Nobody is woken for what was put into a lane.
+    WakeForgotten, "wake-forgotten";
     /// RECEIPT_OK leaves when the record is appended, before it is durable.
     ReceiptOkBeforeDurable, "receipt-ok-before-durable";
     /// Anybody may FETCH.

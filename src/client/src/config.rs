@@ -1,5 +1,7 @@
 //! What a session is made with.
 
+use std::hash::{BuildHasher, RandomState};
+
 use tidings_wire::{DeviceId, UserId};
 
 use crate::sync::SavedState;
@@ -64,7 +66,7 @@ impl Config {
             state: SavedState::default(),
             history: History::Everything,
             receive: true,
-            seed: wall_us ^ u64::from(device) << 32,
+            seed: RandomState::new().hash_one(wall_us),
             wall_us,
         }
     }

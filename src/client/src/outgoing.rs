@@ -103,7 +103,8 @@ impl Session {
             // conversation this device, before it lost its memory, may have begun at the same one, and a message that is
             // named as another was counts as that one's repeat.
             if self.next_id <= error.highest.0 {
-                self.next_id = error.highest.0 + 1 + self.backoff.random() % crate::session::NAMES_SKIPPED;
+                let skipped = 1 + self.backoff.random() % crate::session::NAMES_SKIPPED;
+                self.next_id = error.highest.0.saturating_add(skipped);
             }
         }
         let until = self.now.plus_ms(u64::from(error.retry_after_ms));

@@ -92,7 +92,7 @@ impl Session {
         // What was saved may be old: where the clock does not say how messages were named since, nobody knows, and two that
         // are named alike count as one and its repeat. So the names begin at a random place behind it.
         let next_id = match config.state.next_id {
-            saved if saved > config.wall_us => saved + backoff.random() % NAMES_SKIPPED,
+            saved if saved > config.wall_us => saved.saturating_add(backoff.random() % NAMES_SKIPPED),
             _ => config.wall_us,
         };
         let (sync, mut conversations) = Sync::restore(&config.state);

@@ -37,6 +37,8 @@ pub struct Job {
     pub oldest: Seq,
     /// A read is under way.
     pub reading: bool,
+    /// The last read came short of its first message: once may be chance.
+    pub short: bool,
 }
 
 /// The messages that a FETCH means: `None` if that is none.

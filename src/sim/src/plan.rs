@@ -5,6 +5,9 @@ use crate::{
     random::{MILLION, Random},
 };
 
+/// Scenes that there are.
+pub const SCENES: u64 = 5;
+
 /// A kind of world, by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Profile {
@@ -217,9 +220,9 @@ pub struct Plan {
     pub batch_max: usize,
     /// Bytes of log in all.
     pub retention: u64,
-    /// Slots of a lane.
+    /// Slots of each of the two lanes that lie between two reactors.
     pub lane_slots: usize,
-    /// Bytes of a lane's arena.
+    /// Bytes of the arena of each.
     pub lane_arena: usize,
     /// Receive buffers of a reactor.
     pub buffers: usize,
@@ -249,8 +252,8 @@ pub struct Plan {
     pub device_drift: u64,
     /// What a lane takes, at most, while lanes are not slow.
     pub lane_delay: Nanos,
-    /// Users who follow a script rather than chance, in millionths.
-    pub scripted: u32,
+    /// The scene that the first two users play in their conversation, on all their devices.
+    pub scene: Option<usize>,
     /// The limits are just enough for everybody, so they stay as they are to the end.
     pub suffices: bool,
     /// Mean time between faults of each kind that occurs.
@@ -276,8 +279,8 @@ impl Plan {
             segment_len,
             batch_max,
             retention: if retention { segment_len * random.between(18, 30) } else { 1 << 30 },
-            lane_slots: if limits { 1 << random.between(3, 6) } else { 1024 },
-            lane_arena: if limits { 512 << 10 } else { 1 << 20 },
+            lane_slots: if limits { 1 << random.between(2, 5) } else { 512 },
+            lane_arena: if limits { 256 << 10 } else { 512 << 10 },
             buffers: if limits { 1 << random.between(2, 6) } else { 64 },
             entities_max: if limits { random.between(2, 12) as u32 } else { 1 << 20 },
             connections_max: if limits { random.between(6, 40) as usize } else { 10_000 },
@@ -292,7 +295,7 @@ impl Plan {
             drift: random.between(0, 400) as i64 - 200,
             device_drift: *random.pick(&[0, 200, 5_000]),
             lane_delay: *random.pick(&[US / 10, 2 * US, 50 * US, MS]),
-            scripted: if small { 0 } else { MILLION / 3 },
+            scene: (!small && random.chance(MILLION / 2)).then(|| random.below(SCENES) as usize),
             suffices: limits && random.chance(MILLION / 2),
             faults: Vec::new(),
             faults_until: 45 * SECOND,
@@ -345,12 +348,18 @@ impl Plan {
             self.faults.push((*fault, rarely * random.between(2, 10) * SECOND));
         }
         if self.profile == Profile::Media {
-            self.faults.retain(|(fault, _)| *fault != F::PowerLoss);
-            self.faults.push((F::PowerLoss, 8 * SECOND));
+            self.faults.retain(|(fault, _)| !matches!(fault, F::PowerLoss | F::DeviceForgets));
+            // What is damaged is found at the next start, or by those who read it all again.
+            self.faults.extend([(F::PowerLoss, 8 * SECOND), (F::DeviceForgets, 3 * SECOND)]);
         }
         if matches!(self.profile, Profile::Devices | Profile::Swarm) {
             (self.repeaters, self.silent) = (MILLION / 3, MILLION / 5);
         }
+    }
+
+    /// True if not everybody would ever be let in.
+    pub fn must_be_raised(&self) -> bool {
+        self.entities_max < 1 << 20 && !self.suffices
     }
 
     /// True if retention drops segments: devices may be told that messages are gone.

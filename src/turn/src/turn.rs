@@ -8,6 +8,7 @@ mod stage;
 
 use std::{collections::VecDeque, fmt, io, sync::Arc};
 
+use tidings_canary::{self as canary, Canary};
 use tidings_core::{
     CommittedBatch, Counter, Down, Mono, Node, Now, ReactorId, Residency, StateStore, Up, Verifier, node::Progress,
     slab::Key,
@@ -318,7 +319,7 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
         for to in 0..self.shared.reactors() {
             let up = lanes.up_out[to].as_mut().is_some_and(|lane| lane.publish());
             let down = lanes.down_out[to].as_mut().is_some_and(|lane| lane.publish());
-            if up || down {
+            if (up || down) && !canary::is(Canary::WakeForgotten) {
                 if !std::mem::replace(&mut fenced, true) {
                     tidings_mesh::fence_before_look();
                 }

@@ -46,6 +46,7 @@ impl Node {
             sent_bytes: 0,
             oldest: Seq(0),
             reading: false,
+            short: false,
         };
         if next > last {
             let fetched = job.fetched(id, conversation.committed, conversation.index.first());
@@ -130,8 +131,12 @@ impl Node {
             let offset = stored.loc.offset().wrapping_sub(start.loc.offset()) as usize;
             let in_reach = same_segment && offset.saturating_add(stored.len as usize) <= bytes.len();
             if !in_reach && seq == first {
-                return self.unreadable(id, now, fx); // shorter than what was asked for
+                if core::mem::replace(&mut job.short, true) {
+                    return self.unreadable(id, now, fx);
+                }
+                return self.read_next(id, now, fx); // shorter than what was asked for: the kernel may do that
             }
+            job.short = false;
             if !in_reach || !self.can_send(reactor, asker, stored.len as usize, fx) {
                 break;
             }

@@ -19,7 +19,6 @@ use crate::{
     agenda::{MS, Nanos, SECOND},
     machine::LinkId,
     oracle::Given,
-    plan::Fault,
     random::MILLION,
     trace::Moment,
 };
@@ -116,7 +115,8 @@ impl World {
         for (user, chats) in chats.into_iter().enumerate() {
             for number in 1..=self.random.between(1, self.plan.devices as u64) as u32 {
                 let device = self.add_device(user, number, chats.clone());
-                let after = self.random.around(self.plan.pace);
+                let by_chance = self.random.around(self.plan.pace);
+                let after = if self.devices[device].script.is_some() { SECOND } else { by_chance };
                 self.agenda.plan(self.now + after, Event::Act { device });
             }
         }
@@ -132,7 +132,7 @@ impl World {
         let most = self.plan.device_drift;
         let drift = self.random.between(0, 2 * most) as i64 - most as i64;
         let clock = DeviceClock { drift, ..DeviceClock::default() };
-        let script = (!auditor && self.random.chance(self.plan.scripted)).then(|| (*self.random.pick(SCRIPTS), 0));
+        let script = self.plan.scene.filter(|_| user < 2 && !auditor).map(|scene| (SCRIPTS[scene], 0));
         let appetite = if self.random.chance(MILLION / 4) { 1 } else { usize::MAX };
         self.devices.push(Device {
             user,
@@ -414,8 +414,9 @@ impl World {
     /// What is stored can be had, unless it was damaged or dropped, or there is too much to do; and foreign history cannot.
     fn on_history_failed(&mut self, at: usize, code: ErrorCode) {
         self.stats.unreadable += 1;
-        let short = self.stats.faults.contains_key(Fault::ShortRead.name());
-        let harmed = short || self.disk.borrow().media_faults > 0 || self.plan.drops_segments();
+        let twice_short = code == ErrorCode::HistoryUnavailable && self.weather.short_reads >= 2;
+        self.weather.short_reads -= if twice_short { 2 } else { 0 };
+        let harmed = twice_short || self.disk.borrow().media_faults > 0 || self.plan.drops_segments();
         let right = matches!(code, ErrorCode::Busy | ErrorCode::NotMember | ErrorCode::FutureSeq)
             || code == ErrorCode::HistoryUnavailable && harmed;
         if !right {
@@ -471,7 +472,7 @@ impl World {
     /// A device is suspended, connection and all. False if there is nothing to suspend.
     pub(super) fn suspend_device(&mut self, at: usize) -> bool {
         let device = &mut self.devices[at];
-        let running = device.online && device.session.is_some();
+        let running = device.online && !device.suspended && device.session.is_some();
         device.suspended |= running;
         running
     }

@@ -29,6 +29,8 @@ pub(super) struct Weather {
     pub(super) crash_recovery: bool,
     /// The next read of history brings less than was asked for.
     pub(super) short_read: bool,
+    /// Reads that came short: two in a row of the same bytes may be told to who asked for them.
+    pub(super) short_reads: u32,
     /// The next connection is refused by the kernel.
     pub(super) refuse_accept: bool,
     /// The next output is taken only in part.
@@ -47,9 +49,9 @@ impl Weather {
         if self.slow_disk > 0 { random.between(MS, self.slow_disk) } else { 0 }
     }
 
-    /// Everything is well, but for a clock that is off.
+    /// Everything is well, but for a clock that is off, and for what is still under way.
     pub(super) fn clear(&mut self) {
-        *self = Self { wall_offset_us: self.wall_offset_us, ..Self::default() };
+        *self = Self { wall_offset_us: self.wall_offset_us, short_reads: self.short_reads, ..Self::default() };
     }
 }
 
@@ -81,7 +83,7 @@ impl World {
         match fault {
             Fault::Kill | Fault::PowerLoss | Fault::Restart => return self.strike_node(fault),
             Fault::CrashInRecovery => {
-                self.weather.crash_recovery = true;
+                self.weather.crash_recovery = self.node.is_some();
                 return self.strike_node(Fault::PowerLoss);
             }
             Fault::SlowDisk => {

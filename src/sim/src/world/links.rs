@@ -231,7 +231,10 @@ impl World {
     }
 
     pub(super) fn taken(&mut self, id: LinkId) {
-        let Some(Link { open, node: Some(end), .. }) = self.links.get_mut(&id) else { return };
+        let Some(Link { open, node: Some(end), to_device, .. }) = self.links.get_mut(&id) else { return };
+        if end.sending.is_some() && !end.shut && to_device.waiting() > SOCKET_BUFFER {
+            return; // there was room, and it was used
+        }
         let (failed, reactor) = (end.shut || !*open && self.random.chance(MILLION / 2), end.reactor);
         let Some(Sending { key, buffer, taken }) = end.sending.take() else { return };
         let result = if failed { Err(std::io::ErrorKind::BrokenPipe.into()) } else { Ok(taken) };

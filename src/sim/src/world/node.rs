@@ -1,6 +1,11 @@
 //! The node's process: its reactors, what they ask of the machine, its start and its end.
 
-use std::{collections::BTreeSet, rc::Rc, sync::Arc};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    net::IpAddr,
+    rc::Rc,
+    sync::Arc,
+};
 
 use tidings_core::{
     Claims, Down, Entity, Layout, Mono, Node, NodeConfig, Now, ReactorId, Residency, StateStore, TokenFault, Up,
@@ -67,6 +72,8 @@ struct Reactor {
     completions: Vec<tidings_turn::machine::Event<SimMachine>>,
     waker: SimWaker,
     accepting: bool,
+    /// Connections that wait until it accepts again.
+    backlog: VecDeque<(LinkId, IpAddr)>,
     resting: bool,
     ended: bool,
     /// When the next turn is planned, and which plan counts.
@@ -255,6 +262,7 @@ impl World {
                 completions,
                 waker,
                 accepting,
+                backlog: VecDeque::new(),
                 resting,
                 ended,
                 planned,
@@ -337,7 +345,14 @@ impl World {
 
     /// What a reactor put into its lanes is on its way.
     fn plan_lanes(&mut self, from: usize) {
-        let ways = self.node.as_mut().map(|process| process.relay.take_unplanned(from)).unwrap_or_default();
+        let Some(process) = &mut self.node else { return };
+        let ways = process.relay.take_unplanned(from);
+        // The turn that put it there must have woken whoever sleeps at the other end.
+        let asleep = |way: &&Way| process.shared.peer(ReactorId(way.to as u16)).sleeper.take_wake();
+        if let Some(way) = ways.iter().find(asleep) {
+            self.oracle
+                .violate("I11", format!("reactor {from} put something into a lane to {}, which sleeps on", way.to));
+        }
         ways.into_iter().for_each(|way| self.plan_lane(way, 0));
     }
 
@@ -354,6 +369,7 @@ impl World {
         if stepped.waits {
             process.relay.plan_again(way);
         }
+        // It was woken before anything had arrived, and may sleep again: what a delay between two cores cannot do to it.
         fence_before_look();
         if stepped.arrived && process.shared.peer(ReactorId(way.to as u16)).sleeper.take_wake() {
             self.complete(way.to, Completion::Woken);
@@ -394,10 +410,21 @@ impl World {
         if let Some(process) = &mut self.node {
             process.reactors[reactor].accepting = accepting;
         }
+        while let Some(running) = self.node.as_mut().map(|process| &mut process.reactors[reactor])
+            && running.accepting
+            && let Some((link, address)) = running.backlog.pop_front()
+        {
+            self.accept(reactor, link, address);
+        }
     }
 
     /// A connection arrives at a reactor.
-    pub(super) fn accept(&mut self, reactor: usize, link: LinkId, address: std::net::IpAddr) {
+    pub(super) fn accept(&mut self, reactor: usize, link: LinkId, address: IpAddr) {
+        let Some(process) = &mut self.node else { return };
+        let running = &mut process.reactors[reactor];
+        if !running.accepting {
+            return running.backlog.push_back((link, address));
+        }
         let refused = std::mem::take(&mut self.weather.refuse_accept);
         let more = !refused && !self.random.chance(MILLION / 50);
         let Some(process) = &mut self.node else { return };
@@ -480,7 +507,8 @@ impl World {
             (Then::Read(job, log, slot, offset, mut buffer), _) => {
                 let mut result = disk.read((log, slot), offset, &mut buffer);
                 if std::mem::take(&mut self.weather.short_read) {
-                    result = result.map(|len| self.random.below(len as u64 + 1) as usize);
+                    self.weather.short_reads += 1;
+                    result = result.map(|len| self.random.below(len.max(1) as u64) as usize);
                 }
                 Completion::Read { job, buffer, result }
             }

@@ -1,8 +1,14 @@
-//! What users do when they follow a script: scenes that chance would seldom play.
+//! What the first two users do in their conversation when they play a scene, on all their devices: what chance would seldom
+//! bring about. Every step falls on a multiple of the pause before it, so that those who play the same scene are in step.
 
-use crate::agenda::{MS, Nanos, SECOND};
+use tidings_wire::limits::WINDOW;
 
-/// Something that a user does, in the first of the conversations.
+use crate::{
+    agenda::{MS, Nanos, SECOND},
+    plan::SCENES,
+};
+
+/// Something that a user does in the conversation of the first two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
     /// Writes so many messages at once.
@@ -21,16 +27,16 @@ pub(super) enum Step {
     Return,
 }
 
-/// Steps, and the pause after each; from the beginning again after the last.
+/// Steps, and the pause after each, which is not 0; from the beginning again after the last.
 pub(super) type Script = [(Step, Nanos)];
 
-/// Everybody at the same moments, so that all devices of all users write at once.
+/// All devices write in the same moment.
 const IN_STEP: &Script = &[(Step::Write(1), 250 * MS), (Step::Write(2), 250 * MS), (Step::Read, 500 * MS)];
 /// A conversation in which each waits for the other.
 const TURN_BY_TURN: &Script =
     &[(Step::Write(1), 50 * MS), (Step::Answer, 50 * MS), (Step::Read, 50 * MS), (Step::Answer, 50 * MS)];
 /// More than a window at once, and then all of it read.
-const FLOOD: &Script = &[(Step::Write(38), 3 * SECOND), (Step::Read, 10 * MS), (Step::Save, 2 * SECOND)];
+const FLOOD: &Script = &[(Step::Write(WINDOW as u64 + 8), 3 * SECOND), (Step::Read, 10 * MS), (Step::Save, 2 * SECOND)];
 /// Leaves with messages still unsent, and comes back for those that arrived meanwhile.
 const COME_AND_GO: &Script = &[
     (Step::Write(3), MS),
@@ -53,4 +59,4 @@ const OLD_MEMORY: &Script = &[
 ];
 
 /// All of them.
-pub(super) const SCRIPTS: &[&Script] = &[IN_STEP, TURN_BY_TURN, FLOOD, COME_AND_GO, OLD_MEMORY];
+pub(super) const SCRIPTS: [&Script; SCENES as usize] = [IN_STEP, TURN_BY_TURN, FLOOD, COME_AND_GO, OLD_MEMORY];

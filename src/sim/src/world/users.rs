@@ -24,7 +24,10 @@ impl World {
             return;
         }
         let after = match self.devices[at].script {
-            Some(_) => self.follow_script(at),
+            Some(_) => {
+                let pause = self.follow_script(at);
+                pause - self.now % pause
+            }
             None => {
                 self.act_by_chance(at);
                 self.random.around(self.plan.pace)
