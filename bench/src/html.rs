@@ -47,7 +47,7 @@ fn section(report: &Report) -> String {
     );
     out += &format!(
         "<div class=big><p><b>{:.2} ms</b>to be acknowledged, half of all</p><p><b>{:.2} ms</b>99 of 100</p><p><b>{:.2} us</b>of \
-         processor a message</p><p><b>{:.2}</b>of the floor's cost is the ratio</p></div>",
+         processor a message</p><p><b>{:.2}</b>ratio to the floor</p></div>",
         ms(report.sent_us.p50),
         ms(report.sent_us.p99),
         report.server.cpu_us_per_msg,

@@ -140,6 +140,8 @@ pub fn chart(x: &Axis, y: &Axis, series: &[Series]) -> String {
     for (at, one) in series.iter().enumerate() {
         let color = COLORS[at % COLORS.len()];
         let mut line = String::new();
+        // Lines that lie on each other are both seen.
+        let dash = if at % 2 == 1 { "7 5" } else { "none" };
         for (x_value, y_value) in &one.points {
             let (px, py) = (at_x(x.scale.place(*x_value)), at_y(y.scale.place(*y_value)));
             let _written = write!(line, "{px:.1},{py:.1} ");
@@ -150,7 +152,7 @@ pub fn chart(x: &Axis, y: &Axis, series: &[Series]) -> String {
         }
         if !one.loose {
             draw(format!(
-                "<polyline fill=\"none\" stroke=\"{color}\" stroke-width=\"2\" points=\"{}\"/>",
+                "<polyline fill=\"none\" stroke=\"{color}\" stroke-width=\"2\" stroke-dasharray=\"{dash}\" points=\"{}\"/>",
                 line.trim_end()
             ));
         }

@@ -69,17 +69,22 @@ pub struct Show {
 /// How the seconds are shared: of the whole.
 mod share {
     /// One step of the search; at most `search::STEPS` of them, seldom more than 14.
-    pub const STEP: f64 = 0.03;
+    pub const STEP: f64 = 0.025;
+    /// One try to hold what was found; seldom more than three.
+    pub const CONFIRM: f64 = 0.08;
     /// All runs of the server, after a search.
-    pub const RUN_FOUND: f64 = 0.3;
+    pub const RUN_FOUND: f64 = 0.2;
     /// All runs of the server.
     pub const RUN: f64 = 0.6;
     /// The relay.
-    pub const RELAY: f64 = 0.2;
+    pub const RELAY: f64 = 0.15;
     /// Each probe of the disk.
-    pub const PROBE: f64 = 0.08;
+    pub const PROBE: f64 = 0.06;
 }
 
+/// By how much a rate is lowered that did not hold for longer, and how often.
+const LOWER: f64 = 0.95;
+const CONFIRMED_WITHIN: u32 = 8;
 /// The rate that a search begins with.
 const FIRST_RATE: f64 = 4_000.0;
 
@@ -116,7 +121,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         (Some(depth), _) => Offer::Closed { depth },
         (None, Some(rate)) => Offer::Open { rate, arrivals: arguments.arrivals },
         (None, None) => {
-            let rate = find(arguments, &mut load, &target, &mut search, &bar)?;
+            let found = find(arguments, &mut load, &target, &mut search, &bar)?;
+            let rate = confirm(arguments, &mut load, &target, found, &mut search, &bar)?;
             Offer::Open { rate, arrivals: arguments.arrivals }
         }
     };
@@ -197,17 +203,51 @@ fn find(
     let phases = phases(share::STEP * arguments.seconds);
     let found = search::highest(FIRST_RATE, |rate| {
         bar.set_message(format!("trying {rate:.0} messages a second"));
-        let run = measure(load, target, Offer::Open { rate, arrivals: arguments.arrivals }, phases)?;
-        settle(load, target)?;
-        let holds = arguments.slo.holds(&run, rate);
-        let Run { rate_per_s, sent_us, delivered_us, .. } = run;
-        steps.push(Step { offered_per_s: rate, rate_per_s, sent_us, delivered_us, holds });
-        Ok::<_, Failure>(holds)
+        let step = try_rate(arguments, load, target, rate, phases)?;
+        steps.push(step);
+        Ok::<_, Failure>(step.holds)
     })?;
     found.ok_or_else(|| format!("no rate keeps {}", arguments.slo).into())
 }
 
-/// What a rate that was too high left over is worked off, so that it does not count against the next one.
+/// The highest rate at or below `found` that also holds for longer than a step of the search.
+fn confirm(
+    arguments: &Arguments,
+    load: &mut Load,
+    target: &Target,
+    found: f64,
+    steps: &mut Vec<Step>,
+    bar: &ProgressBar,
+) -> Result<f64, Failure> {
+    let mut rate = found;
+    for _ in 0..CONFIRMED_WITHIN {
+        bar.set_message(format!("confirming {rate:.0} messages a second"));
+        let step = try_rate(arguments, load, target, rate, phases(share::CONFIRM * arguments.seconds))?;
+        steps.push(step);
+        if step.holds {
+            return Ok(rate);
+        }
+        rate *= LOWER;
+    }
+    Err(format!("{found:.0} messages a second held for a moment, and nothing near it for longer").into())
+}
+
+/// Tries a rate, and works off what it left over, so that it does not count against the next one.
+fn try_rate(
+    arguments: &Arguments,
+    load: &mut Load,
+    target: &Target,
+    rate: f64,
+    phases: Phases,
+) -> Result<Step, Failure> {
+    let run = measure(load, target, Offer::Open { rate, arrivals: arguments.arrivals }, phases)?;
+    settle(load, target)?;
+    let holds = arguments.slo.holds(&run, rate);
+    let Run { rate_per_s, sent_us, delivered_us, .. } = run;
+    Ok(Step { offered_per_s: rate, rate_per_s, sent_us, delivered_us, holds })
+}
+
+/// Waits until nothing is in flight.
 fn settle(load: &mut Load, target: &Target) -> Result<(), Failure> {
     for _ in 0..20 {
         if load.unfinished() == 0 {
