@@ -1,17 +1,79 @@
-//! Processor time of a process, from the operating system's accounting.
+//! What processes use, from the operating system's accounting.
 
 use std::io;
 
-/// User and system time of a process so far, in microseconds, and its resident memory in bytes.
-pub fn usage(pid: u32) -> io::Result<(u64, u64)> {
-    let invalid = || io::Error::from(io::ErrorKind::InvalidData);
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    // The name in parentheses may hold anything; fields are counted behind it (proc(5)).
-    let fields: Vec<&str> = stat.rsplit_once(')').ok_or_else(invalid)?.1.split_whitespace().collect();
-    let field = |at: usize| fields.get(at).and_then(|text| text.parse::<u64>().ok()).ok_or_else(invalid);
-    let (user, system, pages) = (field(11)?, field(12)?, field(21)?);
-    let ticks = rustix::param::clock_ticks_per_second();
-    Ok(((user + system) * 1_000_000 / ticks, pages * rustix::param::page_size() as u64))
+/// What a process, or several, used so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Usage {
+    /// User and system time, microseconds, of children that are gone, too.
+    pub cpu_us: u64,
+    /// Bytes that were sent towards the disk.
+    pub written_bytes: u64,
+    /// Resident memory.
+    pub rss_bytes: u64,
+}
+
+fn invalid() -> io::Error {
+    io::ErrorKind::InvalidData.into()
+}
+
+/// The fields of a process's line behind its name, which may hold anything (proc(5)).
+fn stat(pid: u32) -> io::Result<Vec<u64>> {
+    let line = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let fields = line.rsplit_once(')').ok_or_else(invalid)?.1.split_whitespace();
+    Ok(fields.map(|text| text.parse().unwrap_or(0)).collect())
+}
+
+/// What one process used.
+///
+/// # Errors
+/// If it is gone, or not ours to look at.
+pub fn usage(pid: u32) -> io::Result<Usage> {
+    let fields = stat(pid)?;
+    let field = |at: usize| fields.get(at).copied().ok_or_else(invalid);
+    let ticks = field(11)? + field(12)? + field(13)? + field(14)?;
+    let written = std::fs::read_to_string(format!("/proc/{pid}/io"))?;
+    let written = written.lines().find_map(|line| line.strip_prefix("write_bytes: ")?.parse().ok());
+    Ok(Usage {
+        cpu_us: ticks * 1_000_000 / rustix::param::clock_ticks_per_second(),
+        written_bytes: written.ok_or_else(invalid)?,
+        rss_bytes: field(21)? * rustix::param::page_size() as u64,
+    })
+}
+
+/// What a process and all its descendants used; memory that they share is counted once.
+///
+/// # Errors
+/// If it is gone, or not ours to look at.
+#[cfg(feature = "peers")]
+pub fn usage_of_tree(root: u32) -> io::Result<Usage> {
+    let mut all = usage(root)?;
+    all.rss_bytes = proportional(root)?;
+    let processes = std::fs::read_dir("/proc")?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    // A process that ends while it is looked at has told its parent what it used.
+    let parents: Vec<(u32, u64)> = processes.filter_map(|pid| Some((pid, *stat(pid).ok()?.get(1)?))).collect();
+    let mut family = vec![root];
+    let mut at = 0;
+    while let Some(parent) = family.get(at).copied() {
+        at += 1;
+        for (pid, _) in parents.iter().filter(|(_, of)| *of == u64::from(parent)) {
+            family.push(*pid);
+            if let (Ok(one), Ok(rss_bytes)) = (usage(*pid), proportional(*pid)) {
+                all.cpu_us += one.cpu_us;
+                all.written_bytes += one.written_bytes;
+                all.rss_bytes += rss_bytes;
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// Resident memory of a process, where pages that several share are divided among them.
+#[cfg(feature = "peers")]
+fn proportional(pid: u32) -> io::Result<u64> {
+    let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
+    let kib = rollup.lines().find_map(|line| line.strip_prefix("Pss:")?.split_whitespace().next()?.parse::<u64>().ok());
+    kib.map(|kib| kib * 1024).ok_or_else(invalid)
 }
 
 /// Memory of a process that is its own: resident and anonymous, in bytes.

@@ -6,8 +6,9 @@ use clap::Args;
 
 use crate::{
     Failure, cpu, dsync,
-    load::{Load, Offer},
+    load::Pairs,
     measure::{Percentiles, measure},
+    offer::Offer,
     run::{phases, progress},
     target::{Place, Target},
 };
@@ -42,8 +43,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     for pairs in pairs {
         bar.set_message(format!("the null relay, {pairs} pairs"));
         let target = Target::relay(&arguments.place)?;
-        let mut load = Load::connect(target.addr, pairs, arguments.payload, &|user| target.token(user))?;
-        let run = measure(&mut load, &target, Offer::Closed { depth: arguments.depth }, phases(each))?;
+        let mut load = Pairs::connect(target.addr, pairs, arguments.payload, &|user| target.token(user))?;
+        let run = measure(&mut load, &|| target.usage(), Offer::Closed { depth: arguments.depth }, phases(each))?;
         lines.push(format!(
             "{:>6} connections: {:>9.0} msg/s, {:>6.2} us of processor a message, SENT p50 {} us, p99 {} us; the load used {:.0}% of its core",
             2 * pairs, run.rate_per_s, run.cpu_us_per_msg, run.sent_us.p50, run.sent_us.p99, 100.0 * run.load_busy

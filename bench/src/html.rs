@@ -11,18 +11,23 @@ background:#fff}h1{font-size:1.6rem}h2{font-size:1.15rem;margin-top:2.2rem}table
 th,td{padding:.3rem .6rem;text-align:right;border-bottom:1px solid #ddd}th:first-child,td:first-child{text-align:left}\
 svg{width:100%;height:auto}svg text{font-size:12px;fill:#444}.g{stroke:#e4e4e4}.key span{margin-right:1.4rem}\
 .key i{display:inline-block;width:.8rem;height:.8rem;margin-right:.4rem;border-radius:2px}.n{color:#555}\
-.big{display:flex;gap:2.5rem;flex-wrap:wrap}.big b{display:block;font-size:1.7rem}";
+.big{display:flex;gap:2.5rem;flex-wrap:wrap}.big b{display:block;font-size:1.7rem}.words td{text-align:left;vertical-align:top}";
 
 /// The page of some reports.
 pub fn page(reports: &[Report]) -> String {
-    let body: String = reports.iter().map(section).collect();
+    document(&reports.iter().map(section).collect::<String>())
+}
+
+/// A page around its content.
+pub fn document(body: &str) -> String {
     format!(
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
          <title>tidings-bench</title><style>{STYLE}</style>{body}</html>\n"
     )
 }
 
-fn ms(us: u64) -> f64 {
+/// Milliseconds.
+pub fn ms(us: u64) -> f64 {
     us as f64 / 1000.0
 }
 

@@ -9,8 +9,9 @@ use serde::Serialize;
 use crate::{
     Failure, cpu,
     crowd::{Crowd, Member},
-    load::{Load, Offer},
+    load::Pairs,
     measure::measure,
+    offer::Offer,
     report::Machine,
     run::{phases, progress},
     target::{Place, Target},
@@ -79,16 +80,16 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let full = cpu::anonymous(target.pid)?;
     bar.inc(1);
     bar.set_message("silence");
-    let before = cpu::usage(target.pid)?.0;
+    let before = target.usage()?.cpu_us;
     std::thread::sleep(Duration::from_secs_f64(arguments.seconds));
-    let idle_cpu = (cpu::usage(target.pid)?.0 - before) as f64 / 1e6 / arguments.seconds;
+    let idle_cpu = (target.usage()?.cpu_us - before) as f64 / 1e6 / arguments.seconds;
     bar.inc(1);
     bar.set_message("conversations");
     crowd.cut();
     drop(crowd);
     let before_pairs = cpu::anonymous(target.pid)?;
-    let mut load = Load::connect(target.addr, arguments.conversations, 64, &|user| target.token(user))?;
-    measure(&mut load, &target, Offer::Closed { depth: 1 }, phases(1.0))?;
+    let mut load = Pairs::connect(target.addr, arguments.conversations, 64, &|user| target.token(user))?;
+    measure(&mut load, &|| target.usage(), Offer::Closed { depth: 1 }, phases(1.0))?;
     let with_pairs = cpu::anonymous(target.pid)?;
     drop(load);
     target.stop()?;

@@ -20,67 +20,21 @@ use tidings_wire::{
 
 use crate::{
     Failure,
-    arrivals::{Arrivals, Schedule},
+    arrivals::Schedule,
     connection::Connection,
-    pairs::{Measured, Pair, Payload},
+    ledger::Measured,
+    offer::{COOL_DOWN, Load, Mark, Offer, Outcome, Phases},
+    pairs::{Pair, Payload},
     relay::RING,
 };
 
-/// How messages are offered.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Offer {
-    /// So many in flight a pair, always: as many as come back.
-    Closed {
-        /// Messages in flight a pair.
-        depth: u64,
-    },
-    /// So many a second over all pairs, whatever comes back.
-    Open {
-        /// Messages a second.
-        rate: f64,
-        /// How they arrive.
-        arrivals: Arrivals,
-    },
-}
-
-/// How long.
-#[derive(Debug, Clone, Copy)]
-pub struct Phases {
-    /// Offered, not measured.
-    pub warm_up: Duration,
-    /// Measured.
-    pub steady: Duration,
-}
-
-/// Longest that answers are waited for once nothing more is offered.
-const COOL_DOWN: Duration = Duration::from_secs(5);
 /// A schedule is not left to a timer when its next message is due this soon: timers of idle cores are late.
 const SPIN: Duration = Duration::from_micros(100);
 const COMPLETIONS: usize = 1024;
 
-/// What came of it.
-#[derive(Debug)]
-pub struct Outcome {
-    /// Latencies and checks.
-    pub measured: Measured,
-    /// Messages that were due and were not both answered and delivered when the cool-down was over.
-    pub unfinished: u64,
-    /// How long was measured.
-    pub seconds: f64,
-}
-
-/// When a run tells its caller that time to look at the server has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mark {
-    /// The measured time begins.
-    Begin,
-    /// It ends.
-    End,
-}
-
 /// The engine, connected.
 #[derive(Debug)]
-pub struct Load {
+pub struct Pairs {
     ring: Ring,
     connections: Vec<Connection>,
     pairs: Vec<Pair>,
@@ -98,7 +52,57 @@ pub fn user(connection: usize) -> String {
     format!("bench{connection}")
 }
 
-impl Load {
+impl Load for Pairs {
+    fn run(&mut self, offer: Offer, phases: Phases, mark: &mut dyn FnMut(Mark)) -> Result<Outcome, Failure> {
+        let begin = Instant::now();
+        let (from, to) = (begin + phases.warm_up, begin + phases.warm_up + phases.steady);
+        self.measured = Measured::new(from, phases.steady);
+        let mut schedule = match offer {
+            Offer::Closed { depth } => {
+                self.depth = Some(depth);
+                (0..self.pairs.len()).for_each(|pair| self.refill(pair, begin));
+                None
+            }
+            Offer::Open { rate, arrivals } => Some(Schedule::new(arrivals, rate, self.pairs.len(), 1).peekable()),
+        };
+        let mut begun = None;
+        loop {
+            let now = Instant::now();
+            if begun.is_none() && now >= from {
+                mark(Mark::Begin);
+                begun = Some(Instant::now());
+            }
+            if now >= to {
+                break;
+            }
+            let mut wait = to - now;
+            if let Some(schedule) = &mut schedule {
+                while let Some((due, pair)) = schedule.next_if(|(due, _)| begin + *due <= now) {
+                    self.measured.came_to(begin + due, now);
+                    self.pairs[pair].ledger.put(begin + due);
+                    self.pump(pair);
+                }
+                wait = schedule.peek().map_or(wait, |(due, _)| (begin + *due).saturating_duration_since(now).min(wait));
+            }
+            self.turn(if wait < SPIN { Wait::Poll } else { Wait::Upto(wait - SPIN / 2) })?;
+        }
+        mark(Mark::End);
+        let seconds = begun.map_or(0.0, |begun| begun.elapsed().as_secs_f64());
+        self.depth = None;
+        let until = to + COOL_DOWN;
+        while self.unfinished() > 0 && Instant::now() < until {
+            self.turn(Wait::Upto(Duration::from_millis(10)))?;
+        }
+        let measured = std::mem::replace(&mut self.measured, Measured::new(until, Duration::ZERO));
+        Ok(Outcome { measured, unfinished: self.unfinished(), seconds })
+    }
+
+    fn unfinished(&self) -> u64 {
+        self.pairs.iter().map(|pair| pair.ledger.unfinished()).sum()
+    }
+}
+
+impl Pairs {
     /// Connects everybody; `token` gives a user's.
     ///
     /// # Errors
@@ -158,64 +162,11 @@ impl Load {
         Ok(())
     }
 
-    /// Offers the load, measures, and waits for what is in flight.
-    ///
-    /// # Errors
-    /// If a connection ends.
-    pub fn run(&mut self, offer: Offer, phases: Phases, mut mark: impl FnMut(Mark)) -> Result<Outcome, Failure> {
-        let begin = Instant::now();
-        let (from, to) = (begin + phases.warm_up, begin + phases.warm_up + phases.steady);
-        self.measured = Measured::new(from, phases.steady);
-        let mut schedule = match offer {
-            Offer::Closed { depth } => {
-                self.depth = Some(depth);
-                (0..self.pairs.len()).for_each(|pair| self.refill(pair, begin));
-                None
-            }
-            Offer::Open { rate, arrivals } => Some(Schedule::new(arrivals, rate, self.pairs.len(), 1).peekable()),
-        };
-        let mut begun = None;
-        loop {
-            let now = Instant::now();
-            if begun.is_none() && now >= from {
-                mark(Mark::Begin);
-                begun = Some(Instant::now());
-            }
-            if now >= to {
-                break;
-            }
-            let mut wait = to - now;
-            if let Some(schedule) = &mut schedule {
-                while let Some((due, pair)) = schedule.next_if(|(due, _)| begin + *due <= now) {
-                    self.measured.came_to(begin + due, now);
-                    self.pairs[pair].put(begin + due);
-                    self.pump(pair);
-                }
-                wait = schedule.peek().map_or(wait, |(due, _)| (begin + *due).saturating_duration_since(now).min(wait));
-            }
-            self.turn(if wait < SPIN { Wait::Poll } else { Wait::Upto(wait - SPIN / 2) })?;
-        }
-        mark(Mark::End);
-        let seconds = begun.map_or(0.0, |begun| begun.elapsed().as_secs_f64());
-        self.depth = None;
-        let until = to + COOL_DOWN;
-        while self.unfinished() > 0 && Instant::now() < until {
-            self.turn(Wait::Upto(Duration::from_millis(10)))?;
-        }
-        let measured = std::mem::replace(&mut self.measured, Measured::new(until, Duration::ZERO));
-        Ok(Outcome { measured, unfinished: self.unfinished(), seconds })
-    }
-
-    /// Messages that were due and are not done.
-    pub fn unfinished(&self) -> u64 {
-        self.pairs.iter().map(Pair::unfinished).sum()
-    }
-
     /// In a closed loop: keeps a pair's messages in flight.
     fn refill(&mut self, at: usize, now: Instant) {
         let Some(depth) = self.depth else { return };
-        let pair = &mut self.pairs[at];
-        (pair.in_flight()..depth).for_each(|_| pair.put(now));
+        let ledger = &mut self.pairs[at].ledger;
+        (ledger.in_flight()..depth).for_each(|_| ledger.put(now));
         self.pump(at);
     }
 

@@ -11,15 +11,20 @@ mod dsync;
 mod floor;
 mod html;
 mod idle;
+mod ledger;
 mod load;
 mod measure;
+mod offer;
 mod pairs;
+#[cfg(feature = "peers")]
+mod peers;
 mod plan;
 mod plot;
 mod relay;
 mod report;
 mod run;
 mod search;
+mod seek;
 mod slo;
 mod storm;
 mod target;
@@ -47,6 +52,9 @@ enum Command {
     },
     /// What nothing on this machine can beat: the null relay, and the disk alone.
     Floor(floor::Arguments),
+    /// The same messages through other servers, side by side.
+    #[cfg(feature = "peers")]
+    Peers(peers::Arguments),
     /// Whether one report is better or worse than another, outside of the noise.
     Compare(compare::Arguments),
     /// How much hardware: from a report and the numbers of users, devices and messages.
@@ -76,6 +84,8 @@ fn main() -> ExitCode {
             Workload::Storm(arguments) => storm::run(&arguments),
         },
         Command::Floor(arguments) => floor::run(&arguments),
+        #[cfg(feature = "peers")]
+        Command::Peers(arguments) => peers::run(&arguments),
         Command::Compare(arguments) => compare::run(&arguments),
         Command::Plan(arguments) => plan::run(&arguments),
         Command::Relay(arguments) => relay::run(&arguments),

@@ -1,14 +1,14 @@
 //! One measured run against a target: what users felt, and what it cost.
 
-use std::cell::Cell;
+use std::{cell::Cell, io};
 
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     Failure, cpu,
-    load::{Load, Mark, Offer, Outcome, Phases},
-    target::Target,
+    cpu::Usage,
+    offer::{Load, Mark, Offer, Outcome, Phases},
     timeline::Second,
 };
 
@@ -47,8 +47,14 @@ fn curve(histogram: &Histogram<u64>) -> Curve {
 pub struct Run {
     /// Messages answered a second.
     pub rate_per_s: f64,
+    /// Messages due a second, in an open loop.
+    #[serde(default)]
+    pub due_per_s: f64,
     /// Processor time of the server a message.
     pub cpu_us_per_msg: f64,
+    /// Bytes that the server wrote to the disk a message, from the operating system's accounting.
+    #[serde(default)]
+    pub written_bytes_per_msg: f64,
     /// From when it was due to SENT.
     pub sent_us: Percentiles,
     /// From when it was due to MESSAGE.
@@ -72,32 +78,39 @@ pub struct Run {
     pub timeline: Vec<Second>,
 }
 
-/// Measures.
+/// Measures: `usage` is what the server used so far.
 ///
 /// # Errors
-/// If a connection ends, or the target's process is gone.
-pub fn measure(load: &mut Load, target: &Target, offer: Offer, phases: Phases) -> Result<Run, Failure> {
-    let (pid, me) = (target.pid, std::process::id());
-    let usage = |pid| cpu::usage(pid).map_err(|error| format!("the processor time of {pid} cannot be read: {error}"));
+/// If a connection ends, or the server's process is gone.
+pub fn measure(
+    load: &mut dyn Load,
+    usage: &dyn Fn() -> io::Result<Usage>,
+    offer: Offer,
+    phases: Phases,
+) -> Result<Run, Failure> {
+    let both = || Ok::<_, io::Error>((usage()?, cpu::usage(std::process::id())?));
     let (before, after) = (Cell::new(None), Cell::new(None));
-    let outcome = load.run(offer, phases, |mark| {
+    let outcome = load.run(offer, phases, &mut |mark| {
         let place = if mark == Mark::Begin { &before } else { &after };
-        place.set(Some((usage(pid), usage(me))));
+        place.set(Some(both()));
     })?;
-    let never = "the run was never measured";
-    let ((server_before, load_before), (server_after, load_after)) =
-        (before.take().ok_or(never)?, after.take().ok_or(never)?);
-    let (server_before, (cpu, rss_bytes)) = (server_before?.0, server_after?);
-    let load_us = load_after?.0 - load_before?.0;
+    let of = |cell: Cell<Option<io::Result<(Usage, Usage)>>>| -> Result<(Usage, Usage), Failure> {
+        let read = cell.take().ok_or("the run was never measured")?;
+        Ok(read.map_err(|error| format!("what a process used cannot be read: {error}"))?)
+    };
+    let ((server_before, load_before), (server, load)) = (of(before)?, of(after)?);
     let Outcome { mut measured, unfinished, seconds } = outcome;
+    let a_message = |now: u64, before: u64| now.saturating_sub(before) as f64 / measured.acked.max(1) as f64;
     Ok(Run {
         rate_per_s: measured.acked as f64 / seconds,
-        cpu_us_per_msg: cpu.saturating_sub(server_before) as f64 / measured.acked.max(1) as f64,
+        due_per_s: measured.due as f64 / seconds,
+        cpu_us_per_msg: a_message(server.cpu_us, server_before.cpu_us),
+        written_bytes_per_msg: a_message(server.written_bytes, server_before.written_bytes),
         sent_us: Percentiles::from(&measured.sent_us),
         delivered_us: Percentiles::from(&measured.delivered_us),
         late_us: Percentiles::from(&measured.late_us),
-        rss_bytes,
-        load_busy: load_us as f64 / 1e6 / seconds,
+        rss_bytes: server.rss_bytes,
+        load_busy: (load.cpu_us - load_before.cpu_us) as f64 / 1e6 / seconds,
         wrong: measured.wrong,
         unfinished,
         sent_curve: curve(&measured.sent_us),

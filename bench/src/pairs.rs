@@ -1,21 +1,14 @@
-//! Pairs of connections: one sends, the other receives and confirms. What is in flight, what waits, and what was checked.
+//! Pairs of connections to a server that speaks our protocol: one sends, the other receives and confirms.
 
-use std::{
-    collections::VecDeque,
-    time::{Duration, Instant},
-};
+use std::time::Instant;
 
-use hdrhistogram::Histogram;
 use tidings_wire::{
     ClientMsgId, ConversationId, Frame, Seq, Timestamp, UserId,
     frame::FrameBuilder,
     frames::{Message, MessageFlags, Send, Sent, TraceId},
 };
 
-use crate::timeline::Timeline;
-
-/// Attempts whose time is remembered.
-const REMEMBERED: u64 = 4096;
+use crate::ledger::{Ledger, Measured};
 
 /// The payload of every message, and its checksum.
 #[derive(Debug)]
@@ -32,80 +25,19 @@ impl Payload {
     }
 }
 
-/// What was measured, of messages that were due in the measured time.
-#[derive(Debug)]
-pub struct Measured {
-    /// From when it was due to SENT, microseconds.
-    pub sent_us: Histogram<u64>,
-    /// From when it was due to MESSAGE, microseconds.
-    pub delivered_us: Histogram<u64>,
-    /// How late the load itself looked at its schedule, microseconds: part of both latencies, and not the server's.
-    pub late_us: Histogram<u64>,
-    /// The same by second, by when the answer came.
-    pub timeline: Timeline,
-    /// Answers that came in the measured time.
-    pub acked: u64,
-    /// Messages that failed a check.
-    pub wrong: u64,
-    window: Option<(Instant, Instant)>,
-}
-
-impl Measured {
-    /// Nothing yet; messages count that are due in `time` from `from`.
-    pub fn new(from: Instant, time: Duration) -> Self {
-        let histogram = || Histogram::new_with_bounds(1, 600_000_000, 3).expect("these bounds are valid");
-        let timeline = Timeline::new(from, time);
-        let window = Some((from, from + time));
-        Self {
-            sent_us: histogram(),
-            delivered_us: histogram(),
-            late_us: histogram(),
-            timeline,
-            acked: 0,
-            wrong: 0,
-            window,
-        }
-    }
-
-    /// The load came to a message that was due.
-    pub fn came_to(&mut self, due: Instant, now: Instant) {
-        if self.counts(due) {
-            self.late_us.saturating_record(now.saturating_duration_since(due).as_micros() as u64);
-        }
-    }
-
-    fn counts(&self, at: Instant) -> bool {
-        self.window.is_some_and(|(from, to)| from <= at && at < to)
-    }
-}
-
 /// One pair.
 #[derive(Debug)]
 pub struct Pair {
     conversation: ConversationId,
     peer: UserId,
-    /// When attempts were due, by number.
-    due: Vec<Instant>,
-    /// When messages were due that wait here for room in the window.
-    backlog: VecDeque<Instant>,
-    /// The last number that was attempted, answered, delivered.
-    attempted: u64,
-    sent: u64,
-    delivered: u64,
+    /// What was offered.
+    pub ledger: Ledger,
 }
 
 impl Pair {
     /// Of two users.
     pub fn new(a: UserId, b: UserId) -> Self {
-        Self {
-            conversation: ConversationId::direct(a, b),
-            peer: b,
-            due: vec![Instant::now(); REMEMBERED as usize],
-            backlog: VecDeque::new(),
-            attempted: 0,
-            sent: 0,
-            delivered: 0,
-        }
+        Self { conversation: ConversationId::direct(a, b), peer: b, ledger: Ledger::new() }
     }
 
     /// The conversation.
@@ -113,35 +45,16 @@ impl Pair {
         self.conversation
     }
 
-    /// A message is due, whether there is room for it or not: its time counts from now on.
-    pub fn put(&mut self, due: Instant) {
-        self.backlog.push_back(due);
-    }
-
-    /// Messages that were due and are not both answered and delivered.
-    pub fn unfinished(&self) -> u64 {
-        self.backlog.len() as u64 + self.attempted - self.sent.min(self.delivered)
-    }
-
-    /// Messages that are sent and not answered.
-    pub fn in_flight(&self) -> u64 {
-        self.attempted - self.sent
-    }
-
     /// Appends what is due and fits into a window. True if something did.
     pub fn pump(&mut self, window: u64, payload: &Payload, out: &mut Vec<u8>) -> bool {
-        let before = self.attempted;
-        while self.in_flight() < window && self.attempted - self.delivered < REMEMBERED {
-            let Some(due) = self.backlog.pop_front() else { break };
-            self.attempt(due, payload, out);
+        let before = out.len();
+        while let Some(id) = self.ledger.next(window) {
+            self.attempt(id, payload, out);
         }
-        before < self.attempted
+        before < out.len()
     }
 
-    fn attempt(&mut self, due: Instant, payload: &Payload, out: &mut Vec<u8>) {
-        self.attempted += 1;
-        let id = self.attempted;
-        self.due[(id % REMEMBERED) as usize] = due;
+    fn attempt(&self, id: u64, payload: &Payload, out: &mut Vec<u8>) {
         let mut send = FrameBuilder::<Send>::new(out);
         let bytes = send.var(&payload.bytes);
         send.finish(
@@ -160,22 +73,12 @@ impl Pair {
         );
     }
 
-    fn due_of(&self, id: ClientMsgId) -> Instant {
-        self.due[(id.0 % REMEMBERED) as usize]
-    }
-
     /// SENT came.
     pub fn on_sent(&mut self, frame: &Frame<'_>, now: Instant, measured: &mut Measured) {
         let Ok(sent) = frame.fixed::<Sent>() else { return measured.wrong += 1 };
-        self.sent += 1;
-        measured.wrong += u64::from(sent.seq != Seq(self.sent) || sent.client_msg_id.0 != self.sent);
-        let due = self.due_of(sent.client_msg_id);
-        let took = now.saturating_duration_since(due);
-        measured.acked += u64::from(measured.counts(now));
-        measured.timeline.sent(now, took);
-        if measured.counts(due) {
-            measured.sent_us.saturating_record(took.as_micros() as u64);
-        }
+        let id = sent.client_msg_id.0;
+        let right = sent.seq.0 == id && id == self.ledger.answered() + 1;
+        self.ledger.on_sent(id, right, now, measured);
     }
 
     /// MESSAGE came: up to where this is to be confirmed.
@@ -191,14 +94,8 @@ impl Pair {
             measured.wrong += 1;
             return None;
         };
-        self.delivered += 1;
-        measured.wrong += u64::from(message.seq != Seq(self.delivered) || crc32c::crc32c(bytes) != payload.crc);
-        let due = self.due_of(message.client_msg_id);
-        let took = now.saturating_duration_since(due);
-        measured.timeline.delivered(now, took);
-        if measured.counts(due) {
-            measured.delivered_us.saturating_record(took.as_micros() as u64);
-        }
+        let id = message.client_msg_id.0;
+        self.ledger.on_message(id, message.seq.0 == id && crc32c::crc32c(bytes) == payload.crc, now, measured);
         Some(message.seq)
     }
 }

@@ -39,7 +39,7 @@ const LEFT: f64 = 84.0;
 const RIGHT: f64 = 20.0;
 const TOP: f64 = 16.0;
 const BOTTOM: f64 = 50.0;
-const COLORS: [&str; 6] = ["#1668c7", "#d1495b", "#2e8b57", "#b8860b", "#6a4c93", "#555555"];
+const COLORS: [&str; 7] = ["#1668c7", "#d1495b", "#2e8b57", "#b8860b", "#6a4c93", "#555555", "#00868b"];
 
 impl Scale {
     fn place(self, value: f64) -> f64 {
@@ -163,6 +163,34 @@ pub fn chart(x: &Axis, y: &Axis, series: &[Series]) -> String {
         let _written = write!(svg, "<span><i style=\"background:{color}\"></i>{}</span>", escape(&one.name));
     }
     svg.push_str("</p>");
+    svg
+}
+
+/// Horizontal bars with their names and figures, from 0.
+#[cfg(feature = "peers")]
+pub fn bars(unit: &str, values: &[(String, f64)]) -> String {
+    const NAMES: f64 = 230.0;
+    const ROW: f64 = 28.0;
+    let most = values.iter().map(|(_, value)| *value).fold(1e-9, f64::max);
+    let mut svg =
+        format!("<svg viewBox=\"0 0 {WIDTH} {}\" role=\"img\" aria-label=\"{unit}\">", ROW * values.len() as f64 + 22.0);
+    for (at, (name, value)) in values.iter().enumerate() {
+        let (top, width) = (ROW * at as f64, (value / most * (WIDTH - NAMES - 90.0)).max(1.0));
+        let color = COLORS[at % COLORS.len()];
+        let shown = if *value < 100.0 { format!("{value:.2}") } else { number(value.round()) };
+        let _written = write!(
+            svg,
+            "<text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{}</text><rect x=\"{NAMES}\" y=\"{:.1}\" width=\"{width:.1}\" \
+             height=\"18\" fill=\"{color}\"/><text x=\"{:.1}\" y=\"{:.1}\">{shown}</text>",
+            NAMES - 8.0,
+            top + 17.0,
+            escape(name),
+            top + 4.0,
+            NAMES + width + 6.0,
+            top + 17.0,
+        );
+    }
+    let _written = write!(svg, "<text x=\"{NAMES}\" y=\"{:.1}\">{unit}</text></svg>", ROW * values.len() as f64 + 14.0);
     svg
 }
 

@@ -9,10 +9,11 @@ use crate::{
     Failure,
     arrivals::Arrivals,
     cpu, dsync, html,
-    load::{Load, Offer, Phases},
+    load::Pairs,
     measure::{Percentiles, Run, measure},
-    report::{Disk, Floor, Machine, Report, Step, VERSION, middle},
-    search,
+    offer::{Offer, Phases},
+    report::{Disk, Floor, Machine, Report, VERSION, middle},
+    seek::Seek,
     slo::Slo,
     target::{Place, Target},
 };
@@ -82,12 +83,6 @@ mod share {
     pub const PROBE: f64 = 0.06;
 }
 
-/// By how much a rate is lowered that did not hold for longer, and how often.
-const LOWER: f64 = 0.95;
-const CONFIRMED_WITHIN: u32 = 8;
-/// The rate that a search begins with.
-const FIRST_RATE: f64 = 4_000.0;
-
 /// So many seconds, some of which warm up.
 pub fn phases(seconds: f64) -> Phases {
     let warm_up = (seconds / 5.0).min(1.0);
@@ -115,14 +110,19 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let (dir, _temporary) = arguments.place.make_dir()?;
     bar.set_message("tidings");
     let target = Target::server(&arguments.place, &dir, "")?;
-    let mut load = Load::connect(target.addr, arguments.pairs, arguments.payload, &|user| target.token(user))?;
+    let mut load = Pairs::connect(target.addr, arguments.pairs, arguments.payload, &|user| target.token(user))?;
     let mut search = Vec::new();
     let offer = match (arguments.closed, arguments.rate) {
         (Some(depth), _) => Offer::Closed { depth },
         (None, Some(rate)) => Offer::Open { rate, arrivals: arguments.arrivals },
         (None, None) => {
-            let found = find(arguments, &mut load, &target, &mut search, &bar)?;
-            let rate = confirm(arguments, &mut load, &target, found, &mut search, &bar)?;
+            let seek = Seek {
+                slo: arguments.slo,
+                arrivals: arguments.arrivals,
+                step: phases(share::STEP * arguments.seconds),
+                confirm: phases(share::CONFIRM * arguments.seconds),
+            };
+            let rate = seek.highest(&mut load, &|| target.usage(), &mut search, &bar)?;
             Offer::Open { rate, arrivals: arguments.arrivals }
         }
     };
@@ -131,7 +131,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     for at in 1..=arguments.runs {
         bar.set_message(format!("tidings, run {at}"));
         let seconds = of_runs * arguments.seconds / f64::from(arguments.runs);
-        runs.push(measure(&mut load, &target, offer, phases(seconds))?);
+        runs.push(measure(&mut load, &|| target.usage(), offer, phases(seconds))?);
         bar.inc(1);
     }
     drop(load);
@@ -192,76 +192,10 @@ pub fn show(report: &Report, how: &Show) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The highest rate that holds.
-fn find(
-    arguments: &Arguments,
-    load: &mut Load,
-    target: &Target,
-    steps: &mut Vec<Step>,
-    bar: &ProgressBar,
-) -> Result<f64, Failure> {
-    let phases = phases(share::STEP * arguments.seconds);
-    let found = search::highest(FIRST_RATE, |rate| {
-        bar.set_message(format!("trying {rate:.0} messages a second"));
-        let step = try_rate(arguments, load, target, rate, phases)?;
-        steps.push(step);
-        Ok::<_, Failure>(step.holds)
-    })?;
-    found.ok_or_else(|| format!("no rate keeps {}", arguments.slo).into())
-}
-
-/// The highest rate at or below `found` that also holds for longer than a step of the search.
-fn confirm(
-    arguments: &Arguments,
-    load: &mut Load,
-    target: &Target,
-    found: f64,
-    steps: &mut Vec<Step>,
-    bar: &ProgressBar,
-) -> Result<f64, Failure> {
-    let mut rate = found;
-    for _ in 0..CONFIRMED_WITHIN {
-        bar.set_message(format!("confirming {rate:.0} messages a second"));
-        let step = try_rate(arguments, load, target, rate, phases(share::CONFIRM * arguments.seconds))?;
-        steps.push(step);
-        if step.holds {
-            return Ok(rate);
-        }
-        rate *= LOWER;
-    }
-    Err(format!("{found:.0} messages a second held for a moment, and nothing near it for longer").into())
-}
-
-/// Tries a rate, and works off what it left over, so that it does not count against the next one.
-fn try_rate(
-    arguments: &Arguments,
-    load: &mut Load,
-    target: &Target,
-    rate: f64,
-    phases: Phases,
-) -> Result<Step, Failure> {
-    let run = measure(load, target, Offer::Open { rate, arrivals: arguments.arrivals }, phases)?;
-    settle(load, target)?;
-    let holds = arguments.slo.holds(&run, rate);
-    let Run { rate_per_s, sent_us, delivered_us, .. } = run;
-    Ok(Step { offered_per_s: rate, rate_per_s, sent_us, delivered_us, holds })
-}
-
-/// Waits until nothing is in flight.
-fn settle(load: &mut Load, target: &Target) -> Result<(), Failure> {
-    for _ in 0..20 {
-        if load.unfinished() == 0 {
-            return Ok(());
-        }
-        measure(load, target, Offer::Closed { depth: 0 }, phases(0.1))?;
-    }
-    Err(format!("{} messages of a step of the search were never finished", load.unfinished()).into())
-}
-
 fn measure_relay(arguments: &Arguments, offer: Offer) -> Result<Run, Failure> {
     let target = Target::relay(&arguments.place)?;
-    let mut load = Load::connect(target.addr, arguments.pairs, arguments.payload, &|user| target.token(user))?;
-    measure(&mut load, &target, offer, phases(share::RELAY * arguments.seconds))
+    let mut load = Pairs::connect(target.addr, arguments.pairs, arguments.payload, &|user| target.token(user))?;
+    measure(&mut load, &|| target.usage(), offer, phases(share::RELAY * arguments.seconds))
 }
 
 /// What the log wrote, and the disk alone with writes of that size and of a block, at the same pace.

@@ -11,7 +11,7 @@ pub struct Slo {
     delivered_p99: Duration,
 }
 
-/// The share of an offered rate that must be served, for it to count as served.
+/// The share of what was due that must be served, for it to count as served.
 const SERVED: f64 = 0.98;
 
 impl Default for Slo {
@@ -21,12 +21,12 @@ impl Default for Slo {
 }
 
 impl Slo {
-    /// Whether a run at an offered rate keeps it, with nothing lost, wrong or left over.
-    pub fn holds(&self, run: &Run, offered: f64) -> bool {
+    /// Whether a run of an open loop keeps it, with nothing lost, wrong or left over.
+    pub fn holds(&self, run: &Run) -> bool {
         let within = |us: u64, limit: Duration| Duration::from_micros(us) <= limit;
         within(run.sent_us.p99, self.sent_p99)
             && within(run.delivered_us.p99, self.delivered_p99)
-            && run.rate_per_s >= SERVED * offered
+            && run.rate_per_s >= SERVED * run.due_per_s
             && (run.wrong, run.unfinished) == (0, 0)
     }
 }

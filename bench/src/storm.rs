@@ -15,8 +15,9 @@ use crate::{
     cpu,
     crowd::{Crowd, Member},
     idle::members,
-    load::{Load, Mark, Offer, Phases},
+    load::Pairs,
     measure::Percentiles,
+    offer::{Load, Mark, Offer, Phases},
     report::Machine,
     run::progress,
     target::{Place, Target},
@@ -94,11 +95,11 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
             hear.recv()?;
             bar.inc(1);
             bar.set_message("calm");
-            let mut load = Load::connect(addr, arguments.pairs, arguments.payload, &|user| target.token(user))?;
-            let calm = load.run(offer, phases, |_| ())?;
+            let mut load = Pairs::connect(addr, arguments.pairs, arguments.payload, &|user| target.token(user))?;
+            let calm = load.run(offer, phases, &mut |_| ())?;
             bar.inc(1);
             bar.set_message("storm");
-            let storm = load.run(offer, phases, |mark| {
+            let storm = load.run(offer, phases, &mut |mark| {
                 if mark == Mark::Begin {
                     let _gone = go.send(()); // an error of the crowd's is told where it is joined
                 }

@@ -1,7 +1,7 @@
 //! What is measured: a server that is started here, or one that runs somewhere, or the null relay; and what it costs.
 
 use std::{
-    io::{BufRead, BufReader},
+    io::{self, BufRead, BufReader},
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -16,7 +16,7 @@ use tidings::{
 };
 use tidings_wire::Timestamp;
 
-use crate::Failure;
+use crate::{Failure, cpu, cpu::Usage};
 
 /// Messages of one user are not limited here; the log may take this much.
 const SETTINGS: &str = "[limits]\nuser_per_second = 10000000\nuser_burst = 10000000\naddress_per_second = 1000000\n\
@@ -65,8 +65,8 @@ impl Place {
         Ok((dir, temporary))
     }
 
-    /// The relay's core.
-    fn relay_core(&self) -> &str {
+    /// The first of the server's cores: the relay's, and peers'.
+    pub fn first_core(&self) -> &str {
         self.server_cores.split([',', '-']).next().unwrap_or("0")
     }
 }
@@ -129,13 +129,21 @@ impl Target {
     /// If it does not start.
     pub fn relay(place: &Place) -> Result<Self, Failure> {
         let mut command = Command::new(std::env::current_exe()?);
-        command.args(["relay", "--core", place.relay_core()]).stdout(Stdio::piped());
+        command.args(["relay", "--core", place.first_core()]).stdout(Stdio::piped());
         let mut relay = Killed(command.spawn()?);
         let mut line = String::new();
         BufReader::new(relay.0.stdout.as_mut().ok_or("the relay has no output")?).read_line(&mut line)?;
         let addr = line.trim().strip_prefix("ready listen=").ok_or("the relay did not start")?.parse()?;
         let pid = relay.0.id();
         Ok(Self { process: Process::Relay(relay), addr, pid, issuer: None })
+    }
+
+    /// What its process used so far.
+    ///
+    /// # Errors
+    /// If it is gone.
+    pub fn usage(&self) -> io::Result<Usage> {
+        cpu::usage(self.pid)
     }
 
     /// A user's token.

@@ -1,0 +1,153 @@
+//! What each pair offered, what came back of it and when: the same for every server that is measured.
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+use hdrhistogram::Histogram;
+
+use crate::timeline::Timeline;
+
+/// Attempts whose time is remembered.
+const REMEMBERED: u64 = 4096;
+
+/// What was measured, of messages that were due in the measured time.
+#[derive(Debug)]
+pub struct Measured {
+    /// From when it was due to SENT, microseconds.
+    pub sent_us: Histogram<u64>,
+    /// From when it was due to MESSAGE, microseconds.
+    pub delivered_us: Histogram<u64>,
+    /// How late the load itself looked at its schedule, microseconds: part of both latencies, and not the server's.
+    pub late_us: Histogram<u64>,
+    /// The same by second, by when the answer came.
+    pub timeline: Timeline,
+    /// Messages that were due in the measured time.
+    pub due: u64,
+    /// Answers that came in the measured time.
+    pub acked: u64,
+    /// Messages that failed a check.
+    pub wrong: u64,
+    window: (Instant, Instant),
+}
+
+impl Measured {
+    /// Nothing yet; messages count that are due in `time` from `from`.
+    pub fn new(from: Instant, time: Duration) -> Self {
+        let histogram = || Histogram::new_with_bounds(1, 600_000_000, 3).expect("these bounds are valid");
+        let timeline = Timeline::new(from, time);
+        let (sent_us, delivered_us, late_us) = (histogram(), histogram(), histogram());
+        Self { sent_us, delivered_us, late_us, timeline, due: 0, acked: 0, wrong: 0, window: (from, from + time) }
+    }
+
+    /// The load came to a message that was due.
+    pub fn came_to(&mut self, due: Instant, now: Instant) {
+        if self.counts(due) {
+            self.due += 1;
+            self.late_us.saturating_record(now.saturating_duration_since(due).as_micros() as u64);
+        }
+    }
+
+    fn counts(&self, at: Instant) -> bool {
+        let (from, to) = self.window;
+        from <= at && at < to
+    }
+}
+
+/// Of one pair: messages by number, from 1.
+#[derive(Debug)]
+pub struct Ledger {
+    /// When attempts were due, by number.
+    due: Vec<Instant>,
+    /// When messages were due that wait here for room in the window.
+    backlog: VecDeque<Instant>,
+    /// How many were attempted, answered, delivered.
+    attempted: u64,
+    sent: u64,
+    delivered: u64,
+}
+
+impl Ledger {
+    /// Nothing was offered yet.
+    pub fn new() -> Self {
+        let due = vec![Instant::now(); REMEMBERED as usize];
+        Self { due, backlog: VecDeque::new(), attempted: 0, sent: 0, delivered: 0 }
+    }
+
+    /// A message is due, whether there is room for it or not: its time counts from now on.
+    pub fn put(&mut self, due: Instant) {
+        self.backlog.push_back(due);
+    }
+
+    /// Messages that were due and are not both answered and delivered.
+    pub fn unfinished(&self) -> u64 {
+        self.backlog.len() as u64 + self.attempted - self.sent.min(self.delivered)
+    }
+
+    /// Messages that are sent and not answered.
+    pub fn in_flight(&self) -> u64 {
+        self.attempted - self.sent
+    }
+
+    /// Messages that are answered.
+    pub fn answered(&self) -> u64 {
+        self.sent
+    }
+
+    /// The next message that is due and fits into a window: its number.
+    pub fn next(&mut self, window: u64) -> Option<u64> {
+        if self.in_flight() >= window || self.attempted - self.delivered >= REMEMBERED {
+            return None;
+        }
+        let due = self.backlog.pop_front()?;
+        self.attempted += 1;
+        self.due[(self.attempted % REMEMBERED) as usize] = due;
+        Some(self.attempted)
+    }
+
+    /// An answer to message `id` came; `right`: with what it must say.
+    pub fn on_sent(&mut self, id: u64, right: bool, now: Instant, measured: &mut Measured) {
+        self.sent += 1;
+        measured.wrong += u64::from(!right);
+        measured.acked += u64::from(measured.counts(now));
+        let due = self.due[(id % REMEMBERED) as usize];
+        let took = now.saturating_duration_since(due);
+        measured.timeline.sent(now, took);
+        if measured.counts(due) {
+            measured.sent_us.saturating_record(took.as_micros() as u64);
+        }
+    }
+
+    /// Message `id` came to its receiver; `right`: with what it must say. It is wrong, too, if it is not the next one.
+    pub fn on_message(&mut self, id: u64, right: bool, now: Instant, measured: &mut Measured) {
+        self.delivered += 1;
+        measured.wrong += u64::from(!right || id != self.delivered);
+        let due = self.due[(id % REMEMBERED) as usize];
+        let took = now.saturating_duration_since(due);
+        measured.timeline.delivered(now, took);
+        if measured.counts(due) {
+            measured.delivered_us.saturating_record(took.as_micros() as u64);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_wrong_that_is_not_the_next_one() {
+        let (mut ledger, now) = (Ledger::new(), Instant::now());
+        let mut measured = Measured::new(now, Duration::from_secs(1));
+        (0..3).for_each(|_| ledger.put(now));
+        assert_eq!([ledger.next(2), ledger.next(2), ledger.next(2)], [Some(1), Some(2), None], "the window is 2");
+        ledger.on_sent(1, true, now, &mut measured);
+        assert_eq!((ledger.next(2), ledger.unfinished()), (Some(3), 3));
+        ledger.on_message(1, true, now, &mut measured);
+        assert_eq!(measured.wrong, 0);
+        ledger.on_message(3, true, now, &mut measured);
+        ledger.on_message(3, false, now, &mut measured);
+        assert_eq!((measured.wrong, measured.acked, measured.delivered_us.len()), (2, 1, 3));
+    }
+}

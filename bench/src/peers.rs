@@ -1,0 +1,314 @@
+//! `tidings-bench peers`: the same messages at the same times through other servers, each with the durability that ours has
+//! where it can.
+
+mod adapter;
+mod ejabberd;
+mod engine;
+mod nats;
+mod page;
+mod postgresql;
+mod process;
+mod rabbitmq;
+mod redis;
+mod report;
+
+use std::{fs, io, path::PathBuf};
+
+use clap::{Args, ValueEnum};
+use indicatif::ProgressBar;
+
+use self::{
+    engine::Engine,
+    process::PeerProcess,
+    report::{Contender, Paced, PeersReport, VERSION},
+};
+use crate::{
+    Failure,
+    arrivals::Arrivals,
+    cpu,
+    cpu::Usage,
+    load::Pairs,
+    measure::measure,
+    offer::{Load, Offer},
+    report::Machine,
+    run::{phases, progress},
+    seek::{Seek, settle},
+    slo::Slo,
+    target::{Place, Target},
+};
+
+/// Arguments of `peers`.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// Pairs of connections: one sends, the other receives and confirms.
+    #[arg(long, default_value_t = 50)]
+    pairs: usize,
+    /// Bytes of a payload.
+    #[arg(long, default_value_t = 1024)]
+    payload: usize,
+    /// Rates at which everybody is measured, messages a second.
+    #[arg(long, value_delimiter = ',', default_value = "500,2000,8000")]
+    rates: Vec<f64>,
+    /// What the highest rate must keep.
+    #[arg(long, default_value_t = Slo::default())]
+    slo: Slo,
+    /// How messages arrive.
+    #[arg(long, value_enum, default_value_t = Arrivals::Poisson)]
+    arrivals: Arrivals,
+    /// Which peers [default: all].
+    #[arg(long, value_enum, value_delimiter = ',')]
+    only: Vec<Peer>,
+    /// Seconds measured of each server.
+    #[arg(long, default_value_t = 40.0)]
+    seconds: f64,
+    /// Where the peers' scripts and configurations are.
+    #[arg(long, value_name = "DIR", default_value = "perf/peers")]
+    scripts: PathBuf,
+    /// The first of three ports that a peer may use.
+    #[arg(long, default_value_t = 17_600)]
+    port: u16,
+    /// Print JSON instead of a table.
+    #[arg(long)]
+    json: bool,
+    /// Write a page with plots, too.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    #[command(flatten)]
+    place: Place,
+}
+
+/// A server that is not ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Peer {
+    /// Redis 7, Streams.
+    Redis,
+    /// NATS 2.15, JetStream.
+    Nats,
+    /// PostgreSQL 15, a table and LISTEN/NOTIFY.
+    Postgresql,
+    /// RabbitMQ 3.10, quorum queues.
+    Rabbitmq,
+    /// ejabberd 23.01 with its archive.
+    Ejabberd,
+}
+
+/// What a peer is, in words.
+struct Profile {
+    name: &'static str,
+    directory: &'static str,
+    acknowledges: &'static str,
+    lacks: &'static str,
+    durable: bool,
+}
+
+impl Peer {
+    fn profile(self) -> Profile {
+        match self {
+            Self::Redis => Profile {
+                name: "Redis 7.0 Streams",
+                directory: "redis",
+                acknowledges: "when XADD is in the append-only file and that is synced (appendfsync always)",
+                lacks: "no numbers without gaps, no receipts; who repeats after a lost answer stores twice; all in memory",
+                durable: true,
+            },
+            Self::Nats => Profile {
+                name: "NATS 2.15 JetStream",
+                directory: "nats",
+                acknowledges: "when the message is in the stream's file and that is synced (sync_interval: always)",
+                lacks: "numbers are the stream's, not the conversation's; no receipts; repeats are known for two minutes",
+                durable: true,
+            },
+            Self::Postgresql => Profile {
+                name: "PostgreSQL 15",
+                directory: "postgresql",
+                acknowledges: "when the transaction is on the disk (synchronous_commit on): number, message, notification",
+                lacks: "no push of content: a notification, then a query; no receipts; who repeats stores twice",
+                durable: true,
+            },
+            Self::Rabbitmq => Profile {
+                name: "RabbitMQ 3.10 quorum queues",
+                directory: "rabbitmq",
+                acknowledges: "when the queue's log is synced (publisher confirm; a quorum of one)",
+                lacks: "no numbers, no history once confirmed, no receipts to the sender; who repeats queues twice",
+                durable: true,
+            },
+            Self::Ejabberd => Profile {
+                name: "ejabberd 23.01 with archive",
+                directory: "ejabberd",
+                acknowledges: "when the stanza was handled (XEP-0198); the archive is not waited for",
+                lacks: "durable acknowledgement; no numbers; receipts are messages of the receiver's client (not sent here)",
+                durable: false,
+            },
+        }
+    }
+
+    fn connect(self, process: &PeerProcess, arguments: &Arguments) -> Result<Box<dyn Load>, Failure> {
+        let (addr, pairs, payload) = (process.addr, arguments.pairs, arguments.payload);
+        Ok(match self {
+            Self::Redis => Box::new(Engine::connect::<redis::Redis>(addr, pairs, payload)?),
+            Self::Nats => Box::new(Engine::connect::<nats::Nats>(addr, pairs, payload)?),
+            Self::Postgresql => Box::new(Engine::connect::<postgresql::Postgresql>(addr, pairs, payload)?),
+            Self::Rabbitmq => Box::new(Engine::connect::<rabbitmq::Rabbitmq>(addr, pairs, payload)?),
+            Self::Ejabberd => Box::new(Engine::connect::<ejabberd::Ejabberd>(addr, pairs, payload)?),
+        })
+    }
+}
+
+/// How the seconds of each server are shared: of the whole.
+mod share {
+    /// A step of the search.
+    pub const STEP: f64 = 0.03;
+    /// A try to hold what was found.
+    pub const CONFIRM: f64 = 0.08;
+    /// The run at the highest rate.
+    pub const HIGHEST: f64 = 0.12;
+    /// All runs at the given rates.
+    pub const RATES: f64 = 0.3;
+}
+
+/// Runs it.
+///
+/// # Errors
+/// If something does not start or ends early, or a message failed a check.
+pub fn run(arguments: &Arguments) -> Result<(), Failure> {
+    cpu::pin(arguments.place.load_core);
+    let peers = if arguments.only.is_empty() { Peer::value_variants() } else { &arguments.only };
+    let bar = progress(2 + peers.len() as u64)?;
+    let mut contenders = vec![relay(arguments, &bar)?];
+    for peer in peers {
+        contenders.push(measure_peer(*peer, arguments, &bar)?);
+        bar.inc(1);
+    }
+    let highest: Vec<f64> = contenders[1..].iter().map(|one| one.highest_per_s).collect();
+    let (ours, beside) = ours(arguments, &highest, &bar)?;
+    contenders.insert(0, ours);
+    bar.finish_and_clear();
+    let report = PeersReport {
+        version: VERSION,
+        workload: "peers".into(),
+        machine: Machine::here(),
+        pairs: arguments.pairs,
+        payload: arguments.payload,
+        window: tidings_wire::limits::WINDOW,
+        arrivals: arguments.arrivals.name().into(),
+        slo: arguments.slo.to_string(),
+        wrong: contenders.iter().map(Contender::wrong).sum(),
+        contenders,
+        beside,
+    };
+    if arguments.json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        report.print();
+    }
+    if let Some(path) = &arguments.html {
+        fs::write(path, page::page(&report)).map_err(|error| format!("{}: {error}", path.display()))?;
+    }
+    if report.wrong > 0 {
+        return Err(format!("{} messages failed a check", report.wrong).into());
+    }
+    Ok(())
+}
+
+/// Ours, and ours again at the highest rate of each peer.
+fn ours(arguments: &Arguments, peers: &[f64], bar: &ProgressBar) -> Result<(Contender, Vec<Paced>), Failure> {
+    bar.set_message("tidings");
+    let (dir, _temporary) = arguments.place.make_dir()?;
+    let target = Target::server(&arguments.place, &dir, "")?;
+    let mut load = Pairs::connect(target.addr, arguments.pairs, arguments.payload, &|user| target.token(user))?;
+    let profile = Profile {
+        name: "tidings",
+        directory: "",
+        acknowledges: "when the message is in the log and that is synced (O_DSYNC)",
+        lacks: "",
+        durable: true,
+    };
+    let ours = contend(&profile, &mut load, &|| target.usage(), arguments, bar)?;
+    let mut beside = Vec::new();
+    for rate in peers {
+        bar.set_message(format!("tidings at {rate:.0}"));
+        beside.push(paced(&mut load, &|| target.usage(), *rate, share::HIGHEST, arguments)?);
+    }
+    drop(load);
+    target.stop()?;
+    bar.inc(1);
+    Ok((ours, beside))
+}
+
+fn relay(arguments: &Arguments, bar: &ProgressBar) -> Result<Contender, Failure> {
+    bar.set_message("the null relay");
+    let target = Target::relay(&arguments.place)?;
+    let mut load = Pairs::connect(target.addr, arguments.pairs, arguments.payload, &|user| target.token(user))?;
+    let profile = Profile {
+        name: "null relay (floor)",
+        directory: "",
+        acknowledges: "at once",
+        lacks: "everything: frames in, frames out",
+        durable: false,
+    };
+    let found = contend(&profile, &mut load, &|| target.usage(), arguments, bar)?;
+    bar.inc(1);
+    Ok(found)
+}
+
+fn measure_peer(peer: Peer, arguments: &Arguments, bar: &ProgressBar) -> Result<Contender, Failure> {
+    let profile = peer.profile();
+    bar.set_message(profile.name);
+    let (dir, _temporary) = arguments.place.make_dir()?;
+    let script = arguments.scripts.join(profile.directory).join("start");
+    let process = PeerProcess::start(&script, &dir, arguments.place.first_core(), arguments.port)?;
+    let measured = peer
+        .connect(&process, arguments)
+        .and_then(|mut load| contend(&profile, &mut *load, &|| process.usage(), arguments, bar));
+    measured.map_err(|error| format!("{}: {error}\n{}", profile.name, process.last_words()).into())
+}
+
+/// Everything that is measured of a server.
+fn contend(
+    profile: &Profile,
+    load: &mut dyn Load,
+    usage: &dyn Fn() -> io::Result<Usage>,
+    arguments: &Arguments,
+    bar: &ProgressBar,
+) -> Result<Contender, Failure> {
+    let mut at = Vec::new();
+    let mut rates = arguments.rates.clone();
+    rates.sort_by(f64::total_cmp);
+    for rate in rates {
+        bar.set_message(format!("{} at {rate:.0}", profile.name));
+        at.push(paced(load, usage, rate, share::RATES / arguments.rates.len() as f64, arguments)?);
+    }
+    let mut search = Vec::new();
+    let seek = Seek {
+        slo: arguments.slo,
+        arrivals: arguments.arrivals,
+        step: phases(share::STEP * arguments.seconds),
+        confirm: phases(share::CONFIRM * arguments.seconds),
+    };
+    let highest_per_s = seek.highest(load, usage, &mut search, bar)?;
+    bar.set_message(format!("{} at its highest rate", profile.name));
+    let highest = paced(load, usage, highest_per_s, share::HIGHEST, arguments)?;
+    Ok(Contender {
+        name: profile.name.into(),
+        acknowledges: profile.acknowledges.into(),
+        lacks: profile.lacks.into(),
+        durable: profile.durable,
+        at,
+        search,
+        highest_per_s,
+        highest,
+    })
+}
+
+fn paced(
+    load: &mut dyn Load,
+    usage: &dyn Fn() -> io::Result<Usage>,
+    rate: f64,
+    share: f64,
+    arguments: &Arguments,
+) -> Result<Paced, Failure> {
+    let offer = Offer::Open { rate, arrivals: arguments.arrivals };
+    let run = measure(load, usage, offer, phases(share * arguments.seconds))?;
+    settle(load)?;
+    Ok(Paced { offered_per_s: rate, holds: arguments.slo.holds(&run), run })
+}

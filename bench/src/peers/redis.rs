@@ -1,0 +1,102 @@
+//! Redis: a stream a pair, XADD, and XREAD that blocks.
+
+use std::net::SocketAddr;
+
+use redis::{AsyncConnectionConfig, Client, Cmd, Value, aio::MultiplexedConnection};
+
+use super::adapter::{Adapter, Receiver, Sender};
+use crate::Failure;
+
+/// Commands that may wait in a client: more than a window.
+const WAITING: usize = 256;
+/// Most messages of one answer.
+const AT_A_TIME: usize = 256;
+
+/// The server.
+pub struct Redis(Client);
+
+async fn open(client: &Client) -> Result<MultiplexedConnection, Failure> {
+    // Reads wait for as long as nothing comes.
+    let config = AsyncConnectionConfig::new().set_response_timeout(None).set_pipeline_buffer_size(WAITING);
+    Ok(client.get_multiplexed_async_connection_with_config(&config).await?)
+}
+
+impl Adapter for Redis {
+    type Sender = Writer;
+    type Receiver = Reader;
+
+    async fn connect(addr: SocketAddr, _pairs: usize) -> Result<Self, Failure> {
+        let client = Client::open(format!("redis://{addr}"))?;
+        open(&client).await?;
+        Ok(Self(client))
+    }
+
+    async fn pair(&self, at: usize) -> Result<(Writer, Reader), Failure> {
+        let stream = format!("chat{at}");
+        let writer = Writer { connection: open(&self.0).await?, stream: stream.clone() };
+        Ok((writer, Reader { connection: open(&self.0).await?, stream, last: b"0".to_vec() }))
+    }
+}
+
+/// The end that writes.
+pub struct Writer {
+    connection: MultiplexedConnection,
+    stream: String,
+}
+
+impl Sender for Writer {
+    async fn send(&self, body: Vec<u8>) -> Result<(), Failure> {
+        let mut command = Cmd::new();
+        command.arg("XADD").arg(&self.stream).arg("*").arg("b").arg(body);
+        let _id = self.connection.clone().send_packed_command(&command).await?.extract_error()?;
+        Ok(())
+    }
+}
+
+/// The end that reads.
+pub struct Reader {
+    connection: MultiplexedConnection,
+    stream: String,
+    /// The last entry's id: this end knows itself how far it is.
+    last: Vec<u8>,
+}
+
+/// An answer that is not what XREAD answers.
+fn odd() -> Failure {
+    "XREAD was answered with something else than entries".into()
+}
+
+fn array(value: Value) -> Result<Vec<Value>, Failure> {
+    let Value::Array(items) = value else { return Err(odd()) };
+    Ok(items)
+}
+
+fn bytes(value: Option<Value>) -> Result<Vec<u8>, Failure> {
+    let Some(Value::BulkString(bytes)) = value else { return Err(odd()) };
+    Ok(bytes)
+}
+
+impl Receiver for Reader {
+    type Body = Vec<u8>;
+
+    async fn receive(&mut self) -> Result<Vec<Vec<u8>>, Failure> {
+        let mut command = Cmd::new();
+        command.arg("XREAD").arg("COUNT").arg(AT_A_TIME).arg("BLOCK").arg(0);
+        command.arg("STREAMS").arg(&self.stream).arg(&self.last);
+        let answer = self.connection.send_packed_command(&command).await?.extract_error()?;
+        // [[stream, [[id, [name, value]], ...]]]
+        let stream = array(answer)?.pop().ok_or_else(odd)?;
+        let entries = array(array(stream)?.pop().ok_or_else(odd)?)?;
+        let mut bodies = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let mut parts = array(entry)?;
+            bodies.push(bytes(array(parts.pop().ok_or_else(odd)?)?.pop())?);
+            self.last = bytes(parts.pop())?;
+        }
+        Ok(bodies)
+    }
+
+    async fn confirm(&mut self) -> Result<(), Failure> {
+        Ok(())
+    }
+}

@@ -1,0 +1,162 @@
+//! What was found of everybody, as JSON and as a table.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    measure::{Percentiles, Run},
+    report::{Machine, Step},
+};
+
+/// Of this format.
+pub const VERSION: u32 = 1;
+
+/// A run at a rate.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Paced {
+    /// Messages a second that were due.
+    pub offered_per_s: f64,
+    /// Whether it was within the limits.
+    pub holds: bool,
+    /// What was measured.
+    pub run: Run,
+}
+
+/// A server.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Contender {
+    /// Its name.
+    pub name: String,
+    /// When it says that it has a message.
+    pub acknowledges: String,
+    /// What it cannot do that ours does.
+    pub lacks: String,
+    /// Whether an acknowledged message is on the disk.
+    pub durable: bool,
+    /// At rates that were the same for all.
+    pub at: Vec<Paced>,
+    /// Rates that were tried for the highest.
+    pub search: Vec<Step>,
+    /// The highest rate within the limits.
+    pub highest_per_s: f64,
+    /// At that rate.
+    pub highest: Paced,
+}
+
+impl Contender {
+    /// Messages that failed a check.
+    pub fn wrong(&self) -> u64 {
+        self.at.iter().chain([&self.highest]).map(|paced| paced.run.wrong).sum()
+    }
+}
+
+/// All of them.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PeersReport {
+    /// Of this format: [`VERSION`].
+    pub version: u32,
+    /// `peers`.
+    pub workload: String,
+    /// Where.
+    pub machine: Machine,
+    /// Pairs of connections.
+    pub pairs: usize,
+    /// Bytes of a payload.
+    pub payload: usize,
+    /// Messages that a pair may have in flight.
+    pub window: u32,
+    /// How messages arrived.
+    pub arrivals: String,
+    /// What the highest rate keeps.
+    pub slo: String,
+    /// Messages that failed a check.
+    pub wrong: u64,
+    /// Ours, the null relay, the peers.
+    pub contenders: Vec<Contender>,
+    /// Ours at the highest rate of each of the others, in their order.
+    pub beside: Vec<Paced>,
+}
+
+impl PeersReport {
+    /// Ours.
+    pub fn ours(&self) -> &Contender {
+        &self.contenders[0]
+    }
+
+    /// The others, each with ours at its highest rate.
+    pub fn others(&self) -> impl Iterator<Item = (&Contender, &Paced)> {
+        self.contenders[1..].iter().zip(&self.beside)
+    }
+
+    /// The durable peer with the highest rate.
+    pub fn best(&self) -> Option<(&Contender, &Paced)> {
+        let durable = self.others().filter(|(peer, _)| peer.durable);
+        durable.max_by(|(a, _), (b, _)| a.highest_per_s.total_cmp(&b.highest_per_s))
+    }
+
+    /// Ours against the best of them, in a sentence.
+    pub fn verdict(&self) -> String {
+        let Some((best, beside)) = self.best() else { return "no durable peer was measured".into() };
+        format!(
+            "against {}, the best durable peer: {:.1} times its highest rate; at that rate, {:.2} us of processor a message \
+             where it takes {:.2}: {:.2} of it",
+            best.name,
+            self.ours().highest_per_s / best.highest_per_s,
+            beside.run.cpu_us_per_msg,
+            best.highest.run.cpu_us_per_msg,
+            beside.run.cpu_us_per_msg / best.highest.run.cpu_us_per_msg,
+        )
+    }
+
+    /// Prints it for people.
+    pub fn print(&self) {
+        println!(
+            "peers: {} pairs, {} B, a window of {}, {} arrivals, {}; {} wrong\n",
+            self.pairs, self.payload, self.window, self.arrivals, self.slo, self.wrong
+        );
+        println!(
+            "{:<28} {:>9} {:>20} {:>20} {:>9} {:>8} {:>8} {:>9} {:>8}",
+            "", "msg/s", "SENT p50/p99 ms", "MESSAGE p50/p99 ms", "cpu us", "rss MiB", "disk B", "load late", "holds"
+        );
+        for contender in &self.contenders {
+            for (at, paced) in contender.at.iter().chain([&contender.highest]).enumerate() {
+                let name = match at {
+                    0 => contender.name.as_str(),
+                    _ if at == contender.at.len() => "  highest",
+                    _ => "",
+                };
+                let show = |of: &Percentiles| format!("{:.2} / {:.2}", of.p50 as f64 / 1e3, of.p99 as f64 / 1e3);
+                let run = &paced.run;
+                println!(
+                    "{name:<28} {:>9.0} {:>20} {:>20} {:>9.2} {:>8.0} {:>8.0} {:>6.1} ms {:>8}",
+                    paced.offered_per_s,
+                    show(&run.sent_us),
+                    show(&run.delivered_us),
+                    run.cpu_us_per_msg,
+                    run.rss_bytes as f64 / f64::from(1 << 20),
+                    run.written_bytes_per_msg,
+                    run.late_us.p99 as f64 / 1e3,
+                    if paced.holds { "yes" } else { "no" },
+                );
+            }
+        }
+        println!();
+        for (peer, beside) in self.others() {
+            println!(
+                "tidings at the highest rate of {} ({:.0}): {:.2} us of processor a message against {:.2}, SENT p99 {:.2} ms against {:.2}",
+                peer.name,
+                peer.highest_per_s,
+                beside.run.cpu_us_per_msg,
+                peer.highest.run.cpu_us_per_msg,
+                beside.run.sent_us.p99 as f64 / 1e3,
+                peer.highest.run.sent_us.p99 as f64 / 1e3,
+            );
+        }
+        println!("{}\n", self.verdict());
+        for contender in &self.contenders {
+            println!("{}: acknowledges {}", contender.name, contender.acknowledges);
+            if !contender.lacks.is_empty() {
+                println!("    cannot match: {}", contender.lacks);
+            }
+        }
+    }
+}

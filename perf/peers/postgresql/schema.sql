@@ -1,0 +1,26 @@
+-- A conversation's counter gives numbers in order; its row lock is held until the message is durable.
+CREATE TABLE conversations (
+    id bigint PRIMARY KEY,
+    seq bigint NOT NULL DEFAULT 0
+) WITH (fillfactor = 50);
+-- How far each conversation's receiver got.
+CREATE TABLE deliveries (
+    conversation bigint PRIMARY KEY,
+    upto bigint NOT NULL DEFAULT 0
+) WITH (fillfactor = 50);
+CREATE TABLE messages (
+    conversation bigint NOT NULL,
+    seq bigint NOT NULL,
+    body bytea NOT NULL,
+    PRIMARY KEY (conversation, seq)
+);
+-- Numbers, stores and announces a message; its number.
+CREATE FUNCTION send(to_conversation bigint, with_body bytea) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+    given bigint;
+BEGIN
+    UPDATE conversations SET seq = seq + 1 WHERE id = to_conversation RETURNING seq INTO given;
+    INSERT INTO messages VALUES (to_conversation, given, with_body);
+    PERFORM pg_notify('c' || to_conversation, '');
+    RETURN given;
+END $$;
