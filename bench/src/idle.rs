@@ -66,7 +66,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let bar = progress(4)?;
     let (dir, _temporary) = arguments.place.make_dir()?;
     bar.set_message("tidings");
-    let target = Target::server(&arguments.place, &dir, "")?;
+    let target = Target::server(&arguments.place, &dir)?;
     let members = members(&target, arguments.connections, arguments.devices)?;
     // A few connections first: what a reactor keeps in any case is there then.
     let mut first = Crowd::new(target.addr, members[..arguments.devices.min(members.len())].to_vec())?;

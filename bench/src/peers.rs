@@ -214,7 +214,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
 fn ours(arguments: &Arguments, peers: &[f64], bar: &ProgressBar) -> Result<(Contender, Vec<Paced>), Failure> {
     bar.set_message("tidings");
     let (dir, _temporary) = arguments.place.make_dir()?;
-    let target = Target::server(&arguments.place, &dir, "")?;
+    let target = Target::server(&arguments.place, &dir)?;
     let mut load = Pairs::connect(target.addr, arguments.pairs, arguments.payload, &|user| target.token(user))?;
     let profile = Profile {
         name: "tidings",

@@ -109,7 +109,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let bar = progress(u64::from(arguments.runs) + 4)?;
     let (dir, _temporary) = arguments.place.make_dir()?;
     bar.set_message("tidings");
-    let target = Target::server(&arguments.place, &dir, "")?;
+    let target = Target::server(&arguments.place, &dir)?;
     let mut load = Pairs::connect(target.addr, arguments.pairs, arguments.payload, &|user| target.token(user))?;
     let mut search = Vec::new();
     let offer = match (arguments.closed, arguments.rate) {

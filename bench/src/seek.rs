@@ -16,6 +16,8 @@ use crate::{
     slo::Slo,
 };
 
+/// How often a rate is tried before it counts as too high: a stall of a disk that others use, too, says nothing about it.
+const TRIES: u32 = 2;
 /// By how much a rate is lowered that did not hold for longer, and how often.
 const LOWER: f64 = 0.95;
 const CONFIRMED_WITHIN: u32 = 12;
@@ -51,9 +53,14 @@ impl Seek {
     ) -> Result<f64, Failure> {
         let found = search::highest(FIRST_RATE, |rate| {
             bar.set_message(format!("trying {rate:.0} messages a second"));
-            let step = self.attempt(load, usage, rate, self.step)?;
-            steps.push(step);
-            Ok::<_, Failure>(step.holds)
+            for _ in 0..TRIES {
+                let step = self.attempt(load, usage, rate, self.step)?;
+                steps.push(step);
+                if step.holds {
+                    return Ok(true);
+                }
+            }
+            Ok::<_, Failure>(false)
         })?;
         let found = found.ok_or_else(|| format!("no rate keeps {}", self.slo))?;
         let mut rate = found;

@@ -80,7 +80,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let bar = progress(4)?;
     let (dir, _temporary) = arguments.place.make_dir()?;
     bar.set_message("tidings");
-    let target = Target::server(&arguments.place, &dir, "")?;
+    let target = Target::server(&arguments.place, &dir)?;
     let members = members(&target, arguments.connections, 1)?;
     let (addr, core) = (target.addr, arguments.place.load_core);
     let offer = Offer::Open { rate: arguments.rate, arrivals: Arrivals::Poisson };

@@ -26,10 +26,10 @@ const SETTINGS: &str = "[limits]\nuser_per_second = 10000000\nuser_burst = 10000
 #[derive(Debug, Clone, Args)]
 pub struct Place {
     /// The server's cores, as for `tidings serve --cores`; the relay runs on the first.
-    #[arg(long, default_value = "0")]
+    #[arg(long, default_value = "1")]
     pub server_cores: String,
-    /// The core of the load.
-    #[arg(long, default_value_t = 1)]
+    /// The core of the load: the first, which most machines also give their other work.
+    #[arg(long, default_value_t = 0)]
     pub load_core: usize,
     /// The `tidings` binary [default: beside this one].
     #[arg(long, value_name = "FILE")]
@@ -47,6 +47,9 @@ pub struct Place {
     /// Where data goes [default: the system's temporary directory].
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
+    /// Settings of the server besides the usual ones: lines of TOML in front of its tables.
+    #[arg(long, value_name = "TOML", default_value = "")]
+    settings: String,
     /// Test only: how the server is to misbehave, if it was built so that it can.
     #[arg(long, hide = true)]
     canary: Option<String>,
@@ -99,17 +102,17 @@ impl Drop for Killed {
 }
 
 impl Target {
-    /// The server: started in `dir` with more settings than the usual ones, unless one runs.
+    /// The server: started in `dir`, unless one runs.
     ///
     /// # Errors
     /// If it does not start.
-    pub fn server(place: &Place, dir: &Path, more: &str) -> Result<Self, Failure> {
+    pub fn server(place: &Place, dir: &Path) -> Result<Self, Failure> {
         if let (Some(addr), Some(data), Some(pid)) = (place.at, &place.data, place.pid) {
             return Ok(Self { process: Process::Foreign, addr, pid, issuer: Some(Issuer::load(data)?) });
         }
         let beside = || Ok::<_, std::io::Error>(std::env::current_exe()?.with_file_name("tidings"));
         let config = dir.join("bench.toml");
-        std::fs::write(&config, format!("{SETTINGS}{more}"))?;
+        std::fs::write(&config, format!("{}\n{SETTINGS}", place.settings))?;
         let launch = Launch {
             binary: place.server.clone().map_or_else(beside, Ok)?,
             data: dir.join("data"),

@@ -72,7 +72,7 @@ pub struct PeersReport {
     pub wrong: u64,
     /// Ours, the null relay, the peers.
     pub contenders: Vec<Contender>,
-    /// Ours at the highest rate of each of the others, in their order.
+    /// Ours at the highest rate of each peer, in their order.
     pub beside: Vec<Paced>,
 }
 
@@ -82,14 +82,14 @@ impl PeersReport {
         &self.contenders[0]
     }
 
-    /// The others, each with ours at its highest rate.
-    pub fn others(&self) -> impl Iterator<Item = (&Contender, &Paced)> {
-        self.contenders[1..].iter().zip(&self.beside)
+    /// The peers, each with ours at its highest rate.
+    pub fn peers(&self) -> impl Iterator<Item = (&Contender, &Paced)> {
+        self.contenders[2..].iter().zip(&self.beside)
     }
 
     /// The durable peer with the highest rate.
     pub fn best(&self) -> Option<(&Contender, &Paced)> {
-        let durable = self.others().filter(|(peer, _)| peer.durable);
+        let durable = self.peers().filter(|(peer, _)| peer.durable);
         durable.max_by(|(a, _), (b, _)| a.highest_per_s.total_cmp(&b.highest_per_s))
     }
 
@@ -140,7 +140,7 @@ impl PeersReport {
             }
         }
         println!();
-        for (peer, beside) in self.others() {
+        for (peer, beside) in self.peers() {
             println!(
                 "tidings at the highest rate of {} ({:.0}): {:.2} us of processor a message against {:.2}, SENT p99 {:.2} ms against {:.2}",
                 peer.name,

@@ -15,6 +15,8 @@ use crate::{
 
 /// Completions taken from the ring in one turn.
 const COMPLETIONS_PER_TURN: usize = 1024;
+/// Completions that are enough for a turn, however short they gathered.
+const GATHERED: usize = 256;
 /// How often the executor is let at its background tasks while there are any.
 const BACKGROUND_TICK: Duration = Duration::from_micros(200);
 
@@ -27,6 +29,8 @@ pub struct ReactorConfig {
     pub ring: RingConfig,
     /// Longest that it spins for work before it sleeps, in microseconds.
     pub spin_us: u64,
+    /// How long it lets input gather while a batch of many is being written, in microseconds.
+    pub gather_us: u64,
 }
 
 /// Everything that a reactor begins with; moved to its thread.
@@ -86,6 +90,7 @@ pub struct Reactor<V> {
     spin_cap_ns: u64,
     spin_ns: u64,
     spin_until: Mono,
+    gather: Duration,
 }
 
 impl<V: Verifier> Reactor<V> {
@@ -109,6 +114,7 @@ impl<V: Verifier> Reactor<V> {
             spin_cap_ns: seed.config.spin_us * 1000,
             spin_ns: 0,
             spin_until: now,
+            gather: Duration::from_micros(seed.config.gather_us),
         })
     }
 
@@ -142,8 +148,12 @@ impl<V: Verifier> Reactor<V> {
         }
     }
 
-    /// Submits, and waits for work: not at all, spinning, or asleep.
+    /// Submits, and waits for work: not at all, for enough of it, spinning, or asleep.
     fn wait(&mut self, busy: bool, now: tidings_core::Now) {
+        if !self.gather.is_zero() && self.turn.may_gather() {
+            let wait = Wait::Gather { most: GATHERED, time: self.gather };
+            return self.turn.machine().ring.turn(wait, &mut self.completions);
+        }
         if busy {
             self.spin_until = Mono(now.mono.0 + self.spin_ns);
             return self.poll();

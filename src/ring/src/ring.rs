@@ -123,6 +123,13 @@ pub enum Wait {
     Poll,
     /// Until something happens, or this time has passed.
     Upto(Duration),
+    /// Until so many things happened, or this time has passed: fewer, larger turns.
+    Gather {
+        /// How many.
+        most: usize,
+        /// How long.
+        time: Duration,
+    },
 }
 
 /// One ring of one thread.
@@ -276,6 +283,7 @@ impl Ring {
                 }
             }
             Wait::Upto(time) => self.enter(1, Some(time)),
+            Wait::Gather { most, time } => self.enter(most, Some(time)),
         }
         let most = into.capacity().max(into.len() + 1) - into.len();
         for _ in 0..most {
@@ -524,6 +532,22 @@ mod tests {
             run(&mut ring, |_, completion| matches!(completion, Completion::Woken).then_some(()));
             thread.join().unwrap();
         }
+    }
+
+    #[test]
+    fn gathering_waits_for_as_many_as_are_wanted_or_for_the_time() {
+        let (mut ring, mut completions) = (ring(2), Vec::with_capacity(4));
+        ring.turn(Wait::Poll, &mut completions);
+        ring.waker.wake();
+        let begin = std::time::Instant::now();
+        ring.turn(Wait::Gather { most: 1, time: Duration::from_secs(30) }, &mut completions);
+        assert!(matches!(completions[..], [Completion::Woken]) && begin.elapsed() < Duration::from_secs(20));
+        completions.clear();
+        ring.turn(Wait::Poll, &mut completions);
+        ring.waker.wake();
+        let (begin, time) = (std::time::Instant::now(), Duration::from_millis(30));
+        ring.turn(Wait::Gather { most: 2, time }, &mut completions);
+        assert!(matches!(completions[..], [Completion::Woken]) && begin.elapsed() >= time, "{:?}", begin.elapsed());
     }
 
     #[test]

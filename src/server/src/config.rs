@@ -26,6 +26,8 @@ pub struct ServerConfig {
     pub partitions: u32,
     /// Longest that an idle reactor spins before it sleeps, in microseconds.
     pub spin_us: u64,
+    /// How long a reactor lets input gather while a batch of many messages is being written, in microseconds; 0: not at all.
+    pub gather_us: u64,
     /// The log.
     pub log: LogSettings,
     /// How much of the log is kept.
@@ -108,6 +110,7 @@ impl Default for ServerConfig {
             insecure: false,
             partitions: 1024,
             spin_us: 20,
+            gather_us: 200,
             log: LogSettings::default(),
             retention: RetentionSettings::default(),
             limits: LimitSettings::default(),

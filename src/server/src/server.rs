@@ -303,5 +303,6 @@ fn reactor_config(config: &ServerConfig, core: usize) -> ReactorConfig {
             buffer_len: config.receive.buffer_bytes,
         },
         spin_us: config.spin_us,
+        gather_us: config.gather_us,
     }
 }

@@ -42,6 +42,8 @@ pub const HANDSHAKES_PER_TURN: usize = 8;
 pub const HANDOVERS_MAX: usize = 1024;
 /// The longest sleep: something is always looked at this often.
 pub const SLEEP_MAX_MS: u64 = 500;
+/// Bytes of a batch while whose write input may gather: the log of a busy reactor.
+pub const GATHER_BATCH: usize = 16 << 10;
 /// How long the log must be idle before a tip is written.
 pub const TIP_DELAY_MS: u64 = 50;
 /// How often connections are looked at for time-outs.

@@ -68,6 +68,8 @@ pub(crate) struct LogPort {
     submitted: Mono,
     opened: Option<Mono>,
     idle_since: Mono,
+    /// Bytes of the batch that is being written; 0: none is.
+    writing: usize,
     pub(crate) report: Report,
 }
 
@@ -93,6 +95,7 @@ impl LogPort {
             submitted: now,
             opened: None,
             idle_since: now,
+            writing: 0,
             report: Report::default(),
         })
     }
@@ -100,6 +103,11 @@ impl LogPort {
     /// A record was appended: the open batch waits from now on, if it did not already.
     pub(crate) fn touched(&mut self, now: Mono) {
         self.opened.get_or_insert(now);
+    }
+
+    /// Bytes of the batch that is being written.
+    pub(crate) fn writing(&self) -> usize {
+        self.writing
     }
 
     /// Seals the open batch and submits its write, if the device is free. True if it did.
@@ -116,6 +124,7 @@ impl LogPort {
         record(&mut self.report.batch_bytes, write.buffer.len() as u64);
         self.preparer.appended(write.buffer.len() as u64);
         self.submitted = now;
+        self.writing = write.buffer.len();
         machine.write(Purpose::Batch, write.slot, write.offset, write.buffer);
         true
     }
@@ -145,6 +154,7 @@ impl LogPort {
             }
             record(&mut self.report.batch_us, now.since(self.submitted) / 1000);
             self.idle_since = now;
+            self.writing = 0;
             return Ok(Write::Batch(self.log.written(buffer)));
         }
         let outcome = if whole.is_ok() { Outcome::Done } else { self.prepare_failed(now) };

@@ -5,9 +5,9 @@ use std::time::Duration;
 use tidings_core::{Counter, Now, Verifier};
 use tidings_log::prepare::READY_AIM;
 
-use super::Turn;
+use super::{Turn, stage::Stage};
 use crate::{
-    config::{ROOM_FOR_INPUT, SLEEP_MAX_MS, SWEEP_MS},
+    config::{GATHER_BATCH, ROOM_FOR_INPUT, SLEEP_MAX_MS, SWEEP_MS},
     machine::Machine,
 };
 
@@ -17,6 +17,17 @@ const PREPARE_TICK_MS: u64 = 10;
 const STALLED_TICK_NS: u64 = 100_000;
 
 impl<M: Machine, V: Verifier> Turn<M, V> {
+    /// True if input may gather for a moment: a batch of many messages is being written, and what comes now can only be written
+    /// after it. Fewer, larger turns receive and send more with each call.
+    pub fn may_gather(&mut self) -> bool {
+        self.io.log.writing() >= GATHER_BATCH
+            && self.stage == Stage::Serving
+            && self.applying.is_none()
+            && self.has_read_all()
+            && !self.node.is_busy()
+            && !self.has_lane_work()
+    }
+
     /// Announces a rest to the other reactors. How long it may take at most, unless a completion or a wake-up ends it;
     /// `None` if there is work after all. [`Self::end_rest`] must follow a rest.
     pub fn begin_rest(&mut self, now: Now) -> Option<Duration> {
