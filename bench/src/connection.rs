@@ -2,7 +2,17 @@
 
 use std::os::fd::OwnedFd;
 
-use tidings_wire::{Frame, WireError, limits, split};
+use tidings_wire::{
+    DeviceId, Frame, HistoryId, UserId, Uv, WireError, frame,
+    frame::FrameBuilder,
+    frames::{Hello, Resume},
+    limits, split,
+};
+
+use crate::crowd::Member;
+
+/// The cursor of somebody who knows nothing.
+pub const NOTHING_KNOWN: Resume = Resume { history: HistoryId::NONE, uv: Uv(0), below: Uv(0), page: 0 };
 
 /// A connection of the load.
 #[derive(Debug)]
@@ -28,6 +38,14 @@ impl Connection {
     /// If the process is out of file descriptors.
     pub fn stand_in(&self) -> Self {
         Self::new(self.socket.try_clone().expect("one more file descriptor"))
+    }
+
+    /// Says HELLO and RESUME.
+    pub fn greet(&mut self, member: &Member, resume: &Resume) {
+        let mut hello = FrameBuilder::<Hello>::new(&mut self.pending);
+        let (token, device, user) = (hello.var(member.token.as_bytes()), DeviceId(member.device), UserId::NONE);
+        hello.finish(1, &Hello { version_min: 1, version_max: 1, device, user, capabilities: 0, token, attempt: 0 });
+        frame::append(&mut self.pending, 2, resume);
     }
 
     /// Calls `on_frame` for every frame that is whole now.

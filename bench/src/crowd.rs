@@ -6,13 +6,13 @@ use std::{
 };
 
 use tidings_ring::{Completion, Received, Ring, Token, Wait, Waker, socket};
-use tidings_wire::{
-    DeviceId, HistoryId, Kind, UserId, Uv, frame,
-    frame::FrameBuilder,
-    frames::{Hello, Resume},
-};
+use tidings_wire::Kind;
 
-use crate::{Failure, connection::Connection, relay::RING};
+use crate::{
+    Failure,
+    connection::{Connection, NOTHING_KNOWN},
+    relay::RING,
+};
 
 /// Handshakes under way at a time: what a listen queue holds, and a crowd that would be let in at all would not overrun.
 const AT_A_TIME: usize = 512;
@@ -62,13 +62,7 @@ impl Crowd {
         (self.ready, self.round) = (0, self.round + 1);
         for at in 0..self.members.len() {
             let mut connection = Connection::new(socket::connect(self.server)?);
-            let Member { device, token } = &self.members[at];
-            let mut hello = FrameBuilder::<Hello>::new(&mut connection.pending);
-            let (token, device, user) = (hello.var(token.as_bytes()), DeviceId(*device), UserId::NONE);
-            hello
-                .finish(1, &Hello { version_min: 1, version_max: 1, device, user, capabilities: 0, token, attempt: 0 });
-            let resume = Resume { history: HistoryId::NONE, uv: Uv(0), below: Uv(0), page: 0 };
-            frame::append(&mut connection.pending, 2, &resume);
+            connection.greet(&self.members[at], &NOTHING_KNOWN);
             let token = Token(self.round << 32 | at as u64);
             self.ring.receive(&connection.socket, token);
             self.ring.send(&connection.socket, token, std::mem::take(&mut connection.pending), 0);

@@ -2,6 +2,8 @@
 //! of ring that the server's log uses.
 
 use std::{
+    fs::File,
+    io,
     path::Path,
     time::{Duration, Instant},
 };
@@ -13,17 +15,32 @@ use tidings_ring::{Completion, Ring, Token, Wait, Waker};
 use crate::{Failure, relay::RING};
 
 /// Bytes of the file that is written round and round.
-const FILE: u64 = 64 << 20;
+pub const FILE: u64 = 64 << 20;
+
+/// A file that was written before, open as the log opens its own. Its name is gone already.
+fn opened(dir: &Path, open: impl FnOnce(&Files, SlotId) -> io::Result<File>) -> Result<File, Failure> {
+    let files = Files::open(&dir.join("dsync"))?;
+    let slot = SlotId(0);
+    files.create(slot, FILE)?;
+    files.write(slot, 0, &vec![0; FILE as usize])?;
+    let file = open(&files, slot)?;
+    files.remove(slot)?;
+    Ok(file)
+}
+
+/// A file for durable writes round and round, to blocks that were written before.
+///
+/// # Errors
+/// If it cannot be made.
+pub fn file(dir: &Path) -> Result<File, Failure> {
+    opened(dir, Files::open_for_append)
+}
 
 /// Latency in microseconds of writes of `size` bytes (rounded up to blocks), one in flight, `rate` a second (0: as fast as they
 /// complete).
 pub fn probe(dir: &Path, size: usize, rate: f64, time: Duration) -> Result<Histogram<u64>, Failure> {
     let size = size.max(1).next_multiple_of(BLOCK);
-    let files = Files::open(&dir.join("dsync"))?;
-    let slot = SlotId(0);
-    files.create(slot, FILE)?;
-    files.write(slot, 0, &vec![0; FILE as usize])?;
-    let file = files.open_for_append(slot)?;
+    let file = file(dir)?;
     let mut ring = Ring::new(&RING, Waker::new()?)?;
     let mut histogram = Histogram::new_with_bounds(1, 60_000_000, 3)?;
     let mut buffer = AlignedBuf::new(size);
@@ -54,6 +71,30 @@ pub fn probe(dir: &Path, size: usize, rate: f64, time: Duration) -> Result<Histo
         count += 1;
         offset = if offset + 2 * size as u64 > FILE { 0 } else { offset + size as u64 };
     }
-    files.remove(slot)?;
+    Ok(histogram)
+}
+
+/// Latency in microseconds of reads of `size` bytes (rounded up to blocks) at places all over a file, as the log reads, one in
+/// flight, `rate` a second.
+pub fn probe_reads(dir: &Path, size: usize, rate: f64, time: Duration) -> Result<Histogram<u64>, Failure> {
+    let size = size.max(1).next_multiple_of(BLOCK);
+    let file = opened(dir, Files::open_for_read)?;
+    let mut buffer = AlignedBuf::new(size);
+    buffer.zero_to(size);
+    let (mut bytes, start) = buffer.into_parts();
+    let mut histogram = Histogram::new_with_bounds(1, 60_000_000, 3)?;
+    let places = (FILE - size as u64) / BLOCK as u64;
+    let (begin, mut count) = (Instant::now(), 0u64);
+    while begin.elapsed() < time {
+        let due = begin + Duration::from_secs_f64(count as f64 / rate);
+        while Instant::now() < due {
+            std::hint::spin_loop();
+        }
+        let offset = count.wrapping_mul(0x9e37_79b9_7f4a_7c15) % places * BLOCK as u64;
+        let submitted = Instant::now();
+        rustix::io::pread(&file, &mut bytes[start..start + size], offset)?;
+        histogram.saturating_record(submitted.elapsed().as_micros() as u64);
+        count += 1;
+    }
     Ok(histogram)
 }

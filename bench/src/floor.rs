@@ -38,11 +38,12 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let pairs = [1, 50, 500];
     let probes = [(4096, 0.0), (4096, 1000.0), (64 << 10, 0.0), (1 << 20, 0.0)];
     let each = arguments.seconds / (pairs.len() + probes.len()) as f64;
+    let (dir, _temporary) = arguments.place.make_dir()?;
     let bar = progress((pairs.len() + probes.len()) as u64)?;
     let mut lines = vec![format!("the null relay, {} B, {} in flight a pair", arguments.payload, arguments.depth)];
     for pairs in pairs {
         bar.set_message(format!("the null relay, {pairs} pairs"));
-        let target = Target::relay(&arguments.place)?;
+        let target = Target::relay(&arguments.place, Some(&dir))?;
         let mut load = Pairs::connect(target.addr, pairs, arguments.payload, &|user| target.token(user))?;
         let run = measure(&mut load, &|| target.usage(), Offer::Closed { depth: arguments.depth }, phases(each))?;
         lines.push(format!(
@@ -51,7 +52,6 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         ));
         bar.inc(1);
     }
-    let (dir, _temporary) = arguments.place.make_dir()?;
     lines.push("the disk: durable writes (O_DSYNC), one in flight, to blocks written before".into());
     for (size, pace) in probes {
         bar.set_message(format!("the disk, {size} bytes"));

@@ -12,16 +12,16 @@ use std::{
 
 use tidings_ring::{Completion, Received, Ring, Token, Wait, Waker, socket};
 use tidings_wire::{
-    DeviceId, HistoryId, Kind, UserId, Uv, frame,
-    frame::FrameBuilder,
-    frames::{Delivered, ErrorFrame, Hello, Resume},
+    Kind, UserId, frame,
+    frames::{Delivered, ErrorFrame},
     limits,
 };
 
 use crate::{
     Failure,
     arrivals::Schedule,
-    connection::Connection,
+    connection::{Connection, NOTHING_KNOWN},
+    crowd::Member,
     ledger::Measured,
     offer::{COOL_DOWN, Load, Mark, Offer, Outcome, Phases},
     pairs::{Pair, Payload},
@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// A schedule is not left to a timer when its next message is due this soon: timers of idle cores are late.
-const SPIN: Duration = Duration::from_micros(100);
+pub const SPIN: Duration = Duration::from_micros(100);
 const COMPLETIONS: usize = 1024;
 
 /// The engine, connected.
@@ -128,7 +128,7 @@ impl Pairs {
         };
         let until = Instant::now() + Duration::from_secs(60);
         for at in 0..2 * pairs {
-            this.open(server, at, &token(&user(at))?)?;
+            this.open(server, &Member { device: at as u32, token: token(&user(at))? })?;
             // No more handshakes at a time than a listen queue holds.
             while at + 1 - this.ready >= 256 {
                 this.turn(Wait::Upto(Duration::from_millis(100)))?;
@@ -149,13 +149,9 @@ impl Pairs {
         Ok(())
     }
 
-    fn open(&mut self, server: SocketAddr, at: usize, token: &str) -> Result<(), Failure> {
-        let mut connection = Connection::new(socket::connect(server)?);
-        let mut hello = FrameBuilder::<Hello>::new(&mut connection.pending);
-        let (token, device, user) = (hello.var(token.as_bytes()), DeviceId(at as u32), UserId::NONE);
-        hello.finish(1, &Hello { version_min: 1, version_max: 1, device, user, capabilities: 0, token, attempt: 0 });
-        let resume = Resume { history: HistoryId::NONE, uv: Uv(0), below: Uv(0), page: 0 };
-        frame::append(&mut connection.pending, 2, &resume);
+    fn open(&mut self, server: SocketAddr, member: &Member) -> Result<(), Failure> {
+        let (mut connection, at) = (Connection::new(socket::connect(server)?), self.connections.len());
+        connection.greet(member, &NOTHING_KNOWN);
         self.ring.receive(&connection.socket, Token(at as u64));
         self.connections.push(connection);
         self.dirty.push(at);

@@ -8,13 +8,16 @@ mod connection;
 mod cpu;
 mod crowd;
 mod dsync;
+mod fleet;
 mod floor;
+mod history;
 mod html;
 mod idle;
 mod ledger;
 mod load;
 mod measure;
 mod offer;
+mod pace;
 mod pairs;
 #[cfg(feature = "peers")]
 mod peers;
@@ -22,10 +25,12 @@ mod plan;
 mod plot;
 mod relay;
 mod report;
+mod resume;
 mod run;
 mod search;
 mod seek;
 mod slo;
+mod society;
 mod storm;
 mod target;
 mod timeline;
@@ -69,6 +74,10 @@ enum Workload {
     Pairs(run::Arguments),
     /// Connections that only are there: what memory and processor time each takes.
     Idle(idle::Arguments),
+    /// Devices that come back: with everything changed, and with nothing.
+    Resume(resume::Arguments),
+    /// Devices that ask for old messages.
+    History(history::Arguments),
     /// Nearly everybody is cut off at once and comes back.
     Storm(storm::Arguments),
 }
@@ -81,6 +90,8 @@ fn main() -> ExitCode {
         Command::Load { workload } => match workload {
             Workload::Pairs(arguments) => run::run(&arguments),
             Workload::Idle(arguments) => idle::run(&arguments),
+            Workload::Resume(arguments) => resume::run(&arguments),
+            Workload::History(arguments) => history::run(&arguments),
             Workload::Storm(arguments) => storm::run(&arguments),
         },
         Command::Floor(arguments) => floor::run(&arguments),

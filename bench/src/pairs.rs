@@ -23,6 +23,31 @@ impl Payload {
         let bytes: Vec<u8> = (0..len).map(|at| at as u8).collect();
         Self { crc: crc32c::crc32c(&bytes), bytes }
     }
+
+    /// Whether these bytes are it.
+    pub fn is(&self, bytes: &[u8]) -> bool {
+        crc32c::crc32c(bytes) == self.crc
+    }
+}
+
+/// Appends message `id` of this device in a conversation: its first is 1.
+pub fn append_send(conversation: ConversationId, peer: UserId, id: u64, payload: &Payload, out: &mut Vec<u8>) {
+    let mut send = FrameBuilder::<Send>::new(out);
+    let bytes = send.var(&payload.bytes);
+    send.finish(
+        id,
+        &Send {
+            conversation,
+            peer: if id == 1 { peer } else { UserId::NONE },
+            client_msg_id: ClientMsgId(id),
+            prev: ClientMsgId(id - 1),
+            expires_at: Timestamp(0),
+            trace: TraceId::default(),
+            flags: MessageFlags::default(),
+            payload_crc: payload.crc,
+            payload: bytes,
+        },
+    );
 }
 
 /// One pair.
@@ -49,28 +74,9 @@ impl Pair {
     pub fn pump(&mut self, window: u64, payload: &Payload, out: &mut Vec<u8>) -> bool {
         let before = out.len();
         while let Some(id) = self.ledger.next(window) {
-            self.attempt(id, payload, out);
+            append_send(self.conversation, self.peer, id, payload, out);
         }
         before < out.len()
-    }
-
-    fn attempt(&self, id: u64, payload: &Payload, out: &mut Vec<u8>) {
-        let mut send = FrameBuilder::<Send>::new(out);
-        let bytes = send.var(&payload.bytes);
-        send.finish(
-            id,
-            &Send {
-                conversation: self.conversation,
-                peer: if id == 1 { self.peer } else { UserId::NONE },
-                client_msg_id: ClientMsgId(id),
-                prev: ClientMsgId(id - 1),
-                expires_at: Timestamp(0),
-                trace: TraceId::default(),
-                flags: MessageFlags::default(),
-                payload_crc: payload.crc,
-                payload: bytes,
-            },
-        );
     }
 
     /// SENT came.
@@ -95,7 +101,7 @@ impl Pair {
             return None;
         };
         let id = message.client_msg_id.0;
-        self.ledger.on_message(id, message.seq.0 == id && crc32c::crc32c(bytes) == payload.crc, now, measured);
+        self.ledger.on_message(id, message.seq.0 == id && payload.is(bytes), now, measured);
         Some(message.seq)
     }
 }

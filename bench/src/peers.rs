@@ -237,7 +237,8 @@ fn ours(arguments: &Arguments, peers: &[f64], bar: &ProgressBar) -> Result<(Cont
 
 fn relay(arguments: &Arguments, bar: &ProgressBar) -> Result<Contender, Failure> {
     bar.set_message("the null relay");
-    let target = Target::relay(&arguments.place)?;
+    let (dir, _temporary) = arguments.place.make_dir()?;
+    let target = Target::relay(&arguments.place, Some(&dir))?;
     let mut load = Pairs::connect(target.addr, arguments.pairs, arguments.payload, &|user| target.token(user))?;
     let profile = Profile {
         name: "null relay (floor)",

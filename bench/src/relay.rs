@@ -1,9 +1,17 @@
-//! The null relay: the frames of a one-to-one message on the same kind of ring, with no log, no checks and no logic. What the
+//! The null relay: the frames of a one-to-one message on the same kind of ring, with no checks and no logic, while as many
+//! bytes are written durably in the same ring. What the
 //! server costs beyond this is ours to answer for.
 
-use std::{net::SocketAddr, os::fd::OwnedFd, time::Duration};
+use std::{
+    fs::File,
+    net::SocketAddr,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use clap::Args;
+use tidings_log::{AlignedBuf, BLOCK};
 use tidings_ring::{Completion, Received, Ring, RingConfig, Token, Wait, Waker, socket};
 use tidings_wire::{
     DeviceId, Frame, HistoryId, Kind, Seq, Timestamp, UserId, Uv, frame,
@@ -12,7 +20,7 @@ use tidings_wire::{
     limits,
 };
 
-use crate::{Failure, connection::Connection, cpu};
+use crate::{Failure, connection::Connection, cpu, dsync};
 
 /// Arguments of `relay`.
 #[derive(Debug, Args)]
@@ -20,6 +28,9 @@ pub struct Arguments {
     /// The core to run on.
     #[arg(long, default_value_t = 0)]
     core: usize,
+    /// Where to write what is relayed; nothing is written without it.
+    #[arg(long)]
+    dir: Option<PathBuf>,
     /// Where to listen.
     #[arg(long, default_value = "127.0.0.1:0")]
     listen: SocketAddr,
@@ -29,6 +40,8 @@ pub struct Arguments {
 pub const RING: RingConfig = RingConfig { submissions: 1024, completions: 16 * 1024, buffers: 1024, buffer_len: 8192 };
 const LISTENER: Token = Token(u32::MAX as u64);
 const COMPLETIONS: usize = 1024;
+/// Bytes of a write: the server's limit of a batch.
+const BATCH_MAX: usize = 2 << 20;
 
 #[derive(Debug, Default)]
 struct Relay {
@@ -39,6 +52,8 @@ struct Relay {
     seqs: Vec<u64>,
     dirty: Vec<usize>,
     spare: Vec<Vec<u8>>,
+    /// Bytes of SENDs since they were written last.
+    relayed: usize,
     /// What stands in a connection's place while its frames are looked at.
     nowhere: Option<Connection>,
 }
@@ -51,9 +66,13 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     println!("ready listen={}", socket::local_addr(&listener)?);
     ring.accept(&listener, LISTENER);
     let mut relay = Relay::default();
+    let mut disk = arguments.dir.as_deref().map(Disk::new).transpose()?;
     let mut completions = Vec::with_capacity(COMPLETIONS);
     loop {
         relay.flush(&mut ring);
+        if let Some(disk) = &mut disk {
+            disk.write(&mut ring, std::mem::take(&mut relay.relayed));
+        }
         ring.turn(Wait::Upto(Duration::from_millis(100)), &mut completions);
         for completion in completions.drain(..) {
             match completion {
@@ -68,9 +87,50 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
                     relay.spare.push(buffer);
                     relay.dirty.push(at);
                 }
+                Completion::Written { buffer, result, .. } => {
+                    result?;
+                    disk.as_mut().ok_or("a write that nobody asked for")?.buffer = Some(buffer);
+                }
                 _ => {}
             }
         }
+    }
+}
+
+/// Durable writes of as many bytes as were relayed, one in flight: what no server that acknowledges durably is without.
+#[derive(Debug)]
+struct Disk {
+    file: File,
+    /// Not while it is being written.
+    buffer: Option<Vec<u8>>,
+    start: usize,
+    offset: u64,
+    waiting: usize,
+}
+
+impl Disk {
+    fn new(dir: &Path) -> Result<Self, Failure> {
+        let file = dsync::file(dir)?;
+        let mut buffer = AlignedBuf::new(BATCH_MAX);
+        buffer.zero_to(BATCH_MAX);
+        let (buffer, start) = buffer.into_parts();
+        Ok(Self { file, buffer: Some(buffer), start, offset: 0, waiting: 0 })
+    }
+
+    fn write(&mut self, ring: &mut Ring, relayed: usize) {
+        self.waiting += relayed;
+        if self.waiting == 0 {
+            return;
+        }
+        let Some(mut buffer) = self.buffer.take() else { return };
+        let len = self.waiting.min(BATCH_MAX).next_multiple_of(BLOCK);
+        self.waiting = self.waiting.saturating_sub(len);
+        buffer.resize(self.start + len, 0);
+        if self.offset + len as u64 > dsync::FILE {
+            self.offset = 0;
+        }
+        ring.write(&self.file, Token(0), self.offset, buffer, self.start);
+        self.offset += len as u64;
     }
 }
 
@@ -140,6 +200,7 @@ impl Relay {
         let Ok(send) = frame.fixed::<Send>() else { return };
         let (Ok(bytes), Some(partner)) = (frame.var(send.payload), self.partner[at]) else { return };
         self.seqs[at] += 1;
+        self.relayed += frame.bytes().len();
         let (conversation, client_msg_id, seq, ts) =
             (send.conversation, send.client_msg_id, Seq(self.seqs[at]), Timestamp(1));
         frame::append(out, frame.header().request_id, &Sent { conversation, client_msg_id, seq, ts });

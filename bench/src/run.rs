@@ -138,7 +138,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let counters = target.stop()?;
 
     bar.set_message("the null relay");
-    let relay = measure_relay(arguments, offer)?;
+    let relay = measure_relay(arguments, &dir, offer)?;
     bar.inc(1);
     let server = middle(&runs).cloned().ok_or("no run was asked for")?;
     let disk = measure_disk(&counters, &server, &dir, share::PROBE * arguments.seconds, &bar)?;
@@ -192,8 +192,8 @@ pub fn show(report: &Report, how: &Show) -> Result<(), Failure> {
     Ok(())
 }
 
-fn measure_relay(arguments: &Arguments, offer: Offer) -> Result<Run, Failure> {
-    let target = Target::relay(&arguments.place)?;
+fn measure_relay(arguments: &Arguments, dir: &std::path::Path, offer: Offer) -> Result<Run, Failure> {
+    let target = Target::relay(&arguments.place, Some(dir))?;
     let mut load = Pairs::connect(target.addr, arguments.pairs, arguments.payload, &|user| target.token(user))?;
     measure(&mut load, &|| target.usage(), offer, phases(share::RELAY * arguments.seconds))
 }

@@ -126,13 +126,14 @@ impl Target {
         Ok(Self { process: Process::Server(server), addr, pid, issuer: Some(Issuer::load(&launch.data)?) })
     }
 
-    /// The null relay.
+    /// The null relay, which writes as many bytes as it relays in `dir`, if there is one.
     ///
     /// # Errors
     /// If it does not start.
-    pub fn relay(place: &Place) -> Result<Self, Failure> {
+    pub fn relay(place: &Place, dir: Option<&Path>) -> Result<Self, Failure> {
         let mut command = Command::new(std::env::current_exe()?);
         command.args(["relay", "--core", place.first_core()]).stdout(Stdio::piped());
+        dir.map(|dir| command.arg("--dir").arg(dir));
         let mut relay = Killed(command.spawn()?);
         let mut line = String::new();
         BufReader::new(relay.0.stdout.as_mut().ok_or("the relay has no output")?).read_line(&mut line)?;

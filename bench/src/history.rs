@@ -1,0 +1,253 @@
+//! `tidings-bench load history`: devices that ask for pages of old messages, from the disk.
+
+use std::time::Instant;
+
+use clap::Args;
+use hdrhistogram::Histogram;
+use serde::Serialize;
+use tidings_wire::{
+    Frame, Kind, Seq, frame,
+    frames::{ErrorFrame, Fetch, FetchOrder, Fetched, Message},
+};
+
+use crate::{
+    Failure,
+    connection::NOTHING_KNOWN,
+    cpu, dsync,
+    fleet::Fleet,
+    measure::Percentiles,
+    offer::COOL_DOWN,
+    pace::{Pace, histogram},
+    pairs::Payload,
+    report::Machine,
+    run::{phases, progress},
+    society::Society,
+    target::{Place, Target},
+};
+
+/// Arguments of `load history`.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// Users, each with two conversations.
+    #[arg(long, default_value_t = 50)]
+    users: usize,
+    /// Messages of each conversation.
+    #[arg(long, default_value_t = 2_000)]
+    messages: u64,
+    /// Bytes of a payload.
+    #[arg(long, default_value_t = 1024)]
+    payload: usize,
+    /// Messages of a page.
+    #[arg(long, default_value_t = 50)]
+    page: u32,
+    /// Pages a second.
+    #[arg(long, default_value_t = 500.0)]
+    rate: f64,
+    /// Seconds for all that is measured.
+    #[arg(long, default_value_t = 15.0)]
+    seconds: f64,
+    /// Print JSON instead of sentences.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    place: Place,
+}
+
+/// What was found.
+#[derive(Debug, Serialize)]
+struct Found {
+    workload: &'static str,
+    machine: Machine,
+    offered_per_s: f64,
+    /// Pages a second.
+    rate_per_s: f64,
+    page: u32,
+    payload: usize,
+    /// From when a page was due to be asked for to FETCHED.
+    page_us: Percentiles,
+    late_us: Percentiles,
+    cpu_us_per_page: f64,
+    rss_bytes: u64,
+    /// The disk alone: reads of as many bytes at that pace.
+    floor_read_us: Percentiles,
+    wrong: u64,
+    unfinished: u64,
+}
+
+/// A page that was asked for.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    due: Instant,
+    next: u64,
+    last: u64,
+}
+
+#[derive(Debug)]
+struct Pages {
+    asked: Vec<Option<Asked>>,
+    took: Histogram<u64>,
+    done: u64,
+    wrong: u64,
+}
+
+/// Runs it.
+///
+/// # Errors
+/// If somebody is not let in, or gets the wrong messages.
+pub fn run(arguments: &Arguments) -> Result<(), Failure> {
+    if u64::from(arguments.page) > arguments.messages {
+        return Err(format!("a page of {} needs as many messages in a conversation", arguments.page).into());
+    }
+    cpu::pin(arguments.place.load_core);
+    let bar = progress(3)?;
+    let (dir, _temporary) = arguments.place.make_dir()?;
+    let target = Target::server(&arguments.place, &dir)?;
+    let society = Society::new(&target, arguments.users, 2)?;
+    let mut fleet = Fleet::new(target.addr, society.len())?;
+    let payload = Payload::new(arguments.payload);
+    society.make(&mut fleet, arguments.messages, &payload, &bar)?;
+    bar.inc(1);
+    bar.set_message("pages");
+    let found = measure(&mut fleet, &society, &payload, &target, arguments)?;
+    drop(fleet);
+    target.stop()?;
+    bar.inc(1);
+    bar.set_message("the disk alone");
+    let bytes = arguments.page as usize * arguments.payload;
+    let seconds = phases(0.2 * arguments.seconds).steady;
+    let floor_read_us = Percentiles::from(&dsync::probe_reads(&dir, bytes, arguments.rate, seconds)?);
+    bar.finish_and_clear();
+    print(&Found { floor_read_us, ..found }, arguments.json)
+}
+
+fn print(found: &Found, json: bool) -> Result<(), Failure> {
+    if json {
+        println!("{}", serde_json::to_string_pretty(found)?);
+    } else {
+        println!(
+            "{:.0} pages of {} messages of {} bytes a second ({:.0} offered): {:.0} MB/s\n\
+             a page: p50 {:.2} ms, p99 {:.2} ms; {:.0} us of processor; the disk alone reads as many bytes in {:.2} ms, p99 {:.2} ms\n\
+             the load was late by {} us (p99); {} wrong, {} unfinished",
+            found.rate_per_s,
+            found.page,
+            found.payload,
+            found.offered_per_s,
+            found.rate_per_s * f64::from(found.page) * found.payload as f64 / 1e6,
+            found.page_us.p50 as f64 / 1e3,
+            found.page_us.p99 as f64 / 1e3,
+            found.cpu_us_per_page,
+            found.floor_read_us.p50 as f64 / 1e3,
+            found.floor_read_us.p99 as f64 / 1e3,
+            found.late_us.p99,
+            found.wrong,
+            found.unfinished,
+        );
+    }
+    match (found.wrong, found.unfinished) {
+        (0, 0) => Ok(()),
+        (wrong, unfinished) => Err(format!("{wrong} messages were wrong, {unfinished} pages never came").into()),
+    }
+}
+
+fn measure(
+    fleet: &mut Fleet,
+    society: &Society,
+    payload: &Payload,
+    target: &Target,
+    arguments: &Arguments,
+) -> Result<Found, Failure> {
+    let users = society.len();
+    let mut here = 0;
+    for user in 0..users {
+        fleet.come(user, society.member(user), &NOTHING_KNOWN)?;
+    }
+    while here < users {
+        fleet.turn(tidings_ring::Wait::Upto(COOL_DOWN), |_, frame, _| {
+            here += usize::from(frame.kind() == Ok(Kind::Changed));
+            Ok(())
+        })?;
+    }
+    let mut pages = Pages { asked: vec![None; users], took: histogram(), done: 0, wrong: 0 };
+    let mut pace = Pace::new(arguments.rate, users, phases(0.8 * arguments.seconds));
+    let mut waiting: Vec<Instant> = Vec::new();
+    let (mut begun, mut end, mut count) = (None, None, 0u64);
+    loop {
+        let now = Instant::now();
+        let (has_begun, is_over) = pace.phase(now);
+        if has_begun && begun.is_none() {
+            begun = Some((now, target.usage()?));
+        }
+        if is_over && end.is_none() {
+            end = Some((now, target.usage()?));
+        }
+        while let Some((due, _)) = pace.next(now) {
+            waiting.push(due);
+        }
+        // Whoever has nothing to wait for asks for what is due, at a place in the conversation that nobody asked for lately.
+        for user in 0..users {
+            if pages.asked[user].is_none() && !waiting.is_empty() {
+                let due = waiting.remove(0);
+                count += 1;
+                let most = arguments.messages - u64::from(arguments.page) + 1;
+                let from = 1 + count.wrapping_mul(0x9e37_79b9_7f4a_7c15) % most;
+                pages.asked[user] = Some(Asked { due, next: from, last: from + u64::from(arguments.page) - 1 });
+                let conversation = society.conversation(user, society.friend(user, 0));
+                let (order, limit, upto) = (FetchOrder::Upward, arguments.page, Seq(0));
+                let fetch = Fetch { conversation, from: Seq(from), upto, limit, order };
+                frame::append(fleet.out(user).ok_or("a device is gone")?, count, &fetch);
+            }
+        }
+        let left = pages.asked.iter().flatten().count() + waiting.len();
+        if let Some((ended, _)) = &end
+            && (left == 0 || ended.elapsed() > COOL_DOWN)
+        {
+            break;
+        }
+        let wait = pace.wait(now);
+        fleet.turn(wait, |at, frame, _| pages.heard(at, frame, payload, &pace))?;
+    }
+    let never = "the run was never measured";
+    let ((from, before), (to, after)) = (begun.ok_or(never)?, end.ok_or(never)?);
+    Ok(Found {
+        workload: "history",
+        machine: Machine::here(),
+        offered_per_s: arguments.rate,
+        rate_per_s: pages.done as f64 / (to - from).as_secs_f64(),
+        page: arguments.page,
+        payload: arguments.payload,
+        page_us: Percentiles::from(&pages.took),
+        late_us: Percentiles::from(&pace.late_us),
+        cpu_us_per_page: (after.cpu_us - before.cpu_us) as f64 / pages.done.max(1) as f64,
+        rss_bytes: after.rss_bytes,
+        floor_read_us: Percentiles::default(),
+        wrong: pages.wrong,
+        unfinished: (pages.asked.iter().flatten().count() + waiting.len()) as u64,
+    })
+}
+
+impl Pages {
+    fn heard(&mut self, at: usize, frame: &Frame<'_>, payload: &Payload, pace: &Pace) -> Result<(), Failure> {
+        let Some(asked) = &mut self.asked[at] else { return Ok(()) };
+        match frame.kind() {
+            Ok(Kind::Message) => {
+                let message = frame.fixed::<Message>().map_err(|error| format!("a message cannot be read: {error}"))?;
+                let right = message.seq.0 == asked.next && frame.var(message.payload).is_ok_and(|bytes| payload.is(bytes));
+                self.wrong += u64::from(!right);
+                asked.next += 1;
+            }
+            Ok(Kind::Fetched) => {
+                let right = frame.fixed::<Fetched>().is_ok_and(|fetched| fetched.last.0 == asked.last);
+                self.wrong += u64::from(!right || asked.next != asked.last + 1);
+                let now = Instant::now();
+                if pace.counts(asked.due) {
+                    self.took.saturating_record((now - asked.due).as_micros() as u64);
+                }
+                self.done += u64::from(pace.phase(now) == (true, false));
+                self.asked[at] = None;
+            }
+            Ok(Kind::Error) => return Err(format!("refused: {:?}", frame.fixed::<ErrorFrame>()).into()),
+            _ => {}
+        }
+        Ok(())
+    }
+}
