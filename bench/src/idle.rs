@@ -39,15 +39,18 @@ pub struct Arguments {
     place: Place,
 }
 
+/// Of the connections, one in so many comes before memory is looked at.
+const FIRST_PART: usize = 3;
+
 /// What was found.
 #[derive(Debug, Serialize)]
 struct Found {
     workload: &'static str,
     machine: Machine,
     connections: usize,
-    /// Anonymous memory of the server before anybody came.
-    empty_bytes: u64,
-    /// More of it a connection, buffers of the reactor included.
+    /// Anonymous memory of the server with a third of them.
+    first_bytes: u64,
+    /// More of it for each that came then.
     bytes_per_connection: f64,
     /// More of it for two users' homes, their connections and the conversation between them.
     bytes_per_pair: f64,
@@ -67,15 +70,16 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let (dir, _temporary) = arguments.place.make_dir()?;
     bar.set_message("tidings");
     let target = Target::server(&arguments.place, &dir)?;
-    let members = members(&target, arguments.connections, arguments.devices)?;
-    // A few connections first: what a reactor keeps in any case is there then.
-    let mut first = Crowd::new(target.addr, members[..arguments.devices.min(members.len())].to_vec())?;
-    first.come(Duration::from_secs(10))?;
-    let empty_bytes = cpu::anonymous(target.pid)?;
-    drop(first);
+    let mut members = members(&target, arguments.connections, arguments.devices)?;
+    // A part of them first: what a reactor keeps in any case, like its receive buffers, is there then.
+    let rest = members.split_off(members.len() / FIRST_PART);
+    let mut first = Crowd::new(target.addr, members)?;
+    first.come(Duration::from_secs(120))?;
+    let first_bytes = cpu::anonymous(target.pid)?;
     bar.inc(1);
     bar.set_message("connections");
-    let mut crowd = Crowd::new(target.addr, members)?;
+    let came = rest.len() as f64;
+    let mut crowd = Crowd::new(target.addr, rest)?;
     let took = crowd.come(Duration::from_secs(120))?;
     let full = cpu::anonymous(target.pid)?;
     bar.inc(1);
@@ -85,8 +89,9 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let idle_cpu = (target.usage()?.cpu_us - before) as f64 / 1e6 / arguments.seconds;
     bar.inc(1);
     bar.set_message("conversations");
-    crowd.cut();
-    drop(crowd);
+    for mut gone in [first, crowd] {
+        gone.cut();
+    }
     let before_pairs = cpu::anonymous(target.pid)?;
     let mut load = Pairs::connect(target.addr, arguments.conversations, 64, &|user| target.token(user))?;
     measure(&mut load, &|| target.usage(), Offer::Closed { depth: 1 }, phases(1.0))?;
@@ -98,11 +103,11 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         workload: "idle",
         machine: Machine::here(),
         connections: arguments.connections,
-        empty_bytes,
-        bytes_per_connection: full.saturating_sub(empty_bytes) as f64 / arguments.connections as f64,
+        first_bytes,
+        bytes_per_connection: full.saturating_sub(first_bytes) as f64 / came,
         bytes_per_pair: with_pairs.saturating_sub(before_pairs) as f64 / arguments.conversations as f64,
         idle_cpu,
-        connects_per_s: arguments.connections as f64 / took.as_secs_f64(),
+        connects_per_s: came / took.as_secs_f64(),
     };
     if arguments.json {
         println!("{}", serde_json::to_string_pretty(&found)?);
@@ -110,15 +115,15 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         println!(
             "{} idle connections ({} devices a user): {:.0} bytes of the server's memory each, {:.2}% of a core in silence, {:.0} let in a second\n\
              two users, their two connections and the conversation between them: {:.0} bytes more (memory of those that left is used again)\n\
-             a server with {} connections has {:.1} MiB of its own",
+             a server with {} connections has {:.1} MiB of its own, most of it buffers",
             found.connections,
             arguments.devices,
             found.bytes_per_connection,
             100.0 * found.idle_cpu,
             found.connects_per_s,
             found.bytes_per_pair,
-            arguments.devices,
-            found.empty_bytes as f64 / f64::from(1 << 20),
+            arguments.connections / FIRST_PART,
+            found.first_bytes as f64 / f64::from(1 << 20),
         );
     }
     Ok(())

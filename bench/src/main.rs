@@ -7,6 +7,7 @@ mod compare;
 mod connection;
 mod cpu;
 mod crowd;
+mod day;
 mod dsync;
 mod fleet;
 mod floor;
@@ -21,6 +22,7 @@ mod pace;
 mod pairs;
 #[cfg(feature = "peers")]
 mod peers;
+mod person;
 mod plan;
 mod plot;
 mod relay;
@@ -78,6 +80,8 @@ enum Workload {
     Resume(resume::Arguments),
     /// Devices that ask for old messages.
     History(history::Arguments),
+    /// A day of people who write one to one, in a minute.
+    Day(day::Arguments),
     /// Nearly everybody is cut off at once and comes back.
     Storm(storm::Arguments),
 }
@@ -92,6 +96,7 @@ fn main() -> ExitCode {
             Workload::Idle(arguments) => idle::run(&arguments),
             Workload::Resume(arguments) => resume::run(&arguments),
             Workload::History(arguments) => history::run(&arguments),
+            Workload::Day(arguments) => day::run(&arguments),
             Workload::Storm(arguments) => storm::run(&arguments),
         },
         Command::Floor(arguments) => floor::run(&arguments),

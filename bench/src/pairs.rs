@@ -24,6 +24,16 @@ impl Payload {
         Self { crc: crc32c::crc32c(&bytes), bytes }
     }
 
+    /// Its bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Its checksum.
+    pub fn crc(&self) -> u32 {
+        self.crc
+    }
+
     /// Whether these bytes are it.
     pub fn is(&self, bytes: &[u8]) -> bool {
         crc32c::crc32c(bytes) == self.crc

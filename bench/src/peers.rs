@@ -175,8 +175,12 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let peers = if arguments.only.is_empty() { Peer::value_variants() } else { &arguments.only };
     let bar = progress(2 + peers.len() as u64)?;
     let mut contenders = vec![relay(arguments, &bar)?];
+    let mut failed = Vec::new();
     for peer in peers {
-        contenders.push(measure_peer(*peer, arguments, &bar)?);
+        match measure_peer(*peer, arguments, &bar) {
+            Ok(contender) => contenders.push(contender),
+            Err(error) => failed.push(error.to_string()),
+        }
         bar.inc(1);
     }
     let highest: Vec<f64> = contenders[1..].iter().map(|one| one.highest_per_s).collect();
@@ -195,6 +199,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         wrong: contenders.iter().map(Contender::wrong).sum(),
         contenders,
         beside,
+        failed,
     };
     if arguments.json {
         println!("{}", serde_json::to_string_pretty(&report)?);
@@ -203,6 +208,9 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     if let Some(path) = &arguments.html {
         fs::write(path, page::page(&report)).map_err(|error| format!("{}: {error}", path.display()))?;
+    }
+    if !report.failed.is_empty() {
+        return Err(format!("not measured (`{}` installs them):\n{}", arguments.scripts.join("install").display(), report.failed.join("\n")).into());
     }
     if report.wrong > 0 {
         return Err(format!("{} messages failed a check", report.wrong).into());

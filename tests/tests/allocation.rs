@@ -2,72 +2,14 @@
 
 #![allow(unsafe_code, reason = "a global allocator that counts")]
 
-use std::{
-    alloc::{GlobalAlloc, Layout, System},
-    cell::Cell,
-    fs::File,
-    io::Read,
-    sync::atomic::{AtomicBool, AtomicU64, Ordering},
-    time::Duration,
-};
+mod counting;
 
+use std::{sync::atomic::Ordering, time::Duration};
+
+use counting::{ALLOCATIONS, Counting, MEASURING};
 use tidings::ServerConfig;
 use tidings_client::{Event, UserId, blocking::Client};
 use tidings_tests::{Serving, serving::small};
-
-/// Counts the allocations of reactors' threads while [`MEASURING`].
-struct Counting;
-
-static MEASURING: AtomicBool = AtomicBool::new(false);
-static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Thread {
-    Unknown,
-    Finding,
-    Reactor,
-    Other,
-}
-
-thread_local! {
-    static THREAD: Cell<Thread> = const { Cell::new(Thread::Unknown) };
-}
-
-/// Reactors' threads are known by their names.
-fn is_reactor() -> bool {
-    if THREAD.get() == Thread::Unknown {
-        THREAD.set(Thread::Finding); // reading the name may allocate
-        let mut name = [0; 16];
-        let read = File::open("/proc/thread-self/comm").and_then(|mut file| file.read(&mut name));
-        let reactor = read.is_ok() && name.starts_with(b"reactor-");
-        THREAD.set(if reactor { Thread::Reactor } else { Thread::Other });
-    }
-    THREAD.get() == Thread::Reactor
-}
-
-fn count() {
-    if MEASURING.load(Ordering::Relaxed) && is_reactor() {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-// SAFETY: everything is passed on to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count();
-        // SAFETY: as the caller promises.
-        unsafe { System.alloc(layout) }
-    }
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: as the caller promises.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count();
-        // SAFETY: as the caller promises.
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-}
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;

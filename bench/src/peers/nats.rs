@@ -3,7 +3,8 @@
 use std::{net::SocketAddr, time::Duration};
 
 use async_nats::jetstream::{
-    self, Context,
+    Context,
+    context::ContextBuilder,
     consumer::{
         AckPolicy,
         push::{self, Messages},
@@ -15,6 +16,8 @@ use futures_util::StreamExt;
 use super::adapter::{Adapter, Receiver, Sender};
 use crate::Failure;
 
+/// How long an acknowledgement is waited for: a server that does not keep up is measured, not given up.
+const PATIENCE: Duration = Duration::from_secs(120);
 const STREAM: &str = "chat";
 /// How often a consumer without messages hears from the server; flow control wants it.
 const HEARTBEAT: Duration = Duration::from_secs(5);
@@ -24,7 +27,8 @@ pub struct Nats(String);
 
 impl Nats {
     async fn open(&self) -> Result<Context, Failure> {
-        Ok(jetstream::new(async_nats::connect(&self.0).await?))
+        let client = async_nats::connect(&self.0).await?;
+        Ok(ContextBuilder::new().ack_timeout(PATIENCE).build(client))
     }
 }
 

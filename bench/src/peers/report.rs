@@ -74,6 +74,8 @@ pub struct PeersReport {
     pub contenders: Vec<Contender>,
     /// Ours at the highest rate of each peer, in their order.
     pub beside: Vec<Paced>,
+    /// What became of peers that could not be measured.
+    pub failed: Vec<String>,
 }
 
 impl PeersReport {

@@ -65,6 +65,8 @@ counters! {
     Turns, "turns";
     /// Times the reactor slept.
     Sleeps, "sleeps";
+    /// System calls of the ring: every one that a message needs.
+    RingCalls, "ring_calls";
     /// Durable writes of the log.
     Batches, "log_batches";
     /// Bytes of them.

@@ -1,6 +1,7 @@
-//! A vector with holes: entries keep their index for life, and a generation tells an entry from its successor.
+//! A vector with holes: entries keep their index for life, and a generation tells an entry from its successor. It grows by
+//! pages: nothing is moved, and no more than a page is there for nothing.
 
-use alloc::vec::Vec;
+use alloc::{boxed::Box, vec::Vec};
 
 /// The index and generation of an entry, in one number: a stale one finds nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -35,16 +36,21 @@ struct Cell<T> {
     value: Option<T>,
 }
 
+/// Cells of a page.
+const PAGE: usize = 256;
+
 /// The vector.
 #[derive(Debug)]
 pub struct Slab<T> {
-    cells: Vec<Cell<T>>,
+    pages: Vec<Box<[Cell<T>; PAGE]>>,
+    /// Cells that were ever used.
+    used: u32,
     free: Vec<u32>,
 }
 
 impl<T> Default for Slab<T> {
     fn default() -> Self {
-        Self { cells: Vec::new(), free: Vec::new() }
+        Self { pages: Vec::new(), used: 0, free: Vec::new() }
     }
 }
 
@@ -55,28 +61,41 @@ impl<T> Slab<T> {
     /// If there are 2^32 entries.
     pub fn insert(&mut self, value: T) -> Key {
         let index = self.free.pop().unwrap_or_else(|| {
-            self.cells.push(Cell { generation: 0, value: None });
-            u32::try_from(self.cells.len() - 1).expect("fewer than 2^32 entries")
+            let index = self.used;
+            self.used = index.checked_add(1).expect("fewer than 2^32 entries");
+            if index as usize / PAGE == self.pages.len() {
+                let empty: Vec<Cell<T>> = (0..PAGE).map(|_| Cell { generation: 0, value: None }).collect();
+                self.pages.extend(empty.into_boxed_slice().try_into());
+            }
+            index
         });
-        let cell = &mut self.cells[index as usize];
+        let cell = self.cell_mut(index).expect("it was just made");
         cell.generation = ((cell.generation + 1) & GENERATION_MAX).max(1);
         cell.value = Some(value);
         Key { index, generation: cell.generation }
     }
 
+    fn cell(&self, index: u32) -> Option<&Cell<T>> {
+        Some(&self.pages.get(index as usize / PAGE)?[index as usize % PAGE])
+    }
+
+    fn cell_mut(&mut self, index: u32) -> Option<&mut Cell<T>> {
+        Some(&mut self.pages.get_mut(index as usize / PAGE)?[index as usize % PAGE])
+    }
+
     /// The entry, if it is still there.
     pub fn get(&self, key: Key) -> Option<&T> {
-        self.cells.get(key.index as usize).filter(|cell| cell.generation == key.generation)?.value.as_ref()
+        self.cell(key.index).filter(|cell| cell.generation == key.generation)?.value.as_ref()
     }
 
     /// The entry, if it is still there.
     pub fn get_mut(&mut self, key: Key) -> Option<&mut T> {
-        self.cells.get_mut(key.index as usize).filter(|cell| cell.generation == key.generation)?.value.as_mut()
+        self.cell_mut(key.index).filter(|cell| cell.generation == key.generation)?.value.as_mut()
     }
 
     /// Takes the entry out.
     pub fn remove(&mut self, key: Key) -> Option<T> {
-        let cell = self.cells.get_mut(key.index as usize).filter(|cell| cell.generation == key.generation)?;
+        let cell = self.cell_mut(key.index).filter(|cell| cell.generation == key.generation)?;
         let value = cell.value.take()?;
         self.free.push(key.index);
         Some(value)
@@ -84,13 +103,13 @@ impl<T> Slab<T> {
 
     /// The key of the entry at `index`.
     pub fn key_at(&self, index: u32) -> Option<Key> {
-        let cell = self.cells.get(index as usize)?;
+        let cell = self.cell(index)?;
         cell.value.as_ref().map(|_| Key { index, generation: cell.generation })
     }
 
     /// Entries, in the order of their places.
     pub fn iter(&self) -> impl Iterator<Item = (Key, &T)> {
-        self.cells.iter().enumerate().filter_map(|(index, cell)| {
+        self.pages.iter().flat_map(|page| page.iter()).enumerate().filter_map(|(index, cell)| {
             let key = Key { index: index as u32, generation: cell.generation };
             cell.value.as_ref().map(|value| (key, value))
         })
@@ -98,7 +117,7 @@ impl<T> Slab<T> {
 
     /// How many entries there are.
     pub fn len(&self) -> usize {
-        self.cells.len() - self.free.len()
+        self.used as usize - self.free.len()
     }
 
     /// True if there is none.
@@ -108,13 +127,26 @@ impl<T> Slab<T> {
 
     /// Places in use or once used: indices below this may name entries.
     pub fn places(&self) -> u32 {
-        self.cells.len() as u32
+        self.used
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn it_grows_page_by_page_and_counts_what_is_there() {
+        let mut slab = Slab::default();
+        let keys: Vec<Key> = (0..3 * PAGE).map(|value| slab.insert(value)).collect();
+        assert_eq!((slab.len(), slab.places() as usize, slab.pages.len()), (3 * PAGE, 3 * PAGE, 3));
+        for key in &keys[PAGE - 1..=PAGE] {
+            assert_eq!(slab.remove(*key), Some(key.index as usize));
+        }
+        let left: Vec<usize> = slab.iter().map(|(key, value)| (assert_eq!(key.index as usize, *value), *value).1).collect();
+        assert_eq!((left.len(), left.contains(&PAGE), slab.key_at(PAGE as u32)), (3 * PAGE - 2, false, None));
+        assert_eq!(slab.insert(7).index, PAGE as u32, "the place that became free last");
+    }
 
     #[test]
     fn a_stale_key_finds_nothing() {

@@ -149,6 +149,10 @@ impl Machine for Uring {
     type Chunk = Chunk;
     type Waker = Wake;
 
+    fn calls(&self) -> u64 {
+        self.ring.calls()
+    }
+
     fn accept(&mut self) {
         self.ring.accept(&self.listener, LISTENER);
     }

@@ -141,6 +141,8 @@ pub struct Ring {
     waker: Waker,
     /// Operations whose last completion is outstanding.
     in_flight: usize,
+    /// Times the kernel was entered.
+    calls: u64,
     not_send: PhantomData<*const ()>,
 }
 
@@ -179,7 +181,7 @@ impl Ring {
         let pool = Pool::register(&ring, config.buffers, config.buffer_len)
             .map_err(|error| SetupError::Other { step: "registering its receive buffers", error })?;
         let (ops, pool) = (Ops::default(), Some(pool));
-        let mut this = Self { ring, ops, pool, waker, in_flight: 0, not_send: PhantomData };
+        let mut this = Self { ring, ops, pool, waker, in_flight: 0, calls: 0, not_send: PhantomData };
         this.listen_for_wakes();
         Ok(this)
     }
@@ -259,6 +261,7 @@ impl Ring {
 
     /// Hands what gathered to the kernel, without waiting.
     fn submit(&mut self) {
+        self.calls += 1;
         match self.ring.submit() {
             Ok(_) => {}
             // The completion queue is full: the caller must take completions first. Submissions stay queued.
@@ -295,6 +298,7 @@ impl Ring {
     }
 
     fn enter(&mut self, min_complete: usize, time: Option<Duration>) {
+        self.calls += 1;
         let timespec = Timespec::from(time.unwrap_or_default());
         let result = if time.is_some() {
             let args = SubmitArgs::new().timespec(&timespec);
@@ -382,6 +386,11 @@ impl Ring {
     /// Receive buffers that are free.
     pub fn free_buffers(&self) -> u16 {
         self.pool.as_ref().map_or(0, |pool| pool.size() - pool.taken())
+    }
+
+    /// System calls so far.
+    pub fn calls(&self) -> u64 {
+        self.calls
     }
 
     /// Sends, writes and reads in flight.

@@ -114,6 +114,11 @@ pub trait Machine {
     /// Wakes a reactor on this kind of machine.
     type Waker: Wake + fmt::Debug;
 
+    /// System calls that it took so far; 0 of a machine that takes none.
+    fn calls(&self) -> u64 {
+        0
+    }
+
     /// Accepts connections until [`Completion::Accepted`] says that no more will come.
     fn accept(&mut self);
 

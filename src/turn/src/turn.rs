@@ -337,6 +337,7 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
             counters.set(Counter::BatchPadding, stats.padding);
             counters.set(Counter::SegmentWaits, stats.segment_waits);
             counters.set(Counter::PrepareFailures, self.io.log.prepare_failures);
+            counters.set(Counter::RingCalls, self.machine.calls());
             self.shared.publish(self.me, &self.node.counters);
             let connections = &self.shared.peer(self.me).connections;
             connections.store(self.io.connections.len(), std::sync::atomic::Ordering::Relaxed);
