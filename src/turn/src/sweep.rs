@@ -78,7 +78,10 @@ pub(crate) fn cut<M: Machine>(machine: &mut M, node: &mut Node, io: &mut Io<M::S
         }
         connection.state = State::Gone;
         connection.pending.clear();
-        machine.shut(&connection.socket);
+        // With nothing in flight the socket goes right away.
+        if connection.receiving || connection.sending > 0 {
+            machine.shut(&connection.socket);
+        }
     }
     io.connections.mark_dirty(key);
 }
