@@ -98,3 +98,41 @@ pub fn probe_reads(dir: &Path, size: usize, rate: f64, time: Duration) -> Result
     }
     Ok(histogram)
 }
+
+/// Durable writes that were watched for long.
+#[derive(Debug)]
+pub struct Watched {
+    /// All, microseconds.
+    pub all: Histogram<u64>,
+    /// The slowest of each second, by when it ended.
+    pub worst_us: Vec<u64>,
+}
+
+/// Durable writes of a block, `rate` a second, for `time` from now on; seconds are counted from `from`. Between them it sleeps.
+///
+/// # Errors
+/// If a write fails.
+pub fn probe_by_second(dir: &Path, rate: f64, from: Instant, time: Duration) -> Result<Watched, Failure> {
+    let file = file(&dir.join("probe"))?;
+    let mut buffer = AlignedBuf::new(BLOCK);
+    buffer.zero_to(BLOCK);
+    let (begin, mut count) = (Instant::now(), 0u64);
+    let mut watched = Watched {
+        all: Histogram::new_with_bounds(1, 60_000_000, 3)?,
+        worst_us: vec![0; time.as_secs_f64().ceil() as usize],
+    };
+    while begin.elapsed() < time {
+        let due = begin + Duration::from_secs_f64(count as f64 / rate);
+        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        let submitted = Instant::now();
+        rustix::io::pwrite(&file, buffer.as_slice(), count * BLOCK as u64 % FILE)?;
+        let took = submitted.elapsed().as_micros() as u64;
+        watched.all.saturating_record(took);
+        let second = from.elapsed().as_secs() as usize;
+        if let Some(worst) = watched.worst_us.get_mut(second) {
+            *worst = took.max(*worst);
+        }
+        count += 1;
+    }
+    Ok(watched)
+}

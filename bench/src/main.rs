@@ -33,6 +33,7 @@ mod search;
 mod seek;
 mod slo;
 mod society;
+mod stall;
 mod storm;
 mod target;
 mod timeline;
@@ -82,6 +83,8 @@ enum Workload {
     History(history::Arguments),
     /// A day of people who write one to one, in a minute.
     Day(day::Arguments),
+    /// A rate held for long, with the disk's own durable writes beside it.
+    Stall(stall::Arguments),
     /// Nearly everybody is cut off at once and comes back.
     Storm(storm::Arguments),
 }
@@ -97,6 +100,7 @@ fn main() -> ExitCode {
             Workload::Resume(arguments) => resume::run(&arguments),
             Workload::History(arguments) => history::run(&arguments),
             Workload::Day(arguments) => day::run(&arguments),
+            Workload::Stall(arguments) => stall::run(&arguments),
             Workload::Storm(arguments) => storm::run(&arguments),
         },
         Command::Floor(arguments) => floor::run(&arguments),
