@@ -41,14 +41,14 @@ pub fn usage(pid: u32) -> io::Result<Usage> {
     })
 }
 
-/// What a process and all its descendants used; memory that they share is counted once.
+/// What a process and all its descendants used. Of memory that they share the largest part that one of them sees is counted once.
 ///
 /// # Errors
 /// If it is gone, or not ours to look at.
 #[cfg(feature = "peers")]
 pub fn usage_of_tree(root: u32) -> io::Result<Usage> {
     let mut all = usage(root)?;
-    all.rss_bytes = proportional(root)?;
+    let (mut own, mut shared) = memory(root)?;
     let processes = std::fs::read_dir("/proc")?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
     // A process that ends while it is looked at has told its parent what it used.
     let parents: Vec<(u32, u64)> = processes.filter_map(|pid| Some((pid, *stat(pid).ok()?.get(1)?))).collect();
@@ -58,22 +58,26 @@ pub fn usage_of_tree(root: u32) -> io::Result<Usage> {
         at += 1;
         for (pid, _) in parents.iter().filter(|(_, of)| *of == u64::from(parent)) {
             family.push(*pid);
-            if let (Ok(one), Ok(rss_bytes)) = (usage(*pid), proportional(*pid)) {
+            if let (Ok(one), Ok(memory)) = (usage(*pid), memory(*pid)) {
                 all.cpu_us += one.cpu_us;
                 all.written_bytes += one.written_bytes;
-                all.rss_bytes += rss_bytes;
+                own += memory.0;
+                shared = memory.1.max(shared);
             }
         }
     }
+    all.rss_bytes = own + shared;
     Ok(all)
 }
 
-/// Resident memory of a process, where pages that several share are divided among them.
+/// Resident memory of a process: its own, and what it may share; bytes.
 #[cfg(feature = "peers")]
-fn proportional(pid: u32) -> io::Result<u64> {
-    let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
-    let kib = rollup.lines().find_map(|line| line.strip_prefix("Pss:")?.split_whitespace().next()?.parse::<u64>().ok());
-    kib.map(|kib| kib * 1024).ok_or_else(invalid)
+fn memory(pid: u32) -> io::Result<(u64, u64)> {
+    let statm = std::fs::read_to_string(format!("/proc/{pid}/statm"))?;
+    let mut pages = statm.split_whitespace().skip(1).map(|text| text.parse::<u64>().map_err(|_| invalid()));
+    let (resident, shared) = (pages.next().ok_or_else(invalid)??, pages.next().ok_or_else(invalid)??);
+    let page = rustix::param::page_size() as u64;
+    Ok((resident.saturating_sub(shared) * page, shared * page))
 }
 
 /// Memory of a process that is its own: resident and anonymous, in bytes.

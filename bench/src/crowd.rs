@@ -84,7 +84,7 @@ impl Crowd {
         let (mut left, until) = (self.connections.len(), Instant::now() + CUT_WITHIN);
         while left > 0 && Instant::now() < until {
             self.ring.turn(Wait::Upto(Duration::from_millis(20)), &mut self.completions);
-            for completion in std::mem::take(&mut self.completions) {
+            for completion in self.completions.drain(..) {
                 let Completion::Received { result, more, .. } = completion else { continue };
                 left -= usize::from(!more);
                 if let Received::Bytes(chunk) = result {

@@ -16,6 +16,7 @@ use crate::{
     Failure, cpu,
     cpu::Usage,
     fleet::Fleet,
+    load::SPIN,
     measure::Percentiles,
     pace::{Pace, histogram},
     pairs::Payload,
@@ -24,31 +25,32 @@ use crate::{
     run::{phases, progress},
     society::Society,
     target::{Place, Target},
+    values,
 };
 
 /// Arguments of `load day`.
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// People, each with one device.
-    #[arg(long, default_value_t = 4_000)]
+    #[arg(long, default_value_t = 4_000, value_parser = values::count)]
     users: usize,
     /// Friends of each: an even number.
-    #[arg(long, default_value_t = 20)]
+    #[arg(long, default_value_t = 20, value_parser = values::count)]
     friends: usize,
     /// Messages that each writes in a day.
-    #[arg(long, default_value_t = 65.0)]
+    #[arg(long, default_value_t = 65.0, value_parser = values::positive)]
     messages: f64,
     /// How often each comes in a day.
-    #[arg(long, default_value_t = 12.0)]
+    #[arg(long, default_value_t = 12.0, value_parser = values::positive)]
     visits: f64,
     /// The share of people who are there at a time.
-    #[arg(long, default_value_t = 0.075)]
+    #[arg(long, default_value_t = 0.075, value_parser = values::positive)]
     online: f64,
     /// Bytes of a payload.
-    #[arg(long, default_value_t = 128)]
+    #[arg(long, default_value_t = 128, value_parser = values::count)]
     payload: usize,
     /// Seconds that the day takes.
-    #[arg(long, default_value_t = 60.0)]
+    #[arg(long, default_value_t = 60.0, value_parser = values::positive)]
     seconds: f64,
     /// Print JSON instead of sentences.
     #[arg(long)]
@@ -68,6 +70,8 @@ struct Found {
     /// Messages a second.
     rate_per_s: f64,
     visits_per_s: f64,
+    /// Share of visits that were due while the person was still there: about as many as people are there at a time.
+    dropped_visits: f64,
     /// Share of messages that were pushed at once, since their receiver was there.
     pushed: f64,
     sent_us: Percentiles,
@@ -102,6 +106,7 @@ struct Day {
     sent: Histogram<u64>,
     delivered: Histogram<u64>,
     came: Histogram<u64>,
+    late: Histogram<u64>,
     pushed: u64,
     written: u64,
     wrong: u64,
@@ -126,7 +131,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let mut pace = Pace::new(visits_per_s, society.len(), phases(arguments.seconds));
     day.begin = Instant::now();
     let (mut begun, mut ended) = (None, None);
-    let mut visits = 0u64;
+    let (mut visits, mut dropped) = (0u64, 0u64);
     while ended.is_none() {
         let now = Instant::now();
         let (has_begun, is_over) = pace.phase(now);
@@ -137,14 +142,16 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
             ended = Some((now, target.usage()?, day.written));
         }
         while let Some((due, who)) = pace.next(now) {
-            // Whoever is there already does not come twice.
+            // Whoever is there already does not come twice: so many are to be expected.
             if day.people[who].whereabouts == Whereabouts::Away {
                 visits += u64::from(pace.counts(due));
                 day.come(&mut fleet, &society, who, due)?;
                 day.plan(who, due, arguments.messages / arguments.visits);
+            } else {
+                dropped += u64::from(pace.counts(due));
             }
         }
-        let wait = pace.wait(now);
+        let wait = day.wait(pace.wait(now), now);
         day.turn(&mut fleet, Some(&pace), wait)?;
     }
     bar.inc(1);
@@ -169,11 +176,12 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         day_s: arguments.seconds,
         rate_per_s: messages / seconds,
         visits_per_s: visits as f64 / seconds,
+        dropped_visits: dropped as f64 / (visits + dropped).max(1) as f64,
         pushed: day.pushed as f64 / day.written.max(1) as f64,
         sent_us: Percentiles::from(&day.sent),
         delivered_us: Percentiles::from(&day.delivered),
         resume_us: Percentiles::from(&day.came),
-        late_us: Percentiles::from(&pace.late_us),
+        late_us: Percentiles::from(&day.late),
         cpu_us_per_msg: used.cpu_us as f64 / messages,
         written_bytes_per_msg: used.written_bytes as f64 / messages,
         rss_bytes: used.rss_bytes,
@@ -212,7 +220,9 @@ fn print(found: &Found, json: bool) -> Result<(), Failure> {
     }
     match (found.wrong, found.unfinished) {
         (0, 0) => Ok(()),
-        (wrong, unfinished) => Err(format!("{wrong} messages were wrong or are missing, {unfinished} people never settled").into()),
+        (wrong, unfinished) => {
+            Err(format!("{wrong} messages were wrong or are missing, {unfinished} people never settled").into())
+        }
     }
 }
 
@@ -233,6 +243,7 @@ impl Day {
             sent: histogram(),
             delivered: histogram(),
             came: histogram(),
+            late: histogram(),
             pushed: 0,
             written: 0,
             wrong: 0,
@@ -265,12 +276,23 @@ impl Day {
         }
     }
 
+    /// How to wait for whatever is next: a visit, or a message.
+    fn wait(&self, visit: Wait, now: Instant) -> Wait {
+        let message = self.due.peek().map(|Reverse((due, _, _))| due.saturating_duration_since(now));
+        match (visit, message) {
+            (Wait::Upto(_), Some(message)) if message < SPIN => Wait::Poll,
+            (Wait::Upto(visit), Some(message)) => Wait::Upto(visit.min(message - SPIN / 2)),
+            (visit, _) => visit,
+        }
+    }
+
     /// Everything that is due is written, everything that comes is looked at, and whoever may go goes.
     fn turn(&mut self, fleet: &mut Fleet, pace: Option<&Pace>, wait: Wait) -> Result<(), Failure> {
         let now = Instant::now();
         while let Some(Reverse((due, who, friend))) = self.due.peek().copied().filter(|Reverse(next)| next.0 <= now) {
             self.due.pop();
             self.written += 1;
+            self.late.saturating_record((now - due).as_micros() as u64);
             self.people[who].write(due, due - self.begin, friend, &self.payload, fleet.out(who));
         }
         let (clock, people, payload) = ((self.begin, self.stay), &mut self.people, &self.payload);

@@ -128,8 +128,8 @@ pub fn probe_by_second(dir: &Path, rate: f64, from: Instant, time: Duration) -> 
         rustix::io::pwrite(&file, buffer.as_slice(), count * BLOCK as u64 % FILE)?;
         let took = submitted.elapsed().as_micros() as u64;
         watched.all.saturating_record(took);
-        let second = from.elapsed().as_secs() as usize;
-        if let Some(worst) = watched.worst_us.get_mut(second) {
+        let second = Instant::now().checked_duration_since(from).map(|since| since.as_secs() as usize);
+        if let Some(worst) = second.and_then(|second| watched.worst_us.get_mut(second)) {
             *worst = took.max(*worst);
         }
         count += 1;

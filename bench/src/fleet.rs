@@ -167,7 +167,7 @@ impl Drop for Fleet {
         (0..self.places.len()).for_each(|at| self.go(at));
         for _ in 0..20 {
             self.ring.turn(Wait::Upto(std::time::Duration::from_millis(20)), &mut self.completions);
-            for completion in std::mem::take(&mut self.completions) {
+            for completion in self.completions.drain(..) {
                 if let Completion::Received { result: Received::Bytes(chunk), .. } = completion {
                     self.ring.give_back(chunk);
                 }

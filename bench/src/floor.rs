@@ -11,19 +11,20 @@ use crate::{
     offer::Offer,
     run::{phases, progress},
     target::{Place, Target},
+    values,
 };
 
 /// Arguments of `floor`.
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// Bytes of a payload.
-    #[arg(long, default_value_t = 1024)]
+    #[arg(long, default_value_t = 1024, value_parser = values::count)]
     payload: usize,
     /// Messages in flight a pair.
-    #[arg(long, default_value_t = 8)]
+    #[arg(long, default_value_t = 8, value_parser = values::depth)]
     depth: u64,
     /// Seconds in all.
-    #[arg(long, default_value_t = 20.0)]
+    #[arg(long, default_value_t = 20.0, value_parser = values::positive)]
     seconds: f64,
     #[command(flatten)]
     place: Place,

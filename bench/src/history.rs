@@ -1,6 +1,10 @@
-//! `tidings-bench load history`: devices that ask for pages of old messages, from the disk.
+//! `tidings-bench load history`: devices that ask for pages of old messages. The server reads them through the system's
+//! cache, and here they are in it; so is the file of the floor.
 
-use std::time::Instant;
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
 
 use clap::Args;
 use hdrhistogram::Histogram;
@@ -23,28 +27,29 @@ use crate::{
     run::{phases, progress},
     society::Society,
     target::{Place, Target},
+    values,
 };
 
 /// Arguments of `load history`.
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// Users, each with two conversations.
-    #[arg(long, default_value_t = 50)]
+    #[arg(long, default_value_t = 50, value_parser = values::count)]
     users: usize,
     /// Messages of each conversation.
     #[arg(long, default_value_t = 2_000)]
     messages: u64,
     /// Bytes of a payload.
-    #[arg(long, default_value_t = 1024)]
+    #[arg(long, default_value_t = 1024, value_parser = values::count)]
     payload: usize,
     /// Messages of a page.
-    #[arg(long, default_value_t = 50)]
+    #[arg(long, default_value_t = 50, value_parser = values::page)]
     page: u32,
     /// Pages a second.
-    #[arg(long, default_value_t = 500.0)]
+    #[arg(long, default_value_t = 500.0, value_parser = values::positive)]
     rate: f64,
     /// Seconds for all that is measured.
-    #[arg(long, default_value_t = 15.0)]
+    #[arg(long, default_value_t = 15.0, value_parser = values::positive)]
     seconds: f64,
     /// Print JSON instead of sentences.
     #[arg(long)]
@@ -73,6 +78,9 @@ struct Found {
     wrong: u64,
     unfinished: u64,
 }
+
+/// How long everybody may take to be let in.
+const HERE_WITHIN: Duration = Duration::from_secs(30);
 
 /// A page that was asked for.
 #[derive(Clone, Copy, Debug)]
@@ -126,7 +134,7 @@ fn print(found: &Found, json: bool) -> Result<(), Failure> {
     } else {
         println!(
             "{:.0} pages of {} messages of {} bytes a second ({:.0} offered): {:.0} MB/s\n\
-             a page: p50 {:.2} ms, p99 {:.2} ms; {:.0} us of processor; the disk alone reads as many bytes in {:.2} ms, p99 {:.2} ms\n\
+             a page: p50 {:.2} ms, p99 {:.2} ms; {:.0} us of processor; a file alone gives as many bytes in {:.2} ms, p99 {:.2} ms\n\
              the load was late by {} us (p99); {} wrong, {} unfinished",
             found.rate_per_s,
             found.page,
@@ -161,7 +169,11 @@ fn measure(
     for user in 0..users {
         fleet.come(user, society.member(user), &NOTHING_KNOWN)?;
     }
+    let until = Instant::now() + HERE_WITHIN;
     while here < users {
+        if Instant::now() > until {
+            return Err(format!("{here} of {users} devices were let in").into());
+        }
         fleet.turn(tidings_ring::Wait::Upto(COOL_DOWN), |_, frame, _| {
             here += usize::from(frame.kind() == Ok(Kind::Changed));
             Ok(())
@@ -169,7 +181,7 @@ fn measure(
     }
     let mut pages = Pages { asked: vec![None; users], took: histogram(), done: 0, wrong: 0 };
     let mut pace = Pace::new(arguments.rate, users, phases(0.8 * arguments.seconds));
-    let mut waiting: Vec<Instant> = Vec::new();
+    let mut waiting: Vec<VecDeque<Instant>> = vec![VecDeque::new(); users];
     let (mut begun, mut end, mut count) = (None, None, 0u64);
     loop {
         let now = Instant::now();
@@ -180,24 +192,25 @@ fn measure(
         if is_over && end.is_none() {
             end = Some((now, target.usage()?));
         }
-        while let Some((due, _)) = pace.next(now) {
-            waiting.push(due);
+        while let Some((due, user)) = pace.next(now) {
+            waiting[user].push_back(due);
         }
-        // Whoever has nothing to wait for asks for what is due, at a place in the conversation that nobody asked for lately.
+        // Whoever has nothing to wait for asks for what is due, at a place of one of their conversations.
         for user in 0..users {
-            if pages.asked[user].is_none() && !waiting.is_empty() {
-                let due = waiting.remove(0);
+            if pages.asked[user].is_none()
+                && let Some(due) = waiting[user].pop_front()
+            {
                 count += 1;
                 let most = arguments.messages - u64::from(arguments.page) + 1;
                 let from = 1 + count.wrapping_mul(0x9e37_79b9_7f4a_7c15) % most;
                 pages.asked[user] = Some(Asked { due, next: from, last: from + u64::from(arguments.page) - 1 });
-                let conversation = society.conversation(user, society.friend(user, 0));
+                let conversation = society.conversation(user, society.friend(user, count as usize % 2));
                 let (order, limit, upto) = (FetchOrder::Upward, arguments.page, Seq(0));
                 let fetch = Fetch { conversation, from: Seq(from), upto, limit, order };
                 frame::append(fleet.out(user).ok_or("a device is gone")?, count, &fetch);
             }
         }
-        let left = pages.asked.iter().flatten().count() + waiting.len();
+        let left = pages.asked.iter().flatten().count() + waiting.iter().map(VecDeque::len).sum::<usize>();
         if let Some((ended, _)) = &end
             && (left == 0 || ended.elapsed() > COOL_DOWN)
         {
@@ -221,7 +234,7 @@ fn measure(
         rss_bytes: after.rss_bytes,
         floor_read_us: Percentiles::default(),
         wrong: pages.wrong,
-        unfinished: (pages.asked.iter().flatten().count() + waiting.len()) as u64,
+        unfinished: (pages.asked.iter().flatten().count() + waiting.iter().map(VecDeque::len).sum::<usize>()) as u64,
     })
 }
 
@@ -231,7 +244,8 @@ impl Pages {
         match frame.kind() {
             Ok(Kind::Message) => {
                 let message = frame.fixed::<Message>().map_err(|error| format!("a message cannot be read: {error}"))?;
-                let right = message.seq.0 == asked.next && frame.var(message.payload).is_ok_and(|bytes| payload.is(bytes));
+                let right =
+                    message.seq.0 == asked.next && frame.var(message.payload).is_ok_and(|bytes| payload.is(bytes));
                 self.wrong += u64::from(!right);
                 asked.next += 1;
             }

@@ -15,22 +15,23 @@ use crate::{
     report::Machine,
     run::{phases, progress},
     target::{Place, Target},
+    values,
 };
 
 /// Arguments of `load idle`.
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// Connections.
-    #[arg(long, default_value_t = 15_000)]
+    #[arg(long, default_value_t = 15_000, value_parser = values::count)]
     connections: usize,
     /// Devices of each user among them: many, so that users' state hardly counts.
-    #[arg(long, default_value_t = 8)]
+    #[arg(long, default_value_t = 8, value_parser = values::count)]
     devices: usize,
     /// Conversations that are made afterwards, each of two users of its own.
-    #[arg(long, default_value_t = 2_000)]
+    #[arg(long, default_value_t = 2_000, value_parser = values::count)]
     conversations: usize,
     /// Seconds that idle processor time is measured for.
-    #[arg(long, default_value_t = 10.0)]
+    #[arg(long, default_value_t = 10.0, value_parser = values::positive)]
     seconds: f64,
     /// Print JSON instead of sentences.
     #[arg(long)]

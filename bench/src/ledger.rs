@@ -80,6 +80,12 @@ impl Ledger {
         self.backlog.push_back(due);
     }
 
+    /// In a closed loop: keeps so many messages due or in flight.
+    pub fn refill(&mut self, depth: u64, now: Instant) {
+        let there = self.in_flight() + self.backlog.len() as u64;
+        (there..depth).for_each(|_| self.put(now));
+    }
+
     /// Messages that were due and are not both answered and delivered.
     pub fn unfinished(&self) -> u64 {
         self.backlog.len() as u64 + self.attempted - self.sent.min(self.delivered)

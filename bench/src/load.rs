@@ -87,6 +87,14 @@ impl Load for Pairs {
             self.turn(if wait < SPIN { Wait::Poll } else { Wait::Upto(wait - SPIN / 2) })?;
         }
         mark(Mark::End);
+        // What the load did not come to any more was due all the same.
+        while let Some((due, pair)) =
+            schedule.as_mut().and_then(|schedule| schedule.next_if(|(due, _)| begin + *due < to))
+        {
+            self.measured.came_to(begin + due, Instant::now());
+            self.pairs[pair].ledger.put(begin + due);
+            self.pump(pair);
+        }
         let seconds = begun.map_or(0.0, |begun| begun.elapsed().as_secs_f64());
         self.depth = None;
         let until = to + COOL_DOWN;
@@ -161,8 +169,7 @@ impl Pairs {
     /// In a closed loop: keeps a pair's messages in flight.
     fn refill(&mut self, at: usize, now: Instant) {
         let Some(depth) = self.depth else { return };
-        let ledger = &mut self.pairs[at].ledger;
-        (ledger.in_flight()..depth).for_each(|_| ledger.put(now));
+        self.pairs[at].ledger.refill(depth, now);
         self.pump(at);
     }
 

@@ -37,6 +37,7 @@ mod stall;
 mod storm;
 mod target;
 mod timeline;
+mod values;
 
 use std::process::ExitCode;
 

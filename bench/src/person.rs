@@ -13,11 +13,7 @@ use tidings_wire::{
     },
 };
 
-use crate::{
-    Failure,
-    connection::NOTHING_KNOWN,
-    pairs::Payload,
-};
+use crate::{Failure, connection::NOTHING_KNOWN, pairs::Payload};
 
 /// FETCHes of a person under way.
 const FETCHES: usize = 4;
@@ -138,7 +134,14 @@ impl Person {
     /// With friends, by conversation and id.
     pub fn new(friends: impl Iterator<Item = (ConversationId, UserId)>) -> Self {
         let talks = friends.map(|(conversation, peer)| Talk::new(conversation, peer)).collect();
-        Self { whereabouts: Whereabouts::Away, resume: NOTHING_KNOWN, talks, waiting: Vec::new(), unanswered: 0, patient_until: Instant::now() }
+        Self {
+            whereabouts: Whereabouts::Away,
+            resume: NOTHING_KNOWN,
+            talks,
+            waiting: Vec::new(),
+            unanswered: 0,
+            patient_until: Instant::now(),
+        }
     }
 
     /// Is on the way: what was pushed over an earlier connection, and what was asked for there, no longer counts.
@@ -151,7 +154,14 @@ impl Person {
     }
 
     /// Wants to write to a friend. At once, if the list is there.
-    pub fn write(&mut self, due: Instant, since: Duration, friend: usize, payload: &Payload, out: Option<&mut Vec<u8>>) {
+    pub fn write(
+        &mut self,
+        due: Instant,
+        since: Duration,
+        friend: usize,
+        payload: &Payload,
+        out: Option<&mut Vec<u8>>,
+    ) {
         match (self.whereabouts, out) {
             (Whereabouts::Here(_), Some(out)) => self.send(due, since, friend, payload, out),
             _ => self.waiting.push((due, friend)),
@@ -233,7 +243,7 @@ impl Person {
             }
             Ok(Kind::Sent) => {
                 let sent = frame.fixed::<Sent>().map_err(odd)?;
-                self.unanswered -= 1;
+                self.unanswered = self.unanswered.checked_sub(1).ok_or("one SENT more than was sent")?;
                 let talk = self.talk(sent.conversation)?;
                 talk.have(sent.seq.0);
                 match talk.written.get(sent.client_msg_id.0.wrapping_sub(1) as usize) {

@@ -172,8 +172,10 @@ pub fn bars(unit: &str, values: &[(String, f64)]) -> String {
     const NAMES: f64 = 230.0;
     const ROW: f64 = 28.0;
     let most = values.iter().map(|(_, value)| *value).fold(1e-9, f64::max);
-    let mut svg =
-        format!("<svg viewBox=\"0 0 {WIDTH} {}\" role=\"img\" aria-label=\"{unit}\">", ROW * values.len() as f64 + 22.0);
+    let mut svg = format!(
+        "<svg viewBox=\"0 0 {WIDTH} {}\" role=\"img\" aria-label=\"{unit}\">",
+        ROW * values.len() as f64 + 22.0
+    );
     for (at, (name, value)) in values.iter().enumerate() {
         let (top, width) = (ROW * at as f64, (value / most * (WIDTH - NAMES - 90.0)).max(1.0));
         let color = COLORS[at % COLORS.len()];

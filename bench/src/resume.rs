@@ -30,22 +30,23 @@ use crate::{
     run::{phases, progress},
     society::Society,
     target::{Place, Target},
+    values,
 };
 
 /// Arguments of `load resume`.
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// Users, each with one device.
-    #[arg(long, default_value_t = 1_000)]
+    #[arg(long, default_value_t = 1_000, value_parser = values::count)]
     users: usize,
     /// Conversations of each: an even number.
-    #[arg(long, default_value_t = 20)]
+    #[arg(long, default_value_t = 20, value_parser = values::count)]
     conversations: usize,
     /// Devices that come back a second.
-    #[arg(long, default_value_t = 500.0)]
+    #[arg(long, default_value_t = 500.0, value_parser = values::positive)]
     rate: f64,
     /// Seconds for all that is measured.
-    #[arg(long, default_value_t = 20.0)]
+    #[arg(long, default_value_t = 20.0, value_parser = values::positive)]
     seconds: f64,
     /// Print JSON instead of sentences.
     #[arg(long)]

@@ -16,22 +16,23 @@ use crate::{
     seek::Seek,
     slo::Slo,
     target::{Place, Target},
+    values,
 };
 
 /// Arguments of `load pairs`.
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// Pairs of connections: one sends, the other receives and confirms.
-    #[arg(long, default_value_t = 50)]
+    #[arg(long, default_value_t = 50, value_parser = values::count)]
     pub pairs: usize,
     /// Bytes of a payload.
-    #[arg(long, default_value_t = 1024)]
+    #[arg(long, default_value_t = 1024, value_parser = values::count)]
     pub payload: usize,
     /// Messages a second over all pairs, due on a schedule, whatever comes back.
-    #[arg(long, group = "mode")]
+    #[arg(long, group = "mode", value_parser = values::positive)]
     rate: Option<f64>,
     /// A closed loop with so many messages in flight a pair.
-    #[arg(long, group = "mode", value_name = "DEPTH")]
+    #[arg(long, group = "mode", value_name = "DEPTH", value_parser = values::depth)]
     closed: Option<u64>,
     /// Search the highest rate that keeps `--slo` (what happens without `--rate` and `--closed`, too).
     #[arg(long, group = "mode")]
@@ -46,7 +47,7 @@ pub struct Arguments {
     #[arg(long, default_value_t = 1)]
     runs: u32,
     /// Seconds for everything that is measured: server, search, relay and disk.
-    #[arg(long, default_value_t = 40.0)]
+    #[arg(long, default_value_t = 40.0, value_parser = values::positive)]
     seconds: f64,
     /// Where the parts are.
     #[command(flatten)]
@@ -123,6 +124,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
                 confirm: phases(share::CONFIRM * arguments.seconds),
             };
             let rate = seek.highest(&mut load, &|| target.usage(), &mut search, &bar)?;
+            let rate = rate.ok_or_else(|| format!("no rate keeps {}", arguments.slo))?;
             Offer::Open { rate, arrivals: arguments.arrivals }
         }
     };

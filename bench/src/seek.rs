@@ -19,8 +19,8 @@ use crate::{
 /// How often a rate is tried before it counts as too high: a stall of a disk that others use, too, says nothing about it.
 const TRIES: u32 = 2;
 /// By how much a rate is lowered that did not hold for longer, and how often.
-const LOWER: f64 = 0.95;
-const CONFIRMED_WITHIN: u32 = 12;
+const LOWER: f64 = 0.9;
+const CONFIRMED_WITHIN: u32 = 24;
 /// The rate that a search begins with.
 const FIRST_RATE: f64 = 4_000.0;
 /// How often what a step left over is waited for, each time for the load's cool-down.
@@ -40,17 +40,17 @@ pub struct Seek {
 }
 
 impl Seek {
-    /// The highest rate that holds, and in `steps` all that were tried.
+    /// The highest rate that holds, if one does, and in `steps` all that were tried.
     ///
     /// # Errors
-    /// If no rate holds, or a connection ends.
+    /// If a connection ends.
     pub fn highest(
         &self,
         load: &mut dyn Load,
         usage: &dyn Fn() -> io::Result<Usage>,
         steps: &mut Vec<Step>,
         bar: &ProgressBar,
-    ) -> Result<f64, Failure> {
+    ) -> Result<Option<f64>, Failure> {
         let found = search::highest(FIRST_RATE, |rate| {
             bar.set_message(format!("trying {rate:.0} messages a second"));
             for _ in 0..TRIES {
@@ -62,18 +62,17 @@ impl Seek {
             }
             Ok::<_, Failure>(false)
         })?;
-        let found = found.ok_or_else(|| format!("no rate keeps {}", self.slo))?;
-        let mut rate = found;
+        let Some(mut rate) = found else { return Ok(None) };
         for _ in 0..CONFIRMED_WITHIN {
             bar.set_message(format!("confirming {rate:.0} messages a second"));
             let step = self.attempt(load, usage, rate, self.confirm)?;
             steps.push(step);
             if step.holds {
-                return Ok(rate);
+                return Ok(Some(rate));
             }
             rate *= LOWER;
         }
-        Err(format!("{found:.0} messages a second held for a moment, and nothing near it for longer").into())
+        Ok(None)
     }
 
     /// Tries a rate, and works off what it left over, so that it does not count against the next one.

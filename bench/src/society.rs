@@ -38,7 +38,9 @@ impl Society {
     /// If there are too few users for as many friends, or no tokens can be had.
     pub fn new(target: &Target, users: usize, friends: usize) -> Result<Self, Failure> {
         if friends % 2 == 1 || friends >= users {
-            return Err(format!("{users} users cannot have {friends} friends each: an even number, less than users").into());
+            return Err(
+                format!("{users} users cannot have {friends} friends each: an even number, less than users").into()
+            );
         }
         let name = |user| format!("member{user}");
         let member = |user| Ok::<_, Failure>(Member { device: 1, token: target.token(&name(user))? });
@@ -98,7 +100,9 @@ impl Society {
                 let writer = &mut writers[at];
                 match frame.kind() {
                     Ok(Kind::Changed) => {}
-                    Ok(Kind::Sent) => writer.in_flight -= 1,
+                    Ok(Kind::Sent) => {
+                        writer.in_flight = writer.in_flight.checked_sub(1).ok_or("one SENT more than was sent")?
+                    }
                     Ok(Kind::Error) => return Err(format!("refused: {:?}", frame.fixed::<ErrorFrame>()).into()),
                     _ => return Ok(()),
                 }

@@ -16,28 +16,29 @@ use crate::{
     report::Machine,
     run::progress,
     target::{Place, Target},
+    values,
 };
 
 /// Arguments of `load stall`.
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// Pairs of connections.
-    #[arg(long, default_value_t = 500)]
+    #[arg(long, default_value_t = 500, value_parser = values::count)]
     pairs: usize,
     /// Bytes of a payload.
-    #[arg(long, default_value_t = 1024)]
+    #[arg(long, default_value_t = 1024, value_parser = values::count)]
     payload: usize,
     /// Messages a second.
-    #[arg(long, default_value_t = 50_000.0)]
+    #[arg(long, default_value_t = 50_000.0, value_parser = values::positive)]
     rate: f64,
     /// Durable writes of 4 KiB a second of the probe.
-    #[arg(long, default_value_t = 100.0)]
+    #[arg(long, default_value_t = 100.0, value_parser = values::positive)]
     probes: f64,
     /// What counts as a stall.
     #[arg(long, value_name = "MILLISECONDS", default_value_t = 50)]
     stall: u64,
     /// Seconds.
-    #[arg(long, default_value_t = 600.0)]
+    #[arg(long, default_value_t = 600.0, value_parser = values::positive)]
     seconds: f64,
     /// Print JSON instead of sentences.
     #[arg(long)]
@@ -45,6 +46,9 @@ pub struct Arguments {
     #[command(flatten)]
     place: Place,
 }
+
+/// The share of the rate that must be answered.
+const SERVED: f64 = 0.98;
 
 /// A second with a stall.
 #[derive(Debug, Serialize)]
@@ -74,6 +78,8 @@ struct Found {
     /// Those in which the probe did not.
     own_stalls: usize,
     wrong: u64,
+    /// Messages that were never answered: the longest stall of all.
+    unfinished: u64,
 }
 
 /// Runs it.
@@ -126,6 +132,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         own_stalls: stalls.iter().filter(|stall| stall.probe_max_us <= limit).count(),
         stalls,
         wrong: run.wrong,
+        unfinished: run.unfinished,
     };
     print(&found, arguments)
 }
@@ -135,7 +142,12 @@ fn print(found: &Found, arguments: &Arguments) -> Result<(), Failure> {
         println!("{}", serde_json::to_string_pretty(found)?);
     } else {
         let show = |of: &Percentiles| {
-            format!("p50 {:.2}, p99 {:.2}, longest {:.1} ms", of.p50 as f64 / 1e3, of.p99 as f64 / 1e3, of.max as f64 / 1e3)
+            format!(
+                "p50 {:.2}, p99 {:.2}, longest {:.1} ms",
+                of.p50 as f64 / 1e3,
+                of.p99 as f64 / 1e3,
+                of.max as f64 / 1e3
+            )
         };
         println!(
             "{:.0} messages a second for {:.0} s ({:.0} offered): SENT {}; the load itself was late by up to {:.1} ms\n\
@@ -160,8 +172,11 @@ fn print(found: &Found, arguments: &Arguments) -> Result<(), Failure> {
             );
         }
     }
-    if found.wrong > 0 {
-        return Err(format!("{} messages failed a check", found.wrong).into());
+    match (found.wrong, found.unfinished, found.rate_per_s < SERVED * found.offered_per_s) {
+        (0, 0, false) => Ok(()),
+        (0, 0, true) => Err(format!("only {:.0} messages a second were answered", found.rate_per_s).into()),
+        (wrong, unfinished, _) => {
+            Err(format!("{wrong} messages failed a check, {unfinished} were never answered").into())
+        }
     }
-    Ok(())
 }

@@ -22,25 +22,26 @@ use crate::{
     run::progress,
     target::{Place, Target},
     timeline::Second,
+    values,
 };
 
 /// Arguments of `load storm`.
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// Connections that are cut.
-    #[arg(long, default_value_t = 14_000)]
+    #[arg(long, default_value_t = 14_000, value_parser = values::count)]
     connections: usize,
     /// Pairs that stay, and write.
-    #[arg(long, default_value_t = 500)]
+    #[arg(long, default_value_t = 500, value_parser = values::count)]
     pairs: usize,
     /// Messages a second of those who stay.
-    #[arg(long, default_value_t = 2_000.0)]
+    #[arg(long, default_value_t = 2_000.0, value_parser = values::positive)]
     rate: f64,
     /// Bytes of a payload.
-    #[arg(long, default_value_t = 1024)]
+    #[arg(long, default_value_t = 1024, value_parser = values::count)]
     payload: usize,
     /// Seconds measured of calm, and of the storm; the latter should be longer than it lasts.
-    #[arg(long, default_value_t = 10.0)]
+    #[arg(long, default_value_t = 10.0, value_parser = values::positive)]
     seconds: f64,
     /// Print JSON instead of sentences.
     #[arg(long)]

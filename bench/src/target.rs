@@ -5,6 +5,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
     time::SystemTime,
 };
 
@@ -56,13 +57,14 @@ pub struct Place {
 }
 
 impl Place {
-    /// A directory for this run. What is in it goes with the second part, if that is given.
+    /// A directory, another one each time. It goes with the second part, unless it is below one that was given.
     ///
     /// # Errors
     /// If it cannot be made.
     pub fn make_dir(&self) -> Result<(PathBuf, TempDir), Failure> {
         let temporary = TempDir::new("bench")?;
-        let run = format!("run-{}", std::process::id());
+        static CALLS: AtomicU32 = AtomicU32::new(0);
+        let run = format!("run-{}-{}", std::process::id(), CALLS.fetch_add(1, Ordering::Relaxed));
         let dir = self.dir.as_ref().map_or_else(|| temporary.path().to_path_buf(), |given| given.join(run));
         std::fs::create_dir_all(&dir)?;
         Ok((dir, temporary))

@@ -113,7 +113,7 @@ fn an_idle_connection_takes_few_bytes() {
     MEASURING.store(false, Ordering::SeqCst);
     let each = BYTES.load(Ordering::SeqCst) as f64 / CONNECTIONS as f64;
     println!("{each:.0} bytes of the reactor's memory for each of {CONNECTIONS} connections");
-    assert!(each < CONNECTION, "{each} bytes a connection");
+    assert!((100.0..CONNECTION).contains(&each), "{each} bytes a connection");
     drop((first, connections));
 }
 

@@ -132,8 +132,7 @@ impl Shared {
     fn next(&self, at: usize) -> Option<u64> {
         let mut ledger = self.ledgers[at].borrow_mut();
         if let Some(depth) = self.depth.get() {
-            let now = Instant::now();
-            (ledger.in_flight()..depth).for_each(|_| ledger.put(now));
+            ledger.refill(depth, Instant::now());
         }
         ledger.next(u64::from(tidings_wire::limits::WINDOW))
     }
@@ -207,6 +206,14 @@ impl Shared {
             if wait > 2 * SPIN { tokio::time::sleep(wait - SPIN).await } else { yield_now().await }
         }
         mark(Mark::End);
+        // What the load did not come to any more was due all the same.
+        while let Some((due, pair)) =
+            schedule.as_mut().and_then(|schedule| schedule.next_if(|(due, _)| begin + *due < to))
+        {
+            self.measured.borrow_mut().came_to(begin + due, Instant::now());
+            self.ledgers[pair].borrow_mut().put(begin + due);
+            self.due[pair].notify_one();
+        }
         let seconds = begun.map_or(0.0, |begun| begun.elapsed().as_secs_f64());
         self.depth.set(None);
         let until = to + COOL_DOWN;

@@ -4,11 +4,11 @@ use std::{net::SocketAddr, time::Duration};
 
 use async_nats::jetstream::{
     Context,
-    context::ContextBuilder,
     consumer::{
         AckPolicy,
         push::{self, Messages},
     },
+    context::ContextBuilder,
     stream::{Config, StorageType},
 };
 use futures_util::StreamExt;
@@ -28,7 +28,7 @@ pub struct Nats(String);
 impl Nats {
     async fn open(&self) -> Result<Context, Failure> {
         let client = async_nats::connect(&self.0).await?;
-        Ok(ContextBuilder::new().ack_timeout(PATIENCE).build(client))
+        Ok(ContextBuilder::new().timeout(PATIENCE).ack_timeout(PATIENCE).build(client))
     }
 }
 

@@ -23,6 +23,7 @@ struct Pooled {
     send: Statement,
     read: Statement,
     confirm: Statement,
+    announce: Statement,
 }
 
 /// The server.
@@ -54,9 +55,11 @@ async fn open(addr: SocketAddr, listeners: &Listeners) -> Result<Client, Failure
 async fn pooled(addr: SocketAddr, listeners: &Listeners) -> Result<Rc<Pooled>, Failure> {
     let client = open(addr, listeners).await?;
     let send = client.prepare("SELECT send($1, $2)").await?;
-    let read = client.prepare("SELECT seq, body FROM messages WHERE conversation = $1 AND seq > $2 ORDER BY seq").await?;
+    let read =
+        client.prepare("SELECT seq, body FROM messages WHERE conversation = $1 AND seq > $2 ORDER BY seq").await?;
     let confirm = client.prepare("UPDATE deliveries SET upto = $2 WHERE conversation = $1").await?;
-    Ok(Rc::new(Pooled { client, send, read, confirm }))
+    let announce = client.prepare("SELECT pg_notify($1, '')").await?;
+    Ok(Rc::new(Pooled { client, send, read, confirm, announce }))
 }
 
 impl Adapter for Postgresql {
@@ -88,7 +91,8 @@ impl Adapter for Postgresql {
         let (conversation, notify) = (at as i64, Rc::new(Notify::new()));
         self.listeners.borrow_mut().insert(format!("c{at}"), Rc::clone(&notify));
         reader.client.batch_execute(&format!("LISTEN c{at}")).await?;
-        let writer = Writer { pooled: Rc::clone(writer), conversation };
+        let announcer = Rc::clone(reader);
+        let writer = Writer { pooled: Rc::clone(writer), conversation, announcer, channel: format!("c{at}") };
         Ok((writer, Reader { pooled: Rc::clone(reader), conversation, notify, upto: 0 }))
     }
 }
@@ -97,11 +101,19 @@ impl Adapter for Postgresql {
 pub struct Writer {
     pooled: Rc<Pooled>,
     conversation: i64,
+    /// Tells the reader, once the message is durable.
+    announcer: Rc<Pooled>,
+    channel: String,
 }
 
 impl Sender for Writer {
     async fn send(&self, body: Vec<u8>) -> Result<(), Failure> {
         self.pooled.client.query_one(&self.pooled.send, &[&self.conversation, &body]).await?;
+        let (announcer, channel) = (Rc::clone(&self.announcer), self.channel.clone());
+        tokio::task::spawn_local(async move {
+            // An error shows with the next query of this connection, which is a reader's.
+            let _later = announcer.client.execute(&announcer.announce, &[&channel]).await;
+        });
         Ok(())
     }
 }

@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File},
     io,
-    net::SocketAddr,
+    net::{SocketAddr, TcpListener},
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command},
@@ -32,11 +32,13 @@ impl PeerProcess {
     ///
     /// # Errors
     /// If it is not there.
-    pub fn start(script: &Path, dir: &Path, core: &str, port: u16) -> Result<Self, Failure> {
+    pub fn start(script: &Path, dir: &Path, cores: &str, port: u16) -> Result<Self, Failure> {
+        TcpListener::bind(("127.0.0.1", port))
+            .map_err(|error| format!("port {port} cannot be had ({error}): choose another with --port"))?;
         let log = dir.join("output");
         let output = File::create(&log)?;
         let mut command = Command::new("taskset");
-        command.args(["-c", core]).arg(script).arg(dir).arg(port.to_string());
+        command.args(["-c", cores]).arg(script).arg(dir).arg(port.to_string());
         command.stdout(output.try_clone()?).stderr(output).process_group(0);
         let child = command.spawn().map_err(|error| format!("{} cannot be started: {error}", script.display()))?;
         Ok(Self { child, log, addr: SocketAddr::from(([127, 0, 0, 1], port)) })

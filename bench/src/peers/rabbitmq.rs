@@ -49,7 +49,8 @@ impl Adapter for Rabbitmq {
         channel.queue_declare(queue.as_str().into(), durable, arguments).await?;
         channel.basic_qos(PREFETCH, BasicQosOptions::default()).await?;
         let consuming = BasicConsumeOptions::default();
-        let consumer = channel.basic_consume(queue.as_str().into(), "".into(), consuming, FieldTable::default()).await?;
+        let consumer =
+            channel.basic_consume(queue.as_str().into(), "".into(), consuming, FieldTable::default()).await?;
         let reader = Reader { consumer, channel, last: 0, _connection: connection };
         let (connection, channel) = self.open().await?;
         channel.confirm_select(ConfirmSelectOptions::default()).await?;

@@ -2,7 +2,9 @@
 
 use std::net::SocketAddr;
 
-use redis::{AsyncConnectionConfig, Client, Cmd, Value, aio::MultiplexedConnection};
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, IntoConnectionInfo, Value, aio::MultiplexedConnection, io::tcp::TcpSettings,
+};
 
 use super::adapter::{Adapter, Receiver, Sender};
 use crate::Failure;
@@ -26,7 +28,8 @@ impl Adapter for Redis {
     type Receiver = Reader;
 
     async fn connect(addr: SocketAddr, _pairs: usize) -> Result<Self, Failure> {
-        let client = Client::open(format!("redis://{addr}"))?;
+        let whereabouts = format!("redis://{addr}").into_connection_info()?;
+        let client = Client::open(whereabouts.set_tcp_settings(TcpSettings::default().set_nodelay(true)))?;
         open(&client).await?;
         Ok(Self(client))
     }

@@ -65,7 +65,7 @@ counters! {
     Turns, "turns";
     /// Times the reactor slept.
     Sleeps, "sleeps";
-    /// System calls of the ring: every one that a message needs.
+    /// System calls of the ring. Connections take others when they come and go; messages take none.
     RingCalls, "ring_calls";
     /// Durable writes of the log.
     Batches, "log_batches";

@@ -143,7 +143,8 @@ mod tests {
         for key in &keys[PAGE - 1..=PAGE] {
             assert_eq!(slab.remove(*key), Some(key.index as usize));
         }
-        let left: Vec<usize> = slab.iter().map(|(key, value)| (assert_eq!(key.index as usize, *value), *value).1).collect();
+        let left: Vec<usize> =
+            slab.iter().map(|(key, value)| (assert_eq!(key.index as usize, *value), *value).1).collect();
         assert_eq!((left.len(), left.contains(&PAGE), slab.key_at(PAGE as u32)), (3 * PAGE - 2, false, None));
         assert_eq!(slab.insert(7).index, PAGE as u32, "the place that became free last");
     }

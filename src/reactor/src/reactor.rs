@@ -150,8 +150,8 @@ impl<V: Verifier> Reactor<V> {
 
     /// Submits, and waits for work: not at all, for enough of it, spinning, or asleep.
     fn wait(&mut self, busy: bool, now: tidings_core::Now) {
-        if !self.gather.is_zero() && self.turn.may_gather() {
-            let wait = Wait::Gather { most: GATHERED, time: self.gather };
+        if busy && !self.gather.is_zero() && self.turn.may_gather() {
+            let wait = Wait::Gather { enough: GATHERED, time: self.gather };
             return self.turn.machine().ring.turn(wait, &mut self.completions);
         }
         if busy {

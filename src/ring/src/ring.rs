@@ -25,6 +25,8 @@ pub struct Token(pub u64);
 
 /// How often the kernel is asked for what more is ready, so that a turn has enough to do.
 const MORE_CALLS: usize = 16;
+/// Completions that are enough to do.
+const ENOUGH: usize = 256;
 
 const KIND_SHIFT: u32 = 56;
 const TOKEN_MASK: u64 = (1 << KIND_SHIFT) - 1;
@@ -128,8 +130,8 @@ pub enum Wait {
     Upto(Duration),
     /// Until so many things happened, or this time has passed: fewer, larger turns.
     Gather {
-        /// How many.
-        most: usize,
+        /// How many are enough.
+        enough: usize,
         /// How long.
         time: Duration,
     },
@@ -289,11 +291,11 @@ impl Ring {
                 }
             }
             Wait::Upto(time) => self.enter(1, Some(time)),
-            Wait::Gather { most, time } => self.enter(most, Some(time)),
+            Wait::Gather { enough, time } => self.enter(enough, Some(time)),
         }
         // The kernel completes no more than twenty receives in one call, unless it is told to wait for more.
         for _ in 0..MORE_CALLS {
-            if !self.ring.submission().taskrun() {
+            if !self.ring.submission().taskrun() || self.ring.completion().len() >= ENOUGH {
                 break;
             }
             self.enter(0, None);
@@ -559,13 +561,13 @@ mod tests {
         ring.turn(Wait::Poll, &mut completions);
         ring.waker.wake();
         let begin = std::time::Instant::now();
-        ring.turn(Wait::Gather { most: 1, time: Duration::from_secs(30) }, &mut completions);
+        ring.turn(Wait::Gather { enough: 1, time: Duration::from_secs(30) }, &mut completions);
         assert!(matches!(completions[..], [Completion::Woken]) && begin.elapsed() < Duration::from_secs(20));
         completions.clear();
         ring.turn(Wait::Poll, &mut completions);
         ring.waker.wake();
         let (begin, time) = (std::time::Instant::now(), Duration::from_millis(30));
-        ring.turn(Wait::Gather { most: 2, time }, &mut completions);
+        ring.turn(Wait::Gather { enough: 2, time }, &mut completions);
         assert!(matches!(completions[..], [Completion::Woken]) && begin.elapsed() >= time, "{:?}", begin.elapsed());
     }
 

@@ -18,7 +18,7 @@ pub enum State {
     Live(SessionId),
     /// Its last output is on its way; input is thrown away.
     Leaving,
-    /// Both directions are shut; it goes as soon as nothing is in flight.
+    /// It is over; it goes as soon as nothing is in flight.
     Gone,
 }
 

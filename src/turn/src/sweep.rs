@@ -66,7 +66,7 @@ pub(crate) fn sweep<M: Machine>(
     }
 }
 
-/// Ends a connection at once: its session, its output, both directions.
+/// Ends a connection at once: its session, its output, its socket.
 pub(crate) fn cut<M: Machine>(machine: &mut M, node: &mut Node, io: &mut Io<M::Socket>, key: Key) {
     let Some(connection) = io.connections.get_mut(key) else { return };
     if let State::Live(session) = connection.state {
