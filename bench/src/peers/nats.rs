@@ -19,8 +19,6 @@ use crate::Failure;
 /// How long an acknowledgement is waited for: a server that does not keep up is measured, not given up.
 const PATIENCE: Duration = Duration::from_secs(120);
 const STREAM: &str = "chat";
-/// How often a consumer without messages hears from the server; flow control wants it.
-const HEARTBEAT: Duration = Duration::from_secs(5);
 
 /// The server.
 pub struct Nats(String);
@@ -51,8 +49,6 @@ impl Adapter for Nats {
             deliver_subject: reading.client().new_inbox(),
             filter_subject: subject.clone(),
             ack_policy: AckPolicy::None,
-            flow_control: true,
-            idle_heartbeat: HEARTBEAT,
             ..push::Config::default()
         };
         let stream = reading.get_stream(STREAM).await?;
