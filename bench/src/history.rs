@@ -196,9 +196,9 @@ fn measure(
             waiting[user].push_back(due);
         }
         // Whoever has nothing to wait for asks for what is due, at a place of one of their conversations.
-        for user in 0..users {
+        for (user, waiting) in waiting.iter_mut().enumerate() {
             if pages.asked[user].is_none()
-                && let Some(due) = waiting[user].pop_front()
+                && let Some(due) = waiting.pop_front()
             {
                 count += 1;
                 let most = arguments.messages - u64::from(arguments.page) + 1;

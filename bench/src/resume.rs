@@ -260,7 +260,8 @@ fn measure(
             waiting.push_back(due);
         }
         while let (Some(due), Some(at)) = (waiting.front().copied(), away.front().copied()) {
-            (waiting.pop_front(), away.pop_front());
+            waiting.pop_front();
+            away.pop_front();
             count += 1;
             let known = cursors.filter(|_| count % 2 == 0).map(|cursors| &cursors[at]);
             let knows = if known.is_some() || cursors.is_none() { Knows::Everything } else { Knows::Nothing };
