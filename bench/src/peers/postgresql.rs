@@ -42,10 +42,10 @@ async fn open(addr: SocketAddr, listeners: &Listeners) -> Result<Client, Failure
         let mut messages = poll_fn(move |context| connection.poll_message(context));
         // Once the connection ends, so do all that wait for its answers, with the error.
         while let Some(Ok(message)) = messages.next().await {
-            if let AsyncMessage::Notification(said) = message {
-                if let Some(listener) = listeners.borrow().get(said.channel()) {
-                    listener.notify_one();
-                }
+            if let AsyncMessage::Notification(said) = message
+                && let Some(listener) = listeners.borrow().get(said.channel())
+            {
+                listener.notify_one();
             }
         }
     });
