@@ -96,6 +96,11 @@ impl Preparer {
         self.dropped.push_back(dropped);
     }
 
+    /// Dropped segments that wait to be used again.
+    pub fn dropped(&self) -> usize {
+        self.dropped.len()
+    }
+
     /// The log appended `bytes`.
     pub fn appended(&mut self, bytes: u64) {
         self.budget = (self.budget + bytes * PER_FOUR_APPENDED / 4).min(BUDGET_MAX);

@@ -15,6 +15,8 @@ use crate::{
     report::Report,
 };
 
+/// Files of dropped segments that wait to be used again.
+const DROPPED_MAX: usize = 2;
 /// Read buffers kept for reuse.
 const SPARE_READS: usize = 64;
 /// How long a failed preparation (a full disk) rests.
@@ -196,10 +198,14 @@ impl LogPort {
         }
     }
 
-    /// Drops the oldest segment of the own log: its file will be used again.
-    pub(crate) fn drop_oldest(&mut self) -> Option<SegmentInfo> {
+    /// Drops the oldest segment of the own log. Its file will be used again, unless enough wait for that: a log that ran ahead
+    /// of its retention would keep their room for ever.
+    pub(crate) fn drop_oldest(&mut self, machine: &mut impl Machine) -> Option<SegmentInfo> {
         let dropped = self.log.drop_oldest()?;
-        self.preparer.recycle(dropped);
+        // A file that cannot be deleted is used again after all.
+        if self.preparer.dropped() < DROPPED_MAX || machine.remove(self.own, dropped.slot).is_err() {
+            self.preparer.recycle(dropped);
+        }
         Some(dropped)
     }
 

@@ -65,7 +65,7 @@ impl Retention {
                     let own = node.config().log;
                     shared.raise_floor(own, Generation(oldest.0 + 1));
                     node.set_floor(own, Generation(oldest.0 + 1));
-                    let dropped = io.log.drop_oldest();
+                    let dropped = io.log.drop_oldest(machine);
                     assert_eq!(dropped.map(|segment| segment.generation), Some(oldest));
                     node.counters.count(Counter::SegmentsDropped);
                     self.stage = Stage::Idle;
