@@ -96,9 +96,14 @@ impl Preparer {
         self.dropped.push_back(dropped);
     }
 
-    /// Dropped segments that wait to be used again.
-    pub fn dropped(&self) -> usize {
-        self.dropped.len()
+    /// The file of the oldest dropped segment, if more than `most` wait to be used again.
+    pub fn oldest_beyond(&self, most: usize) -> Option<SlotId> {
+        self.dropped.front().filter(|_| self.dropped.len() > most).map(|segment| segment.slot)
+    }
+
+    /// The file of the oldest dropped segment is deleted.
+    pub fn forget_oldest(&mut self) {
+        self.dropped.pop_front();
     }
 
     /// The log appended `bytes`.

@@ -202,9 +202,12 @@ impl LogPort {
     /// of its retention would keep their room for ever.
     pub(crate) fn drop_oldest(&mut self, machine: &mut impl Machine) -> Option<SegmentInfo> {
         let dropped = self.log.drop_oldest()?;
-        // A file that cannot be deleted is used again after all.
-        if self.preparer.dropped() < DROPPED_MAX || machine.remove(self.own, dropped.slot).is_err() {
-            self.preparer.recycle(dropped);
+        self.preparer.recycle(dropped);
+        // The oldest goes: a hole among those whose headers are still there would look like damage.
+        if let Some(slot) = self.preparer.oldest_beyond(DROPPED_MAX)
+            && machine.remove(self.own, slot).is_ok()
+        {
+            self.preparer.forget_oldest();
         }
         Some(dropped)
     }
