@@ -21,6 +21,30 @@ impl Arrivals {
     }
 }
 
+/// Numbers that look random, from a seed: xorshift64* (Vigna, 2016).
+#[derive(Clone, Debug)]
+pub struct Random(u64);
+
+impl Random {
+    /// The same numbers for the same seed.
+    pub fn new(seed: u64) -> Self {
+        Self(seed | 1)
+    }
+
+    /// 64 bits.
+    pub fn bits(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    /// From 0 on, below 1.
+    pub fn share(&mut self) -> f64 {
+        (self.bits() >> 11) as f64 / (1u64 << 53) as f64
+    }
+}
+
 /// A schedule: when, since the beginning, and by which of the pairs. Endless.
 #[derive(Clone, Debug)]
 pub struct Schedule {
@@ -29,7 +53,7 @@ pub struct Schedule {
     pairs: usize,
     count: u64,
     at_s: f64,
-    random: u64,
+    random: Random,
 }
 
 impl Schedule {
@@ -39,20 +63,7 @@ impl Schedule {
     /// If the rate is not positive, or there are no pairs.
     pub fn new(arrivals: Arrivals, rate: f64, pairs: usize, seed: u64) -> Self {
         assert!(rate > 0.0 && pairs > 0, "a schedule needs a rate and pairs");
-        Self { arrivals, rate, pairs, count: 0, at_s: 0.0, random: seed | 1 }
-    }
-
-    /// xorshift64* (Vigna, 2016).
-    fn bits(&mut self) -> u64 {
-        self.random ^= self.random >> 12;
-        self.random ^= self.random << 25;
-        self.random ^= self.random >> 27;
-        self.random.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    /// Between 0, not included, and 1.
-    fn share(&mut self) -> f64 {
-        ((self.bits() >> 11) + 1) as f64 / (1u64 << 53) as f64
+        Self { arrivals, rate, pairs, count: 0, at_s: 0.0, random: Random::new(seed) }
     }
 }
 
@@ -66,8 +77,8 @@ impl Iterator for Schedule {
                 (self.count % self.pairs as u64) as usize
             }
             Arrivals::Poisson => {
-                self.at_s -= self.share().ln() / self.rate;
-                (self.bits() % self.pairs as u64) as usize
+                self.at_s -= (1.0 - self.random.share()).ln() / self.rate;
+                (self.random.bits() % self.pairs as u64) as usize
             }
         };
         self.count += 1;

@@ -13,7 +13,9 @@ use serde::Serialize;
 use tidings_ring::Wait;
 
 use crate::{
-    Failure, cpu,
+    Failure,
+    arrivals::Random,
+    cpu,
     cpu::Usage,
     fleet::Fleet,
     load::SPIN,
@@ -102,7 +104,7 @@ struct Day {
     due: BinaryHeap<Reverse<(Instant, usize, usize)>>,
     /// People who are there or on the way.
     present: Vec<usize>,
-    random: u64,
+    random: Random,
     sent: Histogram<u64>,
     delivered: Histogram<u64>,
     came: Histogram<u64>,
@@ -239,7 +241,7 @@ impl Day {
             stay: Duration::from_secs_f64(arguments.seconds * arguments.online / arguments.visits),
             due: BinaryHeap::new(),
             present: Vec::new(),
-            random: 1,
+            random: Random::new(1),
             sent: histogram(),
             delivered: histogram(),
             came: histogram(),
@@ -248,14 +250,6 @@ impl Day {
             written: 0,
             wrong: 0,
         }
-    }
-
-    /// xorshift64* (Vigna, 2016): between 0 and 1.
-    fn share(&mut self) -> f64 {
-        self.random ^= self.random >> 12;
-        self.random ^= self.random << 25;
-        self.random ^= self.random >> 27;
-        (self.random.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 11) as f64 / (1u64 << 53) as f64
     }
 
     fn come(&mut self, fleet: &mut Fleet, society: &Society, who: usize, due: Instant) -> Result<(), Failure> {
@@ -268,9 +262,9 @@ impl Day {
 
     /// So many messages, on average, are written in a visit, at any time of it.
     fn plan(&mut self, who: usize, come: Instant, messages: f64) {
-        let count = (messages + self.share()) as usize;
+        let count = (messages + self.random.share()) as usize;
         for _ in 0..count {
-            let (when, friend) = (self.share(), self.share());
+            let (when, friend) = (self.random.share(), self.random.share());
             let friend = (friend * self.people[who].talks.len() as f64) as usize;
             self.due.push(Reverse((come + self.stay.mul_f64(when), who, friend)));
         }

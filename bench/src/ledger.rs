@@ -7,7 +7,7 @@ use std::{
 
 use hdrhistogram::Histogram;
 
-use crate::timeline::Timeline;
+use crate::{pace::histogram, timeline::Timeline};
 
 /// Attempts whose time is remembered.
 const REMEMBERED: u64 = 4096;
@@ -35,7 +35,6 @@ pub struct Measured {
 impl Measured {
     /// Nothing yet; messages count that are due in `time` from `from`.
     pub fn new(from: Instant, time: Duration) -> Self {
-        let histogram = || Histogram::new_with_bounds(1, 600_000_000, 3).expect("these bounds are valid");
         let timeline = Timeline::new(from, time);
         let (sent_us, delivered_us, late_us) = (histogram(), histogram(), histogram());
         Self { sent_us, delivered_us, late_us, timeline, due: 0, acked: 0, wrong: 0, window: (from, from + time) }

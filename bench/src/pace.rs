@@ -23,8 +23,6 @@ pub struct Pace {
     schedule: Peekable<Schedule>,
     /// How late the load came to what was due, microseconds.
     pub late_us: Histogram<u64>,
-    /// What was due in the measured time.
-    pub due: u64,
 }
 
 /// A histogram of microseconds.
@@ -38,7 +36,7 @@ impl Pace {
         let begin = Instant::now();
         let from = begin + phases.warm_up;
         let schedule = Schedule::new(Arrivals::Poisson, rate, who, 1).peekable();
-        Self { begin, from, to: from + phases.steady, schedule, late_us: histogram(), due: 0 }
+        Self { begin, from, to: from + phases.steady, schedule, late_us: histogram() }
     }
 
     /// What is due: when, and for whom.
@@ -47,7 +45,6 @@ impl Pace {
         let (due, who) = self.schedule.next_if(|(due, _)| begin + *due <= now.min(self.to))?;
         let due = begin + due;
         if self.counts(due) {
-            self.due += 1;
             self.late_us.saturating_record((now - due).as_micros() as u64);
         }
         Some((due, who))

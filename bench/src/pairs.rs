@@ -24,16 +24,6 @@ impl Payload {
         Self { crc: crc32c::crc32c(&bytes), bytes }
     }
 
-    /// Its bytes.
-    pub fn bytes(&self) -> &[u8] {
-        &self.bytes
-    }
-
-    /// Its checksum.
-    pub fn crc(&self) -> u32 {
-        self.crc
-    }
-
     /// Whether these bytes are it.
     pub fn is(&self, bytes: &[u8]) -> bool {
         crc32c::crc32c(bytes) == self.crc
@@ -42,6 +32,18 @@ impl Payload {
 
 /// Appends message `id` of this device in a conversation: its first is 1.
 pub fn append_send(conversation: ConversationId, peer: UserId, id: u64, payload: &Payload, out: &mut Vec<u8>) {
+    append_traced(conversation, peer, id, TraceId::default(), payload, out);
+}
+
+/// As [`append_send`], with a trace that comes with the message.
+pub fn append_traced(
+    conversation: ConversationId,
+    peer: UserId,
+    id: u64,
+    trace: TraceId,
+    payload: &Payload,
+    out: &mut Vec<u8>,
+) {
     let mut send = FrameBuilder::<Send>::new(out);
     let bytes = send.var(&payload.bytes);
     send.finish(
@@ -52,7 +54,7 @@ pub fn append_send(conversation: ConversationId, peer: UserId, id: u64, payload:
             client_msg_id: ClientMsgId(id),
             prev: ClientMsgId(id - 1),
             expires_at: Timestamp(0),
-            trace: TraceId::default(),
+            trace,
             flags: MessageFlags::default(),
             payload_crc: payload.crc,
             payload: bytes,

@@ -3,17 +3,20 @@
 use std::time::{Duration, Instant};
 
 use tidings_wire::{
-    ClientMsgId, ConversationId, ErrorCode, Frame, Kind, Seq, Timestamp, UserId, Uv,
+    ConversationId, ErrorCode, Frame, Kind, Seq, UserId, Uv,
     archive::{self, Archived},
     frame,
-    frame::FrameBuilder,
     frames::{
-        Changed, ChangedConversation, Delivered, ErrorFrame, Fetch, FetchOrder, Fetched, Message, MessageFlags, Read,
-        ReceiptOk, Resume, Send, Sent, TraceId,
+        Changed, ChangedConversation, Delivered, ErrorFrame, Fetch, FetchOrder, Fetched, Message, Read, ReceiptOk,
+        Resume, Sent, TraceId,
     },
 };
 
-use crate::{Failure, connection::NOTHING_KNOWN, pairs::Payload};
+use crate::{
+    Failure,
+    connection::NOTHING_KNOWN,
+    pairs::{Payload, append_traced},
+};
 
 /// FETCHes of a person under way.
 const FETCHES: usize = 4;
@@ -175,22 +178,7 @@ impl Person {
         let id = talk.written.len() as u64;
         let mut trace = [0; 16];
         trace[..8].copy_from_slice(&(since.as_micros() as u64).to_le_bytes());
-        let mut send = FrameBuilder::<Send>::new(out);
-        let bytes = send.var(payload.bytes());
-        send.finish(
-            id,
-            &Send {
-                conversation: talk.conversation,
-                peer: if id == 1 { talk.peer } else { UserId::NONE },
-                client_msg_id: ClientMsgId(id),
-                prev: ClientMsgId(id - 1),
-                expires_at: Timestamp(0),
-                trace: TraceId(trace),
-                flags: MessageFlags::default(),
-                payload_crc: payload.crc(),
-                payload: bytes,
-            },
-        );
+        append_traced(talk.conversation, talk.peer, id, TraceId(trace), payload, out);
     }
 
     /// Whether this person may go now.
