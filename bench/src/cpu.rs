@@ -82,9 +82,10 @@ fn memory(pid: u32) -> io::Result<(u64, u64)> {
 
 /// Memory of a process that is its own: resident and anonymous, in bytes.
 pub fn anonymous(pid: u32) -> io::Result<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    // Walked, not counted: the counters in `status` lag behind by a batch of pages a core.
+    let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
     let kib =
-        status.lines().find_map(|line| line.strip_prefix("RssAnon:")?.split_whitespace().next()?.parse::<u64>().ok());
+        rollup.lines().find_map(|line| line.strip_prefix("Anonymous:")?.split_whitespace().next()?.parse::<u64>().ok());
     kib.map(|kib| kib * 1024).ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 

@@ -43,6 +43,9 @@ pub struct Arguments {
 /// Of the connections, one in so many comes before memory is looked at.
 const FIRST_PART: usize = 3;
 
+/// How long the server is left alone before its memory is looked at: what letting somebody in takes is given back then.
+const CALM: Duration = Duration::from_secs(2);
+
 /// What was found.
 #[derive(Debug, Serialize)]
 struct Found {
@@ -76,12 +79,14 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let rest = members.split_off(members.len() / FIRST_PART);
     let mut first = Crowd::new(target.addr, members)?;
     first.come(Duration::from_secs(120))?;
+    std::thread::sleep(CALM);
     let first_bytes = cpu::anonymous(target.pid)?;
     bar.inc(1);
     bar.set_message("connections");
     let came = rest.len() as f64;
     let mut crowd = Crowd::new(target.addr, rest)?;
     let took = crowd.come(Duration::from_secs(120))?;
+    std::thread::sleep(CALM);
     let full = cpu::anonymous(target.pid)?;
     bar.inc(1);
     bar.set_message("silence");

@@ -69,6 +69,12 @@ pub trait Effects {
     /// The connection's output: what is appended leaves at the end of the turn, in one piece.
     fn out(&mut self, conn: ConnId) -> &mut Vec<u8>;
 
+    /// The connection's output, for what nobody waits for: it may be kept for a moment, to leave with something else. A world
+    /// without connections sends it like the rest.
+    fn out_later(&mut self, conn: ConnId) -> &mut Vec<u8> {
+        self.out(conn)
+    }
+
     /// Bytes of output that the connection has not taken yet.
     fn buffered(&self, conn: ConnId) -> usize;
 

@@ -44,6 +44,9 @@ pub const HANDOVERS_MAX: usize = 1024;
 pub const SLEEP_MAX_MS: u64 = 500;
 /// Bytes of a batch while whose write input may gather: the log of a busy reactor.
 pub const GATHER_BATCH: usize = 16 << 10;
+/// How long output that nobody waits for may wait for other output of its connection: in a conversation that is going on,
+/// until the next message.
+pub const LATER_MS: u64 = 25;
 /// How long the log must be idle before a tip is written.
 pub const TIP_DELAY_MS: u64 = 50;
 /// How often connections are looked at for time-outs.

@@ -1,6 +1,6 @@
 //! Connections of a reactor: sockets, what came in and is not a frame yet, what goes out and is not taken yet.
 
-use std::net::IpAddr;
+use std::{collections::VecDeque, net::IpAddr};
 
 use tidings_core::{
     ConnId, Mono, SessionId,
@@ -33,8 +33,10 @@ pub struct Connection<S> {
     pub state: State,
     /// Bytes of a frame that is not whole yet.
     pub carry: Vec<u8>,
-    /// Output that gathers for the end of the turn.
+    /// Output that gathers for the end of the turn, or for longer.
     pub pending: Vec<u8>,
+    /// Until when all of `pending` may wait for other output to leave with; `None`: it leaves at the end of the turn.
+    pub later: Option<Mono>,
     /// Bytes that the kernel is sending.
     pub sending: usize,
     /// A receive is armed.
@@ -58,6 +60,8 @@ pub struct Connection<S> {
 pub struct Connections<S> {
     slab: Slab<Connection<S>>,
     dirty: Vec<Key>,
+    /// Output that may wait, and until when, in that order: whether it still waits, the connection knows.
+    later: VecDeque<(Mono, Key)>,
     spare: Vec<Vec<u8>>,
     /// Where output of connections that are gone is written.
     nowhere: Vec<u8>,
@@ -75,7 +79,13 @@ pub fn key_of(conn: ConnId) -> Key {
 
 impl<S> Default for Connections<S> {
     fn default() -> Self {
-        Self { slab: Slab::default(), dirty: Vec::new(), spare: Vec::new(), nowhere: Vec::new() }
+        Self {
+            slab: Slab::default(),
+            dirty: Vec::new(),
+            later: VecDeque::new(),
+            spare: Vec::new(),
+            nowhere: Vec::new(),
+        }
     }
 }
 
@@ -88,6 +98,7 @@ impl<S> Connections<S> {
             state: State::Greeting,
             carry: Vec::new(),
             pending: Vec::new(),
+            later: None,
             sending: 0,
             receiving: false,
             dirty: false,
@@ -132,18 +143,56 @@ impl<S> Connections<S> {
         self.slab.iter().map(|(key, _)| key)
     }
 
-    /// The output of a connection, which is marked as having some.
+    /// The output of a connection, which leaves at the end of the turn.
     pub fn out(&mut self, key: Key) -> &mut Vec<u8> {
-        if self.slab.get(key).is_none() {
+        self.hurry(key);
+        self.pending(key)
+    }
+
+    /// The output of a connection, for what may wait for other output to leave with, until `due` at the longest: a segment of
+    /// its own costs more than what is in it.
+    pub fn out_later(&mut self, key: Key, due: Mono) -> &mut Vec<u8> {
+        if let Some(connection) = self.slab.get_mut(key)
+            && connection.pending.is_empty()
+        {
+            debug_assert!(self.later.back().is_none_or(|(last, _)| *last <= due), "everything waits equally long");
+            connection.later = Some(due);
+            self.later.push_back((due, key));
+        }
+        self.pending(key)
+    }
+
+    fn pending(&mut self, key: Key) -> &mut Vec<u8> {
+        let Some(connection) = self.slab.get_mut(key) else {
             self.nowhere.clear();
             return &mut self.nowhere;
-        }
-        self.mark_dirty(key);
-        let connection = self.slab.get_mut(key).expect("looked up above");
+        };
         if connection.pending.capacity() == 0 {
             connection.pending = self.spare.pop().unwrap_or_default();
         }
         &mut connection.pending
+    }
+
+    /// Output that waited long enough leaves at the end of the turn. Gives when the next is due.
+    pub fn hurry_overdue(&mut self, now: Mono) -> Option<Mono> {
+        loop {
+            let (due, key) = *self.later.front()?;
+            if self.slab.get(key).is_some_and(|connection| connection.later == Some(due)) {
+                if due > now {
+                    return Some(due);
+                }
+                self.hurry(key);
+            }
+            self.later.pop_front();
+        }
+    }
+
+    /// What a connection's output waits for, it waits for no longer.
+    pub fn hurry(&mut self, key: Key) {
+        if let Some(connection) = self.slab.get_mut(key) {
+            connection.later = None;
+            self.mark_dirty(key);
+        }
     }
 
     /// Puts a connection on the list of those to be looked at when output is flushed.
@@ -180,5 +229,61 @@ impl<S> Connections<S> {
             buffer.clear();
             self.spare.push(buffer);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    const NOW: Mono = Mono(1_000_000);
+
+    fn one() -> (Connections<()>, Key) {
+        let mut connections = Connections::default();
+        let key = connections.insert((), Ipv4Addr::LOCALHOST.into(), NOW);
+        (connections, key)
+    }
+
+    #[test]
+    fn what_may_wait_leaves_when_it_is_due() {
+        let (mut connections, key) = one();
+        let due = NOW.plus_ms(5);
+        connections.out_later(key, due).push(1);
+        connections.out_later(key, due.plus_ms(1)).push(2);
+        assert_eq!(connections.next_dirty(), None);
+        assert_eq!(connections.hurry_overdue(NOW), Some(due), "as the first that waits, not the last");
+        assert_eq!(connections.next_dirty(), None);
+        assert_eq!(connections.hurry_overdue(due), None);
+        assert_eq!(connections.next_dirty(), Some(key));
+        let connection = connections.get(key).unwrap();
+        assert_eq!((connection.later, connection.pending.as_slice()), (None, &[1, 2][..]));
+    }
+
+    #[test]
+    fn what_may_wait_leaves_with_what_may_not() {
+        let (mut connections, key) = one();
+        let due = NOW.plus_ms(5);
+        connections.out_later(key, due).push(1);
+        connections.out(key).push(2);
+        connections.out_later(key, due.plus_ms(1)).push(3);
+        assert_eq!(connections.next_dirty(), Some(key));
+        let connection = connections.get_mut(key).unwrap();
+        assert_eq!((connection.later, std::mem::take(&mut connection.pending)), (None, vec![1, 2, 3]));
+        // Another one waits afterwards, for its own time.
+        connections.out_later(key, due.plus_ms(2)).push(4);
+        assert_eq!(connections.hurry_overdue(due), Some(due.plus_ms(2)));
+        assert_eq!(connections.next_dirty(), None);
+    }
+
+    #[test]
+    fn nobody_waits_for_a_connection_that_is_gone() {
+        let (mut connections, key) = one();
+        connections.out_later(key, NOW.plus_ms(5)).push(1);
+        connections.remove(key);
+        assert_eq!(connections.hurry_overdue(NOW), None);
+        connections.out_later(key, NOW).push(1);
+        assert_eq!((connections.hurry_overdue(NOW), connections.next_dirty()), (None, None));
     }
 }

@@ -6,6 +6,7 @@ use tidings_mesh::Port;
 use tidings_wire::{Loc, Place};
 
 use crate::{
+    config::LATER_MS,
     connections::{Connections, State, key_of},
     log_port::LogPort,
 };
@@ -34,7 +35,7 @@ impl<S> Io<S> {
             && !matches!(connection.state, State::Leaving | State::Gone)
         {
             (connection.state, connection.since) = (State::Leaving, now);
-            self.connections.mark_dirty(key);
+            self.connections.hurry(key);
         }
     }
 }
@@ -76,6 +77,10 @@ impl<S> Effects for Io<S> {
 
     fn out(&mut self, conn: ConnId) -> &mut Vec<u8> {
         self.connections.out(key_of(conn))
+    }
+
+    fn out_later(&mut self, conn: ConnId) -> &mut Vec<u8> {
+        self.connections.out_later(key_of(conn), self.now.plus_ms(LATER_MS))
     }
 
     fn buffered(&self, conn: ConnId) -> usize {

@@ -83,5 +83,5 @@ pub(crate) fn cut<M: Machine>(machine: &mut M, node: &mut Node, io: &mut Io<M::S
             machine.shut(&connection.socket);
         }
     }
-    io.connections.mark_dirty(key);
+    io.connections.hurry(key);
 }

@@ -20,6 +20,13 @@ use crate::{
     time::Now,
 };
 
+/// If a frame that is pushed may wait for another one to leave with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Haste {
+    Now,
+    Later,
+}
+
 impl Node {
     /// A message from a conversation, of this reactor or another.
     pub fn down(&mut self, message: Down, payload: &[u8], now: Now, fx: &mut impl Effects) {
@@ -74,13 +81,20 @@ impl Node {
             return;
         }
         self.mark_dirty(home, now);
-        let pushed = self.push(home, before, bump.origin, message, fx);
+        let pushed = self.push(home, before, bump.origin, (message, Haste::Now), fx);
         self.counters.add(Counter::Pushed, pushed);
     }
 
     /// Pushes a frame about a change to every live session of a home but `except`; one that cannot take it (or if there
     /// is no frame) is *behind* from `before` on. Gives how many took it.
-    fn push(&mut self, home: HomeKey, before: Uv, except: SessionId, bytes: &[u8], fx: &mut impl Effects) -> u64 {
+    fn push(
+        &mut self,
+        home: HomeKey,
+        before: Uv,
+        except: SessionId,
+        (bytes, haste): (&[u8], Haste),
+        fx: &mut impl Effects,
+    ) -> u64 {
         let mut pushed = 0;
         for at in 0..self.registry.get(home).sessions.len() {
             let id = self.registry.get(home).sessions[at];
@@ -94,7 +108,11 @@ impl Node {
                 self.output_gone(id, fx);
                 continue;
             }
-            fx.out(session.conn).extend_from_slice(bytes);
+            let out = match haste {
+                Haste::Now => fx.out(session.conn),
+                Haste::Later => fx.out_later(session.conn),
+            };
+            out.extend_from_slice(bytes);
             pushed += 1;
         }
         pushed
@@ -123,7 +141,7 @@ impl Node {
         let mut bytes = core::mem::take(&mut self.frame_scratch);
         bytes.clear();
         frame::append(&mut bytes, 0, &Receipt { conversation, member, delivered, read });
-        self.push(home, before, SessionId::NONE, &bytes, fx);
+        self.push(home, before, SessionId::NONE, (&bytes, Haste::Later), fx);
         self.frame_scratch = bytes;
     }
 
@@ -156,7 +174,7 @@ impl Node {
             let Some(session) = self.gateway.get_mut(id) else { continue };
             if fx.buffered(session.conn) <= OUT_SOFT {
                 let Watermarks { delivered, read } = watermarks;
-                frame::append(fx.out(session.conn), 0, &ReceiptOk { conversation, delivered, read, uv });
+                frame::append(fx.out_later(session.conn), 0, &ReceiptOk { conversation, delivered, read, uv });
             } else if read_rose && session.sync == Sync::Live {
                 session.sync = Sync::Behind(before);
                 self.counters.count(Counter::Behind);

@@ -16,7 +16,7 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
         if !whole {
             return sweep::cut(&mut self.machine, &mut self.node, &mut self.io, key);
         }
-        let (state, empty) = (connection.state, connection.pending.is_empty());
+        let (state, empty) = (connection.state, connection.pending.is_empty() || connection.later.is_some());
         self.io.connections.mark_dirty(key);
         if let State::Live(session) = state
             && empty
@@ -28,10 +28,11 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
     /// One send a connection; connections that are done go.
     pub(super) fn flush(&mut self, now: Now) -> bool {
         let mut busy = false;
+        self.io.connections.hurry_overdue(now.mono);
         while let Some(key) = self.io.connections.next_dirty() {
             busy = true;
             let Some(connection) = self.io.connections.get_mut(key) else { continue };
-            if connection.sending > 0 {
+            if connection.sending > 0 || connection.later.is_some() {
                 continue;
             }
             if !connection.pending.is_empty() && connection.state != State::Gone {
