@@ -29,7 +29,7 @@ pub struct ReactorConfig {
     pub ring: RingConfig,
     /// Longest that it spins for work before it sleeps, in microseconds.
     pub spin_us: u64,
-    /// How long it lets input gather while a batch of many is being written, in microseconds.
+    /// Longest that it lets input gather while a batch of several messages is being written, in microseconds.
     pub gather_us: u64,
 }
 
@@ -150,8 +150,11 @@ impl<V: Verifier> Reactor<V> {
 
     /// Submits, and waits for work: not at all, for enough of it, spinning, or asleep.
     fn wait(&mut self, busy: bool, now: tidings_core::Now) {
-        if busy && !self.gather.is_zero() && self.turn.may_gather() {
-            let wait = Wait::Gather { enough: GATHERED, time: self.gather };
+        if busy
+            && !self.gather.is_zero()
+            && let Some(time) = self.turn.gather_time(self.clock.mono())
+        {
+            let wait = Wait::Gather { enough: GATHERED, time: time.min(self.gather) };
             return self.turn.machine().ring.turn(wait, &mut self.completions);
         }
         if busy {

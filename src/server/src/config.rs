@@ -26,7 +26,7 @@ pub struct ServerConfig {
     pub partitions: u32,
     /// Longest that an idle reactor spins before it sleeps, in microseconds.
     pub spin_us: u64,
-    /// How long a reactor lets input gather while a batch of many messages is being written, in microseconds; 0: not at all.
+    /// Longest that a reactor lets input gather while a batch of several messages is being written, in microseconds; 0: not at all.
     pub gather_us: u64,
     /// The log.
     pub log: LogSettings,

@@ -42,8 +42,8 @@ pub const HANDSHAKES_PER_TURN: usize = 8;
 pub const HANDOVERS_MAX: usize = 1024;
 /// The longest sleep: something is always looked at this often.
 pub const SLEEP_MAX_MS: u64 = 500;
-/// Bytes of a batch while whose write input may gather: the log of a busy reactor.
-pub const GATHER_BATCH: usize = 16 << 10;
+/// Bytes of a batch while whose write input may gather: several messages, so that more of them come meanwhile.
+pub const GATHER_BATCH: usize = 8 << 10;
 /// How long output that nobody waits for may wait for other output of its connection: in a conversation that is going on,
 /// until the next message.
 pub const LATER_MS: u64 = 25;

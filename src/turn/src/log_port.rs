@@ -72,6 +72,8 @@ pub(crate) struct LogPort {
     idle_since: Mono,
     /// Bytes of the batch that is being written; 0: none is.
     writing: usize,
+    /// How long a batch takes to be written, smoothed, in nanoseconds.
+    typical_ns: u64,
     pub(crate) report: Report,
 }
 
@@ -98,6 +100,7 @@ impl LogPort {
             opened: None,
             idle_since: now,
             writing: 0,
+            typical_ns: 0,
             report: Report::default(),
         })
     }
@@ -107,9 +110,13 @@ impl LogPort {
         self.opened.get_or_insert(now);
     }
 
-    /// Bytes of the batch that is being written.
-    pub(crate) fn writing(&self) -> usize {
-        self.writing
+    /// How much longer the batch that is being written will take, if it takes as long as others did. Zero if none is, or one of
+    /// less than `least` bytes.
+    pub(crate) fn expected_ns(&self, least: usize, now: Mono) -> u64 {
+        if self.writing < least {
+            return 0;
+        }
+        self.typical_ns.saturating_sub(now.since(self.submitted))
     }
 
     /// Seals the open batch and submits its write, if the device is free. True if it did.
@@ -154,7 +161,9 @@ impl LogPort {
                 self.log.poison();
                 return Err(error);
             }
-            record(&mut self.report.batch_us, now.since(self.submitted) / 1000);
+            let took_ns = now.since(self.submitted);
+            self.typical_ns = (self.typical_ns * 7 + took_ns) / 8;
+            record(&mut self.report.batch_us, took_ns / 1000);
             self.idle_since = now;
             self.writing = 0;
             return Ok(Write::Batch(self.log.written(buffer)));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tidings_core::{Counter, Now, Verifier};
+use tidings_core::{Counter, Mono, Now, Verifier};
 use tidings_log::prepare::READY_AIM;
 
 use super::{Turn, stage::Stage};
@@ -17,15 +17,18 @@ const PREPARE_TICK_MS: u64 = 10;
 const STALLED_TICK_NS: u64 = 100_000;
 
 impl<M: Machine, V: Verifier> Turn<M, V> {
-    /// True if input may gather for a moment: a batch of many messages is being written, and what comes now can only be written
-    /// after it. Fewer, larger turns receive and send more with each call.
-    pub fn may_gather(&mut self) -> bool {
-        self.io.log.writing() >= GATHER_BATCH
+    /// How long input may gather: a batch of several messages is being written, and what comes now can only be written after
+    /// it. Fewer, larger turns receive and send more with each call. Most of the time that the write will probably still take;
+    /// all of it would make what waits for the write wait for the gathering, too.
+    pub fn gather_time(&mut self, now: Mono) -> Option<Duration> {
+        let gather_ns = self.io.log.expected_ns(GATHER_BATCH, now) / 4 * 3;
+        let may = gather_ns > 0
             && self.stage == Stage::Serving
             && self.applying.is_none()
             && self.has_read_all()
             && !self.node.is_busy()
-            && !self.has_lane_work()
+            && !self.has_lane_work();
+        may.then(|| Duration::from_nanos(gather_ns))
     }
 
     /// Announces a rest to the other reactors. How long it may take at most, unless a completion or a wake-up ends it;
