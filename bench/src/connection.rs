@@ -1,7 +1,11 @@
 //! One client connection on a ring: bytes in pieces, frames out.
 
-use std::os::fd::OwnedFd;
+use std::{
+    os::fd::OwnedFd,
+    time::{Duration, Instant},
+};
 
+use tidings_ring::{Completion, Received, Ring, Wait, socket};
 use tidings_wire::{
     DeviceId, Frame, HistoryId, UserId, Uv, WireError, frame,
     frame::FrameBuilder,
@@ -24,6 +28,27 @@ pub struct Connection {
     pub pending: Vec<u8>,
     /// A send is in flight.
     pub sending: bool,
+}
+
+/// How long the ends of all connections are waited for.
+const HANG_UP_WITHIN: Duration = Duration::from_secs(2);
+
+/// Shuts connections that are all listened to, and hears the end of each: a ring that goes with thousands of receives armed
+/// takes minutes for it, since the kernel cancels each by looking at all.
+pub fn hang_up(ring: &mut Ring, connections: &[Connection]) {
+    connections.iter().for_each(|connection| socket::shutdown(&connection.socket));
+    let (mut left, until) = (connections.len(), Instant::now() + HANG_UP_WITHIN);
+    let mut completions = Vec::with_capacity(1024);
+    while left > 0 && Instant::now() < until {
+        ring.turn(Wait::Upto(Duration::from_millis(20)), &mut completions);
+        for completion in completions.drain(..) {
+            let Completion::Received { result, more, .. } = completion else { continue };
+            left = left.saturating_sub(usize::from(!more));
+            if let Received::Bytes(chunk) = result {
+                ring.give_back(chunk);
+            }
+        }
+    }
 }
 
 impl Connection {

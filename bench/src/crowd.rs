@@ -10,16 +10,13 @@ use tidings_wire::Kind;
 
 use crate::{
     Failure,
-    connection::{Connection, NOTHING_KNOWN},
+    connection::{Connection, NOTHING_KNOWN, hang_up},
     relay::RING,
 };
 
 /// Handshakes under way at a time: what a listen queue holds, and a crowd that would be let in at all would not overrun.
 const AT_A_TIME: usize = 512;
 const COMPLETIONS: usize = 1024;
-/// How long the ends of all connections are waited for.
-const CUT_WITHIN: Duration = Duration::from_secs(2);
-
 /// Who somebody is.
 #[derive(Debug, Clone)]
 pub struct Member {
@@ -77,21 +74,9 @@ impl Crowd {
         Ok(begin.elapsed())
     }
 
-    /// Cuts everybody off at once, and takes note of it: a ring that goes with thousands of receives armed takes minutes for
-    /// it, since the kernel cancels each by looking at all.
+    /// Cuts everybody off at once.
     pub fn cut(&mut self) {
-        self.connections.iter().for_each(|connection| socket::shutdown(&connection.socket));
-        let (mut left, until) = (self.connections.len(), Instant::now() + CUT_WITHIN);
-        while left > 0 && Instant::now() < until {
-            self.ring.turn(Wait::Upto(Duration::from_millis(20)), &mut self.completions);
-            for completion in self.completions.drain(..) {
-                let Completion::Received { result, more, .. } = completion else { continue };
-                left -= usize::from(!more);
-                if let Received::Bytes(chunk) = result {
-                    self.ring.give_back(chunk);
-                }
-            }
-        }
+        hang_up(&mut self.ring, &self.connections);
         self.connections.clear();
     }
 

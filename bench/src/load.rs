@@ -20,7 +20,7 @@ use tidings_wire::{
 use crate::{
     Failure,
     arrivals::Schedule,
-    connection::{Connection, NOTHING_KNOWN},
+    connection::{Connection, NOTHING_KNOWN, hang_up},
     crowd::Member,
     ledger::Measured,
     offer::{COOL_DOWN, Load, Mark, Offer, Outcome, Phases},
@@ -251,5 +251,11 @@ impl Pairs {
             self.ring.receive(&self.connections[at].socket, Token(at as u64));
         }
         Ok(())
+    }
+}
+
+impl Drop for Pairs {
+    fn drop(&mut self) {
+        hang_up(&mut self.ring, &self.connections);
     }
 }

@@ -34,6 +34,8 @@ pub struct TurnConfig {
 pub const RECEIVES_PER_TURN: usize = 512;
 /// Lane messages taken from each lane in one turn.
 pub const LANE_MESSAGES_PER_TURN: usize = 512;
+/// Sends handed to the kernel in one turn: each costs as much as ten messages, and the end of a batch's write is seen only after them.
+pub const SENDS_PER_TURN: usize = 128;
 /// Connections that ended, looked at in one turn.
 pub const ENDS_PER_TURN: usize = 64;
 /// Tokens verified in one turn: each costs as much as a hundred messages.

@@ -59,7 +59,7 @@ pub struct Connection<S> {
 #[derive(Debug)]
 pub struct Connections<S> {
     slab: Slab<Connection<S>>,
-    dirty: Vec<Key>,
+    dirty: VecDeque<Key>,
     /// Output that may wait, and until when, in that order: whether it still waits, the connection knows.
     later: VecDeque<(Mono, Key)>,
     spare: Vec<Vec<u8>>,
@@ -81,7 +81,7 @@ impl<S> Default for Connections<S> {
     fn default() -> Self {
         Self {
             slab: Slab::default(),
-            dirty: Vec::new(),
+            dirty: VecDeque::new(),
             later: VecDeque::new(),
             spare: Vec::new(),
             nowhere: Vec::new(),
@@ -200,13 +200,18 @@ impl<S> Connections<S> {
         if let Some(connection) = self.slab.get_mut(key)
             && !std::mem::replace(&mut connection.dirty, true)
         {
-            self.dirty.push(key);
+            self.dirty.push_back(key);
         }
+    }
+
+    /// True if no connection has output that should leave.
+    pub fn is_flushed(&self) -> bool {
+        self.dirty.is_empty()
     }
 
     /// The next connection with new output.
     pub fn next_dirty(&mut self) -> Option<Key> {
-        let key = self.dirty.pop()?;
+        let key = self.dirty.pop_front()?;
         if let Some(connection) = self.slab.get_mut(key) {
             connection.dirty = false;
         }

@@ -17,20 +17,23 @@ enum Stage {
     Idle,
     /// State in segments up to this one is being written again.
     Evacuating(Generation),
+    /// Segments up to this one hold nothing that is needed, and go.
+    Dropping(Generation),
 }
 
 /// The retention of one reactor.
 #[derive(Debug)]
 pub(crate) struct Retention {
     stage: Stage,
-    segments_max: u64,
+    segments_max: usize,
 }
 
 impl Retention {
     /// Keeps at most `bytes` in segments of `segment_len`.
     pub(crate) fn new(bytes: u64, segment_len: u64, node: &mut Node) -> Self {
         node.start_evacuation(Generation(0));
-        Self { stage: Stage::Settling, segments_max: (bytes / segment_len).saturating_sub(AHEAD).max(2) }
+        let segments_max = usize::try_from((bytes / segment_len).saturating_sub(AHEAD)).unwrap_or(usize::MAX);
+        Self { stage: Stage::Settling, segments_max: segments_max.max(2) }
     }
 
     /// One step a turn.
@@ -49,33 +52,42 @@ impl Retention {
                 }
             }
             Stage::Idle => {
-                if !shared.all_settled() || self.within(&io.log) {
+                let beyond = self.beyond(&io.log);
+                if !shared.all_settled() || beyond == 0 {
                     return;
                 }
                 if let Some((log, dropped)) = io.log.drop_archived(machine) {
                     shared.raise_floor(log, Generation(dropped.0 + 1));
                     node.counters.count(Counter::SegmentsDropped);
-                } else if let Some(oldest) = io.log.log.segments().next().map(|segment| segment.generation) {
-                    node.start_evacuation(oldest);
-                    self.stage = Stage::Evacuating(oldest);
+                } else if let Some(last) = io.log.log.segments().nth(beyond - 1).map(|segment| segment.generation) {
+                    // All of them at once: that state is written again takes a batch or two, in which a log can fill a segment.
+                    node.start_evacuation(last);
+                    self.stage = Stage::Evacuating(last);
                 }
             }
-            Stage::Evacuating(oldest) => {
+            Stage::Evacuating(last) => {
                 if node.evacuated() == Progress::Done {
                     let own = node.config().log;
-                    shared.raise_floor(own, Generation(oldest.0 + 1));
-                    node.set_floor(own, Generation(oldest.0 + 1));
-                    let dropped = io.log.drop_oldest(machine);
-                    assert_eq!(dropped.map(|segment| segment.generation), Some(oldest));
-                    node.counters.count(Counter::SegmentsDropped);
+                    shared.raise_floor(own, Generation(last.0 + 1));
+                    node.set_floor(own, Generation(last.0 + 1));
+                    self.stage = Stage::Dropping(last);
+                }
+            }
+            Stage::Dropping(last) => {
+                let dropped = io.log.drop_oldest(machine).expect("the active segment is not among them").generation;
+                assert!(dropped <= last, "segments are dropped in order");
+                node.counters.count(Counter::SegmentsDropped);
+                if dropped == last {
                     self.stage = Stage::Idle;
                 }
             }
         }
     }
 
-    fn within(&self, log: &LogPort) -> bool {
+    /// Segments that are too many: of the own log all but the active one at most.
+    fn beyond(&self, log: &LogPort) -> usize {
         let own = log.log.segments().len();
-        own < 2 || (own + log.archived_segments()) as u64 <= self.segments_max
+        let beyond = (own + log.archived_segments()).saturating_sub(self.segments_max);
+        beyond.min(own.saturating_sub(1))
     }
 }

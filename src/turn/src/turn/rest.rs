@@ -26,6 +26,7 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
             && self.stage == Stage::Serving
             && self.applying.is_none()
             && self.has_read_all()
+            && self.io.connections.is_flushed()
             && !self.node.is_busy()
             && !self.has_lane_work();
         may.then(|| Duration::from_nanos(gather_ns))

@@ -5,7 +5,7 @@ use std::io;
 use tidings_core::{Now, Verifier, slab::Key};
 
 use super::Turn;
-use crate::{connections::State, machine::Machine, sweep};
+use crate::{config::SENDS_PER_TURN, connections::State, machine::Machine, sweep};
 
 impl<M: Machine, V: Verifier> Turn<M, V> {
     pub(super) fn sent(&mut self, key: Key, buffer: Vec<u8>, result: &io::Result<usize>) {
@@ -25,11 +25,14 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
         }
     }
 
-    /// One send a connection; connections that are done go.
+    /// One send a connection, the longest marked first; connections that are done go.
     pub(super) fn flush(&mut self, now: Now) -> bool {
         let mut busy = false;
         self.io.connections.hurry_overdue(now.mono);
-        while let Some(key) = self.io.connections.next_dirty() {
+        let mut sends = 0;
+        while sends < SENDS_PER_TURN
+            && let Some(key) = self.io.connections.next_dirty()
+        {
             busy = true;
             let Some(connection) = self.io.connections.get_mut(key) else { continue };
             if connection.sending > 0 || connection.later.is_some() {
@@ -38,6 +41,7 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
             if !connection.pending.is_empty() && connection.state != State::Gone {
                 let buffer = std::mem::take(&mut connection.pending);
                 (connection.sending, connection.send_since) = (buffer.len(), now.mono);
+                sends += 1;
                 self.machine.send(&connection.socket, key, buffer);
                 continue;
             }
