@@ -144,13 +144,13 @@ impl Peer {
     }
 
     fn connect(self, process: &PeerProcess, arguments: &Arguments) -> Result<Box<dyn Load>, Failure> {
-        let (addr, pairs, payload) = (process.addr, arguments.pairs, arguments.payload);
+        let (pairs, payload) = (arguments.pairs, arguments.payload);
         Ok(match self {
-            Self::Redis => Box::new(Engine::connect::<redis::Redis>(addr, pairs, payload)?),
-            Self::Nats => Box::new(Engine::connect::<nats::Nats>(addr, pairs, payload)?),
-            Self::Postgresql => Box::new(Engine::connect::<postgresql::Postgresql>(addr, pairs, payload)?),
-            Self::Rabbitmq => Box::new(Engine::connect::<rabbitmq::Rabbitmq>(addr, pairs, payload)?),
-            Self::Ejabberd => Box::new(Engine::connect::<ejabberd::Ejabberd>(addr, pairs, payload)?),
+            Self::Redis => Box::new(Engine::connect::<redis::Redis>(process, pairs, payload)?),
+            Self::Nats => Box::new(Engine::connect::<nats::Nats>(process, pairs, payload)?),
+            Self::Postgresql => Box::new(Engine::connect::<postgresql::Postgresql>(process, pairs, payload)?),
+            Self::Rabbitmq => Box::new(Engine::connect::<rabbitmq::Rabbitmq>(process, pairs, payload)?),
+            Self::Ejabberd => Box::new(Engine::connect::<ejabberd::Ejabberd>(process, pairs, payload)?),
         })
     }
 }
@@ -177,6 +177,7 @@ mod share {
 /// If something does not start or ends early, or a message failed a check.
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     cpu::pin(arguments.place.load_core);
+    process::end_with_this_process()?;
     let peers = if arguments.only.is_empty() { Peer::value_variants() } else { &arguments.only };
     let bar = progress(2 + peers.len() as u64)?;
     let mut contenders = vec![relay(arguments, &bar)?];

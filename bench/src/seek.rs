@@ -43,7 +43,7 @@ impl Seek {
     /// The highest rate that holds, if one does, and in `steps` all that were tried.
     ///
     /// # Errors
-    /// If a connection ends.
+    /// If a connection ends, or a message failed a check: no rate is worth that.
     pub fn highest(
         &self,
         load: &mut dyn Load,
@@ -85,6 +85,9 @@ impl Seek {
     ) -> Result<Step, Failure> {
         let run = measure(load, usage, Offer::Open { rate, arrivals: self.arrivals }, phases)?;
         settle(load)?;
+        if run.wrong > 0 {
+            return Err(format!("{} messages failed a check at {rate:.0} a second", run.wrong).into());
+        }
         let holds = self.slo.holds(&run);
         let Run { rate_per_s, sent_us, delivered_us, .. } = run;
         Ok(Step { offered_per_s: rate, rate_per_s, sent_us, delivered_us, holds })

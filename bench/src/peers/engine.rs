@@ -2,7 +2,6 @@
 
 use std::{
     cell::{Cell, RefCell},
-    net::SocketAddr,
     rc::Rc,
     time::{Duration, Instant},
 };
@@ -14,7 +13,10 @@ use tokio::{
     task::{LocalSet, yield_now},
 };
 
-use super::adapter::{Adapter, Receiver, Sender};
+use super::{
+    adapter::{Adapter, Receiver, Sender},
+    process::PeerProcess,
+};
 use crate::{
     Failure,
     arrivals::Schedule,
@@ -49,8 +51,8 @@ impl Engine {
     /// Connects everybody.
     ///
     /// # Errors
-    /// If the server does not let them in.
-    pub fn connect<A: Adapter>(addr: SocketAddr, pairs: usize, payload: usize) -> Result<Self, Failure> {
+    /// If the server ends, or does not let them in.
+    pub fn connect<A: Adapter>(process: &PeerProcess, pairs: usize, payload: usize) -> Result<Self, Failure> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let local = LocalSet::new();
         let shared = Rc::new(Shared {
@@ -63,7 +65,7 @@ impl Engine {
         });
         let all = Rc::clone(&shared);
         local.block_on(&runtime, async move {
-            let adapter = connect_in_time::<A>(addr, pairs).await?;
+            let adapter = connect_in_time::<A>(process, pairs).await?;
             for at in 0..pairs {
                 let (sender, receiver) = adapter.pair(at).await?;
                 let (one, other) = (Rc::clone(&all), Rc::clone(&all));
@@ -82,10 +84,11 @@ impl Engine {
     }
 }
 
-async fn connect_in_time<A: Adapter>(addr: SocketAddr, pairs: usize) -> Result<A, Failure> {
+async fn connect_in_time<A: Adapter>(process: &PeerProcess, pairs: usize) -> Result<A, Failure> {
     let until = Instant::now() + READY_WITHIN;
     loop {
-        match A::connect(addr, pairs).await {
+        process.still_runs()?;
+        match A::connect(process.addr, pairs).await {
             Ok(adapter) => return Ok(adapter),
             Err(error) if Instant::now() >= until => return Err(error),
             Err(_) => tokio::time::sleep(Duration::from_millis(200)).await,

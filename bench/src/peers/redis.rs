@@ -79,6 +79,19 @@ fn bytes(value: Option<Value>) -> Result<Vec<u8>, Failure> {
     Ok(bytes)
 }
 
+/// The contents in an answer, and the last entry's id: `[[stream, [[id, [name, value]], ...]]]`.
+fn entries(answer: Value) -> Result<(Vec<Vec<u8>>, Vec<u8>), Failure> {
+    let stream = array(answer)?.pop().ok_or_else(odd)?;
+    let entries = array(array(stream)?.pop().ok_or_else(odd)?)?;
+    let (mut bodies, mut last) = (Vec::with_capacity(entries.len()), None);
+    for entry in entries {
+        let mut parts = array(entry)?;
+        bodies.push(bytes(array(parts.pop().ok_or_else(odd)?)?.pop())?);
+        last = Some(bytes(parts.pop())?);
+    }
+    Ok((bodies, last.ok_or_else(odd)?))
+}
+
 impl Receiver for Reader {
     type Body = Vec<u8>;
 
@@ -87,19 +100,42 @@ impl Receiver for Reader {
         command.arg("XREAD").arg("COUNT").arg(AT_A_TIME).arg("BLOCK").arg(0);
         command.arg("STREAMS").arg(&self.stream).arg(&self.last);
         let answer = self.connection.send_packed_command(&command).await?.extract_error()?;
-        // [[stream, [[id, [name, value]], ...]]]
-        let stream = array(answer)?.pop().ok_or_else(odd)?;
-        let entries = array(array(stream)?.pop().ok_or_else(odd)?)?;
-        let mut bodies = Vec::with_capacity(entries.len());
-        for entry in entries {
-            let mut parts = array(entry)?;
-            bodies.push(bytes(array(parts.pop().ok_or_else(odd)?)?.pop())?);
-            self.last = bytes(parts.pop())?;
-        }
+        let (bodies, last) = entries(answer)?;
+        self.last = last;
         Ok(bodies)
     }
 
     async fn confirm(&mut self) -> Result<(), Failure> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(text: &str) -> Value {
+        Value::BulkString(text.into())
+    }
+
+    fn entry(id: &str, content: &str) -> Value {
+        Value::Array(vec![text(id), Value::Array(vec![text("b"), text(content)])])
+    }
+
+    fn answer(entries: Vec<Value>) -> Value {
+        Value::Array(vec![Value::Array(vec![text("chat0"), Value::Array(entries)])])
+    }
+
+    #[test]
+    fn an_answer_is_contents_and_where_to_go_on() {
+        let (bodies, last) = entries(answer(vec![entry("5-0", "one"), entry("5-1", "two")])).unwrap();
+        assert_eq!((bodies, last), (vec![b"one".to_vec(), b"two".to_vec()], b"5-1".to_vec()));
+    }
+
+    #[test]
+    fn what_is_no_answer_is_refused() {
+        for odd in [Value::Nil, Value::Array(vec![]), answer(vec![]), answer(vec![text("5-0")]), text("OK")] {
+            assert!(entries(odd.clone()).is_err(), "{odd:?}");
+        }
     }
 }
