@@ -17,6 +17,7 @@ use crate::{
 /// Handshakes under way at a time: what a listen queue holds, and a crowd that would be let in at all would not overrun.
 const AT_A_TIME: usize = 512;
 const COMPLETIONS: usize = 1024;
+
 /// Who somebody is.
 #[derive(Debug, Clone)]
 pub struct Member {

@@ -98,9 +98,11 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     for mut gone in [first, crowd] {
         gone.cut();
     }
+    std::thread::sleep(CALM);
     let before_pairs = cpu::anonymous(target.pid)?;
     let mut load = Pairs::connect(target.addr, arguments.conversations, 64, &|user| target.token(user))?;
     measure(&mut load, &|| target.usage(), Offer::Closed { depth: 1 }, phases(1.0))?;
+    std::thread::sleep(CALM);
     let with_pairs = cpu::anonymous(target.pid)?;
     drop(load);
     target.stop()?;

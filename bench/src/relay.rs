@@ -3,11 +3,12 @@
 //! server costs beyond this is ours to answer for.
 
 use std::{
+    collections::VecDeque,
     fs::File,
     net::SocketAddr,
     os::fd::OwnedFd,
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use clap::Args;
@@ -40,6 +41,8 @@ pub struct Arguments {
 pub const RING: RingConfig = RingConfig { submissions: 1024, completions: 16 * 1024, buffers: 1024, buffer_len: 8192 };
 const LISTENER: Token = Token(u32::MAX as u64);
 const COMPLETIONS: usize = 1024;
+/// How long receipts wait for company, as the server's do.
+const LATER: Duration = Duration::from_millis(25);
 /// Bytes of a write: the server's limit of a batch.
 const BATCH_MAX: usize = 2 << 20;
 
@@ -51,6 +54,9 @@ struct Relay {
     partner: Vec<Option<usize>>,
     seqs: Vec<u64>,
     dirty: Vec<usize>,
+    /// Connections that have only receipts to send, and until when those wait.
+    later: Vec<Option<Instant>>,
+    due: VecDeque<(Instant, usize)>,
     spare: Vec<Vec<u8>>,
     /// Bytes of SENDs since they were written last.
     relayed: usize,
@@ -73,7 +79,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         if let Some(disk) = &mut disk {
             disk.write(&mut ring, std::mem::take(&mut relay.relayed));
         }
-        ring.turn(Wait::Upto(Duration::from_millis(100)), &mut completions);
+        let wait = relay.due.front().map(|(due, _)| due.saturating_duration_since(Instant::now()));
+        ring.turn(Wait::Upto(wait.unwrap_or(Duration::from_millis(100))), &mut completions);
         for completion in completions.drain(..) {
             match completion {
                 Completion::Accepted { result, .. } => relay.accept(&mut ring, result?),
@@ -143,6 +150,7 @@ impl Relay {
         self.connections.push(Connection::new(socket));
         self.partner.push(None);
         self.seqs.push(0);
+        self.later.push(None);
     }
 
     fn receive(&mut self, ring: &mut Ring, at: usize, result: Received, more: bool) {
@@ -154,7 +162,6 @@ impl Relay {
             let read = connection.received(ring.bytes(&chunk), |frame, out| self.on_frame(at, frame, out));
             ring.give_back(chunk);
             self.nowhere = Some(std::mem::replace(&mut self.connections[at], connection));
-            self.dirty.push(at);
             if read.is_err() {
                 return;
             }
@@ -166,6 +173,9 @@ impl Relay {
 
     fn on_frame(&mut self, at: usize, frame: &Frame<'_>, out: &mut Vec<u8>) {
         let id = frame.header().request_id;
+        if frame.kind() != Ok(Kind::Delivered) {
+            self.hurry(at);
+        }
         match frame.kind() {
             Ok(Kind::Hello) => {
                 let Ok(hello) = frame.fixed::<Hello>() else { return };
@@ -178,10 +188,11 @@ impl Relay {
                 let (Ok(delivered), Some(partner)) = (frame.fixed::<Delivered>(), self.partner[at]) else { return };
                 let Delivered { conversation, upto } = delivered;
                 let (delivered, read, uv) = (upto, Seq(0), Uv(0));
+                self.wait(at, out.is_empty());
                 frame::append(out, 0, &ReceiptOk { conversation, delivered, read, uv });
                 let receipt = Receipt { conversation, member: UserId::NONE, delivered, read };
+                self.wait(partner, self.connections[partner].pending.is_empty());
                 frame::append(&mut self.connections[partner].pending, 0, &receipt);
-                self.dirty.push(partner);
             }
             _ => {}
         }
@@ -224,14 +235,34 @@ impl Relay {
                 payload,
             },
         );
-        self.dirty.push(partner);
+        self.hurry(partner);
+    }
+
+    /// A connection gets a receipt, which waits if there is nothing else.
+    fn wait(&mut self, at: usize, nothing_else: bool) {
+        if nothing_else {
+            let due = Instant::now() + LATER;
+            self.later[at] = Some(due);
+            self.due.push_back((due, at));
+        }
+    }
+
+    fn hurry(&mut self, at: usize) {
+        self.later[at] = None;
+        self.dirty.push(at);
     }
 
     /// One send a connection.
     fn flush(&mut self, ring: &mut Ring) {
+        let now = Instant::now();
+        while let Some((due, at)) = self.due.pop_front_if(|(due, _)| *due <= now) {
+            if self.later[at] == Some(due) {
+                self.hurry(at);
+            }
+        }
         while let Some(at) = self.dirty.pop() {
             let connection = &mut self.connections[at];
-            if !connection.sending && !connection.pending.is_empty() {
+            if !connection.sending && self.later[at].is_none() && !connection.pending.is_empty() {
                 let next = self.spare.pop().unwrap_or_default();
                 let buffer = std::mem::replace(&mut connection.pending, next);
                 connection.sending = true;

@@ -97,13 +97,16 @@ impl Seek {
 /// Waits until nothing is in flight.
 ///
 /// # Errors
-/// If messages are left over for good.
+/// If messages are left over for good, or failed a check.
 pub fn settle(load: &mut dyn Load) -> Result<(), Failure> {
     for _ in 0..SETTLED_WITHIN {
         if load.unfinished() == 0 {
             return Ok(());
         }
-        load.run(Offer::Closed { depth: 0 }, phases(0.1), &mut |_| ())?;
+        let late = load.run(Offer::Closed { depth: 0 }, phases(0.1), &mut |_| ())?;
+        if late.measured.wrong > 0 {
+            return Err(format!("{} messages failed a check", late.measured.wrong).into());
+        }
     }
     Err(format!("{} messages were never finished", load.unfinished()).into())
 }

@@ -3,7 +3,7 @@
 use std::{
     net::SocketAddr,
     sync::mpsc::{self, Receiver, Sender},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use clap::Args;
@@ -69,6 +69,8 @@ struct Found {
     /// From the cut until all were back.
     back_s: f64,
     wrong: u64,
+    /// Messages that were never answered.
+    unfinished: u64,
     timeline: Vec<Second>,
 }
 
@@ -131,6 +133,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         ratio: storm_sent_p99_us as f64 / calm_sent_us.p99.max(1) as f64,
         back_s: back.as_secs_f64(),
         wrong: calm.measured.wrong + storm.measured.wrong,
+        unfinished: calm.unfinished + storm.unfinished,
         timeline,
     };
     if arguments.json {
@@ -150,8 +153,9 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
             found.storm_late_us.max as f64 / 1e3,
         );
     }
-    if found.wrong > 0 {
-        return Err(format!("{} messages failed a check", found.wrong).into());
+    if found.wrong + found.unfinished > 0 {
+        let Found { wrong, unfinished, .. } = found;
+        return Err(format!("{wrong} messages failed a check, {unfinished} were never answered").into());
     }
     Ok(())
 }
@@ -170,8 +174,10 @@ fn crowd(
     crowd.come(within)?;
     said.send(())?;
     wait.recv()?;
+    let cut = Instant::now();
     crowd.cut();
-    let back = crowd.come(within)?;
+    crowd.come(within)?;
+    let back = cut.elapsed();
     let _all_was_measured = wait.recv();
     Ok(back)
 }

@@ -66,7 +66,7 @@ pub trait Effects {
     /// True if `count` messages with `bytes` of payload in all fit in the lane down to `to`.
     fn has_down_credit(&mut self, to: ReactorId, count: usize, bytes: usize) -> bool;
 
-    /// The connection's output: what is appended leaves at the end of the turn, in one piece.
+    /// The connection's output: what is appended in a turn leaves in one piece.
     fn out(&mut self, conn: ConnId) -> &mut Vec<u8>;
 
     /// The connection's output, for what nobody waits for: it may be kept for a moment, to leave with something else. A world

@@ -96,9 +96,11 @@ impl Preparer {
         self.dropped.push_back(dropped);
     }
 
-    /// The file of the oldest dropped segment, if more than `most` wait to be used again.
+    /// The file of the oldest dropped segment, to be deleted, if more than `most` wait to be used again. Not while one is being
+    /// prepared: to recovery that one is still the oldest until its new header is there, and a hole behind it would look like damage.
     pub fn oldest_beyond(&self, most: usize) -> Option<SlotId> {
-        self.dropped.front().filter(|_| self.dropped.len() > most).map(|segment| segment.slot)
+        let next = self.dropped.front().filter(|_| self.state == State::Idle && self.dropped.len() > most);
+        next.map(|segment| segment.slot)
     }
 
     /// The file of the oldest dropped segment is deleted.
@@ -205,3 +207,31 @@ impl Preparer {
 }
 
 const _: () = assert!(FIRST_BATCH == HEADER_COPIES * BLOCK as u64);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEN: u64 = 1 << 20;
+
+    #[test]
+    fn of_dropped_files_the_oldest_is_deleted_but_not_behind_one_that_is_being_prepared() {
+        let key = LogKey { log: tidings_wire::LogId(0), nonce: 1 };
+        let mut preparer = Preparer::new(key, LEN, Vec::new(), 9);
+        let dropped = |at: u32| SegmentInfo { slot: SlotId(at), generation: Generation(at.into()), len: LEN };
+        (1..=2).for_each(|at| preparer.recycle(dropped(at)));
+        assert_eq!(preparer.oldest_beyond(2), None, "as many as may wait");
+        let Some(Step::Write { slot: SlotId(1), buffer: first, .. }) = preparer.next(0, 1, Generation(7)) else {
+            panic!("the oldest is used again")
+        };
+        (3..=4).for_each(|at| preparer.recycle(dropped(at)));
+        assert_eq!(preparer.oldest_beyond(2), None, "1 has its old header still");
+        assert_eq!(preparer.written(first, Outcome::Done, Generation(7)).map(|done| done.slot), None);
+        assert_eq!(preparer.oldest_beyond(2), None, "and its second copy");
+        let Some(Step::Write { buffer: second, .. }) = preparer.next(0, 1, Generation(7)) else { panic!("two copies") };
+        assert_eq!(preparer.written(second, Outcome::Done, Generation(7)).map(|done| done.slot), Some(SlotId(1)));
+        assert_eq!(preparer.oldest_beyond(2), Some(SlotId(2)));
+        preparer.forget_oldest();
+        assert_eq!(preparer.oldest_beyond(2), None);
+    }
+}

@@ -34,7 +34,8 @@ pub struct TurnConfig {
 pub const RECEIVES_PER_TURN: usize = 512;
 /// Lane messages taken from each lane in one turn.
 pub const LANE_MESSAGES_PER_TURN: usize = 512;
-/// Sends handed to the kernel in one turn: each costs as much as ten messages, and the end of a batch's write is seen only after them.
+/// Connections whose output is handed to the kernel, or that go, in one turn: each costs as much as ten messages, and the end of a
+/// batch's write is seen only after them.
 pub const SENDS_PER_TURN: usize = 128;
 /// Connections that ended, looked at in one turn.
 pub const ENDS_PER_TURN: usize = 64;
@@ -49,6 +50,8 @@ pub const GATHER_BATCH: usize = 8 << 10;
 /// How long output that nobody waits for may wait for other output of its connection: in a conversation that is going on,
 /// until the next message.
 pub const LATER_MS: u64 = 25;
+/// It leaves at multiples of this, with that of other connections: one turn for many.
+pub const LATER_GRID_NS: u64 = 5_000_000;
 /// How long the log must be idle before a tip is written.
 pub const TIP_DELAY_MS: u64 = 50;
 /// How often connections are looked at for time-outs.

@@ -33,9 +33,9 @@ pub struct Connection<S> {
     pub state: State,
     /// Bytes of a frame that is not whole yet.
     pub carry: Vec<u8>,
-    /// Output that gathers for the end of the turn, or for longer.
+    /// Output that gathers.
     pub pending: Vec<u8>,
-    /// Until when all of `pending` may wait for other output to leave with; `None`: it leaves at the end of the turn.
+    /// Until when all of `pending` may wait for other output to leave with; `None`: it leaves as soon as it can.
     pub later: Option<Mono>,
     /// Bytes that the kernel is sending.
     pub sending: usize,
@@ -143,7 +143,7 @@ impl<S> Connections<S> {
         self.slab.iter().map(|(key, _)| key)
     }
 
-    /// The output of a connection, which leaves at the end of the turn.
+    /// The output of a connection, which leaves as soon as it can.
     pub fn out(&mut self, key: Key) -> &mut Vec<u8> {
         self.hurry(key);
         self.pending(key)
@@ -173,17 +173,23 @@ impl<S> Connections<S> {
         &mut connection.pending
     }
 
-    /// Output that waited long enough leaves at the end of the turn. Gives when the next is due.
-    pub fn hurry_overdue(&mut self, now: Mono) -> Option<Mono> {
+    /// When the next output that waits is due.
+    pub fn next_later(&mut self) -> Option<Mono> {
         loop {
             let (due, key) = *self.later.front()?;
             if self.slab.get(key).is_some_and(|connection| connection.later == Some(due)) {
-                if due > now {
-                    return Some(due);
-                }
-                self.hurry(key);
+                return Some(due);
             }
             self.later.pop_front();
+        }
+    }
+
+    /// Output that waited long enough waits no longer.
+    pub fn hurry_overdue(&mut self, now: Mono) {
+        while self.next_later().is_some_and(|due| due <= now)
+            && let Some((_, key)) = self.later.pop_front()
+        {
+            self.hurry(key);
         }
     }
 
@@ -258,9 +264,11 @@ mod tests {
         connections.out_later(key, due).push(1);
         connections.out_later(key, due.plus_ms(1)).push(2);
         assert_eq!(connections.next_dirty(), None);
-        assert_eq!(connections.hurry_overdue(NOW), Some(due), "as the first that waits, not the last");
+        connections.hurry_overdue(NOW);
+        assert_eq!(connections.next_later(), Some(due), "as the first that waits, not the last");
         assert_eq!(connections.next_dirty(), None);
-        assert_eq!(connections.hurry_overdue(due), None);
+        connections.hurry_overdue(due);
+        assert_eq!(connections.next_later(), None);
         assert_eq!(connections.next_dirty(), Some(key));
         let connection = connections.get(key).unwrap();
         assert_eq!((connection.later, connection.pending.as_slice()), (None, &[1, 2][..]));
@@ -278,7 +286,8 @@ mod tests {
         assert_eq!((connection.later, std::mem::take(&mut connection.pending)), (None, vec![1, 2, 3]));
         // Another one waits afterwards, for its own time.
         connections.out_later(key, due.plus_ms(2)).push(4);
-        assert_eq!(connections.hurry_overdue(due), Some(due.plus_ms(2)));
+        connections.hurry_overdue(due);
+        assert_eq!(connections.next_later(), Some(due.plus_ms(2)));
         assert_eq!(connections.next_dirty(), None);
     }
 
@@ -287,8 +296,9 @@ mod tests {
         let (mut connections, key) = one();
         connections.out_later(key, NOW.plus_ms(5)).push(1);
         connections.remove(key);
-        assert_eq!(connections.hurry_overdue(NOW), None);
+        assert_eq!(connections.next_later(), None);
         connections.out_later(key, NOW).push(1);
-        assert_eq!((connections.hurry_overdue(NOW), connections.next_dirty()), (None, None));
+        connections.hurry_overdue(NOW);
+        assert_eq!((connections.next_later(), connections.next_dirty()), (None, None));
     }
 }

@@ -6,7 +6,7 @@ use tidings_mesh::Port;
 use tidings_wire::{Loc, Place};
 
 use crate::{
-    config::LATER_MS,
+    config::{LATER_GRID_NS, LATER_MS},
     connections::{Connections, State, key_of},
     log_port::LogPort,
 };
@@ -80,7 +80,8 @@ impl<S> Effects for Io<S> {
     }
 
     fn out_later(&mut self, conn: ConnId) -> &mut Vec<u8> {
-        self.connections.out_later(key_of(conn), self.now.plus_ms(LATER_MS))
+        let due = self.now.plus_ms(LATER_MS).0.next_multiple_of(LATER_GRID_NS);
+        self.connections.out_later(key_of(conn), Mono(due))
     }
 
     fn buffered(&self, conn: ConnId) -> usize {

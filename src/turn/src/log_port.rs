@@ -162,7 +162,9 @@ impl LogPort {
                 return Err(error);
             }
             let took_ns = now.since(self.submitted);
-            self.typical_ns = (self.typical_ns * 7 + took_ns) / 8;
+            // One that took unusually long says little about the next.
+            let usual_ns = if self.typical_ns == 0 { took_ns } else { took_ns.min(2 * self.typical_ns) };
+            self.typical_ns = (self.typical_ns * 7 + usual_ns) / 8;
             record(&mut self.report.batch_us, took_ns / 1000);
             self.idle_since = now;
             self.writing = 0;
@@ -189,6 +191,13 @@ impl LogPort {
 
     /// Takes the next step towards prepared segments, if one is due.
     pub(crate) fn prepare(&mut self, machine: &mut impl Machine, now: Mono) {
+        // Files of dropped segments will be used again, unless enough wait for that: a log that ran ahead of its retention would
+        // keep their room for ever. The oldest goes first: a hole among those whose headers are still there would look like damage.
+        if let Some(slot) = self.preparer.oldest_beyond(DROPPED_MAX)
+            && machine.remove(self.own, slot).is_ok()
+        {
+            self.preparer.forget_oldest();
+        }
         if now < self.prepare_after {
             return;
         }
@@ -207,17 +216,10 @@ impl LogPort {
         }
     }
 
-    /// Drops the oldest segment of the own log. Its file will be used again, unless enough wait for that: a log that ran ahead
-    /// of its retention would keep their room for ever.
-    pub(crate) fn drop_oldest(&mut self, machine: &mut impl Machine) -> Option<SegmentInfo> {
+    /// Drops the oldest segment of the own log; its file waits to be used again.
+    pub(crate) fn drop_oldest(&mut self) -> Option<SegmentInfo> {
         let dropped = self.log.drop_oldest()?;
         self.preparer.recycle(dropped);
-        // The oldest goes: a hole among those whose headers are still there would look like damage.
-        if let Some(slot) = self.preparer.oldest_beyond(DROPPED_MAX)
-            && machine.remove(self.own, slot).is_ok()
-        {
-            self.preparer.forget_oldest();
-        }
         Some(dropped)
     }
 

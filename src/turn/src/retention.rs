@@ -74,7 +74,7 @@ impl Retention {
                 }
             }
             Stage::Dropping(last) => {
-                let dropped = io.log.drop_oldest(machine).expect("the active segment is not among them").generation;
+                let dropped = io.log.drop_oldest().expect("the active segment is not among them").generation;
                 assert!(dropped <= last, "segments are dropped in order");
                 node.counters.count(Counter::SegmentsDropped);
                 if dropped == last {

@@ -81,7 +81,7 @@ impl Node {
             return;
         }
         self.mark_dirty(home, now);
-        let pushed = self.push(home, before, bump.origin, (message, Haste::Now), fx);
+        let pushed = self.push(home, before, bump.origin, message, Haste::Now, fx);
         self.counters.add(Counter::Pushed, pushed);
     }
 
@@ -92,7 +92,8 @@ impl Node {
         home: HomeKey,
         before: Uv,
         except: SessionId,
-        (bytes, haste): (&[u8], Haste),
+        bytes: &[u8],
+        haste: Haste,
         fx: &mut impl Effects,
     ) -> u64 {
         let mut pushed = 0;
@@ -141,7 +142,7 @@ impl Node {
         let mut bytes = core::mem::take(&mut self.frame_scratch);
         bytes.clear();
         frame::append(&mut bytes, 0, &Receipt { conversation, member, delivered, read });
-        self.push(home, before, SessionId::NONE, (&bytes, Haste::Later), fx);
+        self.push(home, before, SessionId::NONE, &bytes, Haste::Later, fx);
         self.frame_scratch = bytes;
     }
 

@@ -25,6 +25,8 @@ use crate::{
 
 /// How long an application that takes one event at a time needs for it.
 const SLOW_APPLICATION: Nanos = 30 * MS;
+/// And once no more faults begin: what thousands of messages take it must not pass for the server's time.
+const CALM_APPLICATION: Nanos = MS;
 /// SENDs that a device that repeats itself remembers.
 const REPEATS_MAX: usize = 16;
 /// Device numbers of those that come at the end to see what is there.
@@ -364,7 +366,8 @@ impl World {
             let Some(told) = session.poll_event() else { return };
             self.take_event(at, told);
         }
-        self.plan_tick(at, self.now + SLOW_APPLICATION);
+        let pause = if self.phase == Phase::Stormy { SLOW_APPLICATION } else { CALM_APPLICATION };
+        self.plan_tick(at, self.now + pause);
     }
 
     fn take_event(&mut self, at: usize, told: Told) {

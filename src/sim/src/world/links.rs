@@ -120,6 +120,12 @@ impl World {
         }
     }
 
+    /// When the last of all bytes that are under way arrives.
+    pub(super) fn last_arrival(&self) -> Nanos {
+        let arrivals = self.links.values().map(|link| link.to_node.last_arrival.max(link.to_device.last_arrival));
+        arrivals.max().unwrap_or(0)
+    }
+
     /// One end says that it is done.
     pub(super) fn end_link(&mut self, id: LinkId, to: Side) {
         let Some(link) = self.links.get_mut(&id) else { return };

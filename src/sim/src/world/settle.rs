@@ -28,9 +28,10 @@ impl World {
     pub(super) fn settle(&mut self) {
         match self.phase {
             Phase::Stormy => {
-                self.phase = Phase::Calm(self.now + SETTLES_WITHIN);
                 self.tell(Moment::Calm);
                 self.calm();
+                // What is under way on a connection that was slow arrives no sooner for that.
+                self.phase = Phase::Calm(self.now.max(self.last_arrival()) + SETTLES_WITHIN);
             }
             Phase::Calm(until) => {
                 if self.all_settled(until) {

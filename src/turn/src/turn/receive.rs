@@ -8,7 +8,7 @@ use tidings_wire::ErrorCode;
 
 use super::{Stage, Turn};
 use crate::{
-    config::{ENDS_PER_TURN, HANDSHAKES_PER_TURN, RECEIVES_PER_TURN, ROOM_FOR_INPUT},
+    config::{ENDS_PER_TURN, HANDSHAKES_PER_TURN, RECEIVES_PER_TURN, ROOM_FOR_INPUT, SENDS_PER_TURN},
     connections::State,
     input::{Cut, Input},
     machine::{Machine, Received, Receiving},
@@ -147,7 +147,9 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
     /// Received bytes become frames while the log has room for what they may turn into: a full log stops here, and with the
     /// receive buffers used up the kernel makes the peers wait.
     pub(super) fn take_inbox(&mut self, now: Now) -> bool {
-        for _ in 0..RECEIVES_PER_TURN.min(self.inbox.len()) {
+        // What waits to be sent is not outrun by what comes in.
+        let most = if self.io.connections.is_flushed() { RECEIVES_PER_TURN } else { SENDS_PER_TURN };
+        for _ in 0..most.min(self.inbox.len()) {
             if self.io.log.log.room() < ROOM_FOR_INPUT {
                 break;
             }

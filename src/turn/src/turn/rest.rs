@@ -69,7 +69,7 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
             0 => Some(now.mono.plus_ms(1)),
             ready => (ready < READY_AIM).then(|| now.mono.plus_ms(PREPARE_TICK_MS)),
         };
-        let later = self.io.connections.hurry_overdue(now.mono);
+        let later = self.io.connections.next_later();
         let due = [self.node.next_timeout(), self.io.log.tip_due(), sweep, prepare, later];
         let due = due.into_iter().flatten().min().unwrap_or(most).min(most);
         // A lane that gets room again wakes nobody, and what is overdue could not be done: both are looked at again soon.

@@ -16,7 +16,7 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
         if !whole {
             return sweep::cut(&mut self.machine, &mut self.node, &mut self.io, key);
         }
-        let (state, empty) = (connection.state, connection.pending.is_empty() || connection.later.is_some());
+        let (state, empty) = (connection.state, connection.pending.is_empty());
         self.io.connections.mark_dirty(key);
         if let State::Live(session) = state
             && empty
@@ -25,14 +25,12 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
         }
     }
 
-    /// One send a connection, the longest marked first; connections that are done go.
+    /// One send a connection, the longest marked first; connections that are done go. What is left is done in the next turn.
     pub(super) fn flush(&mut self, now: Now) -> bool {
         let mut busy = false;
         self.io.connections.hurry_overdue(now.mono);
-        let mut sends = 0;
-        while sends < SENDS_PER_TURN
-            && let Some(key) = self.io.connections.next_dirty()
-        {
+        for _ in 0..SENDS_PER_TURN {
+            let Some(key) = self.io.connections.next_dirty() else { break };
             busy = true;
             let Some(connection) = self.io.connections.get_mut(key) else { continue };
             if connection.sending > 0 || connection.later.is_some() {
@@ -41,7 +39,9 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
             if !connection.pending.is_empty() && connection.state != State::Gone {
                 let buffer = std::mem::take(&mut connection.pending);
                 (connection.sending, connection.send_since) = (buffer.len(), now.mono);
-                sends += 1;
+                if connection.state == State::Leaving {
+                    connection.since = now.mono; // its time to read the last words begins with them
+                }
                 self.machine.send(&connection.socket, key, buffer);
                 continue;
             }
