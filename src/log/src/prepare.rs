@@ -218,7 +218,7 @@ mod tests {
     fn of_dropped_files_the_oldest_is_deleted_but_not_behind_one_that_is_being_prepared() {
         let key = LogKey { log: tidings_wire::LogId(0), nonce: 1 };
         let mut preparer = Preparer::new(key, LEN, Vec::new(), 9);
-        let dropped = |at: u32| SegmentInfo { slot: SlotId(at), generation: Generation(at.into()), len: LEN };
+        let dropped = |at: u32| SegmentInfo { slot: SlotId(at), generation: Generation(at), len: LEN };
         (1..=2).for_each(|at| preparer.recycle(dropped(at)));
         assert_eq!(preparer.oldest_beyond(2), None, "as many as may wait");
         let Some(Step::Write { slot: SlotId(1), buffer: first, .. }) = preparer.next(0, 1, Generation(7)) else {
