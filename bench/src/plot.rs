@@ -22,7 +22,7 @@ pub struct Axis {
     pub scale: Scale,
 }
 
-/// A line with a name.
+/// A line with a name. One without points is not shown, but keeps its color, so that it is the same in every chart.
 #[derive(Clone, Debug)]
 pub struct Series {
     /// What it is.
@@ -36,7 +36,7 @@ pub struct Series {
 const WIDTH: f64 = 760.0;
 const HEIGHT: f64 = 330.0;
 const LEFT: f64 = 84.0;
-const RIGHT: f64 = 20.0;
+const RIGHT: f64 = 34.0;
 const TOP: f64 = 16.0;
 const BOTTOM: f64 = 50.0;
 const COLORS: [&str; 7] = ["#1668c7", "#d1495b", "#2e8b57", "#b8860b", "#6a4c93", "#555555", "#00868b"];
@@ -158,7 +158,7 @@ pub fn chart(x: &Axis, y: &Axis, series: &[Series]) -> String {
         }
     }
     svg.push_str("</svg><p class=key>");
-    for (at, one) in series.iter().enumerate() {
+    for (at, one) in series.iter().enumerate().filter(|(_, one)| !one.points.is_empty()) {
         let color = COLORS[at % COLORS.len()];
         let _written = write!(svg, "<span><i style=\"background:{color}\"></i>{}</span>", escape(&one.name));
     }
@@ -218,6 +218,10 @@ mod tests {
         let svg = chart(&axis("of all", Scale::Nines), &axis("us", Scale::Log), &series);
         assert_eq!(svg.matches("<circle").count(), 3);
         assert!(svg.contains("&lt;a&amp;b&gt;") && !svg.contains("NaN"));
+        let none = Series { name: "left out".into(), points: Vec::new(), loose: false };
+        let [one] = series;
+        let svg = chart(&axis("of all", Scale::Nines), &axis("us", Scale::Log), &[none, one]);
+        assert!(!svg.contains("left out") && svg.contains(COLORS[1]) && !svg.contains(COLORS[0]));
         assert!(chart(&axis("x", Scale::Linear), &axis("y", Scale::Linear), &[]).contains("Nothing"));
     }
 }

@@ -36,7 +36,7 @@ pub fn page(report: &PeersReport) -> String {
     let rates = report.ours().at.len();
     for at in 0..rates {
         out += &format!("<h3>{} messages a second</h3>", number(report.ours().at[at].offered_per_s));
-        let lines: Vec<_> = report.contenders.iter().filter(|one| one.at[at].holds).map(|one| line(one, at)).collect();
+        let lines: Vec<_> = report.contenders.iter().map(|one| line(one, at)).collect();
         let x = Axis { label: "messages that were faster", scale: Scale::Nines };
         out += &chart(&x, &Axis { label: "milliseconds", scale: Scale::Log }, &lines);
     }
@@ -57,7 +57,9 @@ fn capitalised(text: &str) -> String {
 }
 
 fn line(contender: &Contender, at: usize) -> Series {
-    let points = contender.at[at].run.sent_curve.iter().map(|(quantile, us)| (*quantile, ms(*us))).collect();
+    let paced = &contender.at[at];
+    let curve = paced.run.sent_curve.iter().filter(|_| paced.holds);
+    let points = curve.map(|(quantile, us)| (*quantile, ms(*us))).collect();
     Series { name: contender.name.clone(), points, loose: false }
 }
 
