@@ -137,7 +137,8 @@ pub fn chart(x: &Axis, y: &Axis, series: &[Series]) -> String {
     ));
     let middle = (top + bottom) / 2.0;
     draw(format!("<text transform=\"translate(14 {middle}) rotate(-90)\" text-anchor=\"middle\">{}</text>", y.label));
-    for (at, one) in series.iter().enumerate() {
+    let shown = || series.iter().enumerate().filter(|(_, one)| !one.points.is_empty());
+    for (at, one) in shown() {
         let color = COLORS[at % COLORS.len()];
         let mut line = String::new();
         // Lines that lie on each other are both seen.
@@ -158,7 +159,7 @@ pub fn chart(x: &Axis, y: &Axis, series: &[Series]) -> String {
         }
     }
     svg.push_str("</svg><p class=key>");
-    for (at, one) in series.iter().enumerate().filter(|(_, one)| !one.points.is_empty()) {
+    for (at, one) in shown() {
         let color = COLORS[at % COLORS.len()];
         let _written = write!(svg, "<span><i style=\"background:{color}\"></i>{}</span>", escape(&one.name));
     }
