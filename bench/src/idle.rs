@@ -43,7 +43,7 @@ pub struct Arguments {
 /// Of the connections, one in so many comes before memory is looked at.
 const FIRST_PART: usize = 3;
 
-/// How long the server is left alone before its memory is looked at: what letting somebody in takes is given back then.
+/// How long the server is left alone before its memory is looked at, so that nobody is being let in or going any more.
 const CALM: Duration = Duration::from_secs(2);
 
 /// What was found.
