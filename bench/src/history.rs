@@ -1,4 +1,5 @@
-//! `tidings-bench load history`: devices that ask for pages of old messages. The server reads them through the system's
+//! `tidings-bench load history`: devices that ask for pages of old messages, half of them for the last ones before a number. Where
+//! a page is cut at its bytes, what it lacks is asked for: the time of a page is that of all its messages. The server reads them through the system's
 //! cache, and here they are in it; so is the file of the floor.
 
 use std::{
@@ -10,7 +11,7 @@ use clap::Args;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 use tidings_wire::{
-    Frame, Kind, Seq, frame,
+    ConversationId, Frame, Kind, Seq, frame,
     frames::{ErrorFrame, Fetch, FetchOrder, Fetched, Message},
 };
 
@@ -86,8 +87,33 @@ const HERE_WITHIN: Duration = Duration::from_secs(30);
 #[derive(Clone, Copy, Debug)]
 struct Asked {
     due: Instant,
-    next: u64,
-    last: u64,
+    conversation: ConversationId,
+    order: FetchOrder,
+    /// What has not come.
+    from: u64,
+    upto: u64,
+    /// The next number of the answer that is coming, once its first has come.
+    next: Option<u64>,
+}
+
+impl Asked {
+    fn ask(&self, out: &mut Vec<u8>) {
+        let &Self { conversation, order, from, upto, .. } = self;
+        let limit = (upto + 1 - from) as u32;
+        frame::append(out, 1, &Fetch { conversation, from: Seq(from), upto: Seq(upto), limit, order });
+    }
+
+    /// An answer is complete. `None` if it is not what was asked for; else whether all has come.
+    fn answered(&mut self, fetched: &Fetched) -> Option<bool> {
+        let (first, last) = fetched.answered().into_inner();
+        let right_end = if self.order == FetchOrder::Upward { first == self.from } else { last == self.upto };
+        let whole = first <= last && fetched.first.0 == first && self.next.take() == Some(last + 1);
+        match self.order {
+            FetchOrder::Upward => self.from = last + 1,
+            FetchOrder::Last => self.upto = first.saturating_sub(1),
+        }
+        (right_end && whole).then_some(self.from > self.upto)
+    }
 }
 
 #[derive(Debug)]
@@ -203,11 +229,12 @@ fn measure(
                 count += 1;
                 let most = arguments.messages - u64::from(arguments.page) + 1;
                 let from = 1 + count.wrapping_mul(0x9e37_79b9_7f4a_7c15) % most;
-                pages.asked[user] = Some(Asked { due, next: from, last: from + u64::from(arguments.page) - 1 });
                 let conversation = society.conversation(user, society.friend(user, count as usize % 2));
-                let (order, limit, upto) = (FetchOrder::Upward, arguments.page, Seq(0));
-                let fetch = Fetch { conversation, from: Seq(from), upto, limit, order };
-                frame::append(fleet.out(user).ok_or("a device is gone")?, count, &fetch);
+                let order = if count % 4 < 2 { FetchOrder::Upward } else { FetchOrder::Last };
+                let upto = from + u64::from(arguments.page) - 1;
+                let asked = Asked { due, conversation, order, from, upto, next: None };
+                asked.ask(fleet.out(user).ok_or("a device is gone")?);
+                pages.asked[user] = Some(asked);
             }
         }
         let left = pages.asked.iter().flatten().count() + waiting.iter().map(VecDeque::len).sum::<usize>();
@@ -217,7 +244,7 @@ fn measure(
             break;
         }
         let wait = pace.wait(now);
-        fleet.turn(wait, |at, frame, _| pages.heard(at, frame, payload, &pace))?;
+        fleet.turn(wait, |at, frame, out| pages.heard(at, frame, out, payload, &pace))?;
     }
     let never = "the run was never measured";
     let ((from, before), (to, after)) = (begun.ok_or(never)?, end.ok_or(never)?);
@@ -239,19 +266,33 @@ fn measure(
 }
 
 impl Pages {
-    fn heard(&mut self, at: usize, frame: &Frame<'_>, payload: &Payload, pace: &Pace) -> Result<(), Failure> {
+    fn heard(
+        &mut self,
+        at: usize,
+        frame: &Frame<'_>,
+        out: &mut Vec<u8>,
+        payload: &Payload,
+        pace: &Pace,
+    ) -> Result<(), Failure> {
         let Some(asked) = &mut self.asked[at] else { return Ok(()) };
         match frame.kind() {
             Ok(Kind::Message) => {
                 let message = frame.fixed::<Message>().map_err(|error| format!("a message cannot be read: {error}"))?;
-                let right =
-                    message.seq.0 == asked.next && frame.var(message.payload).is_ok_and(|bytes| payload.is(bytes));
+                let follows = asked.next.is_none_or(|next| message.seq.0 == next);
+                let right = follows && frame.var(message.payload).is_ok_and(|bytes| payload.is(bytes));
                 self.wrong += u64::from(!right);
-                asked.next += 1;
+                asked.next = Some(message.seq.0 + 1);
             }
             Ok(Kind::Fetched) => {
-                let right = frame.fixed::<Fetched>().is_ok_and(|fetched| fetched.last.0 == asked.last);
-                self.wrong += u64::from(!right || asked.next != asked.last + 1);
+                let fetched = frame.fixed::<Fetched>().map_err(|error| format!("FETCHED cannot be read: {error}"))?;
+                match asked.answered(&fetched) {
+                    Some(false) => {
+                        asked.ask(out);
+                        return Ok(());
+                    }
+                    Some(true) => {}
+                    None => self.wrong += 1,
+                }
                 let now = Instant::now();
                 if pace.counts(asked.due) {
                     self.took.saturating_record((now - asked.due).as_micros() as u64);

@@ -1,7 +1,7 @@
 //! The SDK against a server that says anything: it never panics, releases messages in order, and stays bounded.
 #![no_main]
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, num::NonZeroU32};
 
 use libfuzzer_sys::fuzz_target;
 use tidings_client::{Config, ConversationId, Event, Seq, Session, Time};
@@ -88,7 +88,7 @@ fuzz_target!(|bytes: &[u8]| {
             3 => frame::append(&mut frames, 1, &welcome(me, &mut choices)),
             4 => drop(session.send(UserId([choices.byte() % 3; 16]), b"hi")),
             5 => session.read(ConversationId::direct(me, UserId([choices.byte() % 3; 16])), Seq(choices.below(12))),
-            6 => session.history(ConversationId::direct(me, UserId([choices.byte() % 3; 16])), Seq(choices.below(12)), 5),
+            6 => session.history(ConversationId::direct(me, UserId([choices.byte() % 3; 16])), Seq(choices.below(12)), NonZeroU32::MIN.saturating_add(4)),
             7 => drop(session.save()),
             8..=11 => message(&mut choices, me, &mut frames),
             12 => any::<Sent>(&mut choices, &mut frames),

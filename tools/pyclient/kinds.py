@@ -207,6 +207,8 @@ class Fetched(Body):
     last: U64
     head: U64
     oldest: U64
+    from_seq: U64
+    upto: U64
 
 
 @_kind(14)

@@ -187,11 +187,12 @@ class Client:
         for conversation, order in missing:
             while gap := order.gap:
                 messages, fetched = self.fetch(conversation, *gap, limit=GAP_FETCH)
-                self._inbox += order.skip_to(fetched.oldest - 1)
+                if not fetched.from_seq <= gap[0] <= fetched.upto:
+                    raise k.ProtocolError(f"FETCH did not answer for message {gap[0]}")
                 for message in messages:
+                    self._inbox += order.skip_to(message.seq - 1)
                     self._inbox += order.put(message)
-                if order.last < gap[0]:
-                    raise k.ProtocolError(f"FETCH did not bring message {gap[0]}")
+                self._inbox += order.skip_to(min(fetched.upto, gap[1]))
         return bool(missing)
 
     def _pump(self, deadline: float) -> None:

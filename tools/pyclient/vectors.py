@@ -38,7 +38,7 @@ FRAMES: dict[str, tuple[int, k.Body]] = {
     "RESUME": (4, k.Resume(HISTORY, uv=11, below=0, page=0)),
     "CHANGED": (4, k.Changed(1, HISTORY, 12, 0, 1, k.ENTRY_LAYOUT.size, ENTRY_BYTES)),
     "FETCH": (5, k.Fetch(CHAT, from_seq=1, upto=5, limit=0, order=0)),
-    "FETCHED": (5, k.Fetched(CHAT, first=1, last=5, head=5, oldest=1)),
+    "FETCHED": (5, k.Fetched(CHAT, first=1, last=5, head=5, oldest=1, from_seq=1, upto=5)),
     "PING": (6, k.Ping(42)),
     "PONG": (6, k.Pong(42, uv=12, server_time=TIME)),
     "BYE": (0, k.Bye(reason=1, retry_after_ms=500)),

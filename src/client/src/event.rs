@@ -93,7 +93,7 @@ pub enum Event {
     },
     /// An older message that [`crate::Session::history`] asked for.
     Older(Message),
-    /// All that [`crate::Session::history`] asked for has come.
+    /// All that [`crate::Session::history`] or [`crate::Session::history_after`] asked for has come, as far as it can be had.
     HistoryDone {
         /// Where.
         conversation: ConversationId,
@@ -101,9 +101,20 @@ pub enum Event {
         oldest: Seq,
         /// The conversation's head.
         head: Seq,
+        /// The first number that this answers for: what was not told from here to `last` cannot be had any more.
+        first: Seq,
+        /// The last number that this answers for; less than `first`: none.
+        last: Seq,
     },
-    /// What [`crate::Session::history`] asked for cannot be had; or what is missing cannot be had now, and is tried again.
+    /// What [`crate::Session::history`] or [`crate::Session::history_after`] asked for cannot be had: what was told of it is all.
     HistoryFailed {
+        /// Where.
+        conversation: ConversationId,
+        /// Why.
+        code: ErrorCode,
+    },
+    /// What this device missed cannot be had at the moment. It is tried again, and nothing after it is told before.
+    CatchUpDelayed {
         /// Where.
         conversation: ConversationId,
         /// Why.

@@ -39,10 +39,9 @@ impl Session {
             flags: fixed.flags.0,
             payload: payload.to_vec(),
         };
-        if let Some(Request::History(_)) = self.requests.get(&frame.header().request_id) {
-            self.events.push_back(Event::Older(message));
-        } else {
-            self.place(message);
+        match self.requests.get_mut(&frame.header().request_id) {
+            Some(Request::History(reading)) => self.events.extend(reading.take(message)),
+            _ => self.place(message),
         }
         Ok(())
     }
@@ -118,23 +117,39 @@ impl Session {
                 conversation.fetching = false;
                 (conversation.gap_retry, conversation.gap_failures) = (None, 0);
                 conversation.head = conversation.head.max(fetched.head);
-                if fetched.oldest > conversation.last.next() {
-                    let (from, upto) = (conversation.last.next(), Seq(fetched.oldest.0 - 1));
-                    conversation.last = upto;
-                    conversation.ahead.retain(|seq, _| *seq > upto);
-                    self.events.push_back(Event::Lost { conversation: id, from, upto });
-                }
+                self.pass_what_is_gone(id, fetched);
                 self.sync.may_have_gaps = true;
             }
-            Some(Request::History(conversation)) => {
-                let (oldest, head) = (fetched.oldest, fetched.head);
-                self.events.push_back(Event::HistoryDone { conversation, oldest, head });
-            }
+            Some(Request::History(reading)) => self.on_history_page(reading, fetched),
             None => {}
         }
     }
 
-    pub(crate) fn on_fetch_error(&mut self, request: Request, code: ErrorCode) {
+    /// A page answers for more than it brought: what is missing in it cannot be had, and what comes after it is released.
+    fn pass_what_is_gone(&mut self, id: ConversationId, fetched: &Fetched) {
+        let answered = fetched.answered();
+        let Some(conversation) = self.conversations.get_mut(&id) else { return };
+        loop {
+            while let Some(next) = conversation.ahead.remove(&conversation.last.next()) {
+                conversation.last = next.seq;
+                self.events.push_back(Event::Message(next));
+            }
+            let from = conversation.last.next();
+            let upto = match conversation.ahead.keys().next() {
+                Some(next) => Seq(next.0 - 1).min(Seq(*answered.end())),
+                // It was brought, and there was no room for it: it is fetched again.
+                None if from <= fetched.last => return,
+                None => Seq(*answered.end()),
+            };
+            if !answered.contains(&from.0) || upto < from {
+                return;
+            }
+            conversation.last = upto;
+            self.events.push_back(Event::Lost { conversation: id, from, upto });
+        }
+    }
+
+    pub(crate) fn on_fetch_error(&mut self, request: Request, code: ErrorCode, retry_ms: Option<u64>) {
         match request {
             Request::Gap(id) => {
                 if let Some(conversation) = self.conversations.get_mut(&id) {
@@ -143,30 +158,13 @@ impl Session {
                     conversation.gap_failures += 1;
                     conversation.gap_retry = Some(self.now.plus_ms(wait_ms));
                     if conversation.gap_failures == 1 {
-                        self.events.push_back(Event::HistoryFailed { conversation: id, code });
+                        self.events.push_back(Event::CatchUpDelayed { conversation: id, code });
                     }
                 }
                 self.sync.may_have_gaps = true;
             }
-            Request::History(conversation) => self.events.push_back(Event::HistoryFailed { conversation, code }),
+            Request::History(reading) => self.on_history_refused(reading, code, retry_ms),
         }
-    }
-
-    /// Asks for at most `limit` messages below `before` (0: from the newest), to be told as [`Event::Older`] in rising order
-    /// and then [`Event::HistoryDone`]. Nothing happens while the session is not up.
-    pub fn history(&mut self, conversation: ConversationId, before: Seq, limit: u32) {
-        if !self.is_up() {
-            return;
-        }
-        if before == Seq(1) {
-            let head = self.conversations.get(&conversation).map_or(Seq(0), |known| known.head);
-            return self.events.push_back(Event::HistoryDone { conversation, oldest: before, head });
-        }
-        let request = self.request_id();
-        self.requests.insert(request, Request::History(conversation));
-        let upto = Seq(before.0.saturating_sub(1));
-        let fetch = Fetch { conversation, from: Seq(1), upto, limit, order: FetchOrder::Last };
-        frame::append(&mut self.out, request, &fetch);
     }
 
     pub(crate) fn on_receipt(&mut self, receipt: &Receipt) {

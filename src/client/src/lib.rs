@@ -24,6 +24,7 @@ pub mod blocking;
 mod config;
 mod conversation;
 mod event;
+mod history;
 mod incoming;
 mod outgoing;
 mod session;

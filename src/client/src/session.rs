@@ -15,6 +15,7 @@ use crate::{
     config::{Config, Time},
     conversation::{Conversation, Outgoing},
     event::Event,
+    history::Reading,
     sync::Sync,
 };
 
@@ -41,12 +42,12 @@ pub(crate) enum Link {
 }
 
 /// What a request was for, by its id.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Request {
     /// Filling a gap.
     Gap(ConversationId),
     /// The application asked.
-    History(ConversationId),
+    History(Box<Reading>),
 }
 
 /// A client's session, without I/O.
@@ -71,6 +72,8 @@ pub struct Session {
     pub(crate) eager: VecDeque<ConversationId>,
     pub(crate) requests: HashMap<u64, Request>,
     pub(crate) next_request: u64,
+    /// Pages of history that the server had no time for, and when they are asked for again.
+    pub(crate) resting: Vec<(Time, Box<Reading>)>,
     pub(crate) next_id: u64,
     /// The next connection's number: it rises as message ids do.
     attempt: u64,
@@ -113,6 +116,7 @@ impl Session {
             eager: VecDeque::new(),
             requests: HashMap::new(),
             next_request: 1,
+            resting: Vec::new(),
             next_id,
             attempt: config.wall_us.max(config.state.attempt),
             window: 0,
@@ -190,6 +194,7 @@ impl Session {
         self.out.clear();
         self.partial.clear();
         self.requests.clear();
+        self.resting.clear();
         self.in_flight = 0;
         self.sync.disconnected();
         self.conversations.values_mut().for_each(Conversation::disconnected);
@@ -343,7 +348,7 @@ impl Session {
                 if error.of_kind == Kind::Send as u8 {
                     self.on_send_error(error, code, retry == Retry::Later as u8);
                 } else if let Some(request) = self.requests.remove(&id) {
-                    self.on_fetch_error(request, code);
+                    self.on_fetch_error(request, code, (retry == Retry::Later as u8).then_some(retry_ms));
                 }
                 // A refused DELIVERED or READ is repeated by tick().
             }
@@ -391,7 +396,7 @@ impl Session {
                 let waiting = self.conversations.values().filter_map(Conversation::recovers_at);
                 let taken = self.taken.then_some(self.now);
                 let always = [self.ping_at, self.repeat_at, self.dead_at()];
-                waiting.chain(self.gap_retries()).chain(taken).chain(always).min()
+                waiting.chain(self.gap_retries()).chain(self.history_retries()).chain(taken).chain(always).min()
             }
         }
     }
@@ -419,6 +424,7 @@ impl Session {
                     self.touch_all(|_| true);
                 }
                 self.touch_all(|conversation| conversation.recovers_at().is_some_and(|at| at <= now));
+                self.retry_history();
                 self.pump();
             }
             _ => {}

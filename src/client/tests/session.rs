@@ -1,6 +1,8 @@
 //! The SDK's heart against a server made of hand-written frames: whatever order, loss or repetition frames come in, the
 //! application sees every message once and in order, and keeps no cursor that is ahead of what it has seen.
 
+use std::{num::NonZeroU32, ops::RangeInclusive};
+
 use proptest::prelude::*;
 use tidings_client::{
     ClientMsgId, Config, ConversationId, ErrorCode, Event, HistoryId, SavedState, Seq, Session, Time, Timestamp,
@@ -168,13 +170,19 @@ impl Peer {
             for (id, fetch) in fetches {
                 let last = head.min(fetch.from.0 + page - 1);
                 let mut bytes: Vec<u8> = (fetch.from.0..=last).flat_map(|seq| message(id, seq)).collect();
-                let (conversation, first, last, head) = (here(), fetch.from, Seq(last), Seq(head));
-                bytes.extend(bytes_of(id, &Fetched { conversation, first, last, head, oldest: Seq(1) }));
+                bytes.extend(bytes_of(id, &fetched(fetch.from.0..=last, fetch.from.0..=last, head)));
                 self.give(&bytes);
             }
         }
         panic!("the session fetches for ever");
     }
+}
+
+/// The end of a page that brought the numbers `sent` and answers for `answered`.
+fn fetched(sent: RangeInclusive<u64>, answered: RangeInclusive<u64>, head: u64) -> Fetched {
+    let (first, last) = if sent.is_empty() { (0, 0) } else { sent.into_inner() };
+    let (from, upto) = (Seq(*answered.start()), Seq(*answered.end()));
+    Fetched { conversation: here(), first: Seq(first), last: Seq(last), head: Seq(head), oldest: Seq(1), from, upto }
 }
 
 fn config() -> Config {
@@ -285,10 +293,7 @@ fn the_cursor_is_the_first_pages_and_is_kept_only_once_everything_is_here() {
     assert_eq!(peer.session.cursor(), Uv(0), "messages are missing");
     let bytes: Vec<u8> = (1..=3).flat_map(|seq| message(id, seq)).collect();
     peer.give(&bytes);
-    peer.give(&bytes_of(
-        id,
-        &Fetched { conversation: here(), first: Seq(1), last: Seq(3), head: Seq(3), oldest: Seq(1) },
-    ));
+    peer.give(&bytes_of(id, &fetched(1..=3, 1..=3, 3)));
     assert_eq!(peer.session.cursor(), Uv(50));
     assert!(peer.session.save().is_none(), "the application has not seen the messages yet");
     assert_eq!(numbers(&peer.events()), [1, 2, 3]);
@@ -328,14 +333,96 @@ fn what_retention_dropped_is_told_and_what_cannot_be_read_is_tried_again_later()
     let (id, fetch) = peer.sent().all::<Fetch>()[0];
     assert_eq!(fetch.from, Seq(1));
     peer.give(&[message(id, 8), message(id, 9)].concat());
-    peer.give(&bytes_of(
-        id,
-        &Fetched { conversation: here(), first: Seq(8), last: Seq(9), head: Seq(10), oldest: Seq(8) },
-    ));
+    peer.give(&bytes_of(id, &fetched(8..=9, 1..=9, 10)));
     peer.serve_fetches(10, 10);
     let events = peer.events();
     assert!(events.contains(&Event::Lost { conversation: here(), from: Seq(1), upto: Seq(7) }));
     assert_eq!(numbers(&events), [8, 9, 10]);
+}
+
+#[test]
+fn what_is_gone_in_the_middle_of_a_page_is_told_in_its_place() {
+    let mut peer = Peer::live(config());
+    peer.give(&message(0, 9));
+    let (id, _) = peer.sent().all::<Fetch>()[0];
+    peer.give(&[message(id, 1), message(id, 2), message(id, 5), message(id, 7)].concat());
+    peer.give(&bytes_of(id, &fetched(1..=7, 1..=8, 9)));
+    let lost = |from, upto| Event::Lost { conversation: here(), from: Seq(from), upto: Seq(upto) };
+    let events = peer.events();
+    assert_eq!(numbers(&events), [1, 2, 5, 7, 9]);
+    let told: Vec<_> = events.into_iter().filter(|event| matches!(event, Event::Lost { .. })).collect();
+    assert_eq!(told, [lost(3, 4), lost(6, 6), lost(8, 8)]);
+    assert!(peer.sent().all::<Fetch>().is_empty());
+}
+
+/// A server with 1 to 100 but 41 to 60, that gives at most seven messages a page.
+fn serve_history(peer: &mut Peer, refused: &mut u32) {
+    let there = |seq: &u64| !(41..=60).contains(seq);
+    let mut waits = 0;
+    while waits < 10 {
+        let Some((id, fetch)) = peer.sent().all::<Fetch>().pop() else {
+            peer.now = peer.session.next_timeout().unwrap();
+            peer.session.tick(peer.now);
+            waits += 1;
+            continue;
+        };
+        if *refused > 0 {
+            *refused -= 1;
+            let busy = ErrorFrame { retry_after_ms: 10, ..ErrorFrame::new(ErrorCode::Busy, Kind::Fetch as u8) };
+            peer.give(&bytes_of(id, &busy));
+            assert!(peer.sent().0.is_empty(), "not at once");
+            continue;
+        }
+        let upto = if fetch.upto == Seq(0) { 100 } else { fetch.upto.0.min(100) };
+        let most = u64::from(fetch.limit.min(7));
+        let answered = match fetch.order {
+            FetchOrder::Upward => fetch.from.0..=upto.min(fetch.from.0 + most - 1),
+            FetchOrder::Last => fetch.from.0.max((upto + 1).saturating_sub(most))..=upto,
+        };
+        let sent: Vec<u64> = answered.clone().filter(there).collect();
+        let bytes: Vec<u8> = sent.iter().flat_map(|seq| message(id, *seq)).collect();
+        peer.give(&bytes);
+        let (first, last) = (sent.first().copied().unwrap_or(1), sent.last().copied().unwrap_or(0));
+        peer.give(&bytes_of(id, &fetched(first..=last, answered, 100)));
+    }
+}
+
+#[test]
+fn history_goes_on_until_the_range_is_whole_whatever_pages_hold() {
+    let limit = |limit| NonZeroU32::new(limit).unwrap();
+    let older = |events: &[Event]| -> Vec<u64> {
+        let number = |event: &Event| if let Event::Older(message) = event { Some(message.seq.0) } else { None };
+        events.iter().filter_map(number).collect()
+    };
+    let done = |events: &[Event]| match events.last() {
+        Some(Event::HistoryDone { first, last, head, .. }) => (first.0, last.0, head.0),
+        other => panic!("{other:?}"),
+    };
+    let mut peer = Peer::live(config());
+    peer.session.history(here(), Seq(0), limit(30));
+    serve_history(&mut peer, &mut 0);
+    let events = peer.events();
+    assert_eq!((older(&events), done(&events)), ((71..=100).collect(), (71, 100, 100)));
+
+    peer.session.history(here(), Seq(71), limit(20));
+    serve_history(&mut peer, &mut 3);
+    let events = peer.events();
+    assert_eq!(older(&events), (31..=40).chain(61..=70).collect::<Vec<_>>(), "across what is gone");
+    assert_eq!(done(&events), (31, 70, 100));
+
+    peer.session.history(here(), Seq(31), limit(1000));
+    serve_history(&mut peer, &mut 0);
+    let events = peer.events();
+    assert_eq!((older(&events), done(&events)), ((1..=30).collect(), (1, 30, 100)));
+
+    peer.session.history_after(here(), Seq(38), limit(5));
+    serve_history(&mut peer, &mut 2);
+    let events = peer.events();
+    assert_eq!((older(&events), done(&events).1), (vec![39, 40, 61, 62, 63], 63));
+
+    peer.session.history(here(), Seq(0), limit(30));
+    serve_history(&mut peer, &mut 9);
+    assert_eq!(peer.events(), [Event::HistoryFailed { conversation: here(), code: ErrorCode::Busy }], "not for ever");
 }
 
 #[test]

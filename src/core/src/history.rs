@@ -4,7 +4,7 @@ use tidings_canary::{self as canary, Canary};
 use tidings_wire::{
     Frame, Kind, Seq,
     frames::{Fetch, FetchOrder, Fetched, Message},
-    limits::{FETCH_MAX, FRAME_MAX},
+    limits::{FETCH_MAX, FRAME_MAX, PAGE_BYTES},
     split,
 };
 
@@ -25,14 +25,16 @@ pub struct Job {
     pub reactor: ReactorId,
     /// Where.
     pub conversation: ConversationKey,
+    /// Which end was asked for.
+    pub order: FetchOrder,
+    /// What it will be answered with.
+    pub page: Page,
     /// The next message to send.
     pub next: Seq,
-    /// The last to send.
-    pub last: Seq,
     /// The first that was sent; 0: none yet.
     pub first_sent: Seq,
-    /// Bytes that were sent.
-    pub sent_bytes: usize,
+    /// The last that was sent; 0: none yet.
+    pub last_sent: Seq,
     /// The message after the last hole that was stepped over; 0: none.
     pub oldest: Seq,
     /// A read is under way.
@@ -41,20 +43,53 @@ pub struct Job {
     pub short: bool,
 }
 
-/// The messages that a FETCH means: `None` if that is none.
-pub fn range(fetch: &Fetch, oldest: Seq, head: Seq) -> Option<(Seq, Seq)> {
-    let limit = if fetch.limit == 0 { FETCH_MAX } else { fetch.limit.min(FETCH_MAX) };
-    let skipped = u64::from(canary::is(Canary::FetchSkipsFirst));
-    let from = Seq(fetch.from.max(oldest).max(Seq(1)).0 + skipped);
+/// What one FETCH is answered with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// The first message to send.
+    pub first: Seq,
+    /// The last; less than `first`: there is none.
+    pub last: Seq,
+    /// The first number that it answers for: what is not sent of these cannot be had.
+    pub from: Seq,
+    /// The last number that it answers for.
+    pub upto: Seq,
+}
+
+/// The page for a FETCH of a conversation whose stored messages begin at `oldest` and have these lengths. Where there is more
+/// than a page takes, the end that was asked for is whole and the other one is cut.
+pub fn page(fetch: &Fetch, oldest: Seq, head: Seq, len_of: impl Fn(Seq) -> u32) -> Page {
+    let from = fetch.from.max(Seq(1));
     let upto = if fetch.upto == Seq(0) { head } else { fetch.upto.min(head) };
-    if from > upto {
-        return None;
+    let lowest = from.max(oldest);
+    if lowest > upto {
+        return Page { first: Seq(1), last: Seq(0), from, upto };
     }
-    let span = u64::from(limit) - 1;
-    Some(match fetch.order {
-        FetchOrder::Upward => (from, upto.min(Seq(from.0 + span))),
-        FetchOrder::Last => (from.max(Seq(upto.0.saturating_sub(span))), upto),
-    })
+    let most = u64::from(if fetch.limit == 0 { FETCH_MAX } else { fetch.limit.min(FETCH_MAX) });
+    let wrong_end = canary::is(Canary::PageCutAtWrongEnd);
+    let fits = |count: u64, bytes: u32| count <= most && (bytes <= PAGE_BYTES || count == 1);
+    let (mut count, mut bytes) = (1, 0);
+    match fetch.order {
+        FetchOrder::Last if !wrong_end => {
+            let mut first = upto;
+            bytes += len_of(first);
+            while first > lowest && fits(count + 1, bytes + len_of(Seq(first.0 - 1))) {
+                first = Seq(first.0 - 1);
+                (count, bytes) = (count + 1, bytes + len_of(first));
+            }
+            Page { first, last: upto, from: if first == lowest { from } else { first }, upto }
+        }
+        FetchOrder::Upward | FetchOrder::Last => {
+            let skipped = u64::from(canary::is(Canary::FetchSkipsFirst));
+            let mut last = lowest;
+            bytes += len_of(last);
+            while last < upto && fits(count + 1, bytes + len_of(last.next())) {
+                last = last.next();
+                (count, bytes) = (count + 1, bytes + len_of(last));
+            }
+            Page { first: Seq(lowest.0 + skipped), last, from, upto: last }
+        }
+    }
 }
 
 impl Job {
@@ -63,7 +98,7 @@ impl Job {
         let first = index.get(chunks, self.next)?;
         let mut end = first.loc.offset() + u64::from(first.len);
         let mut seq = self.next.next();
-        while seq <= self.last
+        while seq <= self.page.last
             && let Some(stored) = index.get(chunks, seq)
             && (stored.loc.log(), stored.loc.generation()) == (first.loc.log(), first.loc.generation())
             && stored.loc.offset() + u64::from(stored.len) <= first.loc.offset() + READ_WINDOW
@@ -76,8 +111,8 @@ impl Job {
 
     /// The summary at the end.
     pub fn fetched(&self, conversation: tidings_wire::ConversationId, head: Seq, oldest: Seq) -> Fetched {
-        let last = if self.first_sent == Seq(0) { Seq(0) } else { Seq(self.next.0 - 1) };
-        Fetched { conversation, first: self.first_sent, last, head, oldest: oldest.max(self.oldest) }
+        let (first, last, Page { from, upto, .. }) = (self.first_sent, self.last_sent, self.page);
+        Fetched { conversation, first, last, head, oldest: oldest.max(self.oldest), from, upto }
     }
 }
 
@@ -167,18 +202,25 @@ mod tests {
     use tidings_wire::ConversationId;
 
     #[test]
-    fn a_fetch_is_cut_to_what_is_there_and_to_its_limit_at_the_right_end() {
+    fn a_page_is_cut_to_what_is_there_and_to_its_limits_at_the_end_that_was_not_asked_for() {
         let conversation = ConversationId::NONE;
         let fetch = |from, upto, limit, order| Fetch { conversation, from: Seq(from), upto: Seq(upto), limit, order };
         let (up, last) = (FetchOrder::Upward, FetchOrder::Last);
-        let numbers = |fetch| range(&fetch, Seq(11), Seq(100)).map(|(from, upto)| (from.0, upto.0));
-        assert_eq!(numbers(fetch(0, 0, 0, up)), Some((11, 100)));
-        assert_eq!(numbers(fetch(20, 0, 5, up)), Some((20, 24)));
-        assert_eq!(numbers(fetch(20, 0, 5, last)), Some((96, 100)));
-        assert_eq!(numbers(fetch(1, 13, 50, last)), Some((11, 13)));
-        assert_eq!(numbers(fetch(101, 0, 0, up)), None);
-        assert_eq!(numbers(fetch(1, 10, 0, up)), None);
-        assert_eq!(numbers(fetch(50, 40, 0, up)), None);
-        assert_eq!(numbers(fetch(u64::MAX, u64::MAX, 7, up)), None);
+        let of = |fetch, len: u32| {
+            let Page { first, last, from, upto } = page(&fetch, Seq(11), Seq(100), |_| len);
+            ((first.0, last.0), (from.0, upto.0))
+        };
+        assert_eq!(of(fetch(0, 0, 0, up), 100), ((11, 100), (1, 100)));
+        assert_eq!(of(fetch(20, 0, 5, up), 100), ((20, 24), (20, 24)));
+        assert_eq!(of(fetch(20, 0, 5, last), 100), ((96, 100), (96, 100)));
+        assert_eq!(of(fetch(1, 13, 50, last), 100), ((11, 13), (1, 13)), "what is older is gone");
+        assert_eq!(of(fetch(1, 10, 0, up), 100), ((1, 0), (1, 10)), "all of it is gone");
+        for none in [fetch(101, 0, 0, up), fetch(50, 40, 0, up), fetch(u64::MAX, u64::MAX, 7, last)] {
+            let (sent, (from, upto)) = of(none, 100);
+            assert!(sent == (1, 0) && from > upto, "{none:?}");
+        }
+        assert_eq!(of(fetch(20, 0, 0, up), PAGE_BYTES / 4), ((20, 23), (20, 23)));
+        assert_eq!(of(fetch(20, 0, 0, last), PAGE_BYTES / 4), ((97, 100), (97, 100)));
+        assert_eq!(of(fetch(20, 0, 0, last), PAGE_BYTES + 1), ((100, 100), (100, 100)), "one always fits");
     }
 }

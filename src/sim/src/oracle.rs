@@ -1,12 +1,14 @@
 //! What must be true, whatever happens. The numbers are those of the invariants in `docs/architecture.md`.
 
 mod durable;
+mod history;
 
 use std::collections::BTreeMap;
 
 use tidings_client::{ConversationId, ErrorCode, Message, Seq, Timestamp, UserId, Watermarks};
 
 pub use durable::Durable;
+pub use history::{Asked, Reading};
 
 /// A promise that was broken.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -270,16 +272,12 @@ impl Oracle {
         Some((at, tag_of(&message.payload)))
     }
 
-    /// A device asked for older messages and was given one.
-    pub fn older(&mut self, device: DeviceAt, user: UserId, message: &Message) {
-        let _place = self.look(device, user, false, message);
-    }
-
     /// A device was told that messages are gone for good.
     pub fn lost(&mut self, device: DeviceAt, given: &mut Given, at: usize, from: Seq, upto: Seq) {
         let last = given.last.insert(at, upto);
         let follows = last.map_or(!given.everything || from == Seq(1), |last| from == last.next());
-        let dropped = self.durable.is_dropped(self.conversations[at].id, upto);
+        // What a start finds after a hole is where a conversation begins for it.
+        let dropped = self.durable.is_dropped_before(self.conversations[at].id, upto);
         self.check(self.may_lose && dropped && follows && from <= upto, "I1", || {
             format!(
                 "device {device}, which has {last:?}, is told that {from:?} to {upto:?} of conversation {at} are gone"

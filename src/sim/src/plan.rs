@@ -300,6 +300,10 @@ impl Plan {
             faults: Vec::new(),
             faults_until: 45 * SECOND,
         };
+        if !small && !limits && random.chance(MILLION / 6) {
+            // Pages that hold few messages.
+            (plan.pace, plan.payload_max) = (random.between(400, 1500) * MS, 64 << 10);
+        }
         if limits {
             (plan.pace, plan.payload_max) = (random.between(20, 400) * MS, plan.payload_max.min(1 << 11));
         }

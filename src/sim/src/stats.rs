@@ -25,6 +25,8 @@ pub struct Stats {
     pub messages: u64,
     /// Reads of damaged bytes that were refused.
     pub unreadable: u64,
+    /// Ranges of history that were asked for and came.
+    pub readings: u64,
     /// The node's own counts.
     pub counters: BTreeMap<&'static str, u64>,
     /// The most that was seen of everything that has a bound.
@@ -63,6 +65,7 @@ impl Stats {
             (&mut self.exempt, other.exempt),
             (&mut self.messages, other.messages),
             (&mut self.unreadable, other.unreadable),
+            (&mut self.readings, other.readings),
         ];
         for (sum, more) in pairs {
             *sum += more;

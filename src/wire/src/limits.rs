@@ -16,6 +16,8 @@ pub const WINDOW: u32 = 64;
 pub const REMEMBERED: usize = 128;
 /// Messages that one FETCH may ask for.
 pub const FETCH_MAX: u32 = 256;
+/// Bytes of MESSAGE frames that one FETCH is answered with, unless a single one is longer.
+pub const PAGE_BYTES: u32 = 256 * 1024;
 /// Conversations in one page of CHANGED.
 pub const PAGE_MAX: u32 = 256;
 /// Longest text of an ERROR.

@@ -139,7 +139,21 @@ fn vectors() -> Vec<(&'static str, Vec<u8>)> {
         ("RESUME", simple(4, &Resume { history: HistoryId([3; 16]), uv: Uv(11), below: Uv(0), page: 0 })),
         ("CHANGED", changed(conversation)),
         ("FETCH", simple(5, &Fetch { conversation, from: Seq(1), upto: Seq(5), limit: 0, order: FetchOrder::Upward })),
-        ("FETCHED", simple(5, &Fetched { conversation, first: Seq(1), last: Seq(5), head: Seq(5), oldest: Seq(1) })),
+        (
+            "FETCHED",
+            simple(
+                5,
+                &Fetched {
+                    conversation,
+                    first: Seq(1),
+                    last: Seq(5),
+                    head: Seq(5),
+                    oldest: Seq(1),
+                    from: Seq(1),
+                    upto: Seq(5),
+                },
+            ),
+        ),
         ("PING", simple(6, &Ping { opaque: 42 })),
         ("PONG", simple(6, &Pong { opaque: 42, uv: Uv(12), server_time: ts })),
         ("BYE", simple(0, &Bye { reason: ByeReason::Draining, retry_after_ms: 500 })),

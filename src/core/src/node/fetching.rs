@@ -1,13 +1,16 @@
 //! FETCH: reads stored messages from the log and sends them to who asked.
 
 use tidings_canary::{self as canary, Canary};
-use tidings_wire::{ErrorCode, Generation, Kind, LogId, Seq, UserId, frames::Fetch};
+use tidings_wire::{
+    ErrorCode, Generation, Kind, LogId, Seq, UserId,
+    frames::{Fetch, FetchOrder},
+};
 
 use super::Node;
 use crate::{
     counters::Counter,
     effects::{Effects, JobId, ReactorId},
-    history::{Job, checked, range},
+    history::{Job, checked, page},
     lanes::{Asker, Down},
     limits::OUT_SOFT,
     sequencer::ConversationKey,
@@ -35,20 +38,22 @@ impl Node {
         }
         self.drop_unreachable(key);
         let conversation = self.sequencer.get(key);
-        let (next, last) = range(fetch, conversation.index.first(), conversation.committed).unwrap_or((Seq(1), Seq(0)));
+        let len_of = |seq| conversation.index.get(&self.sequencer.chunks, seq).map_or(0, |stored| stored.len);
+        let page = page(fetch, conversation.index.first(), conversation.committed, len_of);
         let job = Job {
             asker,
             reactor: from,
             conversation: key,
-            next,
-            last,
+            order: fetch.order,
+            page,
+            next: page.first,
             first_sent: Seq(0),
-            sent_bytes: 0,
+            last_sent: Seq(0),
             oldest: Seq(0),
             reading: false,
             short: false,
         };
-        if next > last {
+        if page.first > page.last {
             let fetched = job.fetched(id, conversation.committed, conversation.index.first());
             return self.send_down(from, Down::Fetched { asker, fetched }, &[], now, fx);
         }
@@ -86,27 +91,28 @@ impl Node {
     fn skip_holes(&mut self, id: JobId) {
         let job = self.jobs.get_mut(id);
         let index = &self.sequencer.get(job.conversation).index;
-        while job.next <= job.last
+        while job.next <= job.page.last
             && let Some(stored) = index.get(&self.sequencer.chunks, job.next)
             && self.floors.get(stored.loc.log().0 as usize).is_some_and(|oldest| stored.loc.generation() < *oldest)
         {
             job.next = job.next.next();
-            job.oldest = job.next; // what is older than a hole was sent, or was not asked for
+            if job.order == FetchOrder::Upward {
+                job.oldest = job.next; // what is older than a hole was sent, or was not asked for
+            }
         }
     }
 
     fn read_next(&mut self, id: JobId, now: Now, fx: &mut impl Effects) {
         self.skip_holes(id);
         let job = self.jobs.get_mut(id);
-        if job.next > job.last {
+        let index = &self.sequencer.get(job.conversation).index;
+        job.next = job.next.max(index.first()); // retention may have overtaken the job
+        if job.next > job.page.last {
             return self.finish_or_go_on(id, now, fx);
         }
-        let conversation = self.sequencer.get(job.conversation);
-        if let Some((stored, len)) = job.stretch(&conversation.index, &self.sequencer.chunks) {
+        if let Some((stored, len)) = job.stretch(index, &self.sequencer.chunks) {
             job.reading = true;
             fx.read(id, stored.loc, len);
-        } else {
-            job.last = Seq(job.next.0 - 1); // retention overtook the job: it ends with what it has
         }
     }
 
@@ -126,7 +132,7 @@ impl Node {
             let job = self.jobs.get_mut(id);
             let (seq, asker, reactor) = (job.next, job.asker, job.reactor);
             let stored = self.sequencer.get(key).index.get(&self.sequencer.chunks, seq);
-            let Some(stored) = stored.filter(|_| seq <= job.last) else { break };
+            let Some(stored) = stored.filter(|_| seq <= job.page.last) else { break };
             let same_segment = (stored.loc.log(), stored.loc.generation()) == (start.loc.log(), start.loc.generation());
             let offset = stored.loc.offset().wrapping_sub(start.loc.offset()) as usize;
             let in_reach = same_segment && offset.saturating_add(stored.len as usize) <= bytes.len();
@@ -144,16 +150,10 @@ impl Node {
                 return self.unreadable(id, now, fx);
             };
             let frame = frame.bytes();
-            let far = reactor != self.config.me;
             let job = self.jobs.get_mut(id);
-            job.next = seq.next();
-            job.sent_bytes += frame.len();
+            (job.next, job.last_sent) = (seq.next(), seq);
             if job.first_sent == Seq(0) {
                 job.first_sent = seq;
-            }
-            if far && job.sent_bytes >= OUT_SOFT {
-                // How fast the asker reads is not seen from here: it asks again for the rest.
-                job.last = seq;
             }
             self.send_down(reactor, Down::Data { asker }, frame, now, fx);
         }
@@ -180,7 +180,7 @@ impl Node {
             return;
         }
         let job = self.jobs.get_mut(id);
-        if job.next <= job.last {
+        if job.next <= job.page.last {
             let (next, key) = (job.next, job.conversation);
             let len = self.sequencer.get(key).index.get(&self.sequencer.chunks, next).map_or(0, |stored| stored.len);
             if self.can_send(reactor, asker, len as usize, fx) {

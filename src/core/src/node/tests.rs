@@ -330,6 +330,31 @@ fn fetch_steps_over_a_hole_that_another_logs_retention_left() {
     });
 }
 
+/// A page is cut at its bytes, at the end that was not asked for, and says what it answers for.
+#[test]
+fn a_page_of_large_messages_is_whole_at_the_end_that_was_asked_for() {
+    both_layouts(|cluster, alice, bob| {
+        let text = "x".repeat(60_000);
+        for id in 1..=12 {
+            cluster.send(alice, "bob", id, id - 1, &text);
+            cluster.commit();
+        }
+        let conversation = ConversationId::direct(alice.user, bob.user);
+        for reader in [alice, bob] {
+            for (order, sent, answered) in [(FetchOrder::Upward, (1, 4), 1..=4), (FetchOrder::Last, (9, 12), 9..=12)] {
+                cluster.take(reader);
+                cluster.ask(reader, &Fetch { conversation, from: Seq(1), upto: Seq(0), limit: 0, order });
+                (0..9).for_each(|_| cluster.serve_reads());
+                let output = cluster.take(reader);
+                let fetched = output.all::<Fetched>()[0];
+                assert_eq!((fetched.first.0, fetched.last.0), sent);
+                assert_eq!(fetched.answered(), answered);
+                assert_eq!(output.texts().len(), 4);
+            }
+        }
+    });
+}
+
 /// One session cannot take all of a reactor's FETCHes, nor make it pile up what it does not read.
 #[test]
 fn fetches_are_bounded_per_session_and_a_far_one_ends_early() {

@@ -3,7 +3,10 @@
 mod model;
 mod view;
 
-use std::time::{Duration, Instant};
+use std::{
+    num::NonZeroU32,
+    time::{Duration, Instant},
+};
 
 use clap::Args;
 use ratatui::crossterm::event::{self, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
@@ -29,7 +32,7 @@ pub(super) struct Arguments {
 }
 
 /// Messages shown at the start, and fetched at once when scrolling back.
-const PAGE: u32 = 50;
+const PAGE: NonZeroU32 = NonZeroU32::new(50).expect("not zero");
 /// How long the network is waited for between looks at the keyboard.
 const TICK: Duration = Duration::from_millis(20);
 
@@ -37,7 +40,7 @@ const TICK: Duration = Duration::from_millis(20);
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     check_name(&arguments.to)?;
     let mut config = arguments.connection.config()?;
-    config.history = History::Recent(u64::from(PAGE));
+    config.history = History::Recent(u64::from(PAGE.get()));
     let me = config.user;
     let peer = UserId::derive(tidings_client::DEFAULT_TENANT, &arguments.to);
     let server = *arguments.connection.servers()?.first().ok_or("no address")?;

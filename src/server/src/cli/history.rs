@@ -1,9 +1,12 @@
 //! `tidings history`
 
-use std::time::{Duration, Instant};
+use std::{
+    num::NonZeroU32,
+    time::{Duration, Instant},
+};
 
 use clap::Args;
-use tidings_client::{Event, Message, Seq, UserId};
+use tidings_client::{Event, Seq, UserId};
 
 use super::{
     Failure,
@@ -22,12 +25,12 @@ pub(super) struct Arguments {
     #[arg(long)]
     json: bool,
     /// Only the last this many.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    last: Option<u32>,
+    #[arg(long, value_name = "N")]
+    last: Option<NonZeroU32>,
 }
 
-/// Messages asked for at once.
-const PAGE: u32 = 256;
+/// Messages asked for at once, if all are wanted: they are printed while they come.
+const PAGE: NonZeroU32 = NonZeroU32::new(256).expect("not zero");
 
 /// Prints the stored messages, oldest first.
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
@@ -37,24 +40,24 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let mut client = arguments.connection.open(&config)?;
     let with = UserId::derive(tidings_client::DEFAULT_TENANT, &arguments.with);
     let conversation = client.session().conversation_with(with);
-    let mut left = arguments.last.unwrap_or(u32::MAX);
-    // Pages come from the newest to the oldest, each in rising order.
-    let mut pages: Vec<Vec<Message>> = vec![Vec::new()];
-    client.session().history(conversation, Seq(0), PAGE.min(left));
+    match arguments.last {
+        Some(limit) => client.session().history(conversation, Seq(0), limit),
+        None => client.session().history_after(conversation, Seq(0), PAGE),
+    }
     let mut until = Instant::now() + PATIENCE;
     loop {
         match client.poll(Duration::from_millis(200))? {
-            Some(Event::Older(message)) => pages.last_mut().expect("there is a page").push(message),
-            Some(Event::HistoryDone { oldest, .. }) => {
-                let page = pages.last().expect("there is a page");
-                left = left.saturating_sub(page.len() as u32);
-                let Some(first) = page.first().map(|message| message.seq).filter(|first| *first > oldest && left > 0)
-                else {
+            Some(Event::Older(message)) => {
+                if !print(&message, arguments.json) {
                     break;
-                };
-                pages.push(Vec::new());
-                client.session().history(conversation, first, PAGE.min(left));
+                }
                 until = Instant::now() + PATIENCE;
+            }
+            Some(Event::HistoryDone { last, head, .. }) => {
+                if arguments.last.is_some() || last >= head || last == Seq(0) {
+                    break;
+                }
+                client.session().history_after(conversation, last, PAGE);
             }
             Some(Event::HistoryFailed { code: tidings_client::ErrorCode::NotMember, .. }) => {
                 return Err(
@@ -68,7 +71,6 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
             _ => {}
         }
     }
-    pages.iter().rev().flatten().take_while(|message| print(message, arguments.json)).for_each(drop);
     client.session().leave();
     client.poll(Duration::ZERO)?;
     Ok(())

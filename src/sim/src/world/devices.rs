@@ -18,7 +18,7 @@ use super::{
 use crate::{
     agenda::{MS, Nanos, SECOND},
     machine::LinkId,
-    oracle::Given,
+    oracle::{Given, Reading},
     random::MILLION,
     trace::Moment,
 };
@@ -50,6 +50,8 @@ pub(super) struct Device {
     /// Tags by the SDK's name of the attempt.
     pub(super) tags: BTreeMap<(usize, ClientMsgId), u64>,
     pub(super) waiting: usize,
+    /// Stored messages that its user asked for and that have not all come.
+    pub(super) reading: Option<Reading>,
     /// Events that the application takes at a time.
     appetite: usize,
     /// It repeats its SENDs: those that it remembers.
@@ -149,6 +151,7 @@ impl World {
             history,
             tags: BTreeMap::new(),
             waiting: 0,
+            reading: None,
             appetite,
             repeats,
             silent,
@@ -208,7 +211,7 @@ impl World {
             None => Given::new(device.given.everything, device.given.audits),
         };
         let name = name(device.user);
-        device.waiting = state.outbox.len();
+        (device.waiting, device.reading) = (state.outbox.len(), None);
         device.session = Some(Session::new(Config {
             user: user_id(device.user),
             token: name.clone().into_bytes(),
@@ -373,8 +376,19 @@ impl World {
     fn take_event(&mut self, at: usize, told: Told) {
         let user = user_id(self.devices[at].user);
         match told {
-            Told::Connected | Told::Disconnected | Told::Synced | Told::HistoryDone { .. } => {}
-            Told::HistoryFailed { code, .. } => self.on_history_failed(at, code),
+            Told::Connected | Told::Synced => {}
+            Told::Disconnected => {
+                // The application may hear of it when another connection is there, and has asked on that one.
+                let link = self.devices[at].link;
+                self.devices[at].reading.take_if(|reading| Some(reading.link) != link);
+            }
+            Told::HistoryDone { conversation, first, last, .. } => self.on_history_done(at, conversation, first, last),
+            Told::HistoryFailed { conversation, code } => {
+                let place = self.oracle.place(conversation);
+                self.devices[at].reading.take_if(|reading| Some(reading.place) == place);
+                self.on_history_failed(at, code);
+            }
+            Told::CatchUpDelayed { code, .. } => self.on_history_failed(at, code),
             Told::Rejected { code } => self.oracle.violate("I11", format!("device {at} is rejected: {code:?}")),
             Told::HistoryChanged => self.oracle.violate("I11", format!("device {at} is told of another history")),
             Told::Sent { conversation, id, seq, .. } => self.on_sent(at, conversation, id, seq),
@@ -385,7 +399,7 @@ impl World {
                     self.tell(Moment::Seen(at, place, message.seq.0, tag));
                 }
             }
-            Told::Older(message) => self.oracle.older(at, user, &message),
+            Told::Older(message) => self.oracle.older(at, user, &message, &mut self.devices[at].reading),
             Told::Lost { conversation, from, upto } => {
                 if let Some(place) = self.oracle.place(conversation) {
                     self.learn_floors();
@@ -400,6 +414,15 @@ impl World {
                     None => self.oracle.violate("I9", format!("device {at} is shown a conversation of nobody")),
                 }
             }
+        }
+    }
+
+    fn on_history_done(&mut self, at: usize, conversation: ConversationId, first: Seq, last: Seq) {
+        let place = self.oracle.place(conversation);
+        if let Some(reading) = self.devices[at].reading.take_if(|reading| Some(reading.place) == place) {
+            self.learn_floors();
+            self.stats.readings += 1;
+            self.oracle.read_back(at, &reading, first, last);
         }
     }
 

@@ -1,9 +1,17 @@
 //! Users: what they do with their devices, by chance or by a script.
 
+use std::num::NonZeroU32;
+
 use tidings_client::{ConversationId, Seq, Session};
+use tidings_wire::frames::FetchOrder;
 
 use super::{Event, World, devices::user_id, scripts::Step, settle::Phase};
-use crate::{agenda::Nanos, oracle::payload, random::MILLION, trace::Moment};
+use crate::{
+    agenda::Nanos,
+    oracle::{Asked, Reading, payload},
+    random::MILLION,
+    trace::Moment,
+};
 
 /// Messages that wait in an outbox before its user stops writing.
 const OUTBOX_MAX: usize = 40;
@@ -57,8 +65,11 @@ impl World {
                 self.read_some(at, place, back);
             }
             80..88 => {
-                let (before, limit) = (Seq(self.random.below(40)), self.random.between(1, 30) as u32);
-                self.ask_history(at, peer, before, limit);
+                let order = *self.random.pick(&[FetchOrder::Last, FetchOrder::Last, FetchOrder::Upward]);
+                let beside = Seq(self.random.below(40));
+                let most = *self.random.pick(&[30, 30, 600]);
+                let limit = self.random.between(1, most) as u32;
+                self.ask_history(at, place, peer, Asked { order, beside, limit });
             }
             88..94 => self.save(at),
             94..96 => self.pry(at),
@@ -86,7 +97,9 @@ impl World {
                 }
             }
             Step::Read => self.read_some(at, place, 0),
-            Step::History => self.ask_history(at, peer, Seq(0), 30),
+            Step::History => {
+                self.ask_history(at, place, peer, Asked { order: FetchOrder::Last, beside: Seq(0), limit: 30 });
+            }
             Step::Save => self.save(at),
             Step::Leave => {
                 self.stop_device(at, false);
@@ -106,10 +119,19 @@ impl World {
         tag.is_some_and(|tag| self.devices[device_of(tag)].user == peer)
     }
 
-    fn ask_history(&mut self, at: usize, peer: usize, before: Seq, limit: u32) {
-        let conversation = ConversationId::direct(user_id(self.devices[at].user), user_id(peer));
-        let session = self.devices[at].session.as_mut().expect("it is in hand");
-        session.history(conversation, before, limit);
+    /// Asks for stored messages, unless the device waits for some.
+    fn ask_history(&mut self, at: usize, place: usize, peer: usize, asked: Asked) {
+        let device = &mut self.devices[at];
+        let session = device.session.as_mut().expect("it is in hand");
+        let Some(link) = device.link.filter(|_| device.reading.is_none() && session.is_up()) else { return };
+        let conversation = ConversationId::direct(user_id(device.user), user_id(peer));
+        let limit = NonZeroU32::new(asked.limit).expect("at least one");
+        match asked.order {
+            FetchOrder::Last => session.history(conversation, asked.beside, limit),
+            FetchOrder::Upward => session.history_after(conversation, asked.beside, limit),
+        }
+        let head = device.given.last(place).unwrap_or_default();
+        device.reading = Some(Reading { place, link, asked, head, seqs: Vec::new() });
     }
 
     /// Asks for messages of two other users.
@@ -118,7 +140,7 @@ impl World {
         let others: Vec<_> = (0..self.plan.users).filter(|other| *other != user).collect();
         if let [first, .., last] = others[..] {
             let foreign = ConversationId::direct(user_id(first), user_id(last));
-            self.devices[at].session.as_mut().expect("it is in hand").history(foreign, Seq(0), 10);
+            self.devices[at].session.as_mut().expect("it is in hand").history(foreign, Seq(0), NonZeroU32::MIN);
         }
     }
 

@@ -86,7 +86,8 @@ pub enum FetchOrder {
     Last = 1,
 }
 
-/// Give me these messages: MESSAGE frames with this request id in rising order, then FETCHED.
+/// Give me these messages: MESSAGE frames with this request id in rising order, then FETCHED. One answer is a page: at most
+/// [`limits::FETCH_MAX`](crate::limits::FETCH_MAX) messages and about [`limits::PAGE_BYTES`](crate::limits::PAGE_BYTES).
 #[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fetch {
     /// Where.
@@ -108,17 +109,33 @@ pub struct Fetched {
     pub conversation: ConversationId,
     /// The first message that was sent; 0 if none was.
     pub first: Seq,
-    /// The last message that was sent; 0 if none was. A smaller number than asked for: ask again from there.
+    /// The last message that was sent; 0 if none was.
     pub last: Seq,
     /// The conversation's head.
     pub head: Seq,
     /// The oldest message that can still be had: below it, retention has dropped them.
     pub oldest: Seq,
+    /// The first number that this page answers for. What it answers for and did not bring cannot be had any more.
+    pub from: Seq,
+    /// The last number that this page answers for; less than `from`: it answers for none. The rest of what was asked for is
+    /// past `upto` (in the order upward) or before `from` (in the order of the last ones).
+    pub upto: Seq,
+}
+
+impl Fetched {
+    /// The numbers that the page answers for. A server that does not say it yet answers for everything up to what it sent,
+    /// and for what retention dropped. The end is below `u64::MAX`, so that there is a number after it.
+    pub fn answered(&self) -> core::ops::RangeInclusive<u64> {
+        match self.from {
+            Seq(0) => 1..=self.last.0.max(self.oldest.0.saturating_sub(1)).min(u64::MAX - 1),
+            from => from.0..=self.upto.0.min(u64::MAX - 1),
+        }
+    }
 }
 
 fixed_parts! {
     Resume: Resume, first 36, now 36;
     Changed: Changed, first 49, now 49;
     Fetch: Fetch, first 37, now 37;
-    Fetched: Fetched, first 48, now 48;
+    Fetched: Fetched, first 48, now 64;
 }

@@ -67,7 +67,8 @@ pub struct Model {
     read: Seq,
     wish: Option<Seq>,
     fetching: bool,
-    oldest: Seq,
+    /// Nothing older than what is here can be had.
+    is_whole: bool,
 }
 
 impl Model {
@@ -88,7 +89,7 @@ impl Model {
             read: Seq(0),
             wish: None,
             fetching: false,
-            oldest: Seq(1),
+            is_whole: false,
         }
     }
 
@@ -124,7 +125,7 @@ impl Model {
                 }
             }
             Event::Conversation { conversation, peers, .. } if conversation == self.conversation => self.peers = peers,
-            Event::HistoryDone { oldest, .. } => (self.oldest, self.fetching) = (oldest, false),
+            Event::HistoryDone { first, .. } => (self.is_whole, self.fetching) = (first <= Seq(1), false),
             Event::HistoryFailed { .. } => self.fetching = false,
             _ => {}
         }
@@ -144,7 +145,7 @@ impl Model {
         let lines = self.messages.len() + self.pending.len();
         self.scroll = (self.scroll + SCROLL).min(lines.saturating_sub(1));
         let first = self.messages.keys().next().copied().unwrap_or(Seq(1));
-        if self.scroll + 2 * SCROLL >= lines && first > self.oldest.max(Seq(1)) && !self.fetching {
+        if self.scroll + 2 * SCROLL >= lines && first > Seq(1) && !self.is_whole && !self.fetching {
             (self.wish, self.fetching) = (Some(first), true);
         }
     }
@@ -235,7 +236,13 @@ mod tests {
         model.scroll_back();
         assert_eq!(model.take_wish(), None, "one wish at a time");
         (1..=50).for_each(|seq| model.on_event(Event::Older(message(seq, "bob"))));
-        model.on_event(Event::HistoryDone { conversation: HERE, oldest: Seq(1), head: Seq(60) });
+        model.on_event(Event::HistoryDone {
+            conversation: HERE,
+            oldest: Seq(1),
+            head: Seq(60),
+            first: Seq(1),
+            last: Seq(50),
+        });
         (0..9).for_each(|_| model.scroll_back());
         assert_eq!(model.take_wish(), None, "there is nothing before the first");
         assert_eq!(model.lines().len(), 60);
