@@ -74,6 +74,8 @@ canaries! {
     EvacuationForgotten, "evacuation-forgotten";
     /// FETCH begins with the message after the one that was asked for.
     FetchSkipsFirst, "fetch-skips-first";
+    /// A start does not look whether what is known of the logs is there.
+    MissingUnnoticed, "missing-unnoticed";
     /// A page that does not hold all that was asked for lacks the end that was asked for.
     PageCutAtWrongEnd, "page-cut-at-wrong-end";
     /// What was read from the disk is served as it is.

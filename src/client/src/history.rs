@@ -118,10 +118,10 @@ impl Session {
         self.requests.insert(request, Request::History(Box::new(reading)));
     }
 
-    pub(crate) fn on_history_page(&mut self, mut reading: Box<Reading>, fetched: &Fetched) {
+    pub(crate) fn on_history_page(&mut self, mut reading: Reading, fetched: &Fetched) {
         if !reading.page_ended(fetched) {
             reading.refusals = 0;
-            return self.ask_page(*reading);
+            return self.ask_page(reading);
         }
         let (first, last) = reading.answered.unwrap_or((Seq(1), Seq(0)));
         let (conversation, oldest, head) = (reading.conversation, fetched.oldest, fetched.head);
@@ -132,7 +132,7 @@ impl Session {
     /// A page was refused: it is asked for again, if waiting helps, but not for ever.
     pub(crate) fn on_history_refused(&mut self, mut reading: Box<Reading>, code: ErrorCode, retry_ms: Option<u64>) {
         let Reading { conversation, refusals, .. } = *reading;
-        let crowded = matches!(code, ErrorCode::Busy | ErrorCode::RateLimited);
+        let crowded = [ErrorCode::Busy, ErrorCode::RateLimited].contains(&code);
         match retry_ms.filter(|_| crowded && refusals < REFUSALS_MAX) {
             Some(wait_ms) => {
                 reading.refusals += 1;

@@ -120,7 +120,7 @@ impl Session {
                 self.pass_what_is_gone(id, fetched);
                 self.sync.may_have_gaps = true;
             }
-            Some(Request::History(reading)) => self.on_history_page(reading, fetched),
+            Some(Request::History(reading)) => self.on_history_page(*reading, fetched),
             None => {}
         }
     }

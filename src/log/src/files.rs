@@ -1,13 +1,17 @@
 //! The real disk: one directory a log, one file a slot.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, DirBuilder, File, OpenOptions, Permissions},
     io::{self, Write},
-    os::unix::fs::{FileExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
 use crate::storage::{SlotId, Storage};
+
+/// Modes of what is made here: messages are nobody else's business.
+const DIR_MODE: u32 = 0o700;
+const FILE_MODE: u32 = 0o600;
 
 /// The files of one log in a directory.
 #[derive(Debug, Clone)]
@@ -21,7 +25,7 @@ impl Files {
     /// # Errors
     /// If it cannot be created.
     pub fn open(dir: &Path) -> io::Result<Self> {
-        fs::create_dir_all(dir)?;
+        make_dir(dir)?;
         if let Some(parent) = dir.parent() {
             sync_dir(parent)?;
         }
@@ -37,7 +41,7 @@ impl Files {
     /// # Errors
     /// For example if the disk is full.
     pub fn create(&self, slot: SlotId, len: u64) -> io::Result<()> {
-        let file = OpenOptions::new().write(true).create(true).truncate(true).open(self.path(slot))?;
+        let file = private_file(&self.path(slot))?;
         rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, len)?;
         file.sync_all()?;
         sync_dir(&self.dir)
@@ -128,13 +132,38 @@ pub fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
+/// Makes a directory that only its owner may use, whatever the umask; one that is there is left as it is.
+///
+/// # Errors
+/// If the file system refuses.
+pub fn make_dir(dir: &Path) -> io::Result<()> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = dir.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    DirBuilder::new().mode(DIR_MODE).create(dir)?;
+    fs::set_permissions(dir, Permissions::from_mode(DIR_MODE))
+}
+
+/// An empty file that only its owner may use, whatever the umask.
+///
+/// # Errors
+/// If the file system refuses.
+pub fn private_file(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(FILE_MODE).open(path)?;
+    file.set_permissions(Permissions::from_mode(FILE_MODE))?;
+    Ok(file)
+}
+
 /// Replaces `path` by a file with `bytes`, so that a crash leaves either the old or the new content.
 ///
 /// # Errors
 /// If the file system refuses; the old content is still there then.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let aside = path.with_extension("new");
-    let mut file = File::create(&aside)?;
+    let mut file = private_file(&aside)?;
     file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&aside, path)?;

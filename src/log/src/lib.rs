@@ -10,6 +10,7 @@
 
 pub mod batch;
 pub mod buffer;
+pub mod end;
 pub mod files;
 pub mod format;
 pub mod prepare;
@@ -19,6 +20,7 @@ pub mod writer;
 
 pub use batch::{Record, RecordMeta, records};
 pub use buffer::AlignedBuf;
+pub use end::LogEnd;
 pub use format::{BLOCK, Epoch, LogKey};
 pub use recovery::{BatchRef, Damage, RecoverError, Scanner, Tail};
 pub use storage::{SlotId, Storage};

@@ -13,6 +13,7 @@ use tidings_canary::{self as canary, Canary};
 use tidings_wire::{Generation, Loc, LogId, Lsn};
 
 use crate::{
+    end::LogEnd,
     format::{BLOCK, BatchHeader, Epoch, FIRST_BATCH, HEADER_COPIES, LogKey, SegmentHeader},
     storage::{SlotId, Storage},
     writer::SegmentInfo,
@@ -79,8 +80,17 @@ pub fn decide(here: Here, next: NextSegment, further: Further) -> Decision {
 /// Why a log cannot be opened: acknowledged data is not there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Damage {
-    /// A segment between others is gone or its headers are unreadable.
+    /// A segment between others, or the newest one, is gone or its headers are unreadable.
     SegmentMissing(Generation),
+    /// No segment is left of a log that had some.
+    LogMissing(LogEnd),
+    /// The log ends before a batch that was durable: its last file may be an older copy.
+    Shorter {
+        /// Its last batch now.
+        found: Lsn,
+        /// A batch that was durable.
+        known: Lsn,
+    },
     /// A batch that later ones vouch for is gone or unreadable.
     Batch {
         /// The file.
@@ -96,6 +106,12 @@ impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::SegmentMissing(generation) => write!(f, "segment {} is missing or unreadable", generation.0),
+            Self::LogMissing(LogEnd { generation, batch }) => {
+                write!(f, "all of it is missing, up to segment {} and batch {}", generation.0, batch.0)
+            }
+            Self::Shorter { found, known } => {
+                write!(f, "it ends with batch {}, and batch {} was durable", found.0, known.0)
+            }
             Self::Batch { slot, offset, lsn } => {
                 write!(f, "an acknowledged batch is unreadable: file {:06}.seg, offset {offset}", slot.0)?;
                 lsn.map_or(Ok(()), |lsn| write!(f, ", number {}", lsn.0))
@@ -123,7 +139,11 @@ impl fmt::Display for RecoverError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Io(error) => write!(f, "the log cannot be read: {error}"),
-            Self::Damaged(damage) => write!(f, "the log is damaged: {damage}; restore this data directory"),
+            Self::Damaged(damage) => write!(
+                f,
+                "the log is damaged: {damage}; restore this data directory from a backup, or, if what is missing cannot be had \
+                 any more, say so with `tidings restore`"
+            ),
         }
     }
 }
@@ -387,6 +407,16 @@ impl<S: Storage> Scanner<S> {
         let header: BatchHeader = tidings_wire::archive::read(&self.batch[..BLOCK]).expect("advance() read a batch");
         let offset = self.offset - self.batch.len() as u64;
         BatchRef { header, bytes: &self.batch, log: self.key.log, offset }
+    }
+
+    /// The newest segment, with batches or prepared for them; 0: there is none.
+    pub fn newest(&self) -> Generation {
+        self.segments.last().map_or(Generation(0), |segment| segment.generation)
+    }
+
+    /// Where the log ends, once [`Self::advance`] has read all of it.
+    pub fn end(&self) -> LogEnd {
+        LogEnd { generation: self.newest(), batch: self.last.map_or(Lsn(0), |(lsn, _)| lsn) }
     }
 
     /// The first slot number that was never used.

@@ -14,6 +14,7 @@ use tidings_wire::{Committed, Generation, Loc, Lsn, Minter, Place};
 use crate::{
     batch::{OpenBatch, RecordMeta},
     buffer::AlignedBuf,
+    end::LogEnd,
     format::{BLOCK, BatchName, Epoch, FIRST_BATCH, LogKey},
     recovery::Tail,
     storage::{SlotId, Storage},
@@ -209,6 +210,11 @@ impl Log {
     /// The last commit.
     pub fn committed(&self) -> Committed {
         self.minter.current()
+    }
+
+    /// Where the log ends: its newest segment and its last durable batch.
+    pub fn end(&self) -> LogEnd {
+        LogEnd { generation: Generation(self.next_generation().0 - 1), batch: self.minter.current().upto() }
     }
 
     /// Seals the open batch, empty or not (an empty one is a *tip*), and hands out its write. `None` while a write is

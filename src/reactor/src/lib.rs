@@ -10,12 +10,14 @@ mod canary;
 mod clock;
 pub mod host;
 pub mod reactor;
+mod scribe;
 pub mod uring;
 
 #[cfg(feature = "canary")]
 pub use canary::Canary;
 pub use host::{Hosted, start};
 pub use reactor::{ReactorConfig, ReactorError, Seed};
+pub use scribe::{Desk, Notes, Scribe};
 pub use tidings_turn::Report;
 pub use uring::{Uring, Wake};
 

@@ -10,6 +10,7 @@ use tidings_wire::LogId;
 
 use crate::{
     clock::Clock,
+    scribe::Desk,
     uring::{Uring, Wake},
 };
 
@@ -43,6 +44,8 @@ pub struct Seed<V> {
     pub listener: OwnedFd,
     /// The files of every log.
     pub logs: Vec<(LogId, Files)>,
+    /// Where it asks for notes of where logs end.
+    pub desk: Desk,
     /// Test only.
     #[cfg(feature = "canary")]
     pub canary: crate::canary::Canary,
@@ -102,7 +105,7 @@ impl<V: Verifier> Reactor<V> {
         let Wake(waker) = seed.turn.shared.peer(seed.turn.node.config().me).waker.clone();
         let ring = Ring::new(&seed.config.ring, waker.clone()).map_err(ReactorError::Setup)?;
         #[cfg_attr(not(feature = "canary"), expect(unused_mut, reason = "test only"))]
-        let mut machine = Uring::new(ring, waker, seed.listener, seed.turn.node.config().log, seed.logs);
+        let mut machine = Uring::new(ring, waker, seed.listener, seed.turn.node.config().log, seed.logs, seed.desk);
         #[cfg(feature = "canary")]
         machine.misbehave(seed.canary);
         let clock = Clock::default();
@@ -127,8 +130,8 @@ impl<V: Verifier> Reactor<V> {
         loop {
             let now = self.clock.now();
             let machine = self.turn.machine();
-            while let Some(created) = machine.created() {
-                events.push(created);
+            while let Some(done) = machine.done() {
+                events.push(done);
             }
             events.extend(self.completions.drain(..).map(Uring::translate));
             let outcome = self.turn.turn(now, events.drain(..)).map_err(ReactorError::Log)?;

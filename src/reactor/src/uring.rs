@@ -3,14 +3,14 @@
 use std::{collections::HashMap, fs::File, io, net::IpAddr, os::fd::OwnedFd};
 
 use tidings_core::{JobId, slab::Key};
-use tidings_log::{AlignedBuf, SlotId, files::Files};
+use tidings_log::{AlignedBuf, LogEnd, SlotId, files::Files};
 use tidings_ring::{Chunk, Ring, Token, Waker, socket};
 use tidings_turn::{Completion, Machine, Purpose, Receiving, machine::Event};
 use tidings_wire::LogId;
 
-use crate::background::Background;
 #[cfg(feature = "canary")]
 use crate::canary::{Cache, Canary};
+use crate::{background::Background, scribe::Desk};
 
 const LISTENER: Token = Token(0);
 /// Files of history that are kept open.
@@ -32,6 +32,7 @@ pub struct Uring {
     pub(crate) ring: Ring,
     pub(crate) background: Background,
     listener: OwnedFd,
+    desk: Desk,
     own: LogId,
     /// The files of all logs, by log.
     logs: Vec<(LogId, Files)>,
@@ -45,11 +46,19 @@ pub struct Uring {
 
 impl Uring {
     /// A machine whose own log is `own`, one of `logs`.
-    pub(crate) fn new(ring: Ring, waker: Waker, listener: OwnedFd, own: LogId, logs: Vec<(LogId, Files)>) -> Self {
+    pub(crate) fn new(
+        ring: Ring,
+        waker: Waker,
+        listener: OwnedFd,
+        own: LogId,
+        logs: Vec<(LogId, Files)>,
+        desk: Desk,
+    ) -> Self {
         Self {
             ring,
             background: Background::new(waker),
             listener,
+            desk,
             own,
             logs,
             append: HashMap::new(),
@@ -90,8 +99,11 @@ impl Uring {
         }
     }
 
-    /// Files that were created since it was asked last.
-    pub(crate) fn created(&mut self) -> Option<Event<Self>> {
+    /// What was done in the background since it was asked last.
+    pub(crate) fn done(&mut self) -> Option<Event<Self>> {
+        if let Some((log, result)) = self.desk.take_noted() {
+            return Some(Completion::Noted { log, result });
+        }
         let (slot, created) = self.background.take_created()?;
         let result = created.map(|(fill, append)| {
             self.fill = Some(fill);
@@ -202,6 +214,10 @@ impl Machine for Uring {
     fn create(&mut self, slot: SlotId, len: u64) {
         let files = self.own_files().clone();
         self.background.create(&files, slot, len);
+    }
+
+    fn note(&mut self, log: LogId, end: Option<LogEnd>) {
+        self.desk.note(log, end);
     }
 
     fn open(&mut self, slot: SlotId) -> io::Result<()> {

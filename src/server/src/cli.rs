@@ -5,6 +5,7 @@ mod connect;
 mod demo;
 mod history;
 mod out;
+mod restore;
 mod send;
 mod serve;
 mod sim;
@@ -50,6 +51,8 @@ enum Command {
     History(history::Arguments),
     /// Chat with somebody in the terminal.
     Chat(chat::Arguments),
+    /// Accept a data directory that was restored from a backup or has lost files, and begin a new history on it.
+    Restore(restore::Arguments),
     /// Run whole nodes in simulated worlds where everything goes wrong, and check every promise.
     Sim(sim::Arguments),
     /// See it hold: two users on two devices each, a server that is killed while they talk.
@@ -68,6 +71,7 @@ pub fn main() -> ExitCode {
         Command::Tail(arguments) => tail::run(&arguments),
         Command::History(arguments) => history::run(&arguments),
         Command::Chat(arguments) => chat::run(&arguments),
+        Command::Restore(arguments) => restore::run(&arguments),
         Command::Sim(arguments) => sim::run_sim(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
     };

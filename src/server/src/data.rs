@@ -1,42 +1,39 @@
 //! The data directory: who may use it, what it belongs to, how often it was started.
 
+mod control;
+mod private;
+
 use std::{
     fmt, fs, io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use rustix::fs::{FlockOperation, flock};
-use serde::{Deserialize, Serialize};
 use tidings_log::{
     Epoch,
-    files::{replace, sync_dir},
+    files::{make_dir, private_file},
 };
 use tidings_wire::{HistoryId, LogId, Partitions};
 
-const CONTROL: &str = "control.json";
-const LOCK: &str = "lock";
-/// Version of the directory's layout.
-const FORMAT: u32 = 1;
+pub use control::ControlFile;
 
-/// What `control.json` holds. Written anew, durably, at every start.
-#[derive(Serialize, Deserialize, Clone, Debug)]
-#[serde(deny_unknown_fields)]
-struct Control {
-    format: u32,
-    /// What cursors belong to, in hexadecimal.
-    history: String,
-    partitions: u32,
-    /// Keys the log's checksums; never leaves the node.
-    log_nonce: u64,
-    /// How often it was started.
-    epoch: u32,
-}
+const LOCK: &str = "lock";
 
 /// Why a data directory cannot be used.
 #[derive(Debug)]
 pub enum DataError {
     /// Another server uses it.
     Locked(PathBuf),
+    /// Others may read it or something in it, with this mode.
+    OpenToOthers {
+        /// The data directory.
+        dir: PathBuf,
+        /// What others may read.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
+    },
     /// It was written by another version, or is not one.
     Unreadable(PathBuf, String),
     /// The file system refuses.
@@ -47,6 +44,10 @@ impl fmt::Display for DataError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Locked(dir) => write!(f, "another server uses {}: stop it, or choose another --data", dir.display()),
+            Self::OpenToOthers { dir, path, mode } => {
+                let (path, dir) = (path.display(), dir.display());
+                write!(f, "{path} is open to other users of this machine (mode {mode:04o}): chmod -R go-rwx {dir}")
+            }
             Self::Unreadable(path, why) => write!(f, "{} cannot be used: {why}", path.display()),
             Self::Io(path, error) => write!(f, "{}: {error}", path.display()),
         }
@@ -59,7 +60,7 @@ impl std::error::Error for DataError {}
 #[derive(Debug)]
 pub struct DataDir {
     path: PathBuf,
-    control: Control,
+    control: Arc<ControlFile>,
     history: HistoryId,
     partitions: Partitions,
     /// Holds the lock.
@@ -83,42 +84,40 @@ impl DataDir {
     /// Opens a directory, or makes a new one with `partitions` partitions, and counts the start.
     ///
     /// # Errors
-    /// If somebody else has it, or it cannot be read or written.
+    /// If somebody else has it, or it cannot be read or written, or others may read it.
     pub fn open(path: &Path, partitions: u32) -> Result<Self, DataError> {
         let io = |error| DataError::Io(path.to_path_buf(), error);
-        fs::create_dir_all(path).map_err(io)?;
-        let lock = fs::File::create(path.join(LOCK)).map_err(io)?;
+        make_dir(path).map_err(io)?;
+        if let Some((found, mode)) = private::open_to_others(path).map_err(io)? {
+            return Err(DataError::OpenToOthers { dir: path.into(), path: found, mode });
+        }
+        let lock = private_file(&path.join(LOCK)).map_err(io)?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|errno| match errno {
             rustix::io::Errno::WOULDBLOCK => DataError::Locked(path.to_path_buf()),
             errno => io(errno.into()),
         })?;
-        let file = path.join(CONTROL);
-        let mut control = match fs::read(&file) {
-            Ok(bytes) => serde_json::from_slice(&bytes)
-                .map_err(|error| DataError::Unreadable(file.clone(), error.to_string()))?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+        let control = match ControlFile::read(path)? {
+            Some(control) => control,
+            None => {
                 refuse_orphans(path)?;
-                new_control(partitions).map_err(io)?
+                ControlFile::new(path, partitions).map_err(io)?
             }
-            Err(error) => return Err(io(error)),
         };
-        if control.format != FORMAT {
-            let why = format!("its format is {}, this server knows {FORMAT}", control.format);
-            return Err(DataError::Unreadable(file, why));
-        }
-        let damaged = |what: &str| DataError::Unreadable(file.clone(), format!("{what} is invalid"));
-        let history = parse_hex(&control.history).map(HistoryId).ok_or_else(|| damaged("history"))?;
-        let partitions = Partitions::new(control.partitions).ok_or_else(|| damaged("partitions"))?;
-        control.epoch += 1;
-        let bytes = serde_json::to_vec_pretty(&control).map_err(|error| io(error.into()))?;
-        replace(&file, &bytes).map_err(io)?;
-        sync_dir(path).map_err(io)?;
-        Ok(Self { path: path.to_path_buf(), control, history, partitions, _lock: lock })
+        let damaged = |what: &str| DataError::Unreadable(path.join(control::COPIES[0]), format!("{what} is invalid"));
+        let history = control.history().ok_or_else(|| damaged("history"))?;
+        let partitions = control.partitions().ok_or_else(|| damaged("partitions"))?;
+        control.count_start().map_err(io)?;
+        Ok(Self { path: path.to_path_buf(), control: Arc::new(control), history, partitions, _lock: lock })
     }
 
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Where its logs end, for whoever writes them.
+    pub fn control(&self) -> &Arc<ControlFile> {
+        &self.control
     }
 
     /// What cursors belong to.
@@ -133,12 +132,12 @@ impl DataDir {
 
     /// This start.
     pub fn epoch(&self) -> Epoch {
-        Epoch(self.control.epoch)
+        self.control.epoch()
     }
 
     /// What its logs' checksums are keyed with.
     pub fn log_nonce(&self) -> u64 {
-        self.control.log_nonce
+        self.control.log_nonce()
     }
 
     /// Where a log is.
@@ -173,33 +172,21 @@ fn refuse_orphans(path: &Path) -> Result<(), DataError> {
     if logs.is_empty() {
         return Ok(());
     }
-    let why = format!("it holds logs, but {CONTROL} is missing: restore it from a backup");
+    let why = format!("it holds logs, but {} is missing: restore it from a backup", control::COPIES.join(" and "));
     Err(DataError::Unreadable(path.to_path_buf(), why))
-}
-
-fn new_control(partitions: u32) -> io::Result<Control> {
-    let history = random::<16>()?.iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(Control { format: FORMAT, history, partitions, log_nonce: u64::from_ne_bytes(random()?), epoch: 0 })
-}
-
-fn parse_hex(text: &str) -> Option<[u8; 16]> {
-    let mut bytes = [0; 16];
-    if text.len() != 32 || !text.is_ascii() {
-        return None;
-    }
-    for (at, byte) in bytes.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(&text[2 * at..2 * at + 2], 16).ok()?;
-    }
-    Some(bytes)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
+    use crate::process::TempDir;
 
     #[test]
     fn a_directory_keeps_its_identity_counts_its_starts_and_has_one_user() {
-        let path = std::env::temp_dir().join(format!("tidings-data-{}", std::process::id()));
+        let dir = TempDir::new("data").unwrap();
+        let path = dir.path().join("data");
         let first = DataDir::open(&path, 64).unwrap();
         assert_eq!((first.epoch(), first.partitions().count()), (Epoch(1), 64));
         assert!(matches!(DataDir::open(&path, 64), Err(DataError::Locked(_))));
@@ -207,10 +194,28 @@ mod tests {
         drop(first);
         let second = DataDir::open(&path, 128).unwrap();
         assert_eq!((second.epoch(), second.partitions().count(), second.history()), (Epoch(2), 64, history));
-        fs::create_dir(second.log_dir(LogId(0))).unwrap();
-        fs::remove_file(path.join(CONTROL)).unwrap();
+        make_dir(&second.log_dir(LogId(0))).unwrap();
+        control::COPIES.iter().for_each(|copy| fs::remove_file(path.join(copy)).unwrap());
         drop(second);
         assert!(DataDir::open(&path, 64).unwrap_err().to_string().contains("restore"));
-        fs::remove_dir_all(&path).unwrap();
+    }
+
+    #[test]
+    fn a_directory_that_others_may_read_is_refused_with_the_command_that_mends_it() {
+        let dir = TempDir::new("data").unwrap();
+        let path = dir.path().join("data");
+        drop(DataDir::open(&path, 64).unwrap());
+        let log = path.join("log-000");
+        make_dir(&log).unwrap();
+        drop(private_file(&log.join("000000.seg")).unwrap());
+        for (wide, mode) in [(path.clone(), 0o750), (path.join(LOCK), 0o604), (log.join("000000.seg"), 0o620)] {
+            let before = fs::metadata(&wide).unwrap().permissions();
+            fs::set_permissions(&wide, fs::Permissions::from_mode(mode)).unwrap();
+            let refused = DataDir::open(&path, 64).unwrap_err().to_string();
+            assert!(refused.starts_with(&*wide.to_string_lossy()), "{refused}");
+            assert!(refused.ends_with(&format!("chmod -R go-rwx {}", path.display())), "{refused}");
+            fs::set_permissions(&wide, before).unwrap();
+        }
+        drop(DataDir::open(&path, 64).unwrap());
     }
 }

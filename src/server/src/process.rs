@@ -132,7 +132,7 @@ impl TempDir {
     pub fn new(name: &str) -> io::Result<Self> {
         let unique = u64::from_ne_bytes(crate::data::random()?);
         let path = std::env::temp_dir().join(format!("tidings-{name}-{unique:016x}"));
-        std::fs::create_dir_all(&path)?;
+        tidings_log::files::make_dir(&path)?;
         Ok(Self(path))
     }
 

@@ -1,6 +1,7 @@
 //! Starting and stopping a node.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     fmt, io,
     net::SocketAddr,
     os::fd::OwnedFd,
@@ -11,8 +12,8 @@ use std::{
 
 use crossbeam::channel::{Receiver, Sender, bounded};
 use tidings_core::{Layout, Node, NodeConfig, ReactorId};
-use tidings_log::files::Files;
-use tidings_reactor::{Hosted, ReactorConfig, Report, Seed, Shared, Wake};
+use tidings_log::{LogEnd, files::Files};
+use tidings_reactor::{Desk, Hosted, Notes, ReactorConfig, Report, Scribe, Seed, Shared, Wake};
 use tidings_ring::{RingConfig, socket};
 use tidings_turn::{
     ConnectionLimits, TurnConfig,
@@ -23,7 +24,7 @@ use tidings_wire::LogId;
 
 use crate::{
     config::{ConfigError, ServerConfig},
-    data::{DataDir, DataError},
+    data::{ControlFile, DataDir, DataError},
     tokens::{Issuer, TokenVerifier},
 };
 
@@ -66,6 +67,7 @@ pub struct Server {
     data: DataDir,
     shared: Arc<Shared>,
     hosted: Vec<Hosted>,
+    scribe: Scribe,
     ended: Receiver<()>,
     recovered: (u64, usize),
     issuer: Issuer,
@@ -90,7 +92,11 @@ impl Server {
         let data = DataDir::open(&config.data, config.partitions).map_err(StartError::Data)?;
         let key = Issuer::load_or_make(data.path());
         let issuer = key.map_err(|error| StartError::Data(DataError::Io(data.path().into(), error)))?;
-        let (recovered, files) = recover_data(&data, &config).map_err(StartError::Recovery)?;
+        let reactors = config.cores.len() as u16;
+        let (recovered, files) =
+            recover_data(&data, &config, reactors, &data.control().ends()).map_err(StartError::Recovery)?;
+        let noted = data.control().set_ends(&recovered.ends());
+        noted.map_err(|error| StartError::Data(DataError::Io(data.path().into(), error)))?;
         let counts = (recovered.records, recovered.torn);
 
         let reactors = config.cores.len();
@@ -99,7 +105,10 @@ impl Server {
         let wakers = (0..reactors).map(|_| Wake::new()).collect::<io::Result<_>>().map_err(system)?;
         let shared = Arc::new(Shared::new(wakers));
         let (ended_sender, ended) = bounded(reactors);
-        let seeds = seeds(&config, &data, recovered, &files, listeners, &shared, &issuer);
+        let notes = Arc::<ControlFile>::clone(data.control());
+        let scribe = Scribe::start(notes).map_err(system)?;
+        let desks = (0..reactors).map(|at| scribe.desk(&shared.peer(ReactorId(at as u16)).waker)).collect();
+        let seeds = seeds(&config, &data, recovered, &files, listeners, desks, &shared, &issuer);
         let mut hosted = Vec::new();
         for seed in seeds {
             let ended: Sender<()> = ended_sender.clone();
@@ -109,7 +118,7 @@ impl Server {
             });
             hosted.push(started.map_err(StartError::System)?);
         }
-        let server = Self { addr, data, shared, hosted, ended, recovered: counts, issuer };
+        let server = Self { addr, data, shared, hosted, scribe, ended, recovered: counts, issuer };
         server.wait_until_ready()
     }
 
@@ -175,8 +184,44 @@ impl Server {
                 Err(error) => failure = failure.or(Some(error)),
             }
         }
-        failure.map_or(Ok(report), Err)
+        self.scribe.finish();
+        if let Some(failure) = failure {
+            return Err(failure);
+        }
+        for (log, end) in &report.ends {
+            let noted = self.data.control().note(*log, Some(*end));
+            noted.map_err(|error| format!("where log {} ends cannot be written down: {error}", log.0))?;
+        }
+        Ok(report)
     }
+}
+
+/// What [`restore`] found of a log, and what was known of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RestoredLog {
+    /// Which.
+    pub log: LogId,
+    /// Where it ends now.
+    pub found: LogEnd,
+    /// Where it once ended at least.
+    pub known: LogEnd,
+}
+
+/// Accepts a data directory as it is, although logs or their ends may be missing: what is there begins a new history, in which
+/// numbers may be given again.
+///
+/// # Errors
+/// If what is there cannot be understood by itself: then nothing is changed.
+pub fn restore(config: &ServerConfig) -> Result<Vec<RestoredLog>, StartError> {
+    let data = DataDir::open(&config.data, config.partitions).map_err(StartError::Data)?;
+    let known = data.control().ends();
+    let (recovered, _) = recover_data(&data, config, 1, &BTreeMap::new()).map_err(StartError::Recovery)?;
+    let found = recovered.ends();
+    let begun = data.control().begin_history(&found);
+    begun.map_err(|error| StartError::Data(DataError::Io(data.path().into(), error)))?;
+    let logs: BTreeSet<LogId> = found.keys().chain(known.keys()).copied().collect();
+    let end = |ends: &BTreeMap<LogId, LogEnd>, log| ends.get(&log).copied().unwrap_or_default();
+    Ok(logs.into_iter().map(|log| RestoredLog { log, found: end(&found, log), known: end(&known, log) }).collect())
 }
 
 /// One listener a reactor on the same address.
@@ -204,8 +249,12 @@ fn listen(addr: SocketAddr, count: usize) -> Result<(Vec<OwnedFd>, SocketAddr), 
 }
 
 /// Reads every log of the data directory into the nodes of this run.
-fn recover_data(data: &DataDir, config: &ServerConfig) -> Result<(Recovered, Logs), RecoveryError> {
-    let reactors = config.cores.len() as u16;
+fn recover_data(
+    data: &DataDir,
+    config: &ServerConfig,
+    reactors: u16,
+    known: &BTreeMap<LogId, LogEnd>,
+) -> Result<(Recovered, Logs), RecoveryError> {
     let layout = Layout { partitions: data.partitions(), reactors };
     let nodes = (0..reactors).map(|at| Node::new(node_config(at, layout, data, config))).collect();
     let failed = |id: LogId, error: io::Error| RecoveryError::Log(id, error.into());
@@ -215,7 +264,7 @@ fn recover_data(data: &DataDir, config: &ServerConfig) -> Result<(Recovered, Log
     ids.dedup();
     let open = |id: LogId| Ok((id, Files::open(&data.log_dir(id)).map_err(|error| failed(id, error))?));
     let logs = ids.into_iter().map(open).collect::<Result<Logs, RecoveryError>>()?;
-    Ok((recover(nodes, logs.clone(), log_settings(data, config))?, logs))
+    Ok((recover(nodes, logs.clone(), known, log_settings(data, config))?, logs))
 }
 
 fn node_config(at: u16, layout: Layout, data: &DataDir, config: &ServerConfig) -> NodeConfig {
@@ -236,12 +285,14 @@ fn log_settings(data: &DataDir, config: &ServerConfig) -> LogSettings {
     LogSettings { nonce, epoch, segment_len, batch_max: BATCH_MAX }
 }
 
+#[allow(clippy::too_many_arguments, reason = "everything that reactors are made of")]
 fn seeds(
     config: &ServerConfig,
     data: &DataDir,
     recovered: Recovered,
     files: &Logs,
     listeners: Vec<OwnedFd>,
+    desks: Vec<Desk>,
     shared: &Arc<Shared>,
     issuer: &Issuer,
 ) -> Vec<Seed<TokenVerifier>> {
@@ -252,8 +303,8 @@ fn seeds(
     let parts = log_parts(&logs, reactors, settings);
     let lanes = tidings_mesh::connect(reactors, LANE);
     let mut seeds = Vec::new();
-    for ((((node, log), lanes), listener), core) in
-        nodes.into_iter().zip(parts).zip(lanes).zip(listeners).zip(&config.cores)
+    for (((((node, log), lanes), listener), desk), core) in
+        nodes.into_iter().zip(parts).zip(lanes).zip(listeners).zip(desks).zip(&config.cores)
     {
         let turn = tidings_turn::Seed {
             config: turn_config(config, reactors),
@@ -271,6 +322,7 @@ fn seeds(
             turn,
             listener,
             logs: files.clone(),
+            desk,
             #[cfg(feature = "canary")]
             canary: config.canary,
         });

@@ -1,6 +1,6 @@
 //! Tokens: JWT, signed with Ed25519. The server makes its key in the data directory; whoever can read that can issue.
 
-use std::{fs, io, os::unix::fs::OpenOptionsExt, path::Path};
+use std::{fs, io, path::Path};
 
 use ed25519_dalek::{
     SigningKey,
@@ -67,12 +67,7 @@ impl Issuer {
     fn make(path: &Path) -> io::Result<Self> {
         let key = SigningKey::from_bytes(&crate::data::random()?);
         let der = key.to_pkcs8_der().map_err(|error| io::Error::other(error.to_string()))?;
-        let aside = path.with_extension("new");
-        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&aside)?;
-        io::Write::write_all(&mut file, der.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&aside, path)?;
-        tidings_log::files::sync_dir(path.parent().unwrap_or(Path::new(".")))?;
+        tidings_log::files::replace(path, der.as_bytes())?;
         Ok(Self { key })
     }
 

@@ -242,6 +242,15 @@ impl Disk {
         self.newest.insert(file.0, Newest { file: *file, range, tip, damaged: true });
     }
 
+    /// A file is not there any more. `None` if there is none that could be lost.
+    pub fn lose_file(&mut self, random: &mut Random) -> Option<FileId> {
+        let names: Vec<_> = self.files.keys().copied().collect();
+        let lost = *names.get(random.below(names.len().max(1) as u64) as usize)?;
+        self.remove(lost);
+        self.media_faults += 1;
+        Some(lost)
+    }
+
     fn damaged(&mut self, file: FileId, at: usize) {
         self.media_faults += 1;
         for newest in self.newest.values_mut() {

@@ -8,7 +8,7 @@ use std::{
 };
 
 use tidings_core::{JobId, slab::Key};
-use tidings_log::{AlignedBuf, SlotId};
+use tidings_log::{AlignedBuf, LogEnd, SlotId};
 use tidings_turn::{Machine, Purpose, Receiving, Wake};
 use tidings_wire::LogId;
 
@@ -35,6 +35,8 @@ pub enum Command {
     Shut(LinkId),
     /// Create a file of the own log.
     Create(SlotId, u64),
+    /// Write down where a log ends.
+    Note(LogId, Option<LogEnd>),
     /// Write to the own log.
     Write(Purpose, SlotId, u64, AlignedBuf),
     /// Read from a log.
@@ -157,6 +159,10 @@ impl Machine for SimMachine {
 
     fn create(&mut self, slot: SlotId, len: u64) {
         self.commands.push(Command::Create(slot, len));
+    }
+
+    fn note(&mut self, log: LogId, end: Option<LogEnd>) {
+        self.commands.push(Command::Note(log, end));
     }
 
     fn open(&mut self, slot: SlotId) -> io::Result<()> {

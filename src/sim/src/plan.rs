@@ -98,6 +98,8 @@ pub enum Fault {
     BitFlip,
     /// A sector cannot be read any more.
     UnreadableSector,
+    /// At the next start a file of a log is not there any more.
+    LostFile,
     /// A connection is cut.
     Cut,
     /// A connection dies without a word to either end.
@@ -132,7 +134,7 @@ pub enum Fault {
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::Kill,
         Self::PowerLoss,
         Self::Restart,
@@ -145,6 +147,7 @@ impl Fault {
         Self::MisdirectedWrite,
         Self::BitFlip,
         Self::UnreadableSector,
+        Self::LostFile,
         Self::Cut,
         Self::HalfOpen,
         Self::Partition,
@@ -177,6 +180,7 @@ impl Fault {
             Self::MisdirectedWrite => "misdirected write",
             Self::BitFlip => "bit flip",
             Self::UnreadableSector => "unreadable sector",
+            Self::LostFile => "lost file",
             Self::Cut => "cut connection",
             Self::HalfOpen => "half-open connection",
             Self::Partition => "partition",
@@ -197,7 +201,8 @@ impl Fault {
 
     /// True if this damages what was durable.
     pub fn is_media(self) -> bool {
-        matches!(self, Self::LostWrite | Self::MisdirectedWrite | Self::BitFlip | Self::UnreadableSector)
+        let media = [Self::LostWrite, Self::MisdirectedWrite, Self::BitFlip, Self::UnreadableSector, Self::LostFile];
+        media.contains(&self)
     }
 }
 
@@ -324,7 +329,7 @@ impl Plan {
         use Fault as F;
         let crashes = [F::Kill, F::PowerLoss, F::Restart, F::CrashInRecovery];
         let disks = [F::SlowDisk, F::FullDisk, F::WriteError, F::ShortRead];
-        let media = [F::LostWrite, F::MisdirectedWrite, F::BitFlip, F::UnreadableSector];
+        let media = [F::LostWrite, F::MisdirectedWrite, F::BitFlip, F::UnreadableSector, F::LostFile];
         let network = [F::Cut, F::HalfOpen, F::Partition, F::StallReader, F::SlowLink, F::AcceptError, F::ShortSend];
         let devices = [F::DeviceCrash, F::DeviceForgets, F::DeviceLeaves, F::DeviceSleeps, F::Stranger];
         let machine = [F::ClockJump, F::Starve, F::SlowLanes];

@@ -7,9 +7,13 @@ mod node;
 mod output;
 mod scripts;
 mod settle;
+mod storage;
 mod users;
 
 use std::{collections::BTreeMap, fs::File, rc::Rc};
+
+use tidings_log::LogEnd;
+use tidings_wire::LogId;
 
 use crate::{
     agenda::{Agenda, Nanos, SECOND},
@@ -113,11 +117,13 @@ struct World {
     stats: Stats,
     oracle: Oracle,
     disk: SharedDisk,
+    /// What the data directory's control file says of the ends of logs.
+    ends: BTreeMap<LogId, LogEnd>,
     /// Starts of the node so far, which is what its data directory counts.
     run: u32,
     node: Option<Process>,
     /// Operations of the disk under way, by their number.
-    operations: BTreeMap<u64, node::Operation>,
+    operations: BTreeMap<u64, storage::Operation>,
     links: BTreeMap<LinkId, Link>,
     next_id: u64,
     devices: Vec<Device>,
@@ -161,6 +167,7 @@ impl World {
             trace: Trace::new(trace),
             stats: Stats::default(),
             disk: Rc::default(),
+            ends: BTreeMap::new(),
             run: 0,
             node: None,
             operations: BTreeMap::new(),

@@ -5,7 +5,7 @@ use std::{collections::VecDeque, io};
 use tidings_canary::{self as canary, Canary};
 use tidings_core::{JobId, Mono, Now};
 use tidings_log::{
-    AlignedBuf, Log, Sealed, SegmentInfo, SlotId,
+    AlignedBuf, Log, LogEnd, Sealed, SegmentInfo, SlotId,
     prepare::{Outcome, Preparer, Step},
 };
 use tidings_wire::{Generation, Loc, LogId};
@@ -32,6 +32,8 @@ pub struct Archive {
     pub segments: Vec<SegmentInfo>,
     /// True if nobody writes it any more: who adopts it may delete its segments.
     pub orphaned: bool,
+    /// Nobody will look for it any more: its last segment may be deleted.
+    pub given_up: bool,
 }
 
 /// What a log's port is made with.
@@ -62,6 +64,10 @@ pub(crate) struct LogPort {
     preparer: Preparer,
     prepare_after: Mono,
     pub(crate) prepare_failures: u64,
+    /// A prepared segment that may be used once it is written down that it is there.
+    prepared: Option<SegmentInfo>,
+    /// Something is being written down.
+    noting: bool,
     archives: Vec<Archive>,
     /// Reads that cannot be done: their segment is gone.
     failed: VecDeque<JobId>,
@@ -92,6 +98,8 @@ impl LogPort {
             preparer,
             prepare_after: now,
             prepare_failures: 0,
+            prepared: None,
+            noting: false,
             archives,
             failed: VecDeque::new(),
             spare: Vec::new(),
@@ -171,9 +179,7 @@ impl LogPort {
             return Ok(Write::Batch(self.log.written(buffer)));
         }
         let outcome = if whole.is_ok() { Outcome::Done } else { self.prepare_failed(now) };
-        if let Some(segment) = self.preparer.written(buffer, outcome, self.log.next_generation()) {
-            self.log.add_ready(segment);
-        }
+        self.prepared = self.preparer.written(buffer, outcome, self.log.next_generation());
         Ok(Write::Prepared)
     }
 
@@ -189,6 +195,27 @@ impl LogPort {
         self.preparer.created(outcome);
     }
 
+    /// Where a log ends was written down, or not.
+    pub(crate) fn noted(&mut self, log: LogId, result: &io::Result<()>, now: Mono) {
+        self.noting = false;
+        match result {
+            Ok(()) if log == self.own => {
+                let segment = self.prepared.take().expect("the own end is written down for a prepared segment");
+                self.log.add_ready(segment);
+            }
+            Ok(()) => {
+                let archive = self.archives.iter_mut().find(|archive| archive.log == log);
+                archive.expect("only a log that is known is given up").given_up = true;
+            }
+            Err(_) => drop(self.prepare_failed(now)),
+        }
+    }
+
+    /// Which log is written here.
+    pub(crate) fn log_id(&self) -> LogId {
+        self.own
+    }
+
     /// Takes the next step towards prepared segments, if one is due.
     pub(crate) fn prepare(&mut self, machine: &mut impl Machine, now: Mono) {
         // Files of dropped segments will be used again, unless enough wait for that: a log that ran ahead of its retention would
@@ -198,8 +225,14 @@ impl LogPort {
         {
             self.preparer.forget_oldest();
         }
-        if now < self.prepare_after {
+        if now < self.prepare_after || self.noting {
             return;
+        }
+        if let Some(segment) = &self.prepared {
+            // From then on it may hold batches, and a start must not take its absence for the end of the log.
+            self.noting = true;
+            let batch = self.log.committed().upto();
+            return machine.note(self.own, Some(LogEnd { generation: segment.generation, batch }));
         }
         match self.preparer.next(now.0, self.log.ready_segments(), self.log.next_generation()) {
             Some(Step::Create(slot, len)) => machine.create(slot, len),
@@ -224,8 +257,15 @@ impl LogPort {
     }
 
     /// Deletes the oldest segment of an orphaned log; `None` if there is none.
-    pub(crate) fn drop_archived(&mut self, machine: &mut impl Machine) -> Option<(LogId, Generation)> {
+    pub(crate) fn drop_archived(&mut self, machine: &mut impl Machine, now: Mono) -> Option<(LogId, Generation)> {
         let archive = self.archives.iter_mut().find(|archive| archive.orphaned && !archive.segments.is_empty())?;
+        if archive.segments.len() == 1 && !archive.given_up {
+            // A start would miss it.
+            if now >= self.prepare_after && !std::mem::replace(&mut self.noting, true) {
+                machine.note(archive.log, None);
+            }
+            return None;
+        }
         // In order, and not past one that cannot be deleted: a hole would look like damage.
         machine.remove(archive.log, archive.segments[0].slot).ok()?;
         Some((archive.log, archive.segments.remove(0).generation))

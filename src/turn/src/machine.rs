@@ -3,7 +3,7 @@
 use std::{fmt, io, net::IpAddr};
 
 use tidings_core::{JobId, slab::Key};
-use tidings_log::{AlignedBuf, SlotId};
+use tidings_log::{AlignedBuf, LogEnd, SlotId};
 use tidings_wire::LogId;
 
 /// Wakes one reactor, from anywhere.
@@ -89,6 +89,13 @@ pub enum Completion<S, C> {
         /// How much of it.
         result: io::Result<usize>,
     },
+    /// Where a log ends was written down, or not.
+    Noted {
+        /// Which log.
+        log: LogId,
+        /// Whether.
+        result: io::Result<()>,
+    },
     /// A read ended.
     Read {
         /// For which job.
@@ -154,6 +161,9 @@ pub trait Machine {
 
     /// Creates a slot's file of the own log, off the turn, ready to be filled.
     fn create(&mut self, slot: SlotId, len: u64);
+
+    /// Writes down durably, off the turn, where a log ends, or that it is not there any more (`None`).
+    fn note(&mut self, log: LogId, end: Option<LogEnd>);
 
     /// Opens a slot's file of the own log to be written, if it is not open.
     ///

@@ -6,11 +6,12 @@
 
 use std::{collections::BTreeMap, fmt};
 
+use tidings_canary::{self as canary, Canary};
 use tidings_core::{Node, records::RecordKind, sequencer::ReplayError};
 use tidings_log::{
-    BatchRef, Epoch, Log, LogConfig, LogKey, RecoverError, Scanner, Storage, Tail, prepare::Preparer, records,
+    BatchRef, Epoch, Log, LogConfig, LogEnd, LogKey, RecoverError, Scanner, Storage, Tail, prepare::Preparer, records,
 };
-use tidings_wire::{Loc, LogId};
+use tidings_wire::{Loc, LogId, Lsn};
 
 use crate::log_port::{Archive, LogParts};
 
@@ -58,6 +59,14 @@ pub struct Recovered {
     pub torn: usize,
 }
 
+impl Recovered {
+    /// Where every log that has segments ends.
+    pub fn ends(&self) -> BTreeMap<LogId, LogEnd> {
+        let ends = self.logs.iter().map(|(log, found)| (*log, LogEnd::found(&found.tail)));
+        ends.filter(|(_, end)| *end != LogEnd::default()).collect()
+    }
+}
+
 /// What the logs of a run are made with.
 #[derive(Clone, Copy, Debug)]
 pub struct LogSettings {
@@ -83,19 +92,28 @@ impl LogSettings {
 }
 
 /// Reads every log into the nodes of this run, one a reactor: `nodes` are new, `storages` are all logs that there are or
-/// will be.
+/// will be, `known` is where they end at least.
 ///
 /// # Errors
 /// If acknowledged data is missing or cannot be understood: then nothing is served.
 pub fn recover<S: Storage>(
     mut nodes: Vec<Node>,
     storages: Vec<(LogId, S)>,
+    known: &BTreeMap<LogId, LogEnd>,
     settings: LogSettings,
 ) -> Result<Recovered, RecoveryError> {
+    let known = if canary::is(Canary::MissingUnnoticed) { &BTreeMap::new() } else { known };
+    for (log, end) in known.iter().filter(|(log, _)| storages.iter().all(|(id, _)| id != *log)) {
+        end.check(LogEnd::default()).map_err(|damage| RecoveryError::Log(*log, RecoverError::Damaged(damage)))?;
+    }
     let mut scanners = Vec::new();
     for (id, storage) in storages {
         let failed = |error: RecoverError| RecoveryError::Log(id, error);
         let mut scanner = Scanner::open(storage, settings.key(id)).map_err(failed)?;
+        // Before anything is cut off: a missing segment must not make what is before it look like a torn tail.
+        let newest = LogEnd { generation: scanner.newest(), batch: Lsn(u64::MAX) };
+        let end = known.get(&id).copied().unwrap_or_default();
+        end.check(newest).map_err(|damage| failed(RecoverError::Damaged(damage)))?;
         let more = scanner.advance().map_err(failed)?;
         scanners.push((id, scanner, more));
     }
@@ -118,6 +136,8 @@ pub fn recover<S: Storage>(
     for (id, scanner, _) in scanners {
         let next_slot = scanner.next_slot();
         let failed = |error| RecoveryError::Log(id, error);
+        let (end, found) = (known.get(&id).copied().unwrap_or_default(), scanner.end());
+        end.check(found).map_err(|damage| failed(RecoverError::Damaged(damage)))?;
         let (tail, storage) = scanner.finish().map_err(failed)?;
         if id.0 as usize >= nodes.len() {
             // No reactor will write the tip that vouches for the last batch of this log.
@@ -140,6 +160,7 @@ pub fn log_parts(logs: &BTreeMap<LogId, FoundLog>, reactors: usize, settings: Lo
             log: *log,
             segments: found.tail.segments.clone(),
             orphaned: log.0 as usize >= reactors && log.0 as usize % reactors == at,
+            given_up: false,
         };
         let FoundLog { tail, next_slot } = &logs[&own];
         LogParts {

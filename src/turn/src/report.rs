@@ -1,6 +1,8 @@
 //! What a reactor measured, apart: how long records waited for a batch, how long the device took, how large batches were.
 
 use hdrhistogram::Histogram;
+use tidings_log::LogEnd;
+use tidings_wire::LogId;
 
 /// Histograms of one reactor's log.
 #[derive(Debug, Clone)]
@@ -11,6 +13,8 @@ pub struct Report {
     pub queue_us: Histogram<u64>,
     /// Bytes of a batch, padding included.
     pub batch_bytes: Histogram<u64>,
+    /// Where logs end.
+    pub ends: Vec<(LogId, LogEnd)>,
 }
 
 fn histogram(highest: u64) -> Histogram<u64> {
@@ -24,6 +28,7 @@ impl Default for Report {
             batch_us: histogram(MINUTE_US),
             queue_us: histogram(MINUTE_US),
             batch_bytes: histogram(crate::config::BATCH_MAX as u64 * 2),
+            ends: Vec::new(),
         }
     }
 }
@@ -39,5 +44,6 @@ impl Report {
         for (sum, more) in pairs {
             sum.add(more).expect("the bounds are the same");
         }
+        self.ends.extend(&other.ends);
     }
 }

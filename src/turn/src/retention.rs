@@ -56,7 +56,7 @@ impl Retention {
                 if !shared.all_settled() || beyond == 0 {
                     return;
                 }
-                if let Some((log, dropped)) = io.log.drop_archived(machine) {
+                if let Some((log, dropped)) = io.log.drop_archived(machine, io.now) {
                     shared.raise_floor(log, Generation(dropped.0 + 1));
                     node.counters.count(Counter::SegmentsDropped);
                 } else if let Some(last) = io.log.log.segments().nth(beyond - 1).map(|segment| segment.generation) {

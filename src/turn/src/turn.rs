@@ -13,7 +13,7 @@ use tidings_core::{
     CommittedBatch, Counter, Down, Mono, Node, Now, ReactorId, Residency, StateStore, Up, Verifier, node::Progress,
     slab::Key,
 };
-use tidings_log::{Epoch, Sealed};
+use tidings_log::{Epoch, LogEnd, Sealed};
 use tidings_mesh::Port;
 
 use crate::{
@@ -150,9 +150,15 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
         &mut self.machine
     }
 
-    /// What was measured.
+    /// What was measured, and where the log ends.
     pub fn into_report(self) -> Report {
-        self.io.log.report
+        let end = self.log_end();
+        Report { ends: vec![(self.io.log.log_id(), end)], ..self.io.log.report }
+    }
+
+    /// Where the own log ends.
+    pub fn log_end(&self) -> LogEnd {
+        self.io.log.log.end()
     }
 
     /// One turn at a moment, with everything that completed since the last.
@@ -239,6 +245,7 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
             Completion::Received { key, result, more } => self.received(key, result, more, now),
             Completion::Sent { key, buffer, result } => self.sent(key, buffer, &result),
             Completion::Created { result, .. } => self.io.log.created(&result, now.mono),
+            Completion::Noted { log, result } => self.io.log.noted(log, &result, now.mono),
             Completion::Written { purpose, buffer, result } => {
                 if let Write::Batch(sealed) = self.io.log.written(purpose, buffer, result, now.mono)? {
                     assert!(self.applying.is_none(), "one batch at a time");

@@ -48,7 +48,7 @@ impl Oracle {
             "device {device} asked conversation {place} for {asked:?} with {head:?}, got {seqs:?}, {first:?} to {last:?}"
         );
         let rising = seqs.windows(2).all(|pair| pair[0] < pair[1]);
-        let inside = seqs.iter().all(|seq| (first..=last).contains(&seq));
+        let inside = seqs.iter().all(|seq| (first..=last).contains(seq));
         self.check(rising && inside, "I4", || told.clone());
         // The end that was asked for.
         let right_end = match (asked.order, asked.beside) {

@@ -25,6 +25,8 @@ pub(super) struct Weather {
     pub(super) crash_in_write: Option<(Purpose, Crash)>,
     /// The next batch is lost (false) or lands elsewhere (true).
     pub(super) lose_write: Option<bool>,
+    /// A file is gone at the next start.
+    pub(super) lose_file: bool,
     /// The next recovery is interrupted.
     pub(super) crash_recovery: bool,
     /// The next read of history brings less than was asked for.
@@ -104,6 +106,7 @@ impl World {
             }
             Fault::LostWrite => self.weather.lose_write = Some(false),
             Fault::MisdirectedWrite => self.weather.lose_write = Some(true),
+            Fault::LostFile => self.weather.lose_file = true,
             Fault::BitFlip => {
                 let (log, slot) = self.disk.borrow_mut().flip(&mut self.random)?;
                 return Some(u64::from(log.0) << 32 | u64::from(slot.0));

@@ -11,15 +11,15 @@ use tidings_core::{
     Claims, Down, Entity, Layout, Mono, Node, NodeConfig, Now, ReactorId, Residency, StateStore, TokenFault, Up,
     Verifier, limits::Rate,
 };
-use tidings_log::{AlignedBuf, Epoch, SlotId};
+use tidings_log::Epoch;
 use tidings_mesh::{LaneSize, fence_before_look};
 use tidings_turn::{
-    Completion, ConnectionLimits, Outcome, Purpose, Seed, Shared, Turn, TurnConfig,
+    Completion, ConnectionLimits, Outcome, Seed, Shared, Turn, TurnConfig,
     recover::{LogSettings, Recovered, log_parts, recover},
 };
 use tidings_wire::{HistoryId, LogId, Partitions, Timestamp};
 
-use super::{End, Event, World, settle::Phase};
+use super::{End, Event, World, settle::Phase, storage::Then};
 use crate::{
     agenda::{MS, Nanos, US},
     bounds,
@@ -126,20 +126,6 @@ impl Process {
     }
 }
 
-/// An operation of the disk.
-#[derive(Debug)]
-pub(super) struct Operation {
-    pending: Option<Pending>,
-    then: Then,
-}
-
-#[derive(Debug)]
-enum Then {
-    Created(SlotId),
-    Written(Purpose),
-    Read(tidings_core::JobId, LogId, SlotId, u64, Vec<u8>),
-}
-
 impl World {
     /// The node's clocks.
     fn clock(&self) -> Now {
@@ -158,6 +144,9 @@ impl World {
             self.stats.exempt += 1;
             self.end = Some(End::Exempt);
             return;
+        }
+        if std::mem::take(&mut self.weather.lose_file) {
+            self.disk.borrow_mut().lose_file(&mut self.random);
         }
         self.run += 1;
         self.stats.starts += 1;
@@ -184,8 +173,11 @@ impl World {
         if std::mem::take(&mut self.weather.crash_recovery) {
             self.disk.borrow_mut().fail_recovery_after(self.random.below(40) as u32);
         }
-        match recover((0..reactors).map(node).collect(), storages, self.log_settings()) {
-            Ok(recovered) => self.run_node(recovered, calm),
+        match recover((0..reactors).map(node).collect(), storages, &self.ends, self.log_settings()) {
+            Ok(recovered) => {
+                self.ends = recovered.ends();
+                self.run_node(recovered, calm);
+            }
             Err(_) if self.disk.borrow().gave_out() => {
                 self.stats.interrupted += 1;
                 self.tell(Moment::NotStarted);
@@ -399,6 +391,9 @@ impl World {
                 let file = (LogId(reactor as u8), slot);
                 let _takes = self.submit(reactor, Some(Pending::Create { file, len }), Then::Created(slot));
             }
+            Command::Note(log, end) => {
+                let _takes = self.submit(reactor, None, Then::Noted(log, end));
+            }
             Command::Write(purpose, slot, offset, bytes) => self.submit_write(reactor, purpose, slot, offset, bytes),
             Command::Read(job, log, slot, offset, buffer) => {
                 let _takes = self.submit(reactor, None, Then::Read(job, log, slot, offset, buffer));
@@ -439,83 +434,11 @@ impl World {
         self.complete(reactor, Completion::Accepted { result: Ok(socket), more });
     }
 
-    fn submit_write(&mut self, reactor: usize, purpose: Purpose, slot: SlotId, offset: u64, bytes: AlignedBuf) {
-        let log = LogId(reactor as u8);
-        if purpose != Purpose::Fill {
-            let crc = crc32c::crc32c(bytes.as_slice());
-            self.tell(Moment::Write(log.0, slot.0, offset, bytes.len(), crc));
-        }
-        let pending = Pending::Write { file: (log, slot), purpose, offset, bytes };
-        let latency = self.submit(reactor, Some(pending), Then::Written(purpose));
-        if self.weather.crash_in_write.as_ref().is_some_and(|(of, _)| *of == purpose)
-            && let Some((_, how)) = self.weather.crash_in_write.take()
-        {
-            let after = self.random.below(latency);
-            self.agenda.plan(self.now + after, Event::Crash { run: self.run, how });
-        }
-    }
-
     /// The crash that was to come in the middle of a write.
     pub(super) fn crash(&mut self, run: u32, how: Crash) {
         if run == self.run {
             self.down(how, u8::from(how == Crash::PowerLost));
         }
-    }
-
-    /// Begins an operation; how long it will take.
-    fn submit(&mut self, reactor: usize, pending: Option<Pending>, then: Then) -> Nanos {
-        let latency = self.random.around(self.plan.disk_latency) + self.weather.disk_delay(&mut self.random);
-        let id = self.id();
-        self.operations.insert(id, Operation { pending, then });
-        self.agenda.plan(self.now + latency, Event::Disk { run: self.run, reactor, id });
-        latency
-    }
-
-    pub(super) fn disk_done(&mut self, run: u32, reactor: usize, id: u64) {
-        if run != self.run || self.node.is_none() {
-            return;
-        }
-        let Some(Operation { pending, then }) = self.operations.remove(&id) else { return };
-        let mut disk = self.disk.borrow_mut();
-        let completion = match (then, pending) {
-            (Then::Created(slot), Some(pending)) => {
-                let result = if self.weather.full { Err(std::io::ErrorKind::StorageFull.into()) } else { Ok(()) };
-                if result.is_ok() {
-                    disk.land(&pending);
-                }
-                Completion::Created { slot, result }
-            }
-            (Then::Written(purpose), Some(pending)) => {
-                let (mut result, mut landed) = (Ok(pending.len()), true);
-                if self.weather.fail_write.take_if(|of| *of == purpose).is_some() {
-                    result = disk.fail(&pending, &mut self.random);
-                    landed = disk.holds(&pending);
-                } else if let Some(misdirected) = self.weather.lose_write.take_if(|_| purpose == Purpose::Batch) {
-                    disk.lose(&pending, misdirected, &mut self.random);
-                } else {
-                    disk.land(&pending);
-                }
-                let Pending::Write { bytes: buffer, .. } = pending else { unreachable!("it was a write") };
-                if purpose == Purpose::Batch
-                    && landed
-                    && let Err(wrong) = self.oracle.durable.add(LogId(reactor as u8), buffer.as_slice())
-                {
-                    self.oracle.violate("I2", wrong);
-                }
-                Completion::Written { purpose, buffer, result }
-            }
-            (Then::Read(job, log, slot, offset, mut buffer), _) => {
-                let mut result = disk.read((log, slot), offset, &mut buffer);
-                if std::mem::take(&mut self.weather.short_read) {
-                    self.weather.short_reads += 1;
-                    result = result.map(|len| self.random.below(len.max(1) as u64) as usize);
-                }
-                Completion::Read { job, buffer, result }
-            }
-            (_, None) => unreachable!("only reads change nothing"),
-        };
-        drop(disk);
-        self.complete(reactor, completion);
     }
 
     /// The process is gone, however it went; what it leaves is on the disk.
@@ -524,19 +447,7 @@ impl World {
         let Some(process) = self.node.take() else { return };
         process.counted(&mut self.stats);
         self.tell(Moment::Down(told));
-        let operations = std::mem::take(&mut self.operations);
-        let pending: Vec<_> = operations.into_values().filter_map(|operation| operation.pending).collect();
-        self.stats.crashes_in_writes += u64::from(pending.iter().any(Pending::is_batch));
-        self.disk.borrow_mut().crash(how, &pending, &mut self.random);
-        // What is there as a whole will be recovered, although nobody was told.
-        for pending in pending {
-            if let Pending::Write { file, purpose: Purpose::Batch, bytes, .. } = &pending
-                && self.disk.borrow().holds(&pending)
-                && let Err(wrong) = self.oracle.durable.add(file.0, bytes.as_slice())
-            {
-                self.oracle.violate("I2", wrong);
-            }
-        }
+        self.interrupt_disk(how);
         drop(process);
         self.orphan_links(how == Crash::PowerLost);
         self.plan_start();
@@ -562,6 +473,9 @@ impl World {
     fn reactor_ended(&mut self) {
         let over = self.node.as_ref().is_some_and(|process| process.reactors.iter().all(|reactor| reactor.ended));
         if over {
+            // Stopped in good order: where the logs end is written down.
+            let reactors = self.node.iter().flat_map(|process| &process.reactors).enumerate();
+            self.ends.extend(reactors.map(|(at, reactor)| (LogId(at as u8), reactor.turn.log_end())));
             self.down(Crash::Killed, 2);
         }
     }

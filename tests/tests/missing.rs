@@ -1,0 +1,172 @@
+//! Files that are gone, or older than they were: a start names them and refuses, until somebody says that it is meant.
+
+use std::{
+    fs,
+    net::SocketAddr,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use tidings::process::{Launch, ServerProcess, TempDir};
+use tidings_tests::binary;
+
+struct Data {
+    launch: Launch,
+    dir: TempDir,
+}
+
+impl Data {
+    /// A data directory in which both logs have messages, left by a server that was stopped or killed.
+    fn left_by(end: fn(ServerProcess)) -> Self {
+        let dir = TempDir::new("missing").unwrap();
+        let config = dir.path().join("test.toml");
+        fs::write(&config, "[log]\nsegment_bytes = 4194304\n").unwrap();
+        let (data, listen) = (dir.path().join("data"), SocketAddr::from(([127, 0, 0, 1], 0)));
+        let (binary, cores, config, canary) = (binary::tidings(), "0,1".into(), Some(config), None);
+        let this = Self { launch: Launch { binary, data, listen, cores, config, canary }, dir };
+        this.write_more(end);
+        this
+    }
+
+    fn write_more(&self, end: fn(ServerProcess)) {
+        let server = self.launch.start().unwrap();
+        for user in 0..8 {
+            let (from, to) = (format!("user{user}"), format!("user{}", user + 1));
+            self.client(&server, &["send", "--user", &from, "--to", &to, "hello"]);
+        }
+        end(server);
+    }
+
+    fn client(&self, server: &ServerProcess, arguments: &[&str]) -> String {
+        let (addr, data) = (server.addr().to_string(), self.launch.data.to_str().unwrap());
+        let mut command = Command::new(&self.launch.binary);
+        let output = command.args(arguments).args(["--server", &addr, "--data", data]).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn log(&self, log: u8) -> PathBuf {
+        self.launch.data.join(format!("log-{log:03}"))
+    }
+
+    /// Why the server does not start.
+    fn refusal(&self) -> String {
+        self.launch.start().expect_err("a start must notice").to_string()
+    }
+
+    fn restore(&self) -> String {
+        let data = self.launch.data.to_str().unwrap();
+        let output = Command::new(&self.launch.binary).args(["restore", "--data", data]).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+}
+
+fn stop(server: ServerProcess) {
+    assert!(server.stop().unwrap().0.success());
+}
+
+fn kill(server: ServerProcess) {
+    server.kill().unwrap();
+}
+
+fn segments(log: &Path) -> Vec<PathBuf> {
+    fs::read_dir(log).unwrap().map(|entry| entry.unwrap().path()).collect()
+}
+
+/// The number of the segment in a file; 0: it holds none.
+fn generation(file: &Path) -> u32 {
+    let bytes = fs::read(file).unwrap();
+    let is_segment = bytes.get(8..16) == Some(b"tdsegmt1");
+    if is_segment { u32::from_le_bytes(bytes[19..23].try_into().unwrap()) } else { 0 }
+}
+
+#[test]
+fn a_log_that_is_missing_is_named_and_refused_until_it_is_given_up() {
+    for end in [stop, kill] {
+        let data = Data::left_by(end);
+        let history = fs::read_to_string(data.launch.data.join("control.json")).unwrap();
+        fs::remove_dir_all(data.log(1)).unwrap();
+        for _ in 0..2 {
+            let refusal = data.refusal();
+            assert!(refusal.contains("log 1: ") && refusal.contains("all of it is missing"), "{refusal}");
+        }
+        let told = data.restore();
+        assert!(told.contains("log 1 ends with segment 0, batch 0; it had at least segment"), "{told}");
+        assert!(told.contains("log 0 ends with segment") && told.contains("nothing is missing"), "{told}");
+        let server = data.launch.start().unwrap();
+        data.client(&server, &["send", "--user", "user1", "--to", "user2", "again"]);
+        let line = |text: &str| text.lines().find(|line| line.contains("\"history\"")).unwrap().to_string();
+        let now = fs::read_to_string(data.launch.data.join("control.json")).unwrap();
+        assert_ne!(line(&history), line(&now), "what devices have may be more than what is here");
+        stop(server);
+        drop(data.launch.start().unwrap());
+    }
+}
+
+#[test]
+fn segments_that_are_missing_empty_or_headless_are_named_and_refused() {
+    let all: [fn(&Path); 3] = [
+        |file| fs::remove_file(file).unwrap(),
+        |file| fs::write(file, b"").unwrap(),
+        |file| fs::write(file, vec![0; 4 << 20]).unwrap(),
+    ];
+    for (at, harm) in all.into_iter().enumerate() {
+        let data = Data::left_by(if at == 1 { kill } else { stop });
+        segments(&data.log(0)).iter().for_each(|file| harm(file));
+        let refusal = data.refusal();
+        assert!(refusal.contains("log 0: ") && refusal.contains("missing"), "{refusal}");
+    }
+    // Only the newest: it was prepared and may have held acknowledged batches.
+    let data = Data::left_by(kill);
+    let newest = segments(&data.log(0)).into_iter().max_by_key(|file| generation(file)).unwrap();
+    fs::remove_file(newest).unwrap();
+    let refusal = data.refusal();
+    assert!(refusal.contains("log 0: ") && refusal.contains("missing"), "{refusal}");
+}
+
+#[test]
+fn an_older_copy_of_a_log_is_refused() {
+    let data = Data::left_by(stop);
+    let aside = data.dir.path().join("aside");
+    fs::create_dir(&aside).unwrap();
+    let copy = |from: &Path, to: &Path| {
+        for file in segments(from) {
+            fs::copy(&file, to.join(file.file_name().unwrap())).unwrap();
+        }
+    };
+    copy(&data.log(0), &aside);
+    data.write_more(stop);
+    copy(&aside, &data.log(0));
+    let refusal = data.refusal();
+    assert!(refusal.contains("log 0: ") && refusal.contains("was durable"), "{refusal}");
+    let told = data.restore();
+    assert!(told.contains("it had at least segment"), "{told}");
+    drop(data.launch.start().unwrap());
+}
+
+#[test]
+fn what_a_server_writes_is_its_owners_alone_whatever_the_umask() {
+    let data = Data::left_by(kill);
+    let mut waiting = vec![data.launch.data.clone()];
+    while let Some(path) = waiting.pop() {
+        let found = fs::metadata(&path).unwrap();
+        assert_eq!(found.mode() & 0o777, if found.is_dir() { 0o700 } else { 0o600 }, "{}", path.display());
+        if found.is_dir() {
+            waiting.extend(segments(&path));
+        }
+    }
+    let shell = format!("umask 0; exec {} serve --data $0 --listen 127.0.0.1:0", data.launch.binary.display());
+    let wide = data.dir.path().join("wide");
+    let mut server =
+        Command::new("sh").args(["-c", &shell]).arg(&wide).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(server.stdout.as_mut().unwrap()), &mut line).unwrap();
+    assert!(line.starts_with("ready "), "{line}");
+    server.kill().unwrap();
+    server.wait().unwrap();
+    assert_eq!(fs::metadata(&wide).unwrap().mode() & 0o777, 0o700);
+    let segment = segments(&wide.join("log-000")).pop().unwrap();
+    assert_eq!(fs::metadata(segment).unwrap().mode() & 0o777, 0o600);
+}
