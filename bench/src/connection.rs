@@ -7,16 +7,16 @@ use std::{
 
 use tidings_ring::{Completion, Received, Ring, Wait, socket};
 use tidings_wire::{
-    DeviceId, Frame, HistoryId, UserId, Uv, WireError, frame,
+    DeviceId, Frame, Lineage, UserId, Uv, WireError, frame,
     frame::FrameBuilder,
     frames::{Hello, Resume},
     limits, split,
 };
 
-use crate::crowd::Member;
+use crate::idlers::Member;
 
 /// The cursor of somebody who knows nothing.
-pub const NOTHING_KNOWN: Resume = Resume { history: HistoryId::NONE, uv: Uv(0), below: Uv(0), page: 0 };
+pub const NOTHING_KNOWN: Resume = Resume { lineage: Lineage::NONE, uv: Uv(0), below: Uv(0), page: 0 };
 
 /// A connection of the load.
 #[derive(Debug)]
@@ -69,7 +69,10 @@ impl Connection {
     pub fn greet(&mut self, member: &Member, resume: &Resume) {
         let mut hello = FrameBuilder::<Hello>::new(&mut self.pending);
         let (token, device, user) = (hello.var(member.token.as_bytes()), DeviceId(member.device), UserId::NONE);
-        hello.finish(1, &Hello { version_min: 1, version_max: 1, device, user, capabilities: 0, token, attempt: 0 });
+        hello.finish(
+            1,
+            &Hello { version_min: 1, version_max: 1, device, user, capabilities: 0, token, connection_number: 0 },
+        );
         frame::append(&mut self.pending, 2, resume);
     }
 

@@ -15,9 +15,10 @@ use tidings_ring::Wait;
 use crate::{
     Failure,
     arrivals::Random,
+    circle::Circle,
+    connections::Connections,
     cpu,
     cpu::Usage,
-    fleet::Fleet,
     load::SPIN,
     measure::Percentiles,
     pace::{Pace, histogram},
@@ -25,7 +26,6 @@ use crate::{
     person::{Felt, Person, Whereabouts},
     report::Machine,
     run::{phases, progress},
-    society::Society,
     target::{Place, Target},
     values,
 };
@@ -124,13 +124,13 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let (dir, _temporary) = arguments.place.make_dir()?;
     bar.set_message("tidings");
     let target = Target::server(&arguments.place, &dir)?;
-    let society = Society::new(&target, arguments.users, arguments.friends)?;
-    let mut fleet = Fleet::new(target.addr, society.len())?;
+    let circle = Circle::new(&target, arguments.users, arguments.friends)?;
+    let mut connections = Connections::new(target.addr, circle.len())?;
     let visits_per_s = arguments.users as f64 * arguments.visits / arguments.seconds;
-    let mut day = Day::new(&society, arguments);
+    let mut day = Day::new(&circle, arguments);
     bar.inc(1);
     bar.set_message("the day");
-    let mut pace = Pace::new(visits_per_s, society.len(), phases(arguments.seconds));
+    let mut pace = Pace::new(visits_per_s, circle.len(), phases(arguments.seconds));
     day.begin = Instant::now();
     let (mut begun, mut ended) = (None, None);
     let (mut visits, mut dropped) = (0u64, 0u64);
@@ -147,19 +147,19 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
             // Whoever is there already does not come twice: so many are to be expected.
             if day.people[who].whereabouts == Whereabouts::Away {
                 visits += u64::from(pace.counts(due));
-                day.come(&mut fleet, &society, who, due)?;
+                day.come(&mut connections, &circle, who, due)?;
                 day.plan(who, due, arguments.messages / arguments.visits);
             } else {
                 dropped += u64::from(pace.counts(due));
             }
         }
         let wait = day.wait(pace.wait(now), now);
-        day.turn(&mut fleet, Some(&pace), wait)?;
+        day.turn(&mut connections, Some(&pace), wait)?;
     }
     bar.inc(1);
     bar.set_message("everybody gets what is missing");
-    let unfinished = day.settle(&mut fleet, &society)?;
-    drop(fleet);
+    let unfinished = day.settle(&mut connections, &circle)?;
+    drop(connections);
     target.stop()?;
     bar.finish_and_clear();
     let never = "the day was never measured";
@@ -187,7 +187,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         cpu_us_per_msg: used.cpu_us as f64 / messages,
         written_bytes_per_msg: used.written_bytes as f64 / messages,
         rss_bytes: used.rss_bytes,
-        wrong: day.wrong + day.missing(&society),
+        wrong: day.wrong + day.missing(&circle),
         unfinished,
     };
     print(&found, arguments.json)
@@ -229,13 +229,13 @@ fn print(found: &Found, json: bool) -> Result<(), Failure> {
 }
 
 impl Day {
-    fn new(society: &Society, arguments: &Arguments) -> Self {
+    fn new(circle: &Circle, arguments: &Arguments) -> Self {
         let person = |user| {
-            let friends = (0..society.friends()).map(move |at| society.friend(user, at));
-            Person::new(friends.map(|friend| (society.conversation(user, friend), society.id(friend))))
+            let friends = (0..circle.friends()).map(move |at| circle.friend(user, at));
+            Person::new(friends.map(|friend| (circle.conversation(user, friend), circle.id(friend))))
         };
         Self {
-            people: (0..society.len()).map(person).collect(),
+            people: (0..circle.len()).map(person).collect(),
             payload: Payload::new(arguments.payload),
             begin: Instant::now(),
             stay: Duration::from_secs_f64(arguments.seconds * arguments.online / arguments.visits),
@@ -252,9 +252,15 @@ impl Day {
         }
     }
 
-    fn come(&mut self, fleet: &mut Fleet, society: &Society, who: usize, due: Instant) -> Result<(), Failure> {
+    fn come(
+        &mut self,
+        connections: &mut Connections,
+        circle: &Circle,
+        who: usize,
+        due: Instant,
+    ) -> Result<(), Failure> {
         let person = &mut self.people[who];
-        fleet.come(who, society.member(who), &person.resume)?;
+        connections.come(who, circle.member(who), &person.resume)?;
         person.come(due);
         self.present.push(who);
         Ok(())
@@ -281,18 +287,18 @@ impl Day {
     }
 
     /// Everything that is due is written, everything that comes is looked at, and whoever may go goes.
-    fn turn(&mut self, fleet: &mut Fleet, pace: Option<&Pace>, wait: Wait) -> Result<(), Failure> {
+    fn turn(&mut self, connections: &mut Connections, pace: Option<&Pace>, wait: Wait) -> Result<(), Failure> {
         let now = Instant::now();
         while let Some(Reverse((due, who, friend))) = self.due.peek().copied().filter(|Reverse(next)| next.0 <= now) {
             self.due.pop();
             self.written += 1;
             self.late.saturating_record((now - due).as_micros() as u64);
-            self.people[who].write(due, due - self.begin, friend, &self.payload, fleet.out(who));
+            self.people[who].write(due, due - self.begin, friend, &self.payload, connections.out(who));
         }
         let (clock, people, payload) = ((self.begin, self.stay), &mut self.people, &self.payload);
         let (sent, delivered, came) = (&mut self.sent, &mut self.delivered, &mut self.came);
         let (pushed, wrong) = (&mut self.pushed, &mut self.wrong);
-        fleet.turn(wait, |who, frame, out| {
+        connections.turn(wait, |who, frame, out| {
             let now = Instant::now();
             let record = |histogram: &mut Histogram<u64>, due: Instant| {
                 if pace.is_some_and(|pace| pace.counts(due)) {
@@ -312,7 +318,7 @@ impl Day {
         let people = &mut self.people;
         for who in &self.present {
             if people[*who].lacks_something()
-                && let Some(out) = fleet.out(*who)
+                && let Some(out) = connections.out(*who)
             {
                 people[*who].catch_up(now, out);
             }
@@ -321,7 +327,7 @@ impl Day {
             let goes = people[*who].may_go(now);
             if goes {
                 people[*who].whereabouts = Whereabouts::Away;
-                fleet.go(*who);
+                connections.go(*who);
             }
             !goes
         });
@@ -329,32 +335,32 @@ impl Day {
     }
 
     /// The day is over: what is under way ends, then everybody comes once more for what they missed. How many never settled.
-    fn settle(&mut self, fleet: &mut Fleet, society: &Society) -> Result<u64, Failure> {
+    fn settle(&mut self, connections: &mut Connections, circle: &Circle) -> Result<u64, Failure> {
         let until = Instant::now() + SETTLED_WITHIN;
         let wait = Wait::Upto(Duration::from_millis(5));
         while !(self.present.is_empty() && self.due.is_empty()) && Instant::now() < until {
-            self.turn(fleet, None, wait)?;
+            self.turn(connections, None, wait)?;
         }
         self.stay = Duration::ZERO;
         let mut next = 0;
         while (next < self.people.len() || !self.present.is_empty()) && Instant::now() < until {
             while next < self.people.len() && self.present.len() < AT_A_TIME {
-                self.come(fleet, society, next, Instant::now())?;
+                self.come(connections, circle, next, Instant::now())?;
                 next += 1;
             }
-            self.turn(fleet, None, wait)?;
+            self.turn(connections, None, wait)?;
         }
         Ok((self.people.len() - next + self.present.len()) as u64)
     }
 
     /// Messages that one of the two does not have although both have settled.
-    fn missing(&self, society: &Society) -> u64 {
+    fn missing(&self, circle: &Circle) -> u64 {
         let mut missing = 0;
-        for user in 0..society.len() {
-            for at in 0..society.friends() / 2 {
-                let friend = society.friend(user, at);
+        for user in 0..circle.len() {
+            for at in 0..circle.friends() / 2 {
+                let friend = circle.friend(user, at);
                 // The friend's place for this user is as far on the other side of the circle.
-                let back = at + society.friends() / 2;
+                let back = at + circle.friends() / 2;
                 let ((mine, i_wrote), (theirs, they_wrote)) =
                     (self.people[user].talks[at].count(), self.people[friend].talks[back].count());
                 missing += (i_wrote + they_wrote).abs_diff(mine) + (i_wrote + they_wrote).abs_diff(theirs);

@@ -17,16 +17,16 @@ use tidings_wire::{
 
 use crate::{
     Failure,
+    circle::Circle,
     connection::NOTHING_KNOWN,
+    connections::Connections,
     cpu, dsync,
-    fleet::Fleet,
     measure::Percentiles,
     offer::COOL_DOWN,
     pace::{Pace, histogram},
     pairs::Payload,
     report::Machine,
     run::{phases, progress},
-    society::Society,
     target::{Place, Target},
     values,
 };
@@ -136,14 +136,14 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let bar = progress(3)?;
     let (dir, _temporary) = arguments.place.make_dir()?;
     let target = Target::server(&arguments.place, &dir)?;
-    let society = Society::new(&target, arguments.users, 2)?;
-    let mut fleet = Fleet::new(target.addr, society.len())?;
+    let circle = Circle::new(&target, arguments.users, 2)?;
+    let mut connections = Connections::new(target.addr, circle.len())?;
     let payload = Payload::new(arguments.payload);
-    society.make(&mut fleet, arguments.messages, &payload, &bar)?;
+    circle.make(&mut connections, arguments.messages, &payload, &bar)?;
     bar.inc(1);
     bar.set_message("pages");
-    let found = measure(&mut fleet, &society, &payload, &target, arguments)?;
-    drop(fleet);
+    let found = measure(&mut connections, &circle, &payload, &target, arguments)?;
+    drop(connections);
     target.stop()?;
     bar.inc(1);
     bar.set_message("the disk alone");
@@ -184,23 +184,23 @@ fn print(found: &Found, json: bool) -> Result<(), Failure> {
 }
 
 fn measure(
-    fleet: &mut Fleet,
-    society: &Society,
+    connections: &mut Connections,
+    circle: &Circle,
     payload: &Payload,
     target: &Target,
     arguments: &Arguments,
 ) -> Result<Found, Failure> {
-    let users = society.len();
+    let users = circle.len();
     let mut here = 0;
     for user in 0..users {
-        fleet.come(user, society.member(user), &NOTHING_KNOWN)?;
+        connections.come(user, circle.member(user), &NOTHING_KNOWN)?;
     }
     let until = Instant::now() + HERE_WITHIN;
     while here < users {
         if Instant::now() > until {
             return Err(format!("{here} of {users} devices were let in").into());
         }
-        fleet.turn(tidings_ring::Wait::Upto(COOL_DOWN), |_, frame, _| {
+        connections.turn(tidings_ring::Wait::Upto(COOL_DOWN), |_, frame, _| {
             here += usize::from(frame.kind() == Ok(Kind::Changed));
             Ok(())
         })?;
@@ -229,11 +229,11 @@ fn measure(
                 count += 1;
                 let most = arguments.messages - u64::from(arguments.page) + 1;
                 let from = 1 + count.wrapping_mul(0x9e37_79b9_7f4a_7c15) % most;
-                let conversation = society.conversation(user, society.friend(user, count as usize % 2));
+                let conversation = circle.conversation(user, circle.friend(user, count as usize % 2));
                 let order = if count % 4 < 2 { FetchOrder::Upward } else { FetchOrder::Last };
                 let upto = from + u64::from(arguments.page) - 1;
                 let asked = Asked { due, conversation, order, from, upto, next: None };
-                asked.ask(fleet.out(user).ok_or("a device is gone")?);
+                asked.ask(connections.out(user).ok_or("a device is gone")?);
                 pages.asked[user] = Some(asked);
             }
         }
@@ -244,7 +244,7 @@ fn measure(
             break;
         }
         let wait = pace.wait(now);
-        fleet.turn(wait, |at, frame, out| pages.heard(at, frame, out, payload, &pace))?;
+        connections.turn(wait, |at, frame, out| pages.heard(at, frame, out, payload, &pace))?;
     }
     let never = "the run was never measured";
     let ((from, before), (to, after)) = (begun.ok_or(never)?, end.ok_or(never)?);

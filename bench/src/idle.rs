@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::{
     Failure, cpu,
-    crowd::{Crowd, Member},
+    idlers::{Idlers, Member},
     load::Pairs,
     measure::measure,
     offer::Offer,
@@ -77,15 +77,15 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let mut members = members(&target, arguments.connections, arguments.devices)?;
     // A part of them first: what a reactor keeps in any case, like its receive buffers, is there then.
     let rest = members.split_off(members.len() / FIRST_PART);
-    let mut first = Crowd::new(target.addr, members)?;
+    let mut first = Idlers::new(target.addr, members)?;
     first.come(Duration::from_secs(120))?;
     std::thread::sleep(CALM);
     let first_bytes = cpu::anonymous(target.pid)?;
     bar.inc(1);
     bar.set_message("connections");
     let came = rest.len() as f64;
-    let mut crowd = Crowd::new(target.addr, rest)?;
-    let took = crowd.come(Duration::from_secs(120))?;
+    let mut idlers = Idlers::new(target.addr, rest)?;
+    let took = idlers.come(Duration::from_secs(120))?;
     std::thread::sleep(CALM);
     let full = cpu::anonymous(target.pid)?;
     bar.inc(1);
@@ -95,7 +95,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let idle_cpu = (target.usage()?.cpu_us - before) as f64 / 1e6 / arguments.seconds;
     bar.inc(1);
     bar.set_message("conversations");
-    for mut gone in [first, crowd] {
+    for mut gone in [first, idlers] {
         gone.cut();
     }
     std::thread::sleep(CALM);

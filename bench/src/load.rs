@@ -21,9 +21,9 @@ use crate::{
     Failure,
     arrivals::Schedule,
     connection::{Connection, NOTHING_KNOWN, hang_up},
-    crowd::Member,
-    ledger::Measured,
+    idlers::Member,
     offer::{COOL_DOWN, Load, Mark, Offer, Outcome, Phases},
+    offers::Measured,
     pairs::{Pair, Payload},
     relay::RING,
 };
@@ -79,7 +79,7 @@ impl Load for Pairs {
             if let Some(schedule) = &mut schedule {
                 while let Some((due, pair)) = schedule.next_if(|(due, _)| begin + *due <= now) {
                     self.measured.came_to(begin + due, now);
-                    self.pairs[pair].ledger.put(begin + due);
+                    self.pairs[pair].offers.put(begin + due);
                     self.pump(pair);
                 }
                 wait = schedule.peek().map_or(wait, |(due, _)| (begin + *due).saturating_duration_since(now).min(wait));
@@ -92,7 +92,7 @@ impl Load for Pairs {
             schedule.as_mut().and_then(|schedule| schedule.next_if(|(due, _)| begin + *due < to))
         {
             self.measured.came_to(begin + due, Instant::now());
-            self.pairs[pair].ledger.put(begin + due);
+            self.pairs[pair].offers.put(begin + due);
             self.pump(pair);
         }
         let seconds = begun.map_or(0.0, |begun| begun.elapsed().as_secs_f64());
@@ -106,7 +106,7 @@ impl Load for Pairs {
     }
 
     fn unfinished(&self) -> u64 {
-        self.pairs.iter().map(|pair| pair.ledger.unfinished()).sum()
+        self.pairs.iter().map(|pair| pair.offers.unfinished()).sum()
     }
 }
 
@@ -169,7 +169,7 @@ impl Pairs {
     /// In a closed loop: keeps a pair's messages in flight.
     fn refill(&mut self, at: usize, now: Instant) {
         let Some(depth) = self.depth else { return };
-        self.pairs[at].ledger.refill(depth, now);
+        self.pairs[at].offers.refill(depth, now);
         self.pump(at);
     }
 

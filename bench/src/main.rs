@@ -3,21 +3,22 @@
 #![forbid(unsafe_code)]
 
 mod arrivals;
+mod circle;
 mod compare;
 mod connection;
+mod connections;
 mod cpu;
-mod crowd;
 mod day;
 mod dsync;
-mod fleet;
 mod floor;
 mod history;
 mod html;
 mod idle;
-mod ledger;
+mod idlers;
 mod load;
 mod measure;
 mod offer;
+mod offers;
 mod pace;
 mod pairs;
 #[cfg(feature = "peers")]
@@ -32,7 +33,6 @@ mod run;
 mod search;
 mod seek;
 mod slo;
-mod society;
 mod stall;
 mod storm;
 mod target;

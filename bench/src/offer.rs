@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{Failure, arrivals::Arrivals, ledger::Measured};
+use crate::{Failure, arrivals::Arrivals, offers::Measured};
 
 /// How messages are offered.
 #[derive(Debug, Clone, Copy, PartialEq)]

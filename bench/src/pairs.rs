@@ -8,7 +8,7 @@ use tidings_wire::{
     frames::{Message, MessageFlags, Send, Sent, TraceId},
 };
 
-use crate::ledger::{Ledger, Measured};
+use crate::offers::{Measured, Offers};
 
 /// The payload of every message, and its checksum.
 #[derive(Debug)]
@@ -68,13 +68,13 @@ pub struct Pair {
     conversation: ConversationId,
     peer: UserId,
     /// What was offered.
-    pub ledger: Ledger,
+    pub offers: Offers,
 }
 
 impl Pair {
     /// Of two users.
     pub fn new(a: UserId, b: UserId) -> Self {
-        Self { conversation: ConversationId::direct(a, b), peer: b, ledger: Ledger::new() }
+        Self { conversation: ConversationId::direct(a, b), peer: b, offers: Offers::new() }
     }
 
     /// The conversation.
@@ -85,7 +85,7 @@ impl Pair {
     /// Appends what is due and fits into a window. True if something did.
     pub fn pump(&mut self, window: u64, payload: &Payload, out: &mut Vec<u8>) -> bool {
         let before = out.len();
-        while let Some(id) = self.ledger.next(window) {
+        while let Some(id) = self.offers.next(window) {
             append_send(self.conversation, self.peer, id, payload, out);
         }
         before < out.len()
@@ -95,8 +95,8 @@ impl Pair {
     pub fn on_sent(&mut self, frame: &Frame<'_>, now: Instant, measured: &mut Measured) {
         let Ok(sent) = frame.fixed::<Sent>() else { return measured.wrong += 1 };
         let id = sent.client_msg_id.0;
-        let right = sent.seq.0 == id && id == self.ledger.answered() + 1;
-        self.ledger.on_sent(id, right, now, measured);
+        let right = sent.seq.0 == id && id == self.offers.answered() + 1;
+        self.offers.on_sent(id, right, now, measured);
     }
 
     /// MESSAGE came: up to where this is to be confirmed.
@@ -113,7 +113,7 @@ impl Pair {
             return None;
         };
         let id = message.client_msg_id.0;
-        self.ledger.on_message(id, message.seq.0 == id && payload.is(bytes), now, measured);
+        self.offers.on_message(id, message.seq.0 == id && payload.is(bytes), now, measured);
         Some(message.seq)
     }
 }

@@ -220,7 +220,7 @@ impl Person {
                 if changed.next != Uv(0) {
                     return Err("more conversations changed than fit a page: fewer friends".into());
                 }
-                self.resume = Resume { history: changed.history, uv: changed.uv, ..NOTHING_KNOWN };
+                self.resume = Resume { lineage: changed.lineage, uv: changed.uv, ..NOTHING_KNOWN };
                 if let Whereabouts::Coming(due) = self.whereabouts {
                     felt(Felt::Came(due));
                     self.whereabouts = Whereabouts::Here(due + stay);

@@ -15,7 +15,7 @@ use clap::Args;
 use tidings_log::{AlignedBuf, BLOCK};
 use tidings_ring::{Completion, Received, Ring, RingConfig, Token, Wait, Waker, socket};
 use tidings_wire::{
-    DeviceId, Frame, HistoryId, Kind, Seq, Timestamp, UserId, Uv, frame,
+    DeviceId, Frame, Kind, Lineage, Seq, Timestamp, UserId, Uv, frame,
     frame::{FrameBuilder, Span},
     frames::{Changed, Delivered, Hello, Message, Receipt, ReceiptOk, ResumeStatus, Send, Sent, Welcome},
     limits,
@@ -281,7 +281,7 @@ fn welcome(device: DeviceId) -> Welcome {
         window: limits::WINDOW,
         user: UserId::NONE,
         device,
-        history: HistoryId::NONE,
+        lineage: Lineage::NONE,
         session: 1,
         server_time: Timestamp(1),
         redirect: Span::default(),
@@ -289,6 +289,6 @@ fn welcome(device: DeviceId) -> Welcome {
 }
 
 fn nothing_changed() -> Changed {
-    let (status, history, entries) = (ResumeStatus::UpToDate, HistoryId::NONE, Span::default());
-    Changed { status, history, uv: Uv(0), next: Uv(0), count: 0, entry_len: 72, entries }
+    let (status, lineage, entries) = (ResumeStatus::UpToDate, Lineage::NONE, Span::default());
+    Changed { status, lineage, uv: Uv(0), next: Uv(0), count: 0, entry_len: 72, entries }
 }

@@ -18,17 +18,17 @@ use tidings_wire::{
 
 use crate::{
     Failure,
+    circle::Circle,
     connection::NOTHING_KNOWN,
+    connections::Connections,
     cpu,
     cpu::Usage,
-    fleet::Fleet,
     measure::Percentiles,
     offer::COOL_DOWN,
     pace::{Pace, histogram},
     pairs::Payload,
     report::Machine,
     run::{phases, progress},
-    society::Society,
     target::{Place, Target},
     values,
 };
@@ -113,21 +113,21 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let bar = progress(3)?;
     let (dir, _temporary) = arguments.place.make_dir()?;
     let target = Target::server(&arguments.place, &dir)?;
-    let society = Society::new(&target, arguments.users, arguments.conversations)?;
-    let mut fleet = Fleet::new(target.addr, society.len())?;
-    society.make(&mut fleet, 1, &Payload::new(64), &bar)?;
+    let circle = Circle::new(&target, arguments.users, arguments.conversations)?;
+    let mut connections = Connections::new(target.addr, circle.len())?;
+    circle.make(&mut connections, 1, &Payload::new(64), &bar)?;
     bar.inc(1);
     bar.set_message("tidings");
-    let cursors = cursors(&mut fleet, &society)?;
-    let ours = measure(&mut fleet, &society, Some(&cursors), &target, arguments, 0.6)?;
-    drop(fleet);
+    let cursors = cursors(&mut connections, &circle)?;
+    let ours = measure(&mut connections, &circle, Some(&cursors), &target, arguments, 0.6)?;
+    drop(connections);
     target.stop()?;
     bar.inc(1);
     bar.set_message("the null relay");
     let relay = Target::relay(&arguments.place, None)?;
-    let mut fleet = Fleet::new(relay.addr, society.len())?;
-    let floor = measure(&mut fleet, &society, None, &relay, arguments, 0.3)?;
-    drop(fleet);
+    let mut connections = Connections::new(relay.addr, circle.len())?;
+    let floor = measure(&mut connections, &circle, None, &relay, arguments, 0.3)?;
+    drop(connections);
     bar.finish_and_clear();
     let each = |of: &Measured| of.usage.cpu_us as f64 / of.done.max(1) as f64;
     let found = Found {
@@ -184,28 +184,28 @@ fn print(found: &Found, json: bool) -> Result<(), Failure> {
 }
 
 /// What each device knows once it knows everything: a cursor counts what is durable, and lists become so at leisure.
-fn cursors(fleet: &mut Fleet, society: &Society) -> Result<Vec<Resume>, Failure> {
-    let mut cursors = vec![NOTHING_KNOWN; society.len()];
-    let mut behind: VecDeque<usize> = (0..society.len()).collect();
+fn cursors(connections: &mut Connections, circle: &Circle) -> Result<Vec<Resume>, Failure> {
+    let mut cursors = vec![NOTHING_KNOWN; circle.len()];
+    let mut behind: VecDeque<usize> = (0..circle.len()).collect();
     let (mut here, mut back) = (0, Vec::new());
     let until = Instant::now() + KNOWN_WITHIN;
     while here > 0 || !behind.is_empty() {
         while here < AT_A_TIME
             && let Some(at) = behind.pop_front()
         {
-            fleet.come(at, society.member(at), &cursors[at])?;
+            connections.come(at, circle.member(at), &cursors[at])?;
             here += 1;
         }
-        fleet.turn(Wait::Upto(Duration::from_millis(20)), |at, frame, _| {
+        connections.turn(Wait::Upto(Duration::from_millis(20)), |at, frame, _| {
             if let (Ok(Kind::Changed), Ok(changed)) = (frame.kind(), frame.fixed::<Changed>()) {
-                cursors[at] = Resume { history: changed.history, uv: changed.uv, below: Uv(0), page: 0 };
+                cursors[at] = Resume { lineage: changed.lineage, uv: changed.uv, below: Uv(0), page: 0 };
                 back.push((at, changed.status == ResumeStatus::UpToDate));
             }
             Ok(())
         })?;
         here -= back.len();
         for (at, knows_everything) in back.drain(..) {
-            fleet.go(at);
+            connections.go(at);
             if !knows_everything {
                 behind.push_back(at);
             }
@@ -219,14 +219,14 @@ fn cursors(fleet: &mut Fleet, society: &Society) -> Result<Vec<Resume>, Failure>
 
 /// Devices come back at the rate; with cursors, every other one knows everything.
 fn measure(
-    fleet: &mut Fleet,
-    society: &Society,
+    connections: &mut Connections,
+    circle: &Circle,
     cursors: Option<&[Resume]>,
     target: &Target,
     arguments: &Arguments,
     share: f64,
 ) -> Result<Measured, Failure> {
-    let mut pace = Pace::new(arguments.rate, society.len(), phases(share * arguments.seconds));
+    let mut pace = Pace::new(arguments.rate, circle.len(), phases(share * arguments.seconds));
     let mut measured = Measured {
         all_changed: histogram(),
         up_to_date: histogram(),
@@ -239,8 +239,8 @@ fn measure(
         seconds: 0.0,
     };
     // Who is on the way, since when and knowing what; who may come next; what waits for one of them.
-    let mut coming: Vec<Option<(Instant, Knows)>> = vec![None; society.len()];
-    let mut away: VecDeque<usize> = (0..society.len()).collect();
+    let mut coming: Vec<Option<(Instant, Knows)>> = vec![None; circle.len()];
+    let mut away: VecDeque<usize> = (0..circle.len()).collect();
     let mut waiting = VecDeque::new();
     let (mut count, mut begun, mut back) = (0u64, None, Vec::new());
     let mut end: Option<Instant> = None;
@@ -266,9 +266,9 @@ fn measure(
             let known = cursors.filter(|_| count % 2 == 0).map(|cursors| &cursors[at]);
             let knows = if known.is_some() || cursors.is_none() { Knows::Everything } else { Knows::Nothing };
             coming[at] = Some((due, knows));
-            fleet.come(at, society.member(at), known.unwrap_or(&NOTHING_KNOWN))?;
+            connections.come(at, circle.member(at), known.unwrap_or(&NOTHING_KNOWN))?;
         }
-        let on_the_way = society.len() - away.len();
+        let on_the_way = circle.len() - away.len();
         if let Some(end) = end
             && ((on_the_way == 0 && waiting.is_empty()) || end.elapsed() > COOL_DOWN)
         {
@@ -277,12 +277,12 @@ fn measure(
         }
         let wait = pace.wait(now);
         let (pace, measured) = (&pace, &mut measured);
-        fleet.turn(wait, |at, frame, _| {
+        connections.turn(wait, |at, frame, _| {
             let Ok(Kind::Changed) = frame.kind() else { return Ok(()) };
             let Some((due, knows)) = coming[at].take() else { return Ok(()) };
             back.push(at);
             let now = Instant::now();
-            let right = cursors.is_none() || is_right(frame, knows, society);
+            let right = cursors.is_none() || is_right(frame, knows, circle);
             measured.wrong += u64::from(!right);
             measured.done += u64::from(pace.phase(now) == (true, false));
             let histogram = match knows {
@@ -298,7 +298,7 @@ fn measure(
             Ok(())
         })?;
         for at in back.drain(..) {
-            fleet.go(at);
+            connections.go(at);
             away.push_back(at);
         }
     }
@@ -307,7 +307,7 @@ fn measure(
 }
 
 /// Whether CHANGED holds what it must.
-fn is_right(frame: &tidings_wire::Frame<'_>, knows: Knows, society: &Society) -> bool {
+fn is_right(frame: &tidings_wire::Frame<'_>, knows: Knows, circle: &Circle) -> bool {
     let Ok(changed) = frame.fixed::<Changed>() else { return false };
     if knows == Knows::Everything {
         return changed.status == ResumeStatus::UpToDate && changed.count == 0;
@@ -315,7 +315,7 @@ fn is_right(frame: &tidings_wire::Frame<'_>, knows: Knows, society: &Society) ->
     let (Ok(entries), step) = (frame.var(changed.entries), changed.entry_len as usize) else { return false };
     let heads = entries.chunks_exact(step.max(ChangedConversation::FIRST_LEN));
     let heads = heads.map(|entry| archive::read::<ChangedConversation>(entry).map(|entry| entry.head.0));
-    changed.count as usize == society.friends()
-        && heads.len() == society.friends()
+    changed.count as usize == circle.friends()
+        && heads.len() == circle.friends()
         && heads.into_iter().all(|head| head.ok() == Some(1))
 }

@@ -13,8 +13,8 @@ use crate::{
     Failure,
     arrivals::Arrivals,
     cpu,
-    crowd::{Crowd, Member},
     idle::members,
+    idlers::{Idlers, Member},
     load::Pairs,
     measure::Percentiles,
     offer::{Load, Mark, Offer, Phases},
@@ -62,7 +62,7 @@ struct Found {
     calm_sent_us: Percentiles,
     /// The 99th percentile of the worst second of the storm, from the cut until all were back.
     storm_sent_p99_us: u64,
-    /// How late the load itself was, with the crowd on its core: part of it.
+    /// How late the load itself was, with the idlers on its core: part of it.
     storm_late_us: Percentiles,
     /// The same over calm's.
     ratio: f64,
@@ -91,10 +91,10 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let (said, hear) = mpsc::channel();
     let (go, wait) = mpsc::channel();
     let (calm, mut storm, back) = std::thread::scope(|scope| {
-        // On the core of the load: the server has its own for itself. What those who stay feel has the crowd's work in it.
-        let crowd = scope.spawn(move || crowd(addr, members, core, &said, &wait).map_err(|error| error.to_string()));
+        // On the core of the load: the server has its own for itself. What those who stay feel has the idlers's work in it.
+        let idlers = scope.spawn(move || idlers(addr, members, core, &said, &wait).map_err(|error| error.to_string()));
         let both = || {
-            // An error of the crowd's is told where it is joined.
+            // An error of the idlers's is told where it is joined.
             hear.recv()?;
             bar.inc(1);
             bar.set_message("calm");
@@ -104,14 +104,14 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
             bar.set_message("storm");
             let storm = load.run(offer, phases, &mut |mark| {
                 if mark == Mark::Begin {
-                    let _gone = go.send(()); // an error of the crowd's is told where it is joined
+                    let _gone = go.send(()); // an error of the idlers's is told where it is joined
                 }
             })?;
             Ok::<_, Failure>((calm, storm))
         };
         let measured = both();
-        drop(go); // the crowd leaves once all was measured
-        let back = crowd.join().map_err(|_| "the crowd's thread panicked")??;
+        drop(go); // the idlers leaves once all was measured
+        let back = idlers.join().map_err(|_| "the idlers's thread panicked")??;
         let (calm, storm) = measured?;
         Ok::<_, Failure>((calm, storm, back))
     })?;
@@ -160,8 +160,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The life of the crowd: it comes, says so, is cut when it is told to, comes back, and stays until nobody tells it more.
-fn crowd(
+/// The life of the idlers: it comes, says so, is cut when it is told to, comes back, and stays until nobody tells it more.
+fn idlers(
     addr: SocketAddr,
     members: Vec<Member>,
     core: usize,
@@ -170,13 +170,13 @@ fn crowd(
 ) -> Result<Duration, Failure> {
     cpu::pin(core);
     let within = Duration::from_secs(120);
-    let mut crowd = Crowd::new(addr, members)?;
-    crowd.come(within)?;
+    let mut idlers = Idlers::new(addr, members)?;
+    idlers.come(within)?;
     said.send(())?;
     wait.recv()?;
     let cut = Instant::now();
-    crowd.cut();
-    crowd.come(within)?;
+    idlers.cut();
+    idlers.come(within)?;
     let back = cut.elapsed();
     let _all_was_measured = wait.recv();
     Ok(back)

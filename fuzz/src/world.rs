@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use tidings_core::{
-    CommittedBatch, ConnId, Down, Effects, JobId, Layout, Mono, NoCredit, Node, NodeConfig, Now, ReactorId, RecordMeta,
-    Up, limits::Rate, node::Progress, records::RecordKind,
+    CommittedBatch, ConnId, ToHome, Effects, JobId, Layout, Mono, NoCredit, Node, NodeConfig, Now, ReactorId, RecordMeta,
+    ToConversation, limits::Rate, node::Progress, records::RecordKind,
 };
-use tidings_wire::{Generation, HistoryId, Loc, LogId, Lsn, Minter, Partitions, Place, Timestamp};
+use tidings_wire::{Generation, Lineage, LogPosition, LogId, Lsn, Minter, Shards, BatchPosition, Timestamp};
 
 const LOG: LogId = LogId(0);
 const SEGMENT: Generation = Generation(1);
@@ -15,7 +15,7 @@ const SEGMENT: Generation = Generation(1);
 #[derive(Clone, Copy, Debug)]
 struct Appended {
     kind: RecordKind,
-    partition: u16,
+    shard: u16,
     index: u64,
     start: usize,
     len: usize,
@@ -34,7 +34,7 @@ pub struct World {
     disk: Vec<u8>,
     lsn: Lsn,
     minter: Minter,
-    reads: Vec<(JobId, Loc, usize)>,
+    reads: Vec<(JobId, LogPosition, usize)>,
 }
 
 impl Effects for World {
@@ -42,30 +42,30 @@ impl Effects for World {
         (1 << 20) - self.batch.len().min(1 << 20)
     }
 
-    fn append(&mut self, meta: RecordMeta, fill: impl FnOnce(&mut Vec<u8>)) -> Place {
+    fn append(&mut self, meta: RecordMeta, fill: impl FnOnce(&mut Vec<u8>)) -> BatchPosition {
         self.batch.resize(self.batch.len().next_multiple_of(16), 0);
         let start = self.batch.len();
         fill(&mut self.batch);
         let len = self.batch.len() - start;
-        self.open.push(Appended { kind: meta.kind, partition: meta.partition, index: meta.index, start, len });
-        Place { lsn: self.lsn, offset: start as u32 }
+        self.open.push(Appended { kind: meta.kind, shard: meta.shard, index: meta.index, start, len });
+        BatchPosition { lsn: self.lsn, offset: start as u32 }
     }
 
-    fn revise(&mut self, place: Place, len: usize) -> Option<&mut [u8]> {
+    fn revise(&mut self, place: BatchPosition, len: usize) -> Option<&mut [u8]> {
         (place.lsn == self.lsn).then(|| &mut self.batch[place.offset as usize..][..len])
     }
 
     fn want_write(&mut self) {}
 
-    fn up(&mut self, _: ReactorId, _: Up, _: &[&[u8]]) -> Result<(), NoCredit> {
+    fn to_conversation(&mut self, _: ReactorId, _: ToConversation, _: &[&[u8]]) -> Result<(), NoCredit> {
         unreachable!("there is one reactor")
     }
 
-    fn down(&mut self, _: ReactorId, _: Down, _: &[&[u8]]) -> Result<(), NoCredit> {
+    fn to_home(&mut self, _: ReactorId, _: ToHome, _: &[&[u8]]) -> Result<(), NoCredit> {
         unreachable!("there is one reactor")
     }
 
-    fn has_down_credit(&mut self, _: ReactorId, _: usize, _: usize) -> bool {
+    fn has_home_credit(&mut self, _: ReactorId, _: usize, _: usize) -> bool {
         true
     }
 
@@ -81,7 +81,7 @@ impl Effects for World {
         self.closed.push(conn);
     }
 
-    fn read(&mut self, job: JobId, loc: Loc, len: usize) {
+    fn read(&mut self, job: JobId, loc: LogPosition, len: usize) {
         self.reads.push((job, loc, len));
     }
 }
@@ -101,8 +101,8 @@ fn node() -> Node {
     Node::new(NodeConfig {
         me: ReactorId(0),
         log: LOG,
-        layout: Layout { partitions: Partitions::new(8).expect("a valid number"), reactors: 1 },
-        history: HistoryId([7; 16]),
+        layout: Layout { shards: Shards::new(8).expect("a valid number"), reactors: 1 },
+        lineage: Lineage([7; 16]),
         user_rate: Rate { per_second: 50, burst: 50 },
         idle_timeout_s: 60,
         entities_max: 8,
@@ -140,7 +140,7 @@ impl Reactor {
         world.lsn = lsn.next();
         self.node.sealed();
         let committed = world.minter.mint(lsn);
-        let loc = |offset: u32| Loc::new(LOG, SEGMENT, base as u64 + u64::from(offset));
+        let loc = |offset: u32| LogPosition::new(LOG, SEGMENT, base as u64 + u64::from(offset));
         let batch = CommittedBatch { committed, lsn, bytes: &bytes, loc: &loc };
         assert_eq!(self.node.committed(&batch, self.now, world), Progress::Done, "nothing stands in the way");
     }
@@ -166,12 +166,12 @@ impl Reactor {
         self.node = node();
         self.world.minter = Minter::for_log(Lsn(self.world.lsn.0 - 1));
         for record in &self.world.durable {
-            let loc = Loc::new(LOG, SEGMENT, record.start as u64);
+            let loc = LogPosition::new(LOG, SEGMENT, record.start as u64);
             let body = &self.world.disk[record.start..][..record.len];
-            let replayed = self.node.replay(record.kind, record.partition, record.index, body, loc);
+            let replayed = self.node.replay(record.kind, record.shard, record.index, body, loc);
             assert!(replayed.is_ok(), "what the node logged it can read: {replayed:?}");
         }
         assert!(self.node.check_replayed().is_ok());
-        self.node.start_replaying_bumps();
+        self.node.start_repeating_heads();
     }
 }

@@ -5,10 +5,10 @@
 use std::collections::BTreeMap;
 
 use libfuzzer_sys::fuzz_target;
-use tidings_core::{Authenticated, Claims, ConnId, SessionId, TokenFault, Verifier, greeting::authenticate};
+use tidings_core::{Authenticated, Claims, ConnId, SessionId, TokenFault, Verifier, authentication::authenticate};
 use tidings_fuzz::{Choices, world::Reactor};
 use tidings_wire::{
-    ClientMsgId, ConversationId, DeviceId, HistoryId, Kind, Seq, Timestamp, UserId, Uv,
+    ClientMsgId, ConversationId, DeviceId, Lineage, Kind, Seq, Timestamp, UserId, Uv,
     frame::{self, FixedPart, FrameBuilder},
     frames::*,
     limits::FRAME_MAX,
@@ -30,12 +30,12 @@ fn user(at: u64) -> UserId {
     UserId::derive("t", &format!("user{at}"))
 }
 
-fn who(at: u64, device: u32, attempt: u64) -> Authenticated {
+fn who(at: u64, device: u32, connection_number: u64) -> Authenticated {
     let mut bytes = Vec::new();
     let mut frame = FrameBuilder::<Hello>::new(&mut bytes);
     let token = frame.var(format!("user{at}").as_bytes());
     let (user, device) = (UserId::NONE, DeviceId(device));
-    frame.finish(1, &Hello { version_min: 1, version_max: 1, device, user, capabilities: 0, token, attempt });
+    frame.finish(1, &Hello { version_min: 1, version_max: 1, device, user, capabilities: 0, token, connection_number });
     let frame = split(&bytes, FRAME_MAX).expect("just built").expect("whole");
     authenticate(&AnyToken, &frame, Timestamp(0)).expect("any token will do")
 }
@@ -154,7 +154,7 @@ fuzz_target!(|bytes: &[u8]| {
             }
             (7, Some(live)) => {
                 let (uv, below, page) = (Uv(choices.below(20)), Uv(choices.below(20)), choices.below(4) as u32);
-                say(&mut reactor, &live, &Resume { history: HistoryId([7; 16]), uv, below, page });
+                say(&mut reactor, &live, &Resume { lineage: Lineage([7; 16]), uv, below, page });
             }
             (8, Some(_)) => reactor.turn(choices.below(2000)),
             (9, Some(live)) => {

@@ -66,7 +66,7 @@ impl Writer {
     fn batch(&mut self, count: u64, len: usize) {
         self.prepare();
         for _ in 0..count {
-            let meta = RecordMeta { kind: 1, version: 1, partition: 3, term: 1, index: self.next };
+            let meta = RecordMeta { kind: 1, version: 1, shard: 3, term: 1, index: self.next };
             self.next += 1;
             self.log.append(meta, |body| body.resize(body.len() + len, 0xab));
         }

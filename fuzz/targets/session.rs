@@ -7,7 +7,7 @@ use libfuzzer_sys::fuzz_target;
 use tidings_client::{Config, ConversationId, Event, Seq, Session, Time};
 use tidings_fuzz::Choices;
 use tidings_wire::{
-    DeviceId, HistoryId, Timestamp, UserId,
+    DeviceId, Lineage, Timestamp, UserId,
     archive::{Archived, read},
     frame::{self, FixedPart, FrameBuilder},
     frames::*,
@@ -57,7 +57,7 @@ fn welcome(me: UserId, choices: &mut Choices<'_>) -> Welcome {
         window: choices.below(70) as u32,
         user: me,
         device: DeviceId(1),
-        history: HistoryId([choices.byte() % 2 + 1; 16]),
+        lineage: Lineage([choices.byte() % 2 + 1; 16]),
         session: 1,
         server_time: Timestamp(1),
         redirect: Default::default(),
@@ -113,7 +113,7 @@ fuzz_target!(|bytes: &[u8]| {
                     assert!(before.is_none_or(|before| before.next() == message.seq), "{before:?}, {:?}", message.seq);
                 }
                 Event::Lost { conversation, upto, .. } => drop(last.insert(conversation, upto)),
-                Event::HistoryChanged => last.clear(),
+                Event::LineageChanged => last.clear(),
                 _ => {}
             }
         }

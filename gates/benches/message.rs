@@ -75,7 +75,7 @@ fn warm() -> (Reactor, Vec<u8>) {
 #[bench::window_of_1k(setup = warm)]
 fn append((mut reactor, payload): (Reactor, Vec<u8>)) -> Reactor {
     for index in 0..MESSAGES {
-        let meta = tidings_log::RecordMeta { kind: 1, version: 1, partition: 3, term: 0, index };
+        let meta = tidings_log::RecordMeta { kind: 1, version: 1, shard: 3, term: 0, index };
         reactor.world.log.append(meta, |body| body.extend_from_slice(&payload));
     }
     black_box(reactor.world.log.seal());

@@ -5,15 +5,16 @@
 use std::{collections::BTreeMap, io};
 
 use tidings_core::{
-    Authenticated, Claims, CommittedBatch, ConnId, Down, Effects, JobId, Layout, Mono, NoCredit, Node, NodeConfig, Now,
-    ReactorId, RecordMeta, SessionId, TokenFault, Up, Verifier, greeting::authenticate, limits::Rate, node::Progress,
+    Authenticated, Claims, CommittedBatch, ConnId, Effects, JobId, Layout, Mono, NoCredit, Node, NodeConfig, Now,
+    ReactorId, RecordMeta, SessionId, ToConversation, ToHome, TokenFault, Verifier, authentication::authenticate,
+    limits::Rate, node::Progress,
 };
 use tidings_log::{
     Epoch, Log, LogConfig, LogKey, Scanner, SlotId, Storage,
     prepare::{Outcome, Preparer, Step},
 };
 use tidings_wire::{
-    ClientMsgId, ConversationId, DeviceId, HistoryId, Loc, LogId, Partitions, Place, Timestamp, UserId, Uv,
+    BatchPosition, ClientMsgId, ConversationId, DeviceId, Lineage, LogId, LogPosition, Shards, Timestamp, UserId, Uv,
     frame::{self, FrameBuilder},
     frames::{Hello, MessageFlags, Resume, Send, TraceId},
     limits, split,
@@ -58,24 +59,24 @@ impl Effects for World {
     fn room(&self) -> usize {
         self.log.room()
     }
-    fn append(&mut self, meta: RecordMeta, fill: impl FnOnce(&mut Vec<u8>)) -> Place {
-        let RecordMeta { kind, partition, index } = meta;
+    fn append(&mut self, meta: RecordMeta, fill: impl FnOnce(&mut Vec<u8>)) -> BatchPosition {
+        let RecordMeta { kind, shard, index } = meta;
         let kind = kind as u8;
-        self.log.append(tidings_log::RecordMeta { kind, version: 1, partition, term: 0, index }, fill)
+        self.log.append(tidings_log::RecordMeta { kind, version: 1, shard, term: 0, index }, fill)
     }
-    fn revise(&mut self, place: Place, len: usize) -> Option<&mut [u8]> {
+    fn revise(&mut self, place: BatchPosition, len: usize) -> Option<&mut [u8]> {
         self.log.revise(place, len)
     }
     fn want_write(&mut self) {
         self.log.want();
     }
-    fn up(&mut self, _: ReactorId, _: Up, _: &[&[u8]]) -> Result<(), NoCredit> {
+    fn to_conversation(&mut self, _: ReactorId, _: ToConversation, _: &[&[u8]]) -> Result<(), NoCredit> {
         Err(NoCredit)
     }
-    fn down(&mut self, _: ReactorId, _: Down, _: &[&[u8]]) -> Result<(), NoCredit> {
+    fn to_home(&mut self, _: ReactorId, _: ToHome, _: &[&[u8]]) -> Result<(), NoCredit> {
         Err(NoCredit)
     }
-    fn has_down_credit(&mut self, _: ReactorId, _: usize, _: usize) -> bool {
+    fn has_home_credit(&mut self, _: ReactorId, _: usize, _: usize) -> bool {
         false
     }
     fn out(&mut self, conn: ConnId) -> &mut Vec<u8> {
@@ -85,7 +86,7 @@ impl Effects for World {
         self.outs.get(&conn.0).map_or(0, Vec::len)
     }
     fn close(&mut self, _: ConnId) {}
-    fn read(&mut self, _: JobId, _: Loc, _: usize) {}
+    fn read(&mut self, _: JobId, _: LogPosition, _: usize) {}
 }
 
 struct AnyToken;
@@ -107,7 +108,15 @@ fn who(name: &str) -> Authenticated {
     let (token, device) = (hello.var(name.as_bytes()), DeviceId(1));
     hello.finish(
         1,
-        &Hello { version_min: 1, version_max: 1, device, user: UserId::NONE, capabilities: 0, token, attempt: 0 },
+        &Hello {
+            version_min: 1,
+            version_max: 1,
+            device,
+            user: UserId::NONE,
+            capabilities: 0,
+            token,
+            connection_number: 0,
+        },
     );
     let frame = split(&bytes, limits::FRAME_MAX).expect("just built").expect("whole");
     authenticate(&AnyToken, &frame, Timestamp(0)).expect("any token will do")
@@ -158,8 +167,8 @@ impl Reactor {
         let mut node = Node::new(NodeConfig {
             me: ReactorId(0),
             log: LogId(0),
-            layout: Layout { partitions: Partitions::new(8).expect("a valid number"), reactors: 1 },
-            history: HistoryId([7; 16]),
+            layout: Layout { shards: Shards::new(8).expect("a valid number"), reactors: 1 },
+            lineage: Lineage([7; 16]),
             user_rate: Rate { per_second: 1_000_000, burst: 1_000_000 },
             idle_timeout_s: 60,
             entities_max: 100,
@@ -171,7 +180,7 @@ impl Reactor {
             |name, conn| node.open_session(&who(name), ConnId(conn), now, &mut world).expect("there is room");
         let (alice, bob) = (open("alice", 1), open("bob", 2));
         let mut resume = Vec::new();
-        frame::append(&mut resume, 2, &Resume { history: HistoryId::NONE, uv: Uv(0), below: Uv(0), page: 0 });
+        frame::append(&mut resume, 2, &Resume { lineage: Lineage::NONE, uv: Uv(0), below: Uv(0), page: 0 });
         for session in [alice, bob] {
             let frame = split(&resume, limits::FRAME_MAX).expect("just built").expect("whole");
             node.frame(session, &frame, now, &mut world);

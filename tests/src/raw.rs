@@ -7,7 +7,7 @@ use std::{
 };
 
 use tidings_wire::{
-    ClientMsgId, ConversationId, DeviceId, ErrorCode, HistoryId, Kind, Timestamp, UserId, Uv, frame,
+    ClientMsgId, ConversationId, DeviceId, ErrorCode, Kind, Lineage, Timestamp, UserId, Uv, frame,
     frame::{FixedPart, FrameBuilder},
     frames::{ErrorFrame, Hello, MessageFlags, Resume, Send, TraceId, Welcome},
     limits, split,
@@ -130,7 +130,8 @@ impl Raw {
         let mut frame = FrameBuilder::<Hello>::new(&mut bytes);
         let token = frame.var(token);
         let (version_min, version_max) = versions;
-        frame.finish(1, &Hello { version_min, version_max, device, user, capabilities: 0, token, attempt: 0 });
+        frame
+            .finish(1, &Hello { version_min, version_max, device, user, capabilities: 0, token, connection_number: 0 });
         self.write(&bytes);
     }
 
@@ -147,7 +148,7 @@ impl Raw {
     /// # Panics
     /// If the answer is not CHANGED.
     pub fn resume(&mut self) {
-        self.ask(2, &Resume { history: HistoryId::NONE, uv: Uv(0), below: Uv(0), page: 0 });
+        self.ask(2, &Resume { lineage: Lineage::NONE, uv: Uv(0), below: Uv(0), page: 0 });
         assert_eq!(self.next().expect("an answer to RESUME").kind(), Kind::Changed);
     }
 

@@ -318,7 +318,7 @@ fn a_sequence_from_the_future() {
     by.still_chat();
 }
 
-/// R6, R8: repeated, skipped, stale, and refused in the middle of a pipeline: order holds.
+/// Repeated, skipped, stale, and refused in the middle of a pipeline: order holds.
 #[test]
 fn attempts_out_of_turn() {
     let mut by = Bystanders::start(small());
@@ -373,7 +373,7 @@ fn more_in_flight_than_the_window() {
     by.still_chat();
 }
 
-/// R41: a receiver that never reads costs bounded memory; when it reads, it gets a list and fetches what it missed.
+/// A receiver that never reads costs bounded memory; when it reads, it gets a list and fetches what it missed.
 #[test]
 fn a_receiver_that_never_reads() {
     let mut by = Bystanders::start(small());
@@ -439,7 +439,7 @@ fn a_sender_that_never_reads_its_answers() {
     by.still_chat();
 }
 
-/// R40: the rate of an address is limited at the door.
+/// The rate of an address is limited at the door.
 #[test]
 fn too_many_handshakes_from_one_address() {
     let mut config = small();

@@ -219,7 +219,7 @@ fn settings_that_cannot_be_are_refused_in_a_sentence() {
     let data = data.to_str().unwrap();
     for (name, text, hint) in [
         ("unknown", "spin = 5", "spin"),
-        ("partitions", "partitions = 1000", "power of two"),
+        ("shards", "shards = 1000", "power of two"),
         ("segments", "[log]\nsegment_bytes = 1000", "segment_bytes"),
         ("retention", "[retention]\nmax_bytes = 1000", "max_bytes"),
     ] {

@@ -8,11 +8,11 @@ use std::{
 };
 
 use tidings::{
+    chatting::{Chatting, Member, Pace},
     data::random,
-    fleet::{Fleet, Member, Pace},
-    ledger::{DeviceLog, Verdict, check},
     process::{Launch, TempDir},
     tokens::Issuer,
+    transcript::{DeviceLog, Verdict, check},
 };
 use tidings_tests::{binary, serving::now};
 
@@ -43,13 +43,13 @@ fn members(issuer: &Issuer, users: usize) -> Vec<Member> {
 fn run(mut launch: Launch, users: usize, kills: u32, pace: Pace) -> Verdict {
     let mut server = launch.start().unwrap();
     launch.listen = server.addr();
-    let fleet = Fleet::start(server.addr(), &members(&Issuer::load(&launch.data).unwrap(), users), pace);
+    let chatting = Chatting::start(server.addr(), &members(&Issuer::load(&launch.data).unwrap(), users), pace);
     for kill in 1..=kills {
-        let before = fleet.progress().acked;
+        let before = chatting.progress().acked;
         // At a random moment, but not before something happened.
         std::thread::sleep(Duration::from_millis(30 + u64::from_ne_bytes(random().unwrap()) % 220));
         let until = Instant::now() + pace.patience;
-        while fleet.progress().acked == before && Instant::now() < until {
+        while chatting.progress().acked == before && Instant::now() < until {
             std::thread::sleep(Duration::from_millis(1));
         }
         server.kill().unwrap();
@@ -59,13 +59,13 @@ fn run(mut launch: Launch, users: usize, kills: u32, pace: Pace) -> Verdict {
         }
         server = launch.start().unwrap_or_else(|error| panic!("start after kill {kill}: {error}"));
     }
-    let verdict = check(&fleet.finish());
+    let verdict = check(&chatting.finish());
     let (status, said) = server.stop().unwrap();
     assert!(status.success(), "{said}");
     verdict
 }
 
-/// R5, R6, R8, R11: 30 kills, 24 connections, two reactors.
+/// 30 kills, 24 connections, two reactors.
 #[test]
 fn thirty_kills_lose_repeat_and_reorder_nothing() {
     let dir = TempDir::new("crash").unwrap();
@@ -114,12 +114,12 @@ fn two_then_one_then_two_reactors() {
         let mut members = members(&issuer, 6);
         // A text names its device and is unique: later phases write on other devices.
         members.iter_mut().for_each(|member| member.device += 10 * acked.len() as u32);
-        let fleet = Fleet::start(server.addr(), &members, PACE);
+        let chatting = Chatting::start(server.addr(), &members, PACE);
         let goal = 500;
-        while fleet.progress().acked < goal {
+        while chatting.progress().acked < goal {
             std::thread::sleep(Duration::from_millis(5));
         }
-        seen = fleet.finish();
+        seen = chatting.finish();
         let (status, said) = server.stop().unwrap();
         assert!(status.success(), "{said}");
         for log in &seen {

@@ -86,7 +86,7 @@ fn generation(file: &Path) -> u32 {
 fn a_log_that_is_missing_is_named_and_refused_until_it_is_given_up() {
     for end in [stop, kill] {
         let data = Data::left_by(end);
-        let history = fs::read_to_string(data.launch.data.join("control.json")).unwrap();
+        let before = fs::read_to_string(data.launch.data.join("control.json")).unwrap();
         fs::remove_dir_all(data.log(1)).unwrap();
         for _ in 0..2 {
             let refusal = data.refusal();
@@ -97,9 +97,9 @@ fn a_log_that_is_missing_is_named_and_refused_until_it_is_given_up() {
         assert!(told.contains("log 0 ends with segment") && told.contains("nothing is missing"), "{told}");
         let server = data.launch.start().unwrap();
         data.client(&server, &["send", "--user", "user1", "--to", "user2", "again"]);
-        let line = |text: &str| text.lines().find(|line| line.contains("\"history\"")).unwrap().to_string();
+        let line = |text: &str| text.lines().find(|line| line.contains("\"lineage\"")).unwrap().to_string();
         let now = fs::read_to_string(data.launch.data.join("control.json")).unwrap();
-        assert_ne!(line(&history), line(&now), "what devices have may be more than what is here");
+        assert_ne!(line(&before), line(&now), "what devices have may be more than what is here");
         stop(server);
         drop(data.launch.start().unwrap());
     }

@@ -4,8 +4,8 @@ use std::{collections::HashMap, time::Duration};
 
 use tidings::{
     ServerConfig,
-    fleet::{Fleet, Member, Pace},
-    ledger::check,
+    chatting::{Chatting, Member, Pace},
+    transcript::check,
 };
 use tidings_core::{Entity, Residency, StateStore};
 use tidings_tests::{Serving, serving::small};
@@ -36,11 +36,11 @@ fn inputs_wait_for_what_is_being_loaded() {
     };
     let members: Vec<_> = (0..6).map(member).collect();
     let pace = Pace { depth: 8, rest: Duration::from_millis(1), patience: Duration::from_secs(30) };
-    let fleet = Fleet::start(serving.server().addr(), &members, pace);
-    while fleet.progress().acked < 600 {
+    let chatting = Chatting::start(serving.server().addr(), &members, pace);
+    while chatting.progress().acked < 600 {
         std::thread::sleep(Duration::from_millis(5));
     }
-    let verdict = check(&fleet.finish());
+    let verdict = check(&chatting.finish());
     assert!(verdict.holds(), "{verdict:?}");
     assert!(serving.server().shared().errors(tidings_client::ErrorCode::Busy) > 0, "something had to wait");
 }

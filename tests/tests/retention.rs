@@ -109,10 +109,10 @@ fn segments_of_an_earlier_run_are_recycled() {
     assert_eq!(raw.next().unwrap().fixed::<Sent>().seq, Seq(4 * 1500 + 1));
 }
 
-/// Partitions move between logs (1, 2, 1, 2 reactors) while retention drops segments of all of them, in whatever order; every
+/// Shards move between logs (1, 2, 1, 2 reactors) while retention drops segments of all of them, in whatever order; every
 /// start still understands what is left.
 #[test]
-fn retention_and_moving_partitions_together() {
+fn retention_and_moving_shards_together() {
     let mut config = ServerConfig { cores: vec![0], ..small() };
     config.retention.max_bytes = 64 << 20;
     let mut serving = Serving::start(config);

@@ -66,7 +66,7 @@ class Hello(Body):
     user: Id
     capabilities: U64
     token: Span
-    attempt: U64
+    connection_number: U64
 
 
 @_kind(2)
@@ -78,7 +78,7 @@ class Welcome(Body):
     window: U32
     user: Id
     device: U32
-    history: Id
+    lineage: Id
     session: U64
     server_time: U64
     redirect: Span
@@ -152,7 +152,7 @@ class ReceiptOk(Body):
 
 @_kind(10)
 class Resume(Body):
-    history: Id
+    lineage: Id
     uv: U64
     below: U64
     page: U32
@@ -177,7 +177,7 @@ ENTRY_LAYOUT, _ = _layout(Entry)
 @_kind(11, status=2)
 class Changed(Body):
     status: U8
-    history: Id
+    lineage: Id
     uv: U64
     next: U64
     count: U32

@@ -53,7 +53,7 @@ class Order:
 class State:
     """What a device keeps between connections, once it has dealt with what `receive` had for it."""
 
-    history: bytes = NO_ID
+    lineage: bytes = NO_ID
     uv: int = 0
     orders: defaultdict[bytes, Order] = field(default_factory=lambda: defaultdict(Order))
     last_msg_id: int = 0

@@ -44,8 +44,8 @@ class Client:
         for _ in range(REDIRECTS_MAX):
             host, _, port = server.rpartition(":")
             self.connection = Connection(host.strip("[]"), int(port), self._timeout)
-            attempt = time.time_ns() // 1000
-            welcome = self._ask(k.Hello(VERSION, VERSION, device, k.NO_ID, 0, token.encode(), attempt), k.Welcome)
+            connection_number = time.time_ns() // 1000
+            welcome = self._ask(k.Hello(VERSION, VERSION, device, k.NO_ID, 0, token.encode(), connection_number), k.Welcome)
             if not welcome.redirect:
                 self.connection.frame_max = welcome.frame_max
                 return welcome
@@ -96,8 +96,8 @@ class Client:
         entries: list[k.Entry] = []
         below, cursor = 0, None
         while True:
-            changed = self._ask(k.Resume(self.state.history, self.state.uv, below, page), k.Changed)
-            self.state.history = changed.history
+            changed = self._ask(k.Resume(self.state.lineage, self.state.uv, below, page), k.Changed)
+            self.state.lineage = changed.lineage
             if changed.status == TOO_OLD:
                 if not self.state.uv:
                     raise k.ProtocolError("a cursor of 0 cannot be too old")

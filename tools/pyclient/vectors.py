@@ -26,7 +26,7 @@ ENTRY = k.Entry(CHAT, BOB, head=5, delivered=4, read=3, peer_delivered=2, peer_r
 ENTRY_BYTES = k.ENTRY_LAYOUT.pack(CHAT, BOB, 5, 4, 3, 2, 1)
 
 FRAMES: dict[str, tuple[int, k.Body]] = {
-    "HELLO": (1, k.Hello(1, 1, device=7, user=ALICE, capabilities=0, token=b"token", attempt=9)),
+    "HELLO": (1, k.Hello(1, 1, device=7, user=ALICE, capabilities=0, token=b"token", connection_number=9)),
     "WELCOME": (1, k.Welcome(VERSION, 60, 73728, 65536, 64, ALICE, 7, HISTORY, 77, TIME, redirect=b"")),
     "SEND": (2, k.Send(CHAT, BOB, 101, 100, 0, TRACE, 1, TEXT_CRC, TEXT)),
     "SENT": (2, k.Sent(CHAT, 101, seq=5, ts=TIME)),

@@ -20,8 +20,8 @@ use super::{
 use crate::{
     Failure,
     arrivals::Schedule,
-    ledger::{Ledger, Measured},
     offer::{COOL_DOWN, Load, Mark, Offer, Outcome, Phases},
+    offers::{Measured, Offers},
 };
 
 /// How long a server may take until it lets somebody in.
@@ -32,7 +32,7 @@ const SPIN: Duration = Duration::from_millis(2);
 const DIGITS: usize = 16;
 
 struct Shared {
-    ledgers: Vec<RefCell<Ledger>>,
+    ledgers: Vec<RefCell<Offers>>,
     due: Vec<Notify>,
     measured: RefCell<Measured>,
     depth: Cell<Option<u64>>,
@@ -56,7 +56,7 @@ impl Engine {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let local = LocalSet::new();
         let shared = Rc::new(Shared {
-            ledgers: (0..pairs).map(|_| RefCell::new(Ledger::new())).collect(),
+            ledgers: (0..pairs).map(|_| RefCell::new(Offers::new())).collect(),
             due: (0..pairs).map(|_| Notify::new()).collect(),
             measured: RefCell::new(Measured::new(Instant::now(), Duration::ZERO)),
             depth: Cell::new(None),
@@ -109,7 +109,7 @@ impl Load for Engine {
 
 impl Shared {
     fn unfinished(&self) -> u64 {
-        self.ledgers.iter().map(|ledger| ledger.borrow().unfinished()).sum()
+        self.ledgers.iter().map(|offers| offers.borrow().unfinished()).sum()
     }
 
     fn end(&self, ended: Result<(), Failure>) {
@@ -133,11 +133,11 @@ impl Shared {
 
     /// The next message of a pair that may be sent.
     fn next(&self, at: usize) -> Option<u64> {
-        let mut ledger = self.ledgers[at].borrow_mut();
+        let mut offers = self.ledgers[at].borrow_mut();
         if let Some(depth) = self.depth.get() {
-            ledger.refill(depth, Instant::now());
+            offers.refill(depth, Instant::now());
         }
-        ledger.next(u64::from(tidings_wire::limits::WINDOW))
+        offers.next(u64::from(tidings_wire::limits::WINDOW))
     }
 
     async fn write(&self, at: usize, sender: impl Sender) -> Result<(), Failure> {
@@ -164,9 +164,9 @@ impl Shared {
             let bodies = receiver.receive().await?;
             let now = Instant::now();
             for body in &bodies {
-                let (mut ledger, mut measured) = (self.ledgers[at].borrow_mut(), self.measured.borrow_mut());
+                let (mut offers, mut measured) = (self.ledgers[at].borrow_mut(), self.measured.borrow_mut());
                 match self.read_body(body.as_ref()) {
-                    Some((id, right)) => ledger.on_message(id, right, now, &mut measured),
+                    Some((id, right)) => offers.on_message(id, right, now, &mut measured),
                     None => measured.wrong += 1,
                 }
             }

@@ -43,7 +43,7 @@ canaries! {
     /// What a recycled file held before is believed.
     RecycledBelieved, "recycled-blocks-believed";
     /// After a crash homes are not told again what conversations know.
-    BumpsForgotten, "bumps-forgotten-at-crash";
+    HeadUpdatesForgotten, "head-updates-forgotten-at-crash";
     /// A device saves its cursor before its application was given the messages.
     CursorBeforeMessage, "cursor-before-message";
     /// A lane takes one value more than it has slots.

@@ -102,7 +102,7 @@ impl Conversation {
     }
 
     /// The server's history is another: what was received and told means nothing there.
-    pub(crate) fn forget_history(&mut self) {
+    pub(crate) fn forget_lineage(&mut self) {
         let fresh = Self::new(self.id, self.peer);
         let outbox = std::mem::take(&mut self.outbox);
         *self = Self { outbox, eager: self.eager, ..fresh };

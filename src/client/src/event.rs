@@ -59,7 +59,7 @@ pub enum Event {
     /// Everything that was missed is here.
     Synced,
     /// The server has another history than this device knew (it was restored): every conversation begins anew.
-    HistoryChanged,
+    LineageChanged,
     /// A message is durable. Its [`Event::Message`] follows in the conversation's order.
     Sent {
         /// Where.

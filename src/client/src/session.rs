@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 
 use tidings_canary::{self as canary, Canary};
 use tidings_wire::{
-    ClientMsgId, ConversationId, ErrorCode, Frame, HistoryId, Kind, Retry, Seq, UserId, Uv, WireError, frame,
+    ClientMsgId, ConversationId, ErrorCode, Frame, Kind, Lineage, Retry, Seq, UserId, Uv, WireError, frame,
     frame::FrameBuilder,
     frames::{self, Bye, ByeReason, ErrorFrame, Hello, Ping, Welcome},
     limits, split,
@@ -76,7 +76,7 @@ pub struct Session {
     pub(crate) resting: Vec<(Time, Box<Reading>)>,
     pub(crate) next_id: u64,
     /// The next connection's number: it rises as message ids do.
-    attempt: u64,
+    connection_number: u64,
     pub(crate) window: u32,
     payload_max: usize,
     pub(crate) in_flight: u32,
@@ -118,7 +118,7 @@ impl Session {
             next_request: 1,
             resting: Vec::new(),
             next_id,
-            attempt: config.wall_us.max(config.state.attempt),
+            connection_number: config.wall_us.max(config.state.connection_number),
             window: 0,
             payload_max: limits::PAYLOAD_MAX as usize,
             in_flight: 0,
@@ -158,8 +158,8 @@ impl Session {
         self.heard = now;
         self.link = Link::Greeting;
         let (id, token) = (self.request_id(), std::mem::take(&mut self.config.token));
-        let attempt = self.attempt;
-        self.attempt += 1;
+        let connection_number = self.connection_number;
+        self.connection_number += 1;
         let mut hello = FrameBuilder::<Hello>::new(&mut self.out);
         let span = hello.var(&token);
         self.config.token = token;
@@ -173,7 +173,7 @@ impl Session {
                 user: self.config.user,
                 capabilities: 0,
                 token: span,
-                attempt,
+                connection_number,
             },
         );
     }
@@ -317,7 +317,7 @@ impl Session {
         self.events.push_back(Event::Connected);
         self.touch_all(|_| true);
         if self.config.receive {
-            self.resume(welcome.history);
+            self.resume(welcome.lineage);
         }
     }
 
@@ -494,12 +494,12 @@ impl Session {
     /// takes. `None` while events wait: what they tell would count as known, and be lost with the application.
     pub fn save(&self) -> Option<crate::sync::SavedState> {
         (self.events.is_empty() || canary::is(Canary::CursorBeforeMessage))
-            .then(|| self.sync.save(self.next_id, self.attempt, &self.conversations))
+            .then(|| self.sync.save(self.next_id, self.connection_number, &self.conversations))
     }
 
     /// What cursors belong to, once connected.
-    pub fn history_id(&self) -> HistoryId {
-        self.sync.history
+    pub fn lineage(&self) -> Lineage {
+        self.sync.lineage
     }
 
     /// The durable change number that this device would resume from.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use tidings_wire::{
-    ClientMsgId, ConversationId, Frame, HistoryId, Seq, UserId, Uv, WireError,
+    ClientMsgId, ConversationId, Frame, Lineage, Seq, UserId, Uv, WireError,
     archive::{self, Archived},
     frame,
     frames::{Changed, ChangedConversation, Resume, ResumeStatus},
@@ -20,13 +20,13 @@ use crate::{
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SavedState {
     /// What the cursor belongs to.
-    pub history: HistoryId,
+    pub lineage: Lineage,
     /// Every change up to here is in `conversations`.
     pub uv: Uv,
     /// The next message id.
     pub next_id: u64,
     /// The number of the next connection.
-    pub attempt: u64,
+    pub connection_number: u64,
     /// The conversations, by id.
     pub conversations: Vec<SavedConversation>,
     /// Messages that are not acknowledged: peer, attempt and payload, oldest first.
@@ -53,7 +53,7 @@ pub struct SavedConversation {
 /// Where a session is with catching up.
 #[derive(Debug, Default)]
 pub(crate) struct Sync {
-    pub(crate) history: HistoryId,
+    pub(crate) lineage: Lineage,
     /// The cursor to resume from.
     pub(crate) saved: Uv,
     /// The newest cursor that the server gave; it is saved once nothing is missing.
@@ -69,7 +69,7 @@ pub(crate) struct Sync {
 
 impl Sync {
     pub(crate) fn restore(state: &SavedState) -> (Self, HashMap<ConversationId, Conversation>) {
-        let sync = Self { history: state.history, saved: state.uv, given: state.uv, ..Self::default() };
+        let sync = Self { lineage: state.lineage, saved: state.uv, given: state.uv, ..Self::default() };
         let conversations = state.conversations.iter().map(|saved| {
             let mut conversation = Conversation::new(saved.id, saved.peer);
             (conversation.last, conversation.head, conversation.placed) = (saved.last, saved.last, true);
@@ -83,7 +83,7 @@ impl Sync {
     pub(crate) fn save(
         &self,
         next_id: u64,
-        attempt: u64,
+        connection_number: u64,
         conversations: &HashMap<ConversationId, Conversation>,
     ) -> SavedState {
         let row = |known: &Conversation| {
@@ -98,7 +98,7 @@ impl Sync {
         };
         let mut outbox: Vec<_> = conversations.values().flat_map(waiting).collect();
         outbox.sort_unstable_by_key(|row| row.1);
-        SavedState { history: self.history, uv: self.saved, next_id, attempt, conversations: rows, outbox }
+        SavedState { lineage: self.lineage, uv: self.saved, next_id, connection_number, conversations: rows, outbox }
     }
 
     pub(crate) fn disconnected(&mut self) {
@@ -114,17 +114,17 @@ impl Sync {
 }
 
 impl Session {
-    pub(crate) fn resume(&mut self, history: HistoryId) {
-        if self.sync.history != history {
-            let knew_none = self.sync.history == HistoryId::NONE;
+    pub(crate) fn resume(&mut self, lineage: Lineage) {
+        if self.sync.lineage != lineage {
+            let knew_none = self.sync.lineage == Lineage::NONE;
             // Another history: what was known of it means nothing here.
-            (self.sync.history, self.sync.saved, self.sync.given) = (history, Uv(0), Uv(0));
+            (self.sync.lineage, self.sync.saved, self.sync.given) = (lineage, Uv(0), Uv(0));
             self.bygone = self.events.len();
             for conversation in self.conversations.values_mut() {
-                conversation.forget_history();
+                conversation.forget_lineage();
             }
             if !knew_none {
-                self.events.push_back(Event::HistoryChanged);
+                self.events.push_back(Event::LineageChanged);
             }
         }
         (self.sync.first_page, self.sync.pending) = (None, true);
@@ -134,8 +134,8 @@ impl Session {
     fn ask(&mut self, below: Uv) {
         let request = self.request_id();
         self.sync.paging = Some(request);
-        let (history, uv) = (self.sync.history, self.sync.saved);
-        frame::append(&mut self.out, request, &Resume { history, uv, below, page: 0 });
+        let (lineage, uv) = (self.sync.lineage, self.sync.saved);
+        frame::append(&mut self.out, request, &Resume { lineage, uv, below, page: 0 });
     }
 
     pub(crate) fn on_changed(&mut self, frame: &Frame<'_>) -> Result<(), WireError> {

@@ -5,8 +5,8 @@ use std::{num::NonZeroU32, ops::RangeInclusive};
 
 use proptest::prelude::*;
 use tidings_client::{
-    ClientMsgId, Config, ConversationId, ErrorCode, Event, HistoryId, SavedState, Seq, Session, Time, Timestamp,
-    UserId, Uv,
+    ClientMsgId, Config, ConversationId, ErrorCode, Event, Lineage, SavedState, Seq, Session, Time, Timestamp, UserId,
+    Uv,
 };
 use tidings_wire::{
     Kind, archive, frame,
@@ -15,7 +15,7 @@ use tidings_wire::{
     split,
 };
 
-const HISTORY: HistoryId = HistoryId([3; 16]);
+const LINEAGE: Lineage = Lineage([3; 16]);
 
 fn user(name: &str) -> UserId {
     UserId::derive("default", name)
@@ -90,11 +90,11 @@ fn changed(id: u64, heads: &[(ConversationId, u64)], uv: u64, next: u64) -> Vec<
     }
     let status = if heads.is_empty() { ResumeStatus::UpToDate } else { ResumeStatus::Changed };
     let (uv, next, count) = (Uv(uv), Uv(next), heads.len() as u32);
-    frame.finish(id, &Changed { status, history: HISTORY, uv, next, count, entry_len: 72, entries });
+    frame.finish(id, &Changed { status, lineage: LINEAGE, uv, next, count, entry_len: 72, entries });
     bytes
 }
 
-fn welcome(history: HistoryId) -> Welcome {
+fn welcome(lineage: Lineage) -> Welcome {
     Welcome {
         version: 1,
         idle_timeout_s: 90,
@@ -103,7 +103,7 @@ fn welcome(history: HistoryId) -> Welcome {
         window: 64,
         user: user("alice"),
         device: tidings_client::DeviceId(1),
-        history,
+        lineage,
         session: 1,
         server_time: Timestamp(1),
         redirect: Span::default(),
@@ -122,12 +122,12 @@ impl Peer {
     }
 
     /// Connects and lets in; gives the RESUME's request.
-    fn connect(&mut self, history: HistoryId) -> u64 {
+    fn connect(&mut self, lineage: Lineage) -> u64 {
         self.now = self.now.plus_ms(60_000);
         assert!(self.session.wants_connection(self.now));
         self.session.connected(self.now);
         let hello = self.sent().all::<Hello>();
-        self.give(&bytes_of(hello[0].0, &welcome(history)));
+        self.give(&bytes_of(hello[0].0, &welcome(lineage)));
         let sent = self.sent();
         sent.all::<Resume>()[0].0
     }
@@ -135,7 +135,7 @@ impl Peer {
     /// Connects to a server where nothing has happened yet.
     fn live(config: Config) -> Self {
         let mut peer = Self::new(config);
-        let request = peer.connect(HISTORY);
+        let request = peer.connect(LINEAGE);
         peer.give(&changed(request, &[], 5, 0));
         assert_eq!(peer.events().last(), Some(&Event::Synced));
         peer
@@ -195,7 +195,7 @@ fn numbers(events: &[Event]) -> Vec<u64> {
 }
 
 proptest! {
-    /// R7: pushes in any order, some lost, some twice, cut into any pieces.
+    /// Pushes in any order, some lost, some twice, cut into any pieces.
     #[test]
     fn messages_are_released_once_and_in_order(
         order in Just((1..=40u64).collect::<Vec<_>>()).prop_shuffle(),
@@ -225,7 +225,7 @@ fn a_long_gap_is_filled_although_more_waits_behind_it_than_can_be_kept() {
     assert_eq!(numbers(&peer.events()), (1..=1600).collect::<Vec<_>>());
 }
 
-/// R6, R8: a refusal takes those behind it along; then all are sent again, in order, and each once.
+/// A refusal takes those behind it along; then all are sent again, in order, and each once.
 #[test]
 fn a_refused_message_is_sent_again_before_those_behind_it() {
     let mut peer = Peer::live(config());
@@ -263,7 +263,7 @@ fn what_is_not_acknowledged_is_repeated_after_a_reconnect_and_after_a_restart() 
     peer.session.disconnected(peer.now);
     assert_eq!(peer.events(), [Event::Disconnected]);
     let state = peer.session.save().unwrap();
-    peer.connect(HISTORY);
+    peer.connect(LINEAGE);
     let mut restarted = Peer::new(Config { state, ..config() });
     restarted.now = Time(1);
     for peer in [&mut peer, &mut restarted] {
@@ -281,7 +281,7 @@ fn what_is_not_acknowledged_is_repeated_after_a_reconnect_and_after_a_restart() 
 #[test]
 fn the_cursor_is_the_first_pages_and_is_kept_only_once_everything_is_here() {
     let mut peer = Peer::new(config());
-    let request = peer.connect(HISTORY);
+    let request = peer.connect(LINEAGE);
     peer.give(&changed(request, &[(here(), 3)], 50, 7));
     let sent = peer.sent();
     let (next, id) = (sent.all::<Resume>(), sent.all::<Fetch>()[0].0);
@@ -302,7 +302,7 @@ fn the_cursor_is_the_first_pages_and_is_kept_only_once_everything_is_here() {
 
     // A restart from there asks for nothing that is known, and repeats no receipt that is durable.
     let mut restarted = Peer::new(Config { state, ..config() });
-    restarted.connect(HISTORY);
+    restarted.connect(LINEAGE);
     assert!(restarted.sent().all::<Fetch>().is_empty());
 }
 
@@ -312,11 +312,11 @@ fn another_history_begins_anew() {
     peer.give(&[message(0, 1), message(0, 2)].concat());
     assert_eq!(numbers(&peer.events()), [1, 2]);
     peer.session.disconnected(peer.now);
-    let request = peer.connect(HistoryId([4; 16]));
+    let request = peer.connect(Lineage([4; 16]));
     peer.give(&changed(request, &[(here(), 1)], 1, 0));
     peer.serve_fetches(1, 10);
     let events = peer.events();
-    assert!(events.contains(&Event::HistoryChanged));
+    assert!(events.contains(&Event::LineageChanged));
     assert_eq!(numbers(&events), [1]);
 }
 
@@ -470,7 +470,7 @@ fn delivered_is_told_once_the_application_took_the_message_and_survives_a_restar
     assert!(restarted.session.wants_connection(restarted.now));
     restarted.session.connected(restarted.now);
     let hello = restarted.sent().all::<Hello>();
-    restarted.give(&bytes_of(hello[0].0, &welcome(HISTORY)));
+    restarted.give(&bytes_of(hello[0].0, &welcome(LINEAGE)));
     assert_eq!(restarted.sent().all::<Delivered>()[0].1.upto, Seq(2));
     restarted.give(&bytes_of(0, &ReceiptOk { conversation: here(), delivered: Seq(2), read: Seq(1), uv: Uv(0) }));
     let known = restarted.events().into_iter().find_map(|event| match event {
@@ -540,12 +540,12 @@ fn nothing_belongs_to_a_history_that_the_application_was_not_told_of() {
     assert!(peer.events().is_empty() && !peer.session.is_greeting(), "the connection is given up");
 
     let mut peer = Peer::new(config());
-    let request = peer.connect(HISTORY);
-    let (status, history, entries) = (ResumeStatus::TooOld, HistoryId([9; 16]), Span::default());
-    let old = Changed { status, history, uv: Uv(0), next: Uv(0), count: 0, entry_len: 72, entries };
+    let request = peer.connect(LINEAGE);
+    let (status, lineage, entries) = (ResumeStatus::TooOld, Lineage([9; 16]), Span::default());
+    let old = Changed { status, lineage, uv: Uv(0), next: Uv(0), count: 0, entry_len: 72, entries };
     peer.give(&bytes_of(request, &old));
-    assert_eq!(peer.session.history_id(), HISTORY);
-    peer.give(&bytes_of(1, &welcome(HISTORY)));
+    assert_eq!(peer.session.lineage(), LINEAGE);
+    peer.give(&bytes_of(1, &welcome(LINEAGE)));
     assert!(!peer.session.is_up(), "WELCOME comes once");
 }
 

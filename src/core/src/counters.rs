@@ -43,8 +43,8 @@ counters! {
     Behind, "sessions_behind";
     /// Sessions closed since they did not read their answers.
     SlowConsumers, "slow_consumers";
-    /// Bumps sent again at the start.
-    BumpsReplayed, "bumps_replayed";
+    /// Head updates told again at the start.
+    HeadUpdatesRepeated, "head_updates_repeated";
     /// State records appended again before their segment was dropped.
     Evacuated, "states_evacuated";
     /// Stored messages that could not be read back.

@@ -2,10 +2,10 @@
 
 use alloc::vec::Vec;
 
-use tidings_wire::{Committed, Loc, Lsn, Place};
+use tidings_wire::{BatchPosition, Committed, LogPosition, Lsn};
 
 use crate::{
-    lanes::{Down, Up},
+    lanes::{ToConversation, ToHome},
     records::RecordKind,
 };
 
@@ -30,9 +30,9 @@ pub struct NoCredit;
 pub struct RecordMeta {
     /// What it is.
     pub kind: RecordKind,
-    /// The partition that it belongs to.
-    pub partition: u16,
-    /// Its number in the partition.
+    /// The shard that it belongs to.
+    pub shard: u16,
+    /// Its number in the shard.
     pub index: u64,
 }
 
@@ -43,10 +43,10 @@ pub trait Effects {
 
     /// Appends a record to the open batch; `fill` writes the body, of at most [`Self::room`] bytes. It becomes durable
     /// with the batch, which nobody hurries before [`Self::want_write`].
-    fn append(&mut self, meta: RecordMeta, fill: impl FnOnce(&mut Vec<u8>)) -> Place;
+    fn append(&mut self, meta: RecordMeta, fill: impl FnOnce(&mut Vec<u8>)) -> BatchPosition;
 
     /// `len` bytes of a body that was appended, to be changed in place; `None` once its batch is sealed.
-    fn revise(&mut self, place: Place, len: usize) -> Option<&mut [u8]>;
+    fn revise(&mut self, place: BatchPosition, len: usize) -> Option<&mut [u8]>;
 
     /// Somebody waits for the open batch.
     fn want_write(&mut self);
@@ -55,16 +55,16 @@ pub trait Effects {
     ///
     /// # Errors
     /// [`NoCredit`].
-    fn up(&mut self, to: ReactorId, message: Up, payload: &[&[u8]]) -> Result<(), NoCredit>;
+    fn to_conversation(&mut self, to: ReactorId, message: ToConversation, payload: &[&[u8]]) -> Result<(), NoCredit>;
 
     /// Sends to a home on another reactor.
     ///
     /// # Errors
     /// [`NoCredit`].
-    fn down(&mut self, to: ReactorId, message: Down, payload: &[&[u8]]) -> Result<(), NoCredit>;
+    fn to_home(&mut self, to: ReactorId, message: ToHome, payload: &[&[u8]]) -> Result<(), NoCredit>;
 
     /// True if `count` messages with `bytes` of payload in all fit in the lane down to `to`.
-    fn has_down_credit(&mut self, to: ReactorId, count: usize, bytes: usize) -> bool;
+    fn has_home_credit(&mut self, to: ReactorId, count: usize, bytes: usize) -> bool;
 
     /// The connection's output: what is appended in a turn leaves in one piece.
     fn out(&mut self, conn: ConnId) -> &mut Vec<u8>;
@@ -82,7 +82,7 @@ pub trait Effects {
     fn close(&mut self, conn: ConnId);
 
     /// Reads `len` bytes of the log for a job.
-    fn read(&mut self, job: JobId, loc: Loc, len: usize);
+    fn read(&mut self, job: JobId, loc: LogPosition, len: usize);
 }
 
 /// A batch that became durable, with its bytes still in memory.
@@ -95,7 +95,7 @@ pub struct CommittedBatch<'a> {
     /// All of it.
     pub bytes: &'a [u8],
     /// Where a body at an offset is for good.
-    pub loc: &'a dyn Fn(u32) -> Loc,
+    pub loc: &'a dyn Fn(u32) -> LogPosition,
 }
 
 impl<'a> CommittedBatch<'a> {
@@ -103,7 +103,7 @@ impl<'a> CommittedBatch<'a> {
     ///
     /// # Panics
     /// If that is in another batch, or not covered by the proof: then it must not leave.
-    pub fn body(&self, place: Place, len: usize) -> &'a [u8] {
+    pub fn body(&self, place: BatchPosition, len: usize) -> &'a [u8] {
         assert!(place.lsn == self.lsn && self.committed.covers(place.lsn), "{place:?} is not committed here");
         &self.bytes[place.offset as usize..][..len]
     }

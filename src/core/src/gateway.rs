@@ -40,7 +40,7 @@ pub struct Session {
     /// Its device.
     pub device: DeviceId,
     /// The number of the device's connection.
-    pub attempt: u64,
+    pub connection_number: u64,
     /// SENDs that are not answered.
     pub in_flight: u32,
     /// FETCHes that are not answered.

@@ -3,7 +3,7 @@
 
 use alloc::{boxed::Box, collections::VecDeque, vec::Vec};
 
-use tidings_wire::{Generation, Loc, LogId, Seq};
+use tidings_wire::{Generation, LogId, LogPosition, Seq};
 
 const CHUNK: usize = 32;
 const PAGE: usize = 512;
@@ -12,14 +12,14 @@ const PAGE: usize = 512;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stored {
     /// Where its frame is.
-    pub loc: Loc,
+    pub loc: LogPosition,
     /// Bytes of the frame.
     pub len: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Chunk {
-    locs: [Loc; CHUNK],
+    locs: [LogPosition; CHUNK],
     lens: [u32; CHUNK],
 }
 
@@ -34,7 +34,7 @@ impl Chunks {
     fn take(&mut self) -> u32 {
         if self.free.is_empty() {
             let first = (self.pages.len() * PAGE) as u32;
-            let blank = Chunk { locs: [Loc::default(); CHUNK], lens: [0; CHUNK] };
+            let blank = Chunk { locs: [LogPosition::default(); CHUNK], lens: [0; CHUNK] };
             self.pages.push(alloc::vec![blank; PAGE].into_boxed_slice());
             self.free.reserve(self.pages.len() * PAGE);
             self.free.extend((first..first + PAGE as u32).rev());
@@ -139,7 +139,7 @@ mod tests {
 
     fn at(seq: u64) -> Stored {
         let generation = Generation(1 + (seq / 100) as u32);
-        Stored { loc: Loc::new(LogId(0), generation, seq * 16), len: seq as u32 }
+        Stored { loc: LogPosition::new(LogId(0), generation, seq * 16), len: seq as u32 }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::gateway::SessionId;
 
 /// From a home to a conversation.
 #[derive(Clone, Copy, Debug)]
-pub enum Up {
+pub enum ToConversation {
     /// A new message; the payload is the sender's name, then the message's payload.
     Send(SendCommand),
     /// A device has, or a user has read, everything up to a message.
@@ -36,7 +36,7 @@ pub struct Asker {
     pub request_id: u64,
 }
 
-/// [`Up::Send`].
+/// [`ToConversation::Send`].
 #[derive(Clone, Copy, Debug)]
 pub struct SendCommand {
     /// Where the answer goes.
@@ -65,7 +65,7 @@ pub struct SendCommand {
     pub name_len: u8,
 }
 
-/// [`Up::Receipt`].
+/// [`ToConversation::Receipt`].
 #[derive(Clone, Copy, Debug)]
 pub struct ReceiptCommand {
     /// Where a refusal goes.
@@ -76,7 +76,7 @@ pub struct ReceiptCommand {
     pub conversation: ConversationId,
     /// Which watermark.
     pub kind: ReceiptKind,
-    /// Up to and including.
+    /// ToConversation to and including.
     pub upto: Seq,
 }
 
@@ -112,7 +112,7 @@ impl Watermarks {
 
 /// A conversation as a member's home is told of it.
 #[derive(Clone, Copy, Debug)]
-pub struct Bump {
+pub struct HeadUpdate {
     /// The member whose home this goes to.
     pub user: UserId,
     /// The conversation.
@@ -148,7 +148,7 @@ pub struct Refusal {
 
 /// From a conversation to a home or one of its sessions.
 #[derive(Clone, Copy, Debug)]
-pub enum Down {
+pub enum ToHome {
     /// A message is committed, or was when a repeat came.
     Sent {
         /// Who asked.
@@ -170,7 +170,7 @@ pub enum Down {
         refusal: Refusal,
     },
     /// A conversation's head rose. The payload is the MESSAGE frame, or empty: then devices must be told to look.
-    Bump(Bump),
+    HeadUpdate(HeadUpdate),
     /// The other member's watermarks rose.
     Receipt {
         /// Whose home this goes to.
@@ -188,7 +188,7 @@ pub enum Down {
         user: UserId,
         /// Where.
         conversation: ConversationId,
-        /// Up to what.
+        /// ToConversation to what.
         watermarks: Watermarks,
     },
     /// A stored message; the payload is its MESSAGE frame.

@@ -1,7 +1,7 @@
 //! What it means: sessions, numbering, delivery, limits; state machines without I/O, clock, threads or randomness.
 //!
 //! [`node::Node`] is one reactor's share of the node: it is given frames, lane messages, commits and the time, and acts
-//! through [`effects::Effects`]. Three things are kept apart inside it (R20):
+//! through [`effects::Effects`]. Three things are kept apart inside it:
 //! - [`gateway`]: who is connected, and what a frame asks for;
 //! - [`sequencer`]: what number a message gets, and whether it was here before;
 //! - [`registry`]: each user's *home*, which knows the live sessions and what changed for the user.
@@ -19,15 +19,15 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod authentication;
 pub mod counters;
+pub mod dedup;
 pub mod effects;
 pub mod gateway;
-pub mod greeting;
 pub mod history;
 pub mod index;
 pub mod lanes;
 pub mod limits;
-pub mod memory;
 pub mod node;
 pub mod placement;
 pub mod records;
@@ -38,11 +38,11 @@ pub mod slab;
 pub mod table;
 pub mod time;
 
+pub use authentication::{Authenticated, Claims, TokenFault, Verifier};
 pub use counters::{Counter, Counters};
 pub use effects::{CommittedBatch, ConnId, Effects, JobId, NoCredit, ReactorId, RecordMeta};
 pub use gateway::SessionId;
-pub use greeting::{Authenticated, Claims, TokenFault, Verifier};
-pub use lanes::{Down, Up};
+pub use lanes::{ToConversation, ToHome};
 pub use node::{Node, NodeConfig};
 pub use placement::Layout;
 pub use residency::{Entity, Everything, Residency, StateStore};

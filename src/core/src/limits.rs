@@ -28,7 +28,7 @@ pub const HOME_FLUSH_MS: u64 = 1000;
 pub const HOMES_PER_TURN: usize = 64;
 /// Conversations of a home in one record.
 pub const HOME_RECORD_ENTRIES: usize = 256;
-/// Entities looked at in one turn when state is written again or bumps are replayed.
+/// Entities looked at in one turn when state is written again or heads are told again.
 pub const ENTITIES_PER_TURN: usize = 256;
 /// When a device that was not let in should come again.
 pub const REFUSED_RETRY_MS: u32 = 1000;

@@ -1,8 +1,8 @@
 //! One reactor's share of the node: its sessions, homes and conversations, and the way between them.
 //!
-//! A message passes through in this order: [`Node::frame`] (`sessions.rs`) checks it and sends it up; [`Node::up`]
-//! (`conversations.rs`) numbers it and appends its record; [`Node::committed`] (`commit.rs`) tells the sender and bumps
-//! both homes; [`Node::down`] (`homes.rs`) pushes it to the live devices.
+//! A message passes through in this order: [`Node::frame`] (`sessions.rs`) checks it and sends it up; [`Node::to_conversation`]
+//! (`conversations.rs`) numbers it and appends its record; [`Node::committed`] (`commit.rs`) tells the sender and updates
+//! both homes; [`Node::to_home`] (`homes.rs`) pushes it to the live devices.
 
 mod catch_up;
 mod commit;
@@ -15,14 +15,14 @@ mod upkeep;
 
 use alloc::{boxed::Box, collections::VecDeque, vec, vec::Vec};
 
-use tidings_wire::{ClientMsgId, Generation, HistoryId, LogId, Lsn, Place, Seq, Timestamp, Uv};
+use tidings_wire::{BatchPosition, ClientMsgId, Generation, Lineage, LogId, Lsn, Seq, Timestamp, Uv};
 
 use crate::{
     counters::Counters,
     effects::{Effects, NoCredit, ReactorId, RecordMeta},
     gateway::{Gateway, SessionId},
     history::Jobs,
-    lanes::{Asker, Down},
+    lanes::{Asker, ToHome},
     limits::Rate,
     placement::{Layout, Origin},
     records::{HomeEntryRecord, RecordKind},
@@ -41,7 +41,7 @@ pub struct NodeConfig {
     /// Who owns what.
     pub layout: Layout,
     /// What cursors belong to.
-    pub history: HistoryId,
+    pub lineage: Lineage,
     /// SENDs of one user.
     pub user_rate: Rate,
     /// Seconds of silence after which a session is closed; announced in WELCOME.
@@ -78,7 +78,7 @@ enum Waiting {
     /// The last record of a home that was written again as a whole.
     HomeState {
         home: HomeKey,
-        first: Place,
+        first: BatchPosition,
     },
 }
 
@@ -99,8 +99,8 @@ pub struct Node {
     registry: Registry,
     sequencer: Sequencer,
     jobs: Jobs,
-    waiting: VecDeque<(Place, Waiting)>,
-    /// The next record number of each partition.
+    waiting: VecDeque<(BatchPosition, Waiting)>,
+    /// The next record number of each shard.
     indices: Box<[u64]>,
     /// The oldest segment that is still there, by log.
     floors: Vec<Generation>,
@@ -108,7 +108,7 @@ pub struct Node {
     dirty: VecDeque<(HomeKey, Mono)>,
     receipts_due: Option<Mono>,
     evacuation: Option<upkeep::Evacuation>,
-    /// The next conversation whose bumps are replayed after the start.
+    /// The next conversation whose head is told again after the start.
     replaying: Option<u32>,
     scratch: Vec<HomeEntryRecord>,
     frame_scratch: Vec<u8>,
@@ -126,7 +126,7 @@ impl Node {
             sequencer: Sequencer::new(config.seed),
             jobs: Jobs::default(),
             waiting: VecDeque::new(),
-            indices: vec![0; config.layout.partitions.count() as usize].into_boxed_slice(),
+            indices: vec![0; config.layout.shards.count() as usize].into_boxed_slice(),
             floors: Vec::new(),
             dirty: VecDeque::new(),
             receipts_due: None,
@@ -160,19 +160,19 @@ impl Node {
         if log == self.config.log { Origin::Own(generation) } else { Origin::Elsewhere }
     }
 
-    /// The next record of a partition.
-    fn record(&mut self, kind: RecordKind, partition: u16) -> RecordMeta {
-        let index = &mut self.indices[partition as usize];
+    /// The next record of a shard.
+    fn record(&mut self, kind: RecordKind, shard: u16) -> RecordMeta {
+        let index = &mut self.indices[shard as usize];
         *index += 1;
-        RecordMeta { kind, partition, index: *index }
+        RecordMeta { kind, shard, index: *index }
     }
 
     /// Sends down, through a lane or directly.
-    fn send_down(&mut self, to: ReactorId, message: Down, payload: &[u8], now: Now, fx: &mut impl Effects) {
+    fn send_home(&mut self, to: ReactorId, message: ToHome, payload: &[u8], now: Now, fx: &mut impl Effects) {
         if to == self.config.me {
-            return self.down(message, payload, now, fx);
+            return self.to_home(message, payload, now, fx);
         }
-        let sent: Result<(), NoCredit> = fx.down(to, message, &[payload]);
+        let sent: Result<(), NoCredit> = fx.to_home(to, message, &[payload]);
         sent.expect("credit was there when the input was taken");
     }
 

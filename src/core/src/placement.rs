@@ -1,42 +1,42 @@
 //! Which reactor owns what.
 
-use tidings_wire::{ConversationId, Generation, Partitions, UserId};
+use tidings_wire::{ConversationId, Generation, Shards, UserId};
 
 use crate::effects::ReactorId;
 
-/// The partitions of the data directory, dealt out to the reactors of this run.
+/// The shards of the data directory, dealt out to the reactors of this run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layout {
-    /// The partitions.
-    pub partitions: Partitions,
+    /// The shards.
+    pub shards: Shards,
     /// The reactors; at least one.
     pub reactors: u16,
 }
 
 impl Layout {
-    /// Who owns a partition.
-    pub fn reactor(&self, partition: u16) -> ReactorId {
-        ReactorId(partition % self.reactors)
+    /// Who owns a shard.
+    pub fn reactor(&self, shard: u16) -> ReactorId {
+        ReactorId(shard % self.reactors)
     }
 
-    /// A user's partition.
-    pub fn user_partition(&self, user: &UserId) -> u16 {
-        self.partitions.of(user.placement())
+    /// A user's shard.
+    pub fn user_shard(&self, user: &UserId) -> u16 {
+        self.shards.of(user.placement())
     }
 
-    /// A conversation's partition.
-    pub fn conversation_partition(&self, conversation: &ConversationId) -> u16 {
-        self.partitions.of(conversation.placement())
+    /// A conversation's shard.
+    pub fn conversation_shard(&self, conversation: &ConversationId) -> u16 {
+        self.shards.of(conversation.placement())
     }
 
     /// Where a user's home is.
     pub fn home(&self, user: &UserId) -> ReactorId {
-        self.reactor(self.user_partition(user))
+        self.reactor(self.user_shard(user))
     }
 
     /// Where a conversation is.
     pub fn conversation(&self, conversation: &ConversationId) -> ReactorId {
-        self.reactor(self.conversation_partition(conversation))
+        self.reactor(self.conversation_shard(conversation))
     }
 }
 
@@ -49,7 +49,7 @@ pub enum Base {
     New,
     /// From this segment of the own log.
     Own(Generation),
-    /// Some of it is in another log (the partition moved here since).
+    /// Some of it is in another log (the shard moved here since).
     Elsewhere,
 }
 

@@ -316,7 +316,7 @@ mod tests {
         ConversationId([n; 16])
     }
 
-    fn bump(registry: &mut Registry, home: HomeKey, n: u8, head: u64) -> bool {
+    fn rise(registry: &mut Registry, home: HomeKey, n: u8, head: u64) -> bool {
         let key = registry.entry(home, conversation(n), UserId([n; 16]));
         registry.change(home, key, |entry| {
             let rises = Seq(head) > entry.head;
@@ -334,10 +334,10 @@ mod tests {
         let mut registry = Registry::new(1);
         let home = registry.home(UserId([9; 16]));
         for n in [1, 2, 3] {
-            assert!(bump(&mut registry, home, n, 1));
+            assert!(rise(&mut registry, home, n, 1));
         }
-        assert!(bump(&mut registry, home, 1, 2));
-        assert!(!bump(&mut registry, home, 2, 1), "not a change");
+        assert!(rise(&mut registry, home, 1, 2));
+        assert!(!rise(&mut registry, home, 2, 1), "not a change");
         assert_eq!(order(&registry, home), [1, 3, 2]);
         assert_eq!(registry.get(home).uv, Uv(4));
     }
@@ -349,7 +349,7 @@ mod tests {
         let (mut entries, mut again) = (Vec::new(), Registry::new(2));
         for round in 1..4u64 {
             for n in 0..20 {
-                bump(&mut registry, home, (n * 7 + round as u8) % 20, round);
+                rise(&mut registry, home, (n * 7 + round as u8) % 20, round);
             }
             while let Some(record) = registry.flush(home, 6, &mut entries) {
                 assert!(entries.len() <= 6 && record.count as usize == entries.len());
@@ -369,7 +369,7 @@ mod tests {
             let Some(last) = entries.last() else { break };
             after = Some(last.uv);
             if written == 7 {
-                bump(&mut registry, home, entries[0].conversation.0[0], 9); // one that was written already moves
+                rise(&mut registry, home, entries[0].conversation.0[0], 9); // one that was written already moves
             }
         }
         assert_eq!(written, 21, "twenty, and the one that changed again");

@@ -4,7 +4,7 @@
 use tidings_wire::{ConversationId, Frame, Kind, UserId};
 
 use crate::{
-    lanes::{Bump, Down, ReceiptCommand, SendCommand, Up},
+    lanes::{HeadUpdate, ReceiptCommand, SendCommand, ToConversation, ToHome},
     node::Node,
 };
 
@@ -56,22 +56,24 @@ impl Node {
         if here { store.prefetch(Entity::Conversation(conversation)) } else { Residency::Resident }
     }
 
-    /// What must be in memory before [`Node::up`].
-    pub fn prefetch_up(message: &Up, store: &mut dyn StateStore) -> Residency {
-        let (Up::Send(SendCommand { conversation, .. })
-        | Up::Receipt(ReceiptCommand { conversation, .. })
-        | Up::Fetch { fetch: tidings_wire::frames::Fetch { conversation, .. }, .. }) = message;
+    /// What must be in memory before [`Node::to_conversation`].
+    pub fn prefetch_to_conversation(message: &ToConversation, store: &mut dyn StateStore) -> Residency {
+        let (ToConversation::Send(SendCommand { conversation, .. })
+        | ToConversation::Receipt(ReceiptCommand { conversation, .. })
+        | ToConversation::Fetch { fetch: tidings_wire::frames::Fetch { conversation, .. }, .. }) = message;
         store.prefetch(Entity::Conversation(*conversation))
     }
 
-    /// What must be in memory before [`Node::down`].
-    pub fn prefetch_down(message: &Down, store: &mut dyn StateStore) -> Residency {
+    /// What must be in memory before [`Node::to_home`].
+    pub fn prefetch_to_home(message: &ToHome, store: &mut dyn StateStore) -> Residency {
         match message {
-            Down::Bump(Bump { user, .. }) | Down::Receipt { user, .. } | Down::ReceiptOk { user, .. } => {
-                store.prefetch(Entity::Home(*user))
-            }
+            ToHome::HeadUpdate(HeadUpdate { user, .. })
+            | ToHome::Receipt { user, .. }
+            | ToHome::ReceiptOk { user, .. } => store.prefetch(Entity::Home(*user)),
             // About a session, whose home is in memory while it lives.
-            Down::Sent { .. } | Down::Refused { .. } | Down::Data { .. } | Down::Fetched { .. } => Residency::Resident,
+            ToHome::Sent { .. } | ToHome::Refused { .. } | ToHome::Data { .. } | ToHome::Fetched { .. } => {
+                Residency::Resident
+            }
         }
     }
 }

@@ -6,13 +6,13 @@
 use alloc::vec::Vec;
 
 use tidings_canary::{self as canary, Canary};
-use tidings_wire::{ConversationId, DeviceId, Place, Seq, Timestamp, UserId, frames::Message};
+use tidings_wire::{BatchPosition, ConversationId, DeviceId, Seq, Timestamp, UserId, frames::Message};
 
 use crate::{
+    dedup::DeviceAttempts,
     index::{Chunks, MessageIndex},
     lanes::Watermarks,
     limits::{DEVICES_PER_MEMBER, GUEST_MEMORY_MS, GUESTS_PER_MEMBER},
-    memory::DeviceMemory,
     placement::Base,
     records::{ConversationRecord, DeviceRecord, PairRecord, put, take},
     table::{Seed, Table},
@@ -33,7 +33,7 @@ pub struct Member {
     /// Raised as their records are committed.
     pub committed: Watermarks,
     /// A receipt record that may still be changed in place.
-    pub receipt: Option<Place>,
+    pub receipt: Option<BatchPosition>,
 }
 
 impl Member {
@@ -47,8 +47,8 @@ impl Member {
 pub struct Conversation {
     /// Which.
     pub id: ConversationId,
-    /// Its partition.
-    pub partition: u16,
+    /// Its shard.
+    pub shard: u16,
     /// Who is in it, the lesser first.
     pub members: [Member; 2],
     /// The last number given out.
@@ -61,7 +61,7 @@ pub struct Conversation {
     pub index: MessageIndex,
     /// Where its state is.
     pub base: Base,
-    devices: Vec<DeviceMemory>,
+    devices: Vec<DeviceAttempts>,
     /// Recovery jumped from here to a later message, and has not read the state that explains it.
     gap: Option<Seq>,
 }
@@ -100,11 +100,11 @@ impl core::fmt::Display for ReplayError {
 impl core::error::Error for ReplayError {}
 
 impl Conversation {
-    fn new(id: ConversationId, partition: u16, a: UserId, b: UserId) -> Self {
+    fn new(id: ConversationId, shard: u16, a: UserId, b: UserId) -> Self {
         let members = [Member::new(a.min(b)), Member::new(a.max(b))];
         Self {
             id,
-            partition,
+            shard,
             members,
             proposed: Seq(0),
             committed: Seq(0),
@@ -127,7 +127,7 @@ impl Conversation {
     }
 
     /// The memory of a device that has sent here.
-    pub fn find_device(&self, member: usize, device: DeviceId) -> Option<&DeviceMemory> {
+    pub fn find_device(&self, member: usize, device: DeviceId) -> Option<&DeviceAttempts> {
         self.devices.iter().find(|memory| (memory.member as usize, memory.device) == (member, device))
     }
 
@@ -135,12 +135,17 @@ impl Conversation {
     ///
     /// # Errors
     /// If as many of the member's devices are remembered as may be.
-    pub fn device(&mut self, member: usize, device: DeviceId, now: Mono) -> Result<&mut DeviceMemory, TooManyDevices> {
-        let same = |memory: &DeviceMemory| (memory.member as usize, memory.device) == (member, device);
+    pub fn device(
+        &mut self,
+        member: usize,
+        device: DeviceId,
+        now: Mono,
+    ) -> Result<&mut DeviceAttempts, TooManyDevices> {
+        let same = |memory: &DeviceAttempts| (memory.member as usize, memory.device) == (member, device);
         if let Some(at) = self.devices.iter().position(same) {
             return Ok(&mut self.devices[at]);
         }
-        let of_member = |memory: &&DeviceMemory| memory.member as usize == member;
+        let of_member = |memory: &&DeviceAttempts| memory.member as usize == member;
         if device.is_guest() {
             self.forget_guests(member, now);
         } else if self.devices.iter().filter(of_member).filter(|memory| !memory.device.is_guest()).count()
@@ -148,13 +153,13 @@ impl Conversation {
         {
             return Err(TooManyDevices);
         }
-        self.devices.push(DeviceMemory::new(member as u8, device));
+        self.devices.push(DeviceAttempts::new(member as u8, device));
         Ok(self.devices.last_mut().expect("just pushed"))
     }
 
     fn forget_guests(&mut self, member: usize, now: Mono) {
-        let guest = |memory: &DeviceMemory| memory.device.is_guest() && memory.member as usize == member;
-        let expired = |memory: &DeviceMemory| memory.used.plus_ms(GUEST_MEMORY_MS) < now;
+        let guest = |memory: &DeviceAttempts| memory.device.is_guest() && memory.member as usize == member;
+        let expired = |memory: &DeviceAttempts| memory.used.plus_ms(GUEST_MEMORY_MS) < now;
         self.devices.retain(|memory| !guest(memory) || !expired(memory));
         let guests = self.devices.iter().enumerate().filter(|(_, memory)| guest(memory));
         let (count, oldest) = (guests.clone().count(), guests.min_by_key(|(_, memory)| memory.used));
@@ -250,7 +255,7 @@ impl Conversation {
         self.devices.clear();
         for _ in 0..state.devices {
             let device: DeviceRecord = take(rest).map_err(|_| ReplayError::Body)?;
-            let mut memory = DeviceMemory::new(device.member & 1, device.device);
+            let mut memory = DeviceAttempts::new(device.member & 1, device.device);
             for _ in 0..device.pairs {
                 let pair: PairRecord = take(rest).map_err(|_| ReplayError::Body)?;
                 if pair.client_msg_id <= memory.highest() {
@@ -285,11 +290,11 @@ impl Sequencer {
     }
 
     /// A conversation, made if it does not exist.
-    pub fn entry(&mut self, id: ConversationId, partition: u16, a: UserId, b: UserId) -> ConversationKey {
+    pub fn entry(&mut self, id: ConversationId, shard: u16, a: UserId, b: UserId) -> ConversationKey {
         let next = self.conversations.len() as u32;
         let index = *self.by_id.entry(id).or_insert(next);
         if index == next {
-            self.conversations.push(Conversation::new(id, partition, a, b));
+            self.conversations.push(Conversation::new(id, shard, a, b));
         }
         ConversationKey(index)
     }
@@ -334,9 +339,9 @@ impl Sequencer {
     ///
     /// # Errors
     /// If it is not one, or contradicts what was read before.
-    pub fn replay_state(&mut self, partition: u16, mut body: &[u8]) -> Result<ConversationKey, ReplayError> {
+    pub fn replay_state(&mut self, shard: u16, mut body: &[u8]) -> Result<ConversationKey, ReplayError> {
         let state: ConversationRecord = take(&mut body).map_err(|_| ReplayError::Body)?;
-        let key = self.entry(state.conversation, partition, state.members[0], state.members[1]);
+        let key = self.entry(state.conversation, shard, state.members[0], state.members[1]);
         let (conversation, chunks) = self.with_chunks(key);
         conversation.read_state(chunks, &state, &mut body)?;
         Ok(key)

@@ -14,11 +14,11 @@ pub struct RecordMeta {
     pub kind: u8,
     /// Version of the body.
     pub version: u8,
-    /// The partition.
-    pub partition: u16,
+    /// The shard.
+    pub shard: u16,
     /// The term.
     pub term: u32,
-    /// The record's number in its partition.
+    /// The record's number in its shard.
     pub index: u64,
 }
 
@@ -61,8 +61,8 @@ impl OpenBatch {
         self.buffer.zero_to(start + RECORD_HEADER);
         let body = self.buffer.append(fill);
         let len = u32::try_from(RECORD_HEADER + body).expect("a record is below 4 GiB");
-        let RecordMeta { kind, version, partition, term, index } = meta;
-        let header = RecordHeader { len, kind, version, partition, term, index };
+        let RecordMeta { kind, version, shard, term, index } = meta;
+        let header = RecordHeader { len, kind, version, shard, term, index };
         archive::write(&header, &mut self.buffer.as_mut_slice()[start..]);
         self.buffer.zero_to(self.buffer.len().next_multiple_of(RECORD_ALIGN));
         self.count += 1;

@@ -206,8 +206,8 @@ impl BatchHeader {
     }
 }
 
-/// What stands before a record's body. Records carry (partition, term, index) so that a group of replicas can be one
-/// partition's later; the term is the batch's epoch today.
+/// What stands before a record's body. Records carry (shard, term, index) so that a group of replicas can be one
+/// shard's later; the term is the batch's epoch today.
 #[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RecordHeader {
     /// Bytes of header and body.
@@ -216,11 +216,11 @@ pub struct RecordHeader {
     pub kind: u8,
     /// Version of the body.
     pub version: u8,
-    /// The partition.
-    pub partition: u16,
+    /// The shard.
+    pub shard: u16,
     /// The term.
     pub term: u32,
-    /// The record's number in its partition.
+    /// The record's number in its shard.
     pub index: u64,
 }
 

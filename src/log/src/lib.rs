@@ -5,7 +5,7 @@
 //! fills the open batch, hands out writes, and mints the commit witness when they are durable. [`recovery`] reads a log
 //! back after a crash over the [`storage::Storage`] trait, whose real files are in [`files`].
 //!
-//! The formats are in [`mod@format`]; the reasons in design section 8 and `docs/decisions/`.
+//! The formats are in [`mod@format`]; the reasons in `docs/decisions/`.
 #![forbid(unsafe_code)]
 
 pub mod batch;

@@ -5,12 +5,12 @@
 //! [`decide`] table says which. The rule: an acknowledged batch is *durable*, and every later batch says up to where
 //! the log was durable when it was sealed. So a later valid batch that vouches for the bad one proves damage. Without
 //! such a witness the bad batch cannot have been acknowledged (or it is the very last one, before its tip: the one
-//! exemption of a single node, see design section 8), and the tail is torn. This holds for any number of writes in flight.
+//! exemption of a single node), and the tail is torn. This holds for any number of writes in flight.
 
 use std::{fmt, io};
 
 use tidings_canary::{self as canary, Canary};
-use tidings_wire::{Generation, Loc, LogId, Lsn};
+use tidings_wire::{Generation, LogId, LogPosition, Lsn};
 
 use crate::{
     end::LogEnd,
@@ -200,8 +200,8 @@ pub struct BatchRef<'a> {
 
 impl BatchRef<'_> {
     /// Where the body at `offset` of this batch is.
-    pub fn loc(&self, offset: u32) -> Loc {
-        Loc::new(self.log, self.header.name().generation, self.offset + u64::from(offset))
+    pub fn loc(&self, offset: u32) -> LogPosition {
+        LogPosition::new(self.log, self.header.name().generation, self.offset + u64::from(offset))
     }
 }
 

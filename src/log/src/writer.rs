@@ -9,7 +9,7 @@
 
 use std::{collections::VecDeque, io};
 
-use tidings_wire::{Committed, Generation, Loc, Lsn, Minter, Place};
+use tidings_wire::{BatchPosition, Committed, Generation, LogPosition, Lsn, Minter};
 
 use crate::{
     batch::{OpenBatch, RecordMeta},
@@ -63,8 +63,8 @@ pub struct Sealed {
 
 impl Sealed {
     /// Where the body at `offset` of this batch is for good.
-    pub fn loc(&self, offset: u32) -> Loc {
-        Loc::new(self.key.log, self.generation, self.offset + u64::from(offset))
+    pub fn loc(&self, offset: u32) -> LogPosition {
+        LogPosition::new(self.key.log, self.generation, self.offset + u64::from(offset))
     }
 }
 
@@ -135,7 +135,7 @@ impl Log {
     /// If a segment could not hold one batch.
     pub fn open(config: LogConfig, tail: Tail) -> Self {
         assert!(config.segment_len >= FIRST_BATCH + (config.batch_max + BLOCK) as u64, "a segment holds a batch");
-        assert!(config.segment_len <= Loc::SEGMENT_MAX, "locations reach all of a segment");
+        assert!(config.segment_len <= LogPosition::SEGMENT_MAX, "locations reach all of a segment");
         let mut spare: Vec<_> = (0..BUFFERS).map(|_| AlignedBuf::new(config.batch_max + BLOCK)).collect();
         let open = OpenBatch::new(spare.pop().expect("there is more than one buffer"));
         Self {
@@ -166,13 +166,13 @@ impl Log {
     ///
     /// # Panics
     /// If the body is larger than [`Self::room`]: the caller asked.
-    pub fn append(&mut self, meta: RecordMeta, fill: impl FnOnce(&mut Vec<u8>)) -> Place {
+    pub fn append(&mut self, meta: RecordMeta, fill: impl FnOnce(&mut Vec<u8>)) -> BatchPosition {
         let offset = self.open.append(meta, fill);
-        Place { lsn: self.open_lsn, offset: u32::try_from(offset).expect("a batch is below 4 GiB") }
+        BatchPosition { lsn: self.open_lsn, offset: u32::try_from(offset).expect("a batch is below 4 GiB") }
     }
 
     /// The body of a record that is still in the open batch, to change in place; `None` if it was sealed.
-    pub fn revise(&mut self, place: Place, len: usize) -> Option<&mut [u8]> {
+    pub fn revise(&mut self, place: BatchPosition, len: usize) -> Option<&mut [u8]> {
         (place.lsn == self.open_lsn).then(|| self.open.body_mut(place.offset as usize, len))
     }
 

@@ -99,7 +99,7 @@ impl Node {
         for _ in 0..count {
             let number = self.next;
             self.next += 1;
-            let meta = RecordMeta { kind: 1, version: 1, partition: 3, term: 1, index: number };
+            let meta = RecordMeta { kind: 1, version: 1, shard: 3, term: 1, index: number };
             self.log.append(meta, |body| {
                 body.extend(number.to_le_bytes());
                 body.resize(body.len() + len, 0xab);

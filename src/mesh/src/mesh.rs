@@ -13,52 +13,60 @@ pub struct LaneSize {
 
 /// One reactor's ends of the lanes to and from every other, indexed by reactor; `None` at its own place.
 #[derive(Debug)]
-pub struct Port<Up, Down> {
+pub struct Port<ToConversation, ToHome> {
     /// To conversations elsewhere.
-    pub up_out: Vec<Option<LaneSender<Up>>>,
+    pub conversation_out: Vec<Option<LaneSender<ToConversation>>>,
     /// From homes elsewhere.
-    pub up_in: Vec<Option<LaneReceiver<Up>>>,
+    pub conversation_in: Vec<Option<LaneReceiver<ToConversation>>>,
     /// To homes elsewhere.
-    pub down_out: Vec<Option<LaneSender<Down>>>,
+    pub home_out: Vec<Option<LaneSender<ToHome>>>,
     /// From conversations elsewhere.
-    pub down_in: Vec<Option<LaneReceiver<Down>>>,
+    pub home_in: Vec<Option<LaneReceiver<ToHome>>>,
 }
 
-impl<Up: Copy + Send, Down: Copy + Send> Port<Up, Down> {
+impl<ToConversation: Copy + Send, ToHome: Copy + Send> Port<ToConversation, ToHome> {
     fn empty(reactors: usize) -> Self {
         fn none<T>(count: usize) -> Vec<Option<T>> {
             (0..count).map(|_| None).collect()
         }
-        Self { up_out: none(reactors), up_in: none(reactors), down_out: none(reactors), down_in: none(reactors) }
+        Self {
+            conversation_out: none(reactors),
+            conversation_in: none(reactors),
+            home_out: none(reactors),
+            home_in: none(reactors),
+        }
     }
 
     /// True if no lane holds anything to receive.
     pub fn is_idle(&mut self) -> bool {
-        self.is_up_idle() && self.is_down_idle()
+        self.is_conversation_idle() && self.is_home_idle()
     }
 
     /// True if no lane from a home holds anything to receive.
-    pub fn is_up_idle(&mut self) -> bool {
-        self.up_in.iter_mut().flatten().all(|lane| lane.is_empty())
+    pub fn is_conversation_idle(&mut self) -> bool {
+        self.conversation_in.iter_mut().flatten().all(|lane| lane.is_empty())
     }
 
     /// True if no lane from a conversation holds anything to receive.
-    pub fn is_down_idle(&mut self) -> bool {
-        self.down_in.iter_mut().flatten().all(|lane| lane.is_empty())
+    pub fn is_home_idle(&mut self) -> bool {
+        self.home_in.iter_mut().flatten().all(|lane| lane.is_empty())
     }
 }
 
 /// Connects `reactors` reactors: the ports, in their order.
-pub fn connect<Up: Copy + Send, Down: Copy + Send>(reactors: usize, size: LaneSize) -> Vec<Port<Up, Down>> {
+pub fn connect<ToConversation: Copy + Send, ToHome: Copy + Send>(
+    reactors: usize,
+    size: LaneSize,
+) -> Vec<Port<ToConversation, ToHome>> {
     let mut ports: Vec<_> = (0..reactors).map(|_| Port::empty(reactors)).collect();
     for from in 0..reactors {
         for to in (0..reactors).filter(|to| *to != from) {
             let (sender, receiver) = lane(size.slots, size.arena);
-            ports[from].up_out[to] = Some(sender);
-            ports[to].up_in[from] = Some(receiver);
+            ports[from].conversation_out[to] = Some(sender);
+            ports[to].conversation_in[from] = Some(receiver);
             let (sender, receiver) = lane(size.slots, size.arena);
-            ports[from].down_out[to] = Some(sender);
-            ports[to].down_in[from] = Some(receiver);
+            ports[from].home_out[to] = Some(sender);
+            ports[to].home_in[from] = Some(receiver);
         }
     }
     ports

@@ -51,7 +51,7 @@ enum Command {
     History(history::Arguments),
     /// Chat with somebody in the terminal.
     Chat(chat::Arguments),
-    /// Accept a data directory that was restored from a backup or has lost files, and begin a new history on it.
+    /// Accept a data directory that was restored from a backup or has lost files, and begin a new lineage on it.
     Restore(restore::Arguments),
     /// Run whole nodes in simulated worlds where everything goes wrong, and check every promise.
     Sim(sim::Arguments),

@@ -22,8 +22,8 @@ pub struct ServerConfig {
     pub cores: Vec<usize>,
     /// Listen beyond loopback although connections are not encrypted.
     pub insecure: bool,
-    /// Partitions of a new data directory: a power of two.
-    pub partitions: u32,
+    /// Shards of a new data directory: a power of two.
+    pub shards: u32,
     /// Longest that an idle reactor spins before it sleeps, in microseconds.
     pub spin_us: u64,
     /// Longest that a reactor lets input gather while a batch of several messages is being written, in microseconds; 0: not at all.
@@ -108,7 +108,7 @@ impl Default for ServerConfig {
             listen: SocketAddr::from(([127, 0, 0, 1], 7600)),
             cores: Vec::new(),
             insecure: false,
-            partitions: 1024,
+            shards: 64,
             spin_us: 20,
             gather_us: 200,
             log: LogSettings::default(),
@@ -251,8 +251,8 @@ impl ServerConfig {
         {
             return refuse("receive.buffers must be a power of two up to 32768, of at least 512 bytes each".into());
         }
-        if tidings_wire::Partitions::new(self.partitions).is_none() {
-            return refuse(format!("partitions is {}: a power of two up to 65536 is expected", self.partitions));
+        if tidings_wire::Shards::new(self.shards).is_none() {
+            return refuse(format!("shards is {}: a power of two up to 65536 is expected", self.shards));
         }
         if self.limits.idle_timeout_s < 3 {
             return refuse("limits.idle_timeout_s must be at least 3".into());

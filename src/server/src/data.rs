@@ -14,7 +14,7 @@ use tidings_log::{
     Epoch,
     files::{make_dir, private_file},
 };
-use tidings_wire::{HistoryId, LogId, Partitions};
+use tidings_wire::{Lineage, LogId, Shards};
 
 pub use control::ControlFile;
 
@@ -61,8 +61,8 @@ impl std::error::Error for DataError {}
 pub struct DataDir {
     path: PathBuf,
     control: Arc<ControlFile>,
-    history: HistoryId,
-    partitions: Partitions,
+    lineage: Lineage,
+    shards: Shards,
     /// Holds the lock.
     _lock: fs::File,
 }
@@ -81,11 +81,11 @@ pub fn random<const N: usize>() -> io::Result<[u8; N]> {
 }
 
 impl DataDir {
-    /// Opens a directory, or makes a new one with `partitions` partitions, and counts the start.
+    /// Opens a directory, or makes a new one with `shards` shards, and counts the start.
     ///
     /// # Errors
     /// If somebody else has it, or it cannot be read or written, or others may read it.
-    pub fn open(path: &Path, partitions: u32) -> Result<Self, DataError> {
+    pub fn open(path: &Path, shards: u32) -> Result<Self, DataError> {
         let io = |error| DataError::Io(path.to_path_buf(), error);
         make_dir(path).map_err(io)?;
         if let Some((found, mode)) = private::open_to_others(path).map_err(io)? {
@@ -100,14 +100,14 @@ impl DataDir {
             Some(control) => control,
             None => {
                 refuse_orphans(path)?;
-                ControlFile::new(path, partitions).map_err(io)?
+                ControlFile::new(path, shards).map_err(io)?
             }
         };
         let damaged = |what: &str| DataError::Unreadable(path.join(control::COPIES[0]), format!("{what} is invalid"));
-        let history = control.history().ok_or_else(|| damaged("history"))?;
-        let partitions = control.partitions().ok_or_else(|| damaged("partitions"))?;
+        let lineage = control.lineage().ok_or_else(|| damaged("lineage"))?;
+        let shards = control.shards().ok_or_else(|| damaged("shards"))?;
         control.count_start().map_err(io)?;
-        Ok(Self { path: path.to_path_buf(), control: Arc::new(control), history, partitions, _lock: lock })
+        Ok(Self { path: path.to_path_buf(), control: Arc::new(control), lineage, shards, _lock: lock })
     }
 
     /// Where it is.
@@ -121,13 +121,13 @@ impl DataDir {
     }
 
     /// What cursors belong to.
-    pub fn history(&self) -> HistoryId {
-        self.history
+    pub fn lineage(&self) -> Lineage {
+        self.lineage
     }
 
-    /// Its partitions.
-    pub fn partitions(&self) -> Partitions {
-        self.partitions
+    /// Its shards.
+    pub fn shards(&self) -> Shards {
+        self.shards
     }
 
     /// This start.
@@ -188,12 +188,12 @@ mod tests {
         let dir = TempDir::new("data").unwrap();
         let path = dir.path().join("data");
         let first = DataDir::open(&path, 64).unwrap();
-        assert_eq!((first.epoch(), first.partitions().count()), (Epoch(1), 64));
+        assert_eq!((first.epoch(), first.shards().count()), (Epoch(1), 64));
         assert!(matches!(DataDir::open(&path, 64), Err(DataError::Locked(_))));
-        let history = first.history();
+        let lineage = first.lineage();
         drop(first);
         let second = DataDir::open(&path, 128).unwrap();
-        assert_eq!((second.epoch(), second.partitions().count(), second.history()), (Epoch(2), 64, history));
+        assert_eq!((second.epoch(), second.shards().count(), second.lineage()), (Epoch(2), 64, lineage));
         make_dir(&second.log_dir(LogId(0))).unwrap();
         control::COPIES.iter().for_each(|copy| fs::remove_file(path.join(copy)).unwrap());
         drop(second);

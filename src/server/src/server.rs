@@ -89,7 +89,7 @@ impl Server {
         }
         config.check().map_err(StartError::Config)?;
         tidings_ring::probe_kernel().map_err(|error| StartError::System(error.to_string()))?;
-        let data = DataDir::open(&config.data, config.partitions).map_err(StartError::Data)?;
+        let data = DataDir::open(&config.data, config.shards).map_err(StartError::Data)?;
         let key = Issuer::load_or_make(data.path());
         let issuer = key.map_err(|error| StartError::Data(DataError::Io(data.path().into(), error)))?;
         let reactors = config.cores.len() as u16;
@@ -207,17 +207,17 @@ pub struct RestoredLog {
     pub known: LogEnd,
 }
 
-/// Accepts a data directory as it is, although logs or their ends may be missing: what is there begins a new history, in which
+/// Accepts a data directory as it is, although logs or their ends may be missing: what is there begins a new lineage, in which
 /// numbers may be given again.
 ///
 /// # Errors
 /// If what is there cannot be understood by itself: then nothing is changed.
 pub fn restore(config: &ServerConfig) -> Result<Vec<RestoredLog>, StartError> {
-    let data = DataDir::open(&config.data, config.partitions).map_err(StartError::Data)?;
+    let data = DataDir::open(&config.data, config.shards).map_err(StartError::Data)?;
     let known = data.control().ends();
     let (recovered, _) = recover_data(&data, config, 1, &BTreeMap::new()).map_err(StartError::Recovery)?;
     let found = recovered.ends();
-    let begun = data.control().begin_history(&found);
+    let begun = data.control().begin_lineage(&found);
     begun.map_err(|error| StartError::Data(DataError::Io(data.path().into(), error)))?;
     let logs: BTreeSet<LogId> = found.keys().chain(known.keys()).copied().collect();
     let end = |ends: &BTreeMap<LogId, LogEnd>, log| ends.get(&log).copied().unwrap_or_default();
@@ -255,7 +255,7 @@ fn recover_data(
     reactors: u16,
     known: &BTreeMap<LogId, LogEnd>,
 ) -> Result<(Recovered, Logs), RecoveryError> {
-    let layout = Layout { partitions: data.partitions(), reactors };
+    let layout = Layout { shards: data.shards(), reactors };
     let nodes = (0..reactors).map(|at| Node::new(node_config(at, layout, data, config))).collect();
     let failed = |id: LogId, error: io::Error| RecoveryError::Log(id, error.into());
     let existing = data.logs().map_err(|error| failed(LogId(0), error))?;
@@ -272,7 +272,7 @@ fn node_config(at: u16, layout: Layout, data: &DataDir, config: &ServerConfig) -
         me: ReactorId(at),
         log: LogId(at as u8),
         layout,
-        history: data.history(),
+        lineage: data.lineage(),
         user_rate: config.limits.user_rate(),
         idle_timeout_s: config.limits.idle_timeout_s,
         entities_max: config.limits.entities_max,

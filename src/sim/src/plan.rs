@@ -217,8 +217,8 @@ pub struct Plan {
     pub devices: usize,
     /// Reactors at a start, at most.
     pub reactors: u64,
-    /// Partitions of the data directory.
-    pub partitions: u32,
+    /// Shards of the data directory.
+    pub shards: u32,
     /// Bytes of a segment.
     pub segment_len: u64,
     /// Bytes of a batch at most.
@@ -280,7 +280,7 @@ impl Plan {
             users: if small { 2 } else { random.between(2, 6) as usize },
             devices: if small { 1 } else { random.between(1, 3) as usize },
             reactors: if small { 2 } else { random.between(1, 3) },
-            partitions: 1 << random.between(2, 6),
+            shards: 1 << random.between(2, 6),
             segment_len,
             batch_max,
             retention: if retention { segment_len * random.between(18, 30) } else { 1 << 30 },

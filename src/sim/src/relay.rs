@@ -46,8 +46,8 @@ pub fn connect_by_relay<U: Copy + Send, D: Copy + Send>(
     for from in 0..reactors {
         for to in (0..reactors).filter(|to| *to != from) {
             // The reactor keeps its sender into the first lane, and is given the receiver of the second.
-            std::mem::swap(&mut ports[to].up_in[from], &mut ends[to].up_in[from]);
-            std::mem::swap(&mut ports[to].down_in[from], &mut ends[to].down_in[from]);
+            std::mem::swap(&mut ports[to].conversation_in[from], &mut ends[to].conversation_in[from]);
+            std::mem::swap(&mut ports[to].home_in[from], &mut ends[to].home_in[from]);
         }
     }
     (ports, Relay { ends, planned: vec![[false; 2]; reactors * reactors] })
@@ -59,8 +59,8 @@ impl<U: Copy + Send, D: Copy + Send> Relay<U, D> {
         let mut ways = Vec::new();
         for to in (0..self.ends.len()).filter(|to| *to != from) {
             let holds = |end: &mut Port<U, D>| {
-                let up = end.up_in[from].as_mut().is_some_and(|lane| !lane.is_empty());
-                [up, end.down_in[from].as_mut().is_some_and(|lane| !lane.is_empty())]
+                let up = end.conversation_in[from].as_mut().is_some_and(|lane| !lane.is_empty());
+                [up, end.home_in[from].as_mut().is_some_and(|lane| !lane.is_empty())]
             };
             let holds = holds(&mut self.ends[to]);
             for down in [false, true] {
@@ -80,9 +80,9 @@ impl<U: Copy + Send, D: Copy + Send> Relay<U, D> {
         let most = if random.chance(MILLION / 4) { 1 + random.below(3) as usize } else { usize::MAX };
         let (source, target) = pick_two(&mut self.ends, to, from);
         if down {
-            pass(source.down_in[from].as_mut(), target.down_out[to].as_mut(), most)
+            pass(source.home_in[from].as_mut(), target.home_out[to].as_mut(), most)
         } else {
-            pass(source.up_in[from].as_mut(), target.up_out[to].as_mut(), most)
+            pass(source.conversation_in[from].as_mut(), target.conversation_out[to].as_mut(), most)
         }
     }
 
@@ -121,7 +121,7 @@ mod tests {
     #[test]
     fn what_is_put_into_a_lane_arrives_once_the_relay_steps() {
         let (mut ports, mut relay) = connect_by_relay::<u8, u32>(3, LaneSize { slots: 4, arena: 64 });
-        let lane = ports[2].down_out[1].as_mut().unwrap();
+        let lane = ports[2].home_out[1].as_mut().unwrap();
         lane.send(7, &[b"some", b"thing"]).unwrap();
         assert!(relay.take_unplanned(2).is_empty(), "not published");
         lane.publish();
@@ -129,7 +129,7 @@ mod tests {
         assert_eq!(relay.take_unplanned(2), [way]);
         assert!(relay.take_unplanned(2).is_empty() && ports[1].is_idle(), "planned once, and not there yet");
         assert_eq!(relay.step(way, &mut Random::new(1)), Stepped { arrived: true, waits: false });
-        let (value, payload) = ports[1].down_in[2].as_mut().unwrap().receive().unwrap();
+        let (value, payload) = ports[1].home_in[2].as_mut().unwrap().receive().unwrap();
         assert_eq!((value, payload), (7, &b"something"[..]));
         assert!(ports[0].is_idle() && ports[2].is_idle());
     }

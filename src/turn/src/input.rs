@@ -1,7 +1,8 @@
 //! From received bytes to frames: cutting the stream, the handshake, handing a connection to its home's reactor.
 
 use tidings_core::{
-    Authenticated, Counter, Node, Now, ReactorId, Residency, StateStore, Verifier, greeting::authenticate, slab::Key,
+    Authenticated, Counter, Node, Now, ReactorId, Residency, StateStore, Verifier, authentication::authenticate,
+    slab::Key,
 };
 use tidings_wire::{ErrorCode, Frame, Retry, WireError, frames::ErrorFrame, limits::FRAME_MAX, split};
 

@@ -1,9 +1,9 @@
 //! A reactor's hands: what its node's effects become.
 
-use tidings_core::{ConnId, Down, Effects, JobId, Mono, NoCredit, ReactorId, RecordMeta, Up, slab::Key};
+use tidings_core::{ConnId, Effects, JobId, Mono, NoCredit, ReactorId, RecordMeta, ToConversation, ToHome, slab::Key};
 use tidings_log::Epoch;
 use tidings_mesh::Port;
-use tidings_wire::{Loc, Place};
+use tidings_wire::{BatchPosition, LogPosition};
 
 use crate::{
     config::{LATER_GRID_NS, LATER_MS},
@@ -19,10 +19,10 @@ const RECORD_VERSION: u8 = 1;
 pub(crate) struct Io<S> {
     pub(crate) connections: Connections<S>,
     pub(crate) log: LogPort,
-    pub(crate) lanes: Port<Up, Down>,
+    pub(crate) lanes: Port<ToConversation, ToHome>,
     pub(crate) epoch: Epoch,
     /// Reads that the node asked for in this turn.
-    pub(crate) reads: Vec<(JobId, Loc, usize)>,
+    pub(crate) reads: Vec<(JobId, LogPosition, usize)>,
     /// The time of this turn.
     pub(crate) now: Mono,
 }
@@ -45,14 +45,14 @@ impl<S> Effects for Io<S> {
         self.log.log.room()
     }
 
-    fn append(&mut self, meta: RecordMeta, fill: impl FnOnce(&mut Vec<u8>)) -> Place {
-        let RecordMeta { kind, partition, index } = meta;
+    fn append(&mut self, meta: RecordMeta, fill: impl FnOnce(&mut Vec<u8>)) -> BatchPosition {
+        let RecordMeta { kind, shard, index } = meta;
         self.log.touched(self.now);
         let (kind, version, term) = (kind as u8, RECORD_VERSION, self.epoch.0);
-        self.log.log.append(tidings_log::RecordMeta { kind, version, partition, term, index }, fill)
+        self.log.log.append(tidings_log::RecordMeta { kind, version, shard, term, index }, fill)
     }
 
-    fn revise(&mut self, place: Place, len: usize) -> Option<&mut [u8]> {
+    fn revise(&mut self, place: BatchPosition, len: usize) -> Option<&mut [u8]> {
         self.log.log.revise(place, len)
     }
 
@@ -60,18 +60,18 @@ impl<S> Effects for Io<S> {
         self.log.log.want();
     }
 
-    fn up(&mut self, to: ReactorId, message: Up, payload: &[&[u8]]) -> Result<(), NoCredit> {
-        let lane = self.lanes.up_out[to.0 as usize].as_mut().expect("a lane to every other reactor");
+    fn to_conversation(&mut self, to: ReactorId, message: ToConversation, payload: &[&[u8]]) -> Result<(), NoCredit> {
+        let lane = self.lanes.conversation_out[to.0 as usize].as_mut().expect("a lane to every other reactor");
         lane.send(message, payload).map_err(|tidings_mesh::NoCredit| NoCredit)
     }
 
-    fn down(&mut self, to: ReactorId, message: Down, payload: &[&[u8]]) -> Result<(), NoCredit> {
-        let lane = self.lanes.down_out[to.0 as usize].as_mut().expect("a lane to every other reactor");
+    fn to_home(&mut self, to: ReactorId, message: ToHome, payload: &[&[u8]]) -> Result<(), NoCredit> {
+        let lane = self.lanes.home_out[to.0 as usize].as_mut().expect("a lane to every other reactor");
         lane.send(message, payload).map_err(|tidings_mesh::NoCredit| NoCredit)
     }
 
-    fn has_down_credit(&mut self, to: ReactorId, count: usize, bytes: usize) -> bool {
-        let lane = self.lanes.down_out[to.0 as usize].as_mut().expect("a lane to every other reactor");
+    fn has_home_credit(&mut self, to: ReactorId, count: usize, bytes: usize) -> bool {
+        let lane = self.lanes.home_out[to.0 as usize].as_mut().expect("a lane to every other reactor");
         lane.has_credit(count, bytes)
     }
 
@@ -92,7 +92,7 @@ impl<S> Effects for Io<S> {
         self.leave(key_of(conn));
     }
 
-    fn read(&mut self, job: JobId, loc: Loc, len: usize) {
+    fn read(&mut self, job: JobId, loc: LogPosition, len: usize) {
         self.reads.push((job, loc, len));
     }
 }

@@ -8,7 +8,7 @@ use tidings_log::{
     AlignedBuf, Log, LogEnd, Sealed, SegmentInfo, SlotId,
     prepare::{Outcome, Preparer, Step},
 };
-use tidings_wire::{Generation, Loc, LogId};
+use tidings_wire::{Generation, LogId, LogPosition};
 
 use crate::{
     machine::{Machine, Purpose},
@@ -277,7 +277,7 @@ impl LogPort {
     }
 
     /// Reads `len` bytes at `loc` for a job.
-    pub(crate) fn read(&mut self, machine: &mut impl Machine, job: JobId, loc: Loc, len: usize) {
+    pub(crate) fn read(&mut self, machine: &mut impl Machine, job: JobId, loc: LogPosition, len: usize) {
         let mut buffer = self.spare.pop().unwrap_or_default();
         buffer.resize(len, 0);
         let read = self.slot_of(loc.log(), loc.generation());

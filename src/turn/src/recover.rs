@@ -1,8 +1,8 @@
 //! From logs to reactors: reads every log of a node and rebuilds each reactor's share.
 //!
-//! Logs have ids, not cores. In any one run (*epoch*) a partition's records go to one log; with another number of reactors
+//! Logs have ids, not cores. In any one run (*epoch*) a shard's records go to one log; with another number of reactors
 //! in the next run they go to another. So the logs are merged by epoch: within one, the order between logs does not
-//! matter, since no two of them hold records of the same partition.
+//! matter, since no two of them hold records of the same shard.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -11,7 +11,7 @@ use tidings_core::{Node, records::RecordKind, sequencer::ReplayError};
 use tidings_log::{
     BatchRef, Epoch, Log, LogConfig, LogEnd, LogKey, RecoverError, Scanner, Storage, Tail, prepare::Preparer, records,
 };
-use tidings_wire::{Loc, LogId, Lsn};
+use tidings_wire::{LogId, LogPosition, Lsn};
 
 use crate::log_port::{Archive, LogParts};
 
@@ -21,7 +21,7 @@ pub enum RecoveryError {
     /// A log cannot be read, or is damaged.
     Log(LogId, RecoverError),
     /// A record makes no sense.
-    Record(LogId, Loc, ReplayError),
+    Record(LogId, LogPosition, ReplayError),
 }
 
 impl fmt::Display for RecoveryError {
@@ -130,7 +130,7 @@ pub fn recover<S: Storage>(
     }
 
     for (at, node) in nodes.iter().enumerate() {
-        node.check_replayed().map_err(|error| RecoveryError::Record(LogId(at as u8), Loc::default(), error))?;
+        node.check_replayed().map_err(|error| RecoveryError::Record(LogId(at as u8), LogPosition::default(), error))?;
     }
     let mut logs = BTreeMap::new();
     for (id, scanner, _) in scanners {
@@ -180,10 +180,10 @@ fn replay(log: LogId, batch: &BatchRef<'_>, nodes: &mut [Node]) -> Result<u64, R
         let loc = batch.loc(record.offset);
         let failed = |error| RecoveryError::Record(log, loc, error);
         let kind = RecordKind::from_u8(record.header.kind).ok_or_else(|| failed(ReplayError::Body))?;
-        let partition = record.header.partition;
-        let owner = nodes[0].config().layout.reactor(partition);
+        let shard = record.header.shard;
+        let owner = nodes[0].config().layout.reactor(shard);
         let node = &mut nodes[owner.0 as usize];
-        node.replay(kind, partition, record.header.index, record.body, loc).map_err(failed)?;
+        node.replay(kind, shard, record.header.index, record.body, loc).map_err(failed)?;
         count += 1;
     }
     Ok(count)

@@ -10,8 +10,8 @@ use std::{collections::VecDeque, fmt, io, sync::Arc};
 
 use tidings_canary::{self as canary, Canary};
 use tidings_core::{
-    CommittedBatch, Counter, Down, Mono, Node, Now, ReactorId, Residency, StateStore, Up, Verifier, node::Progress,
-    slab::Key,
+    CommittedBatch, Counter, Mono, Node, Now, ReactorId, Residency, StateStore, ToConversation, ToHome, Verifier,
+    node::Progress, slab::Key,
 };
 use tidings_log::{Epoch, LogEnd, Sealed};
 use tidings_mesh::Port;
@@ -44,7 +44,7 @@ pub struct Seed<M: Machine, V> {
     /// Its log.
     pub log: LogParts,
     /// Its lanes.
-    pub lanes: Port<Up, Down>,
+    pub lanes: Port<ToConversation, ToHome>,
     /// Checks tokens.
     pub verifier: V,
     /// Loads what is not in memory.
@@ -119,7 +119,7 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
         let Seed { config, mut node, epoch, segment_len, log, lanes, verifier, store, shared } = seed;
         let log = LogPort::open(node.config().log, log, &mut machine, now)?;
         let retention = Retention::new(config.retention_bytes, segment_len, &mut node);
-        node.start_replaying_bumps();
+        node.start_repeating_heads();
         Ok(Self {
             me: node.config().me,
             config,
@@ -195,41 +195,41 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
         for from in 0..self.shared.reactors() {
             for _ in 0..LANE_MESSAGES_PER_TURN {
                 let room = self.io.log.log.room() >= ROOM_FOR_INPUT;
-                let Some(mut lane) = self.io.lanes.up_in[from].take() else { break };
-                let credit = self.io.lanes.down_out[from].as_mut().is_some_and(|lane| lane.has_credit(1, 0));
+                let Some(mut lane) = self.io.lanes.conversation_in[from].take() else { break };
+                let credit = self.io.lanes.home_out[from].as_mut().is_some_and(|lane| lane.has_credit(1, 0));
                 let message = if room && credit { lane.receive() } else { None };
                 let taken = message.is_some();
                 let mut held = false;
                 if let Some((message, payload)) = message {
-                    held = Node::prefetch_up(&message, &mut *self.store) == Residency::Loading;
+                    held = Node::prefetch_to_conversation(&message, &mut *self.store) == Residency::Loading;
                     if !held {
-                        self.node.up(ReactorId(from as u16), message, payload, now, &mut self.io);
+                        self.node.to_conversation(ReactorId(from as u16), message, payload, now, &mut self.io);
                     }
                 }
                 if held {
                     lane.put_back();
                 }
-                self.io.lanes.up_in[from] = Some(lane);
+                self.io.lanes.conversation_in[from] = Some(lane);
                 busy |= taken;
                 if !taken || held {
                     break;
                 }
             }
             for _ in 0..LANE_MESSAGES_PER_TURN {
-                let Some(mut lane) = self.io.lanes.down_in[from].take() else { break };
+                let Some(mut lane) = self.io.lanes.home_in[from].take() else { break };
                 let message = lane.receive();
                 let taken = message.is_some();
                 let mut held = false;
                 if let Some((message, payload)) = message {
-                    held = Node::prefetch_down(&message, &mut *self.store) == Residency::Loading;
+                    held = Node::prefetch_to_home(&message, &mut *self.store) == Residency::Loading;
                     if !held {
-                        self.node.down(message, payload, now, &mut self.io);
+                        self.node.to_home(message, payload, now, &mut self.io);
                     }
                 }
                 if held {
                     lane.put_back();
                 }
-                self.io.lanes.down_in[from] = Some(lane);
+                self.io.lanes.home_in[from] = Some(lane);
                 busy |= taken;
                 if !taken || held {
                     break;
@@ -320,12 +320,12 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
     fn publish(&mut self, busy: bool) {
         self.node.counters.count(Counter::Turns);
         let lanes = &mut self.io.lanes;
-        lanes.up_in.iter_mut().flatten().for_each(|lane| lane.release());
-        lanes.down_in.iter_mut().flatten().for_each(|lane| lane.release());
+        lanes.conversation_in.iter_mut().flatten().for_each(|lane| lane.release());
+        lanes.home_in.iter_mut().flatten().for_each(|lane| lane.release());
         let mut fenced = false;
         for to in 0..self.shared.reactors() {
-            let up = lanes.up_out[to].as_mut().is_some_and(|lane| lane.publish());
-            let down = lanes.down_out[to].as_mut().is_some_and(|lane| lane.publish());
+            let up = lanes.conversation_out[to].as_mut().is_some_and(|lane| lane.publish());
+            let down = lanes.home_out[to].as_mut().is_some_and(|lane| lane.publish());
             if (up || down) && !canary::is(Canary::WakeForgotten) {
                 if !std::mem::replace(&mut fenced, true) {
                     tidings_mesh::fence_before_look();

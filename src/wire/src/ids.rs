@@ -80,7 +80,7 @@ id! {
 }
 id! {
     /// What a cursor belongs to. A data directory has one; a restore from a backup makes a new one.
-    HistoryId
+    Lineage
 }
 
 impl Seq {
@@ -126,7 +126,7 @@ impl UserId {
         Self(first_16(USER_CONTEXT, &[&len.to_le_bytes(), tenant.as_bytes(), name.as_bytes()]))
     }
 
-    /// The two bytes that decide the user's partition.
+    /// The two bytes that decide the user's shard.
     pub fn placement(&self) -> u16 {
         u16::from_be_bytes([self.0[0], self.0[1]])
     }
@@ -151,20 +151,20 @@ impl ConversationId {
         self.0[15] & Self::TAG_MASK == Self::TAG_DIRECT
     }
 
-    /// The two bytes that decide the conversation's partition.
+    /// The two bytes that decide the conversation's shard.
     pub fn placement(&self) -> u16 {
         u16::from_be_bytes([self.0[0], self.0[1]])
     }
 }
 
-/// How many partitions a data directory has: a power of two, so that it can double.
+/// How many shards a data directory has: a power of two, so that it can double.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Partitions(u32);
+pub struct Shards(u32);
 
-impl Partitions {
-    /// `count` partitions, or `None` unless it is a power of two of at most [`limits::PARTITIONS_MAX`].
+impl Shards {
+    /// `count` shards, or `None` unless it is a power of two of at most [`limits::SHARDS_MAX`].
     pub fn new(count: u32) -> Option<Self> {
-        (count.is_power_of_two() && count <= limits::PARTITIONS_MAX).then_some(Self(count))
+        (count.is_power_of_two() && count <= limits::SHARDS_MAX).then_some(Self(count))
     }
 
     /// How many there are.
@@ -172,7 +172,7 @@ impl Partitions {
         self.0
     }
 
-    /// The partition of a placement: its top bits.
+    /// The shard of a placement: its top bits.
     pub fn of(self, placement: u16) -> u16 {
         let bits = self.0.trailing_zeros();
         (u32::from(placement) >> (16 - bits)) as u16
@@ -198,12 +198,12 @@ mod tests {
     }
 
     #[test]
-    fn partitions_split_in_two_when_their_count_doubles() {
-        let (few, many) = (Partitions::new(1024).unwrap(), Partitions::new(2048).unwrap());
+    fn shards_split_in_two_when_their_count_doubles() {
+        let (few, many) = (Shards::new(1024).unwrap(), Shards::new(2048).unwrap());
         for placement in [0u16, 1, 63, 64, 0x7fff, 0xffff] {
             assert_eq!(many.of(placement) / 2, few.of(placement));
         }
-        assert_eq!(Partitions::new(1).unwrap().of(0xffff), 0);
-        assert!(Partitions::new(3).is_none() && Partitions::new(1 << 17).is_none());
+        assert_eq!(Shards::new(1).unwrap().of(0xffff), 0);
+        assert!(Shards::new(3).is_none() && Shards::new(1 << 17).is_none());
     }
 }

@@ -19,9 +19,9 @@ pub struct LogId(pub u8);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Generation(pub u32);
 
-/// Where a record's body was put in a batch: known at once. Its [`Loc`] is known when the batch is durable.
+/// Where a record's body was put in a batch: known at once. Its [`LogPosition`] is known when the batch is durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct BatchPosition {
     /// The batch.
     pub lsn: Lsn,
     /// Offset of the body in it, in bytes.
@@ -31,9 +31,9 @@ pub struct Place {
 /// Where a record's body is: log, generation and offset in the segment, packed into eight bytes since every stored message
 /// has one in memory. Records are 16-byte aligned, so 28 bits reach 4 GiB into a segment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Loc(u64);
+pub struct LogPosition(u64);
 
-impl Loc {
+impl LogPosition {
     const OFFSET_BITS: u32 = 28;
     const GENERATION_BITS: u32 = 28;
     /// Highest generation that a location can name.
@@ -74,8 +74,9 @@ mod tests {
 
     #[test]
     fn a_location_unpacks_to_what_it_was_made_of() {
-        let (log, generation, offset) = (LogId(255), Generation(Loc::GENERATION_MAX), Loc::SEGMENT_MAX - 16);
-        let loc = Loc::new(log, generation, offset);
+        let (log, generation, offset) =
+            (LogId(255), Generation(LogPosition::GENERATION_MAX), LogPosition::SEGMENT_MAX - 16);
+        let loc = LogPosition::new(log, generation, offset);
         assert_eq!((loc.log(), loc.generation(), loc.offset()), (log, generation, offset));
     }
 }

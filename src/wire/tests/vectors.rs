@@ -25,7 +25,10 @@ fn hello() -> Vec<u8> {
     let mut frame = FrameBuilder::<Hello>::new(&mut out);
     let token = frame.var(b"token");
     let (device, user) = (DeviceId(7), user("alice"));
-    frame.finish(1, &Hello { version_min: 1, version_max: 1, device, user, capabilities: 0, token, attempt: 9 });
+    frame.finish(
+        1,
+        &Hello { version_min: 1, version_max: 1, device, user, capabilities: 0, token, connection_number: 9 },
+    );
     out
 }
 
@@ -93,8 +96,8 @@ fn changed(conversation: ConversationId) -> Vec<u8> {
     );
     let mut frame = FrameBuilder::<Changed>::new(&mut out);
     let entries = frame.var(&entry);
-    let (status, history, uv, next) = (ResumeStatus::Changed, HistoryId([3; 16]), Uv(12), Uv(0));
-    frame.finish(4, &Changed { status, history, uv, next, count: 1, entry_len: 72, entries });
+    let (status, lineage, uv, next) = (ResumeStatus::Changed, Lineage([3; 16]), Uv(12), Uv(0));
+    frame.finish(4, &Changed { status, lineage, uv, next, count: 1, entry_len: 72, entries });
     out
 }
 
@@ -116,7 +119,7 @@ fn vectors() -> Vec<(&'static str, Vec<u8>)> {
         window: 64,
         user: user("alice"),
         device: DeviceId(7),
-        history: HistoryId([3; 16]),
+        lineage: Lineage([3; 16]),
         session: 77,
         server_time: Timestamp(1_700_000_000_000_000),
         redirect: Span::default(),
@@ -136,7 +139,7 @@ fn vectors() -> Vec<(&'static str, Vec<u8>)> {
         ("READ", simple(0, &Read { conversation, upto: Seq(4) })),
         ("RECEIPT", simple(0, &Receipt { conversation, member: user("bob"), delivered, read })),
         ("RECEIPT_OK", simple(0, &ReceiptOk { conversation, delivered, read, uv: Uv(12) })),
-        ("RESUME", simple(4, &Resume { history: HistoryId([3; 16]), uv: Uv(11), below: Uv(0), page: 0 })),
+        ("RESUME", simple(4, &Resume { lineage: Lineage([3; 16]), uv: Uv(11), below: Uv(0), page: 0 })),
         ("CHANGED", changed(conversation)),
         ("FETCH", simple(5, &Fetch { conversation, from: Seq(1), upto: Seq(5), limit: 0, order: FetchOrder::Upward })),
         (

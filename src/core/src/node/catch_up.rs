@@ -2,7 +2,7 @@
 
 use tidings_canary::{self as canary, Canary};
 use tidings_wire::{
-    HistoryId, Uv,
+    Lineage, Uv,
     archive::{self, Archived},
     frame::FrameBuilder,
     frames::{Changed, ChangedConversation, Resume, ResumeStatus},
@@ -29,8 +29,8 @@ impl Node {
         let Some(session) = self.gateway.get_mut(id) else { return };
         let home = session.home;
         let knows = resume.uv != Uv(0);
-        let other_history = knows && resume.history != self.config.history;
-        if other_history || resume.uv > self.registry.get(home).durable {
+        let other_lineage = knows && resume.lineage != self.config.lineage;
+        if other_lineage || resume.uv > self.registry.get(home).durable {
             let range = Range { since: Uv(u64::MAX), below: Uv(0), most: 0 };
             return self.write_changed(id, home, request_id, ResumeStatus::TooOld, &range, fx);
         }
@@ -78,13 +78,13 @@ impl Node {
             span.len += frame.var(&bytes).len;
             (count, last) = (count + 1, entry.uv);
         }
-        let history: HistoryId = self.config.history;
+        let lineage: Lineage = self.config.lineage;
         let status = if status == ResumeStatus::Changed && count == 0 { ResumeStatus::UpToDate } else { status };
         frame.finish(
             request_id,
             &Changed {
                 status,
-                history,
+                lineage,
                 uv: if status == ResumeStatus::TooOld { Uv(0) } else { self.uv_for(id) },
                 next: if entries.peek().is_some() { last } else { Uv(0) },
                 count,

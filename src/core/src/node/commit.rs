@@ -7,7 +7,7 @@ use crate::{
     counters::Counter,
     effects::{CommittedBatch, Effects},
     index::Stored,
-    lanes::{Bump, Down},
+    lanes::{HeadUpdate, ToHome},
     records::ReceiptRecord,
     sequencer::ConversationKey,
     time::Now,
@@ -69,7 +69,7 @@ impl Node {
         };
         let homes = self.sequencer.get(conversation).members.each_ref();
         let mut homes = homes.map(|member| self.config.layout.home(&member.user)).into_iter();
-        homes.all(|home| home == self.config.me || fx.has_down_credit(home, 4, 2 * len))
+        homes.all(|home| home == self.config.me || fx.has_home_credit(home, 4, 2 * len))
     }
 
     fn apply_message(&mut self, waiting: &Waiting, stored: Stored, frame: &[u8], now: Now, fx: &mut impl Effects) {
@@ -81,21 +81,21 @@ impl Node {
         conversation.index.push(chunks, seq, stored);
         let id = conversation.id;
         self.counters.count(Counter::Committed);
-        let sent = Down::Sent { asker, conversation: id, client_msg_id, seq, ts };
-        self.send_down(reactor, sent, &[], now, fx);
+        let sent = ToHome::Sent { asker, conversation: id, client_msg_id, seq, ts };
+        self.send_home(reactor, sent, &[], now, fx);
         for member in 0..2 {
-            let mut bump = self.bump(key, member);
-            let home = self.config.layout.home(&bump.user);
-            bump.origin = self.local_origin(reactor, home, asker);
-            self.send_down(home, Down::Bump(bump), frame, now, fx);
+            let mut update = self.head_update(key, member);
+            let home = self.config.layout.home(&update.user);
+            update.origin = self.local_origin(reactor, home, asker);
+            self.send_home(home, ToHome::HeadUpdate(update), frame, now, fx);
         }
     }
 
     /// What a member's home is to know of a conversation.
-    pub(super) fn bump(&self, key: ConversationKey, member: usize) -> Bump {
+    pub(super) fn head_update(&self, key: ConversationKey, member: usize) -> HeadUpdate {
         let conversation = self.sequencer.get(key);
         let (own, peer) = (&conversation.members[member], conversation.peer_of(member));
-        Bump {
+        HeadUpdate {
             user: own.user,
             conversation: conversation.id,
             peer: peer.user,
@@ -120,9 +120,9 @@ impl Node {
         let (id, user, peer) = (conversation.id, conversation.members[member].user, conversation.peer_of(member).user);
         self.counters.count(Counter::Receipts);
         let (own_home, peer_home) = (self.config.layout.home(&user), self.config.layout.home(&peer));
-        self.send_down(own_home, Down::ReceiptOk { user, conversation: id, watermarks }, &[], now, fx);
-        let receipt = Down::Receipt { user: peer, conversation: id, member: user, watermarks };
-        self.send_down(peer_home, receipt, &[], now, fx);
+        self.send_home(own_home, ToHome::ReceiptOk { user, conversation: id, watermarks }, &[], now, fx);
+        let receipt = ToHome::Receipt { user: peer, conversation: id, member: user, watermarks };
+        self.send_home(peer_home, receipt, &[], now, fx);
     }
 }
 

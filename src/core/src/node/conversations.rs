@@ -11,10 +11,10 @@ use tidings_wire::{
 use super::{Node, Waiting};
 use crate::{
     counters::Counter,
+    dedup::{DeviceAttempts, Judgement, Origin},
     effects::{Effects, ReactorId},
-    lanes::{Asker, Down, ReceiptCommand, Refusal, SendCommand, Up},
+    lanes::{Asker, ReceiptCommand, Refusal, SendCommand, ToConversation, ToHome},
     limits::{BUSY_RETRY_MS, RECEIPT_DELAY_MS},
-    memory::{DeviceMemory, Judgement, Origin},
     records::{ReceiptRecord, RecordKind, put},
     sequencer::ConversationKey,
     time::Now,
@@ -23,25 +23,32 @@ use crate::{
 impl Node {
     /// A message from the home of another reactor. The caller made sure that the log has room for a frame and that the
     /// lane back has credit for one answer.
-    pub fn up(&mut self, from: ReactorId, message: Up, payload: &[u8], now: Now, fx: &mut impl Effects) {
-        let name_len = if let Up::Send(send) = &message { send.name_len as usize } else { 0 };
-        let (name, payload) = payload.split_at(name_len);
-        self.handle_up(from, message, name, payload, now, fx);
-    }
-
-    pub(super) fn handle_up(
+    pub fn to_conversation(
         &mut self,
         from: ReactorId,
-        message: Up,
+        message: ToConversation,
+        payload: &[u8],
+        now: Now,
+        fx: &mut impl Effects,
+    ) {
+        let name_len = if let ToConversation::Send(send) = &message { send.name_len as usize } else { 0 };
+        let (name, payload) = payload.split_at(name_len);
+        self.handle_to_conversation(from, message, name, payload, now, fx);
+    }
+
+    pub(super) fn handle_to_conversation(
+        &mut self,
+        from: ReactorId,
+        message: ToConversation,
         name: &[u8],
         payload: &[u8],
         now: Now,
         fx: &mut impl Effects,
     ) {
         match message {
-            Up::Send(send) => self.on_send(from, &send, name, payload, now, fx),
-            Up::Receipt(receipt) => self.on_receipt(from, &receipt, now, fx),
-            Up::Fetch { asker, user, fetch } => self.on_fetch(from, asker, user, &fetch, now, fx),
+            ToConversation::Send(send) => self.on_send(from, &send, name, payload, now, fx),
+            ToConversation::Receipt(receipt) => self.on_receipt(from, &receipt, now, fx),
+            ToConversation::Fetch { asker, user, fetch } => self.on_fetch(from, asker, user, &fetch, now, fx),
         }
     }
 
@@ -75,7 +82,7 @@ impl Node {
     ) -> Result<(ConversationKey, Judgement), (ErrorCode, ClientMsgId)> {
         let refuse = |code| Err((code, ClientMsgId(0)));
         let origin = Origin { reactor: from.0, session: send.asker.session.0.to_u64() };
-        let blank = DeviceMemory::new(0, send.device);
+        let blank = DeviceAttempts::new(0, send.device);
         let found = self.sequencer.find(send.conversation);
         // Judged before anything is made: what is refused leaves nothing behind.
         let memory = match found {
@@ -95,8 +102,8 @@ impl Node {
             Judgement::New | Judgement::Repeat(_) => {}
         }
         let key = found.unwrap_or_else(|| {
-            let partition = self.config.layout.conversation_partition(&send.conversation);
-            self.sequencer.entry(send.conversation, partition, send.sender, send.peer)
+            let shard = self.config.layout.conversation_shard(&send.conversation);
+            self.sequencer.entry(send.conversation, shard, send.sender, send.peer)
         });
         let conversation = self.sequencer.get_mut(key);
         let member = conversation.member(send.sender).expect("judged");
@@ -126,8 +133,8 @@ impl Node {
         conversation.device(member, send.device, now.mono).expect("judged").accept(send.client_msg_id, seq);
         let peer = conversation.peer_of(member).user;
         let meta = {
-            let partition = conversation.partition;
-            self.record(RecordKind::Message, partition)
+            let shard = conversation.shard;
+            self.record(RecordKind::Message, shard)
         };
         let mut len = 0;
         let place = fx.append(meta, |body| {
@@ -158,7 +165,7 @@ impl Node {
         fx.want_write();
         if canary::is(Canary::AckBeforeDurable) {
             let (asker, conversation, client_msg_id) = (send.asker, send.conversation, send.client_msg_id);
-            self.send_down(from, Down::Sent { asker, conversation, client_msg_id, seq, ts }, &[], now, fx);
+            self.send_home(from, ToHome::Sent { asker, conversation, client_msg_id, seq, ts }, &[], now, fx);
         }
         self.counters.count(Counter::Proposed);
         let (client_msg_id, reactor, asker) = (send.client_msg_id, from, send.asker);
@@ -181,8 +188,8 @@ impl Node {
             let (asker, conversation, client_msg_id) = (send.asker, send.conversation, send.client_msg_id);
             let head = self.sequencer.get(key).committed;
             let seq = if canary::is(Canary::RepeatAnsweredWithHead) { head } else { first };
-            let sent = Down::Sent { asker, conversation, client_msg_id, seq, ts: Timestamp(0) };
-            return self.send_down(from, sent, &[], now, fx);
+            let sent = ToHome::Sent { asker, conversation, client_msg_id, seq, ts: Timestamp(0) };
+            return self.send_home(from, sent, &[], now, fx);
         }
         let same = |waiting: &&mut Waiting| matches!(waiting, Waiting::Message { conversation, seq, .. } if (*conversation, *seq) == (key, first));
         let waiting = self.waiting.iter_mut().map(|(_, waiting)| waiting).rfind(same);
@@ -216,7 +223,7 @@ impl Node {
             retry_after_ms: if code == ErrorCode::Busy { BUSY_RETRY_MS } else { 0 },
             of_kind: Kind::Send as u8,
         };
-        self.send_down(to, Down::Refused { asker, refusal }, &[], now, fx);
+        self.send_home(to, ToHome::Refused { asker, refusal }, &[], now, fx);
     }
 
     /// Refuses something other than a SEND.
@@ -234,7 +241,7 @@ impl Node {
         let (client_msg_id, highest) = (ClientMsgId(0), ClientMsgId(0));
         let retry_after_ms = if code == ErrorCode::Busy { BUSY_RETRY_MS } else { 0 };
         let refusal = Refusal { code, conversation, client_msg_id, highest, retry_after_ms, of_kind: of_kind as u8 };
-        self.send_down(to, Down::Refused { asker, refusal }, &[], now, fx);
+        self.send_home(to, ToHome::Refused { asker, refusal }, &[], now, fx);
     }
 
     fn on_receipt(&mut self, from: ReactorId, receipt: &ReceiptCommand, now: Now, fx: &mut impl Effects) {
@@ -249,12 +256,12 @@ impl Node {
             return self.refuse_other(from, asker, id, ErrorCode::FutureSeq, of_kind, now, fx);
         }
         let upto = if canary::is(Canary::ReceiptOfEverything) { conversation.committed } else { upto };
-        let partition = conversation.partition;
+        let shard = conversation.shard;
         let state = &mut conversation.members[member];
         if !state.proposed.raise(kind, upto) {
             let watermarks = state.committed;
             if watermarks.reach(state.proposed) {
-                self.send_down(from, Down::ReceiptOk { user, conversation: id, watermarks }, &[], now, fx);
+                self.send_home(from, ToHome::ReceiptOk { user, conversation: id, watermarks }, &[], now, fx);
             }
             return;
         }
@@ -269,13 +276,13 @@ impl Node {
             state.proposed = state.committed;
             return self.refuse_other(from, asker, id, ErrorCode::Busy, of_kind, now, fx);
         }
-        let meta = self.record(RecordKind::Receipt, partition);
+        let meta = self.record(RecordKind::Receipt, shard);
         let place = fx.append(meta, |body| put(body, &record));
         self.sequencer.get_mut(key).members[member].receipt = Some(place);
         self.waiting.push_back((place, Waiting::Receipt { conversation: key, member }));
         if canary::is(Canary::ReceiptOkBeforeDurable) {
             let watermarks = record.watermarks();
-            self.send_down(from, Down::ReceiptOk { user, conversation: id, watermarks }, &[], now, fx);
+            self.send_home(from, ToHome::ReceiptOk { user, conversation: id, watermarks }, &[], now, fx);
         }
         self.receipts_due.get_or_insert(now.mono.plus_ms(RECEIPT_DELAY_MS));
     }

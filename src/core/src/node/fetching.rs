@@ -11,7 +11,7 @@ use crate::{
     counters::Counter,
     effects::{Effects, JobId, ReactorId},
     history::{Job, checked, page},
-    lanes::{Asker, Down},
+    lanes::{Asker, ToHome},
     limits::OUT_SOFT,
     sequencer::ConversationKey,
     time::Now,
@@ -55,7 +55,7 @@ impl Node {
         };
         if page.first > page.last {
             let fetched = job.fetched(id, conversation.committed, conversation.index.first());
-            return self.send_down(from, Down::Fetched { asker, fetched }, &[], now, fx);
+            return self.send_home(from, ToHome::Fetched { asker, fetched }, &[], now, fx);
         }
         match self.jobs.add(job) {
             Ok(job) => self.read_next(job, now, fx),
@@ -155,7 +155,7 @@ impl Node {
             if job.first_sent == Seq(0) {
                 job.first_sent = seq;
             }
-            self.send_down(reactor, Down::Data { asker }, frame, now, fx);
+            self.send_home(reactor, ToHome::Data { asker }, frame, now, fx);
         }
         self.finish_or_go_on(id, now, fx);
     }
@@ -191,7 +191,7 @@ impl Node {
         let conversation = self.sequencer.get(key);
         let fetched = job.fetched(conversation.id, conversation.committed, conversation.index.first());
         self.jobs.remove(id);
-        self.send_down(reactor, Down::Fetched { asker, fetched }, &[], now, fx);
+        self.send_home(reactor, ToHome::Fetched { asker, fetched }, &[], now, fx);
     }
 
     /// What was read is not the message: it is reported, never served.
@@ -215,7 +215,7 @@ impl Node {
     /// True if a frame of `len` bytes can go to who asked now.
     fn can_send(&self, reactor: ReactorId, asker: Asker, len: usize, fx: &mut impl Effects) -> bool {
         if reactor != self.config.me {
-            return fx.has_down_credit(reactor, 2, len);
+            return fx.has_home_credit(reactor, 2, len);
         }
         let conn = self.gateway.get(asker.session).map(|session| session.conn);
         conn.is_none_or(|conn| fx.buffered(conn) + len <= OUT_SOFT)

@@ -1,4 +1,4 @@
-//! What comes down to a home: answers for its sessions, bumps and receipts for its index and its live devices. Only socket
+//! What comes down to a home: answers for its sessions, head updates and receipts for its index and its live devices. Only socket
 //! output and home state come of it.
 
 use tidings_canary::{self as canary, Canary};
@@ -14,7 +14,7 @@ use crate::{
     counters::Counter,
     effects::Effects,
     gateway::{SessionId, Sync},
-    lanes::{Asker, Bump, Down, Watermarks},
+    lanes::{Asker, HeadUpdate, ToHome, Watermarks},
     limits::{HOME_FLUSH_MS, OUT_HARD, OUT_SOFT},
     registry::HomeKey,
     time::Now,
@@ -29,16 +29,16 @@ enum Haste {
 
 impl Node {
     /// A message from a conversation, of this reactor or another.
-    pub fn down(&mut self, message: Down, payload: &[u8], now: Now, fx: &mut impl Effects) {
+    pub fn to_home(&mut self, message: ToHome, payload: &[u8], now: Now, fx: &mut impl Effects) {
         match message {
-            Down::Sent { asker, conversation, client_msg_id, seq, ts } => {
+            ToHome::Sent { asker, conversation, client_msg_id, seq, ts } => {
                 if let Some(session) = self.gateway.get_mut(asker.session) {
                     session.in_flight = session.in_flight.saturating_sub(1);
                     let sent = Sent { conversation, client_msg_id, seq, ts };
                     frame::append(fx.out(session.conn), asker.request_id, &sent);
                 }
             }
-            Down::Refused { asker, refusal } => {
+            ToHome::Refused { asker, refusal } => {
                 if refusal.of_kind == tidings_wire::Kind::Send as u8
                     && let Some(session) = self.gateway.get_mut(asker.session)
                 {
@@ -49,15 +49,15 @@ impl Node {
                 }
                 self.write_refusal(asker, &refusal, fx);
             }
-            Down::Bump(bump) => self.on_bump(&bump, payload, now, fx),
-            Down::Receipt { user, conversation, member, watermarks } => {
+            ToHome::HeadUpdate(update) => self.on_head_update(&update, payload, now, fx),
+            ToHome::Receipt { user, conversation, member, watermarks } => {
                 self.on_peer_receipt(user, conversation, member, watermarks, now, fx);
             }
-            Down::ReceiptOk { user, conversation, watermarks } => {
+            ToHome::ReceiptOk { user, conversation, watermarks } => {
                 self.on_own_receipt(user, conversation, watermarks, now, fx);
             }
-            Down::Data { asker } => self.on_data(asker, payload, fx),
-            Down::Fetched { asker, fetched } => {
+            ToHome::Data { asker } => self.on_data(asker, payload, fx),
+            ToHome::Fetched { asker, fetched } => {
                 if !canary::is(Canary::CreditsLeaked) {
                     self.fetch_ended(asker.session);
                 }
@@ -68,20 +68,20 @@ impl Node {
         }
     }
 
-    fn on_bump(&mut self, bump: &Bump, message: &[u8], now: Now, fx: &mut impl Effects) {
-        let home = self.registry.home(bump.user);
-        let entry = self.registry.entry(home, bump.conversation, bump.peer);
+    fn on_head_update(&mut self, update: &HeadUpdate, message: &[u8], now: Now, fx: &mut impl Effects) {
+        let home = self.registry.home(update.user);
+        let entry = self.registry.entry(home, update.conversation, update.peer);
         let before = self.registry.get(home).uv;
         let rose = self.registry.change(home, entry, |entry| {
-            let rises = bump.head > entry.head;
-            entry.head = entry.head.max(bump.head);
-            rises | entry.own.raise_to(bump.own) | entry.peers.raise_to(bump.peers)
+            let rises = update.head > entry.head;
+            entry.head = entry.head.max(update.head);
+            rises | entry.own.raise_to(update.own) | entry.peers.raise_to(update.peers)
         });
         if !rose {
             return;
         }
         self.mark_dirty(home, now);
-        let pushed = self.push(home, before, bump.origin, message, Haste::Now, fx);
+        let pushed = self.push(home, before, update.origin, message, Haste::Now, fx);
         self.counters.add(Counter::Pushed, pushed);
     }
 

@@ -1,6 +1,6 @@
 //! Rebuilding a node from its log's records, before it serves anybody.
 
-use tidings_wire::{Loc, frames::Message, limits::FRAME_MAX, split};
+use tidings_wire::{LogPosition, frames::Message, limits::FRAME_MAX, split};
 
 use super::Node;
 use crate::{
@@ -10,27 +10,27 @@ use crate::{
 };
 
 impl Node {
-    /// A record that recovery read, in the order in which records were written. The node owns its partition.
+    /// A record that recovery read, in the order in which records were written. The node owns its shard.
     ///
     /// # Errors
     /// If it cannot follow what was read before.
     pub fn replay(
         &mut self,
         kind: RecordKind,
-        partition: u16,
+        shard: u16,
         index: u64,
         body: &[u8],
-        loc: Loc,
+        loc: LogPosition,
     ) -> Result<(), ReplayError> {
-        let next = self.indices.get_mut(partition as usize).ok_or(ReplayError::Body)?;
+        let next = self.indices.get_mut(shard as usize).ok_or(ReplayError::Body)?;
         *next = (*next).max(index);
         match kind {
-            RecordKind::Message => self.replay_message(partition, body, loc),
+            RecordKind::Message => self.replay_message(shard, body, loc),
             RecordKind::Receipt => self.replay_receipt(body, loc),
             RecordKind::Home => self.replay_home(body, loc),
             RecordKind::Conversation => {
                 let origin = self.origin(loc.log(), loc.generation());
-                let key = self.sequencer.replay_state(partition, body)?;
+                let key = self.sequencer.replay_state(shard, body)?;
                 self.sequencer.get_mut(key).base.restart(origin);
                 Ok(())
             }
@@ -45,14 +45,14 @@ impl Node {
         self.sequencer.check_replayed()
     }
 
-    fn replay_message(&mut self, partition: u16, body: &[u8], loc: Loc) -> Result<(), ReplayError> {
+    fn replay_message(&mut self, shard: u16, body: &[u8], loc: LogPosition) -> Result<(), ReplayError> {
         let frame = split(body, FRAME_MAX).ok().flatten().ok_or(ReplayError::Body)?;
         if frame.header().kind != tidings_wire::Kind::Message as u8 {
             return Err(ReplayError::Body);
         }
         let message: Message = frame.fixed().map_err(|_| ReplayError::Body)?;
         let origin = self.origin(loc.log(), loc.generation());
-        let key = self.sequencer.entry(message.conversation, partition, message.sender, message.peer);
+        let key = self.sequencer.entry(message.conversation, shard, message.sender, message.peer);
         let (conversation, chunks) = self.sequencer.with_chunks(key);
         conversation.replay(&message)?;
         conversation.base.add(origin);
@@ -60,7 +60,7 @@ impl Node {
         Ok(())
     }
 
-    fn replay_receipt(&mut self, mut body: &[u8], loc: Loc) -> Result<(), ReplayError> {
+    fn replay_receipt(&mut self, mut body: &[u8], loc: LogPosition) -> Result<(), ReplayError> {
         let record: ReceiptRecord = take(&mut body).map_err(|_| ReplayError::Body)?;
         // Unknown: retention dropped the segment with its messages, and the state record with these watermarks comes later.
         let Some(key) = self.sequencer.find(record.conversation) else { return Ok(()) };
@@ -74,7 +74,7 @@ impl Node {
         Ok(())
     }
 
-    fn replay_home(&mut self, mut body: &[u8], loc: Loc) -> Result<(), ReplayError> {
+    fn replay_home(&mut self, mut body: &[u8], loc: LogPosition) -> Result<(), ReplayError> {
         let record: HomeRecord = take(&mut body).map_err(|_| ReplayError::Body)?;
         let origin = self.origin(loc.log(), loc.generation());
         let home = self.registry.home(record.user);

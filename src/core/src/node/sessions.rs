@@ -9,11 +9,11 @@ use tidings_wire::{
 
 use super::Node;
 use crate::{
+    authentication::Authenticated,
     counters::Counter,
     effects::{ConnId, Effects, NoCredit},
     gateway::{Session, SessionId, Sync},
-    greeting::Authenticated,
-    lanes::{Asker, ReceiptCommand, Refusal, SendCommand, Up},
+    lanes::{Asker, ReceiptCommand, Refusal, SendCommand, ToConversation},
     limits::{BUSY_RETRY_MS, FETCHES_PER_SESSION, OUT_HARD, REFUSED_RETRY_MS, SESSIONS_PER_USER},
     time::Now,
 };
@@ -37,7 +37,10 @@ impl Node {
         let home = self.registry.home(who.user());
         let same_device = |id: &&SessionId| self.gateway.get(**id).is_some_and(|old| old.device == who.device());
         if let Some(old) = self.registry.get(home).sessions.iter().find(same_device).copied() {
-            let newer = self.gateway.get(old).is_some_and(|old| who.attempt() != 0 && old.attempt > who.attempt());
+            let newer = self
+                .gateway
+                .get(old)
+                .is_some_and(|old| who.connection_number() != 0 && old.connection_number > who.connection_number());
             if newer {
                 // Not for good: a device whose clock went back gets in once its old session is gone.
                 let text = "a later connection of this device is there already";
@@ -48,9 +51,9 @@ impl Node {
         if self.registry.get(home).sessions.len() >= SESSIONS_PER_USER {
             return self.refuse_session(who, conn, ErrorCode::Full, "this user has too many sessions", fx);
         }
-        let (user, device, attempt) = (who.user(), who.device(), who.attempt());
+        let (user, device, connection_number) = (who.user(), who.device(), who.connection_number());
         let (in_flight, fetches, sync) = (0, 0, Sync::Fresh);
-        let id = self.gateway.open(Session { conn, home, user, device, attempt, in_flight, fetches, sync });
+        let id = self.gateway.open(Session { conn, home, user, device, connection_number, in_flight, fetches, sync });
         let state = self.registry.get_mut(home);
         state.sessions.push(id);
         if *state.name != *who.name() {
@@ -65,7 +68,7 @@ impl Node {
             window: limits::WINDOW,
             user,
             device,
-            history: self.config.history,
+            lineage: self.config.lineage,
             session: id.0.to_u64(),
             server_time: now.wall,
             redirect: Span::default(),
@@ -178,8 +181,8 @@ impl Node {
                     return Ok(());
                 };
                 session.fetches += 1;
-                let up = Up::Fetch { asker: Asker { session: id, request_id }, user: session.user, fetch };
-                if self.send_up(fetch.conversation, up, &[], &[], now, fx).is_err() {
+                let up = ToConversation::Fetch { asker: Asker { session: id, request_id }, user: session.user, fetch };
+                if self.send_conversation(fetch.conversation, up, &[], &[], now, fx).is_err() {
                     self.fetch_ended(id);
                     self.refuse_frame(id, frame, ErrorCode::Busy, fx);
                 }
@@ -231,7 +234,7 @@ impl Node {
         let (home, device, user) = (session.home, session.device, session.user);
         // The name leaves the registry for the call: taking and putting back a box moves two words.
         let name = core::mem::take(&mut self.registry.get_mut(home).name);
-        let up = Up::Send(SendCommand {
+        let up = ToConversation::Send(SendCommand {
             asker: Asker { session: id, request_id: frame.header().request_id },
             sender: user,
             device,
@@ -245,7 +248,7 @@ impl Node {
             payload_crc: send.payload_crc,
             name_len: name.len() as u8,
         });
-        let sent = self.send_up(send.conversation, up, name.as_bytes(), payload, now, fx);
+        let sent = self.send_conversation(send.conversation, up, name.as_bytes(), payload, now, fx);
         self.registry.get_mut(home).name = name;
         if sent == Err(NoCredit) {
             if let Some(session) = self.gateway.get_mut(id) {
@@ -304,17 +307,17 @@ impl Node {
     ) {
         let Some(user) = self.gateway.get(id).map(|session| session.user) else { return };
         let asker = Asker { session: id, request_id: frame.header().request_id };
-        let up = Up::Receipt(ReceiptCommand { asker, user, conversation, kind, upto });
-        if self.send_up(conversation, up, &[], &[], now, fx).is_err() {
+        let up = ToConversation::Receipt(ReceiptCommand { asker, user, conversation, kind, upto });
+        if self.send_conversation(conversation, up, &[], &[], now, fx).is_err() {
             self.refuse_frame(id, frame, ErrorCode::Busy, fx);
         }
     }
 
     /// Sends up, through a lane or directly.
-    fn send_up(
+    fn send_conversation(
         &mut self,
         conversation: ConversationId,
-        message: Up,
+        message: ToConversation,
         name: &[u8],
         payload: &[u8],
         now: Now,
@@ -322,9 +325,9 @@ impl Node {
     ) -> Result<(), NoCredit> {
         let to = self.config.layout.conversation(&conversation);
         if to != self.config.me {
-            return fx.up(to, message, &[name, payload]);
+            return fx.to_conversation(to, message, &[name, payload]);
         }
-        self.handle_up(to, message, name, payload, now, fx);
+        self.handle_to_conversation(to, message, name, payload, now, fx);
         Ok(())
     }
 

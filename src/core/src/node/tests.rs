@@ -4,7 +4,7 @@ extern crate std;
 use std::{boxed::Box, vec::Vec};
 
 use tidings_wire::{
-    ClientMsgId, ConversationId, ErrorCode, Generation, HistoryId, Kind, Loc, LogId, Seq, Uv, frames::*,
+    ClientMsgId, ConversationId, ErrorCode, Generation, Kind, Lineage, LogId, LogPosition, Seq, Uv, frames::*,
 };
 
 use super::*;
@@ -23,7 +23,7 @@ fn both_layouts(test: impl Fn(&mut Cluster, Device, Device)) {
     }
 }
 
-/// R5: SENT and MESSAGE only after the record is committed; the sender gets SENT, its other device and the peer MESSAGE.
+/// SENT and MESSAGE only after the record is committed; the sender gets SENT, its other device and the peer MESSAGE.
 #[test]
 fn nothing_leaves_before_the_commit() {
     both_layouts(|cluster, alice, bob| {
@@ -47,16 +47,16 @@ fn nothing_leaves_before_the_commit() {
 fn an_earlier_connection_that_arrives_later_is_the_superseded_one() {
     let mut cluster = cluster(1);
     let (node, world) = &mut cluster.nodes[0];
-    let id = node.open_session(&attempted("alice", 1, 20), ConnId(1), cluster.now, world).unwrap();
-    let late = node.open_session(&attempted("alice", 1, 10), ConnId(2), cluster.now, world);
+    let id = node.open_session(&numbered("alice", 1, 20), ConnId(1), cluster.now, world).unwrap();
+    let late = node.open_session(&numbered("alice", 1, 10), ConnId(2), cluster.now, world);
     assert_eq!(late, Err(ErrorCode::Superseded));
-    assert!(node.open_session(&attempted("alice", 1, 21), ConnId(3), cluster.now, world).unwrap() != id);
+    assert!(node.open_session(&numbered("alice", 1, 21), ConnId(3), cluster.now, world).unwrap() != id);
     let alice = |id, conn| Device { at: 0, id, conn: ConnId(conn), user: user("alice") };
     assert_eq!(cluster.take(alice(id, 2)).error().0, ErrorCode::Superseded);
     assert_eq!(cluster.take(alice(id, 1)).kinds(), [Kind::Welcome, Kind::Error]);
 }
 
-/// R6, R8: a repeat gets the first answer, before the commit and after it, and makes no second message.
+/// A repeat gets the first answer, before the commit and after it, and makes no second message.
 #[test]
 fn a_repeat_is_answered_once_committed_and_makes_no_second_message() {
     both_layouts(|cluster, alice, bob| {
@@ -141,7 +141,7 @@ fn receipts_are_told_once_durable_coalesced_and_never_ahead_of_the_facts() {
 
 const RECEIPT_DELAY: u64 = crate::limits::RECEIPT_DELAY_MS;
 
-/// R10, R12: an offline device finds what it missed at the cost of what changed; the cursor that it gets is durable.
+/// An offline device finds what it missed at the cost of what changed; the cursor that it gets is durable.
 #[test]
 fn resume_lists_what_changed_and_fetch_brings_it() {
     both_layouts(|cluster, alice, _| {
@@ -151,7 +151,7 @@ fn resume_lists_what_changed_and_fetch_brings_it() {
         cluster.commit();
         let conversation = ConversationId::direct(alice.user, user("bob"));
         let tablet = cluster.connect("bob", 2, 5);
-        let resume = |uv| Resume { history: HistoryId([7; 16]), uv: Uv(uv), below: Uv(0), page: 0 };
+        let resume = |uv| Resume { lineage: Lineage([7; 16]), uv: Uv(uv), below: Uv(0), page: 0 };
         cluster.ask(tablet, &resume(0));
         let changed = cluster.take(tablet).all::<Changed>()[0];
         assert_eq!((changed.status, changed.count, changed.uv), (ResumeStatus::Changed, 1, Uv(0)), "nothing durable");
@@ -176,7 +176,7 @@ fn resume_lists_what_changed_and_fetch_brings_it() {
     });
 }
 
-/// R41: a device that does not read costs bounded memory; when it reads again it gets the list of what it missed.
+/// A device that does not read costs bounded memory; when it reads again it gets the list of what it missed.
 #[test]
 fn a_slow_device_falls_behind_and_catches_up() {
     both_layouts(|cluster, alice, bob| {
@@ -207,7 +207,7 @@ fn a_full_lane_holds_the_commit_back_and_loses_nothing() {
     for (at, from) in devices.iter().enumerate() {
         cluster.send(*from, &names[(at + 1) % 12], 1, 0, "x");
     }
-    cluster.nodes.iter_mut().for_each(|(_, world)| world.down_credit = false);
+    cluster.nodes.iter_mut().for_each(|(_, world)| world.home_credit = false);
     assert_eq!(cluster.commit(), Progress::Stalled);
     for device in devices {
         assert_eq!(cluster.take(device).kinds().len(), 2, "SENT and MESSAGE");
@@ -230,7 +230,7 @@ fn a_node_rebuilds_itself_from_its_records() {
         });
         let (owner, state) = key.unwrap();
         let mut again = Node::new(*cluster.nodes[owner.0 as usize].0.config());
-        let loc = Loc::new(LogId(owner.0 as u8), Generation(3), 8192);
+        let loc = LogPosition::new(LogId(owner.0 as u8), Generation(3), 8192);
         again.replay(RecordKind::Conversation, 1, 7, &state, loc).unwrap();
         let key = again.sequencer.find(ConversationId::direct(alice.user, user("bob"))).unwrap();
         let mut copy = Vec::new();

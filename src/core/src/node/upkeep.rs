@@ -1,13 +1,13 @@
-//! What happens without input: deadlines, bumps told again after a start, state written again before a segment is dropped.
+//! What happens without input: deadlines, heads told again after a start, state written again before a segment is dropped.
 
 use tidings_canary::{self as canary, Canary};
-use tidings_wire::{Generation, Lsn, Place, Uv, archive::Archived};
+use tidings_wire::{BatchPosition, Generation, Lsn, Uv, archive::Archived};
 
 use super::{Node, Progress, Waiting};
 use crate::{
     counters::Counter,
     effects::Effects,
-    lanes::Down,
+    lanes::ToHome,
     limits::{ENTITIES_PER_TURN, HOME_RECORD_ENTRIES, HOMES_PER_TURN},
     records::{HomeEntryRecord, HomeRecord, RecordKind, put},
     registry::HomeKey,
@@ -24,7 +24,7 @@ pub(super) struct Evacuation {
     next_home: u32,
     /// The last change of the next home that is written, and the first record's place.
     written: Option<Uv>,
-    first: Option<Place>,
+    first: Option<BatchPosition>,
     /// The batch of the last record.
     last: Lsn,
 }
@@ -50,7 +50,7 @@ impl Node {
             fx.want_write();
         }
         self.flush_homes(now, fx);
-        self.replay_bumps(now, fx);
+        self.repeat_heads(now, fx);
         self.continue_fetches(now, fx);
         self.evacuate(fx);
     }
@@ -93,35 +93,40 @@ impl Node {
         }
     }
 
-    fn append_home(&mut self, record: &HomeRecord, entries: &[HomeEntryRecord], fx: &mut impl Effects) -> Place {
-        let partition = self.config.layout.user_partition(&record.user);
-        let meta = self.record(RecordKind::Home, partition);
+    fn append_home(
+        &mut self,
+        record: &HomeRecord,
+        entries: &[HomeEntryRecord],
+        fx: &mut impl Effects,
+    ) -> BatchPosition {
+        let shard = self.config.layout.user_shard(&record.user);
+        let meta = self.record(RecordKind::Home, shard);
         fx.append(meta, |body| {
             put(body, record);
             entries.iter().for_each(|entry| put(body, entry));
         })
     }
 
-    /// After a start: homes may have forgotten bumps that were not durable. The log did not forget the messages.
-    pub fn start_replaying_bumps(&mut self) {
-        self.replaying = (!canary::is(Canary::BumpsForgotten)).then_some(0);
+    /// After a start: homes may have forgotten head updates that were not durable. The log did not forget the messages.
+    pub fn start_repeating_heads(&mut self) {
+        self.replaying = (!canary::is(Canary::HeadUpdatesForgotten)).then_some(0);
     }
 
-    fn replay_bumps(&mut self, now: Now, fx: &mut impl Effects) {
+    fn repeat_heads(&mut self, now: Now, fx: &mut impl Effects) {
         let Some(mut next) = self.replaying.take() else { return };
         for _ in 0..ENTITIES_PER_TURN {
             if next as usize >= self.sequencer.len() {
                 return;
             }
             let key = ConversationKey(next);
-            let bumps = [self.bump(key, 0), self.bump(key, 1)];
-            let homes = bumps.map(|bump| self.config.layout.home(&bump.user));
-            if homes.iter().any(|home| *home != self.config.me && !fx.has_down_credit(*home, 4, 0)) {
+            let updates = [self.head_update(key, 0), self.head_update(key, 1)];
+            let homes = updates.map(|update| self.config.layout.home(&update.user));
+            if homes.iter().any(|home| *home != self.config.me && !fx.has_home_credit(*home, 4, 0)) {
                 break;
             }
-            for (bump, home) in bumps.into_iter().zip(homes) {
-                self.counters.count(Counter::BumpsReplayed);
-                self.send_down(home, Down::Bump(bump), &[], now, fx);
+            for (update, home) in updates.into_iter().zip(homes) {
+                self.counters.count(Counter::HeadUpdatesRepeated);
+                self.send_home(home, ToHome::HeadUpdate(update), &[], now, fx);
             }
             next += 1;
         }
@@ -177,8 +182,8 @@ impl Node {
             return;
         }
         let meta = {
-            let partition = conversation.partition;
-            self.record(RecordKind::Conversation, partition)
+            let shard = conversation.shard;
+            self.record(RecordKind::Conversation, shard)
         };
         let place = fx.append(meta, |body| self.sequencer.get(key).write_state(body));
         fx.want_write();

@@ -10,11 +10,11 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{Failure, connect::wall_clock};
 use crate::{
+    chatting::{Chatting, FleetProgress, Member, Pace},
     data::random,
-    fleet::{Fleet, FleetProgress, Member, Pace},
-    ledger::{Verdict, check},
     process::{Launch, ServerProcess, TempDir},
     tokens::Issuer,
+    transcript::{Verdict, check},
 };
 
 /// Arguments of `demo`.
@@ -54,21 +54,21 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         arguments.kills
     );
 
-    let fleet = Fleet::start(server.addr(), &members(&Issuer::load(&launch.data)?)?, PACE);
+    let chatting = Chatting::start(server.addr(), &members(&Issuer::load(&launch.data)?)?, PACE);
     let bar = ProgressBar::new(arguments.kills + 1);
     bar.set_style(ProgressStyle::with_template("{bar:24} {pos}/{len}  {msg}")?);
     for kill in 1..=arguments.kills {
         let life = Duration::from_millis(LIFE_MS + u64::from_ne_bytes(random()?) % LIFE_MS);
-        watch(&bar, &fleet, life);
-        let before = fleet.progress();
+        watch(&bar, &chatting, life);
+        let before = chatting.progress();
         server = kill_and_restart(server, &launch)?;
         say(&bar, &format!("kill {kill}: {} acknowledged so far; the server is back on the same data", before.acked));
         bar.inc(1);
     }
-    watch(&bar, &fleet, Duration::from_millis(LIFE_MS));
+    watch(&bar, &chatting, Duration::from_millis(LIFE_MS));
     bar.set_message("everybody resumes and gets what is missing");
-    let last = fleet.progress();
-    let verdict = check(&fleet.finish());
+    let last = chatting.progress();
+    let verdict = check(&chatting.finish());
     bar.finish_and_clear();
     let (status, said) = server.stop()?;
     print_table(arguments.kills, &last, &verdict);
@@ -114,10 +114,10 @@ fn kill_and_restart(server: ServerProcess, launch: &Launch) -> Result<ServerProc
 }
 
 /// Shows progress for a while.
-fn watch(bar: &ProgressBar, fleet: &Fleet, time: Duration) {
+fn watch(bar: &ProgressBar, chatting: &Chatting, time: Duration) {
     let until = Instant::now() + time;
     while Instant::now() < until {
-        let FleetProgress { acked, seen, connected, .. } = fleet.progress();
+        let FleetProgress { acked, seen, connected, .. } = chatting.progress();
         bar.set_message(format!("{acked} acknowledged, {seen} delivered, {connected} of 4 devices connected"));
         std::thread::sleep(Duration::from_millis(50));
     }

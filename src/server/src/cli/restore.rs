@@ -16,7 +16,7 @@ use crate::{
 #[command(after_help = "\
 A start refuses a data directory in which a log, or the end of one, is missing: numbers that were given would be given again. \
 This command is for whoever means it, after a restore from a backup or a loss that nothing can mend: it reads what is there, says what is missing, \
-and begins a new history, so that devices know that what they have may be more than what the server has.")]
+and begins a new lineage, so that devices know that what they have may be more than what the server has.")]
 pub(super) struct Arguments {
     /// A TOML file with settings, as for `serve`.
     #[arg(long, value_name = "FILE")]
@@ -38,7 +38,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     for log in restore(&config)? {
         out::line(&sentence(&log));
     }
-    out::line("a new history begins: `tidings serve` starts on what is there");
+    out::line("a new lineage begins: `tidings serve` starts on what is there");
     Ok(())
 }
 

@@ -15,7 +15,7 @@ use tidings_log::{
     files::{private_file, sync_dir},
 };
 use tidings_reactor::Notes;
-use tidings_wire::{Generation, HistoryId, LogId, Lsn, Partitions};
+use tidings_wire::{Generation, Lineage, LogId, Lsn, Shards};
 
 use super::{DataError, random};
 
@@ -37,8 +37,10 @@ struct Control {
     #[serde(default)]
     written: u64,
     /// What cursors belong to, in hexadecimal.
-    history: String,
-    partitions: u32,
+    #[serde(alias = "history")]
+    lineage: String,
+    #[serde(alias = "partitions")]
+    shards: u32,
     /// Keys the log's checksums; never leaves the node.
     log_nonce: u64,
     /// How often the server was started on it.
@@ -72,12 +74,12 @@ impl From<End> for LogEnd {
 }
 
 impl Control {
-    fn new(partitions: u32) -> io::Result<Self> {
+    fn new(shards: u32) -> io::Result<Self> {
         Ok(Self {
             format: FORMAT,
             written: 0,
-            history: hex(&random()?),
-            partitions,
+            lineage: hex(&random()?),
+            shards,
             log_nonce: u64::from_ne_bytes(random()?),
             epoch: 0,
             logs: BTreeMap::new(),
@@ -139,8 +141,8 @@ impl ControlFile {
     }
 
     /// Of a new data directory.
-    pub(super) fn new(dir: &Path, partitions: u32) -> io::Result<Self> {
-        Ok(Self { dir: dir.into(), control: Mutex::new(Control::new(partitions)?) })
+    pub(super) fn new(dir: &Path, shards: u32) -> io::Result<Self> {
+        Ok(Self { dir: dir.into(), control: Mutex::new(Control::new(shards)?) })
     }
 
     fn get(&self) -> MutexGuard<'_, Control> {
@@ -180,13 +182,13 @@ impl ControlFile {
         })
     }
 
-    /// Another history: what cursors and numbers belong to is no more, and logs end where they were found to end.
+    /// Another lineage: what cursors and numbers belong to is no more, and logs end where they were found to end.
     ///
     /// # Errors
     /// If it cannot be written, or there are no random bytes.
-    pub fn begin_history(&self, ends: &BTreeMap<LogId, LogEnd>) -> io::Result<()> {
+    pub fn begin_lineage(&self, ends: &BTreeMap<LogId, LogEnd>) -> io::Result<()> {
         self.change(|control| {
-            control.history = hex(&random()?);
+            control.lineage = hex(&random()?);
             control.logs = ends.iter().map(|(log, end)| (log.0, (*end).into())).collect();
             Ok(())
         })
@@ -198,13 +200,13 @@ impl ControlFile {
     }
 
     /// What cursors belong to; `None` if that is invalid.
-    pub(super) fn history(&self) -> Option<HistoryId> {
-        parse_hex(&self.get().history).map(HistoryId)
+    pub(super) fn lineage(&self) -> Option<Lineage> {
+        parse_hex(&self.get().lineage).map(Lineage)
     }
 
-    /// How many partitions there are; `None` if that is invalid.
-    pub(super) fn partitions(&self) -> Option<Partitions> {
-        Partitions::new(self.get().partitions)
+    /// How many shards there are; `None` if that is invalid.
+    pub(super) fn shards(&self) -> Option<Shards> {
+        Shards::new(self.get().shards)
     }
 
     pub(super) fn epoch(&self) -> Epoch {
@@ -292,7 +294,7 @@ mod tests {
         assert_eq!(read(dir.path()).unwrap().unwrap().ends(), expected);
         fs::write(&first, b"{").unwrap();
         let again = read(dir.path()).unwrap().unwrap();
-        assert_eq!((again.ends(), again.history(), again.epoch()), (expected, file.history(), Epoch(1)));
+        assert_eq!((again.ends(), again.lineage(), again.epoch()), (expected, file.lineage(), Epoch(1)));
     }
 
     #[test]
@@ -314,7 +316,7 @@ mod tests {
             format!(r#"{{ "format": 1, "history": "{history}", "partitions": 64, "log_nonce": 9, "epoch": 4 }}"#);
         fs::write(dir.path().join(COPIES[0]), text).unwrap();
         let file = read(dir.path()).unwrap().unwrap();
-        assert_eq!((file.history(), file.epoch(), file.log_nonce()), (Some(HistoryId([7; 16])), Epoch(4), 9));
+        assert_eq!((file.lineage(), file.epoch(), file.log_nonce()), (Some(Lineage([7; 16])), Epoch(4), 9));
         file.count_start().unwrap();
         assert_eq!(read(dir.path()).unwrap().unwrap().epoch(), Epoch(5));
         fs::write(dir.path().join(COPIES[0]), r#"{"format":9}"#).unwrap();

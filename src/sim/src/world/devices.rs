@@ -390,7 +390,7 @@ impl World {
             }
             Told::CatchUpDelayed { code, .. } => self.on_history_failed(at, code),
             Told::Rejected { code } => self.oracle.violate("I11", format!("device {at} is rejected: {code:?}")),
-            Told::HistoryChanged => self.oracle.violate("I11", format!("device {at} is told of another history")),
+            Told::LineageChanged => self.oracle.violate("I11", format!("device {at} is told of another lineage")),
             Told::Sent { conversation, id, seq, .. } => self.on_sent(at, conversation, id, seq),
             Told::SendFailed { conversation, id, code } => self.on_send_failed(at, conversation, id, code),
             Told::Message(message) => {

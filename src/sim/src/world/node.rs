@@ -8,8 +8,8 @@ use std::{
 };
 
 use tidings_core::{
-    Claims, Down, Entity, Layout, Mono, Node, NodeConfig, Now, ReactorId, Residency, StateStore, TokenFault, Up,
-    Verifier, limits::Rate,
+    Claims, Entity, Layout, Mono, Node, NodeConfig, Now, ReactorId, Residency, StateStore, ToConversation, ToHome,
+    TokenFault, Verifier, limits::Rate,
 };
 use tidings_log::Epoch;
 use tidings_mesh::{LaneSize, fence_before_look};
@@ -17,7 +17,7 @@ use tidings_turn::{
     Completion, ConnectionLimits, Outcome, Seed, Shared, Turn, TurnConfig,
     recover::{LogSettings, Recovered, log_parts, recover},
 };
-use tidings_wire::{HistoryId, LogId, Partitions, Timestamp};
+use tidings_wire::{Lineage, LogId, Shards, Timestamp};
 
 use super::{End, Event, World, settle::Phase, storage::Then};
 use crate::{
@@ -87,7 +87,7 @@ struct Reactor {
 #[derive(Debug)]
 pub(super) struct Process {
     reactors: Vec<Reactor>,
-    relay: Relay<Up, Down>,
+    relay: Relay<ToConversation, ToHome>,
     shared: Arc<Shared<SimMachine>>,
     closings: Closings,
     limits: bounds::Limits,
@@ -152,15 +152,15 @@ impl World {
         self.stats.starts += 1;
         let calm = self.phase != Phase::Stormy && !self.plan.suffices;
         let reactors = self.random.between(1, self.plan.reactors) as u16;
-        let partitions = Partitions::new(self.plan.partitions).expect("a valid number of partitions");
-        let layout = Layout { partitions, reactors };
+        let shards = Shards::new(self.plan.shards).expect("a valid number of shards");
+        let layout = Layout { shards, reactors };
         let entities_max = if calm { 1 << 20 } else { self.plan.entities_max };
         let node = |at: u16| {
             Node::new(NodeConfig {
                 me: ReactorId(at),
                 log: LogId(at as u8),
                 layout,
-                history: HistoryId([7; 16]),
+                lineage: Lineage([7; 16]),
                 user_rate: Rate { per_second: self.plan.user_rate, burst: self.plan.user_rate },
                 idle_timeout_s: 20,
                 entities_max,

@@ -53,12 +53,12 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
     fn has_lane_work(&mut self) -> bool {
         let room = self.io.log.log.room() >= ROOM_FOR_INPUT;
         let lanes = &mut self.io.lanes;
-        if !lanes.is_down_idle() {
+        if !lanes.is_home_idle() {
             return true;
         }
-        room && (0..lanes.up_in.len()).any(|from| {
-            let waiting = lanes.up_in[from].as_mut().is_some_and(|lane| !lane.is_empty());
-            waiting && lanes.down_out[from].as_mut().is_some_and(|lane| lane.has_credit(1, 0))
+        room && (0..lanes.conversation_in.len()).any(|from| {
+            let waiting = lanes.conversation_in[from].as_mut().is_some_and(|lane| !lane.is_empty());
+            waiting && lanes.home_out[from].as_mut().is_some_and(|lane| lane.has_credit(1, 0))
         })
     }
 
@@ -73,7 +73,7 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
         let due = [self.node.next_timeout(), self.io.log.tip_due(), sweep, prepare, later];
         let due = due.into_iter().flatten().min().unwrap_or(most).min(most);
         // A lane that gets room again wakes nobody, and what is overdue could not be done: both are looked at again soon.
-        let stalled = self.applying.is_some() || self.node.waits_for_credit() || !self.io.lanes.is_up_idle();
+        let stalled = self.applying.is_some() || self.node.waits_for_credit() || !self.io.lanes.is_conversation_idle();
         let least = if stalled || due <= now.mono { STALLED_TICK_NS } else { 1000 };
         let most = if stalled { STALLED_TICK_NS } else { u64::MAX };
         Duration::from_nanos(due.since(now.mono).clamp(least, most))

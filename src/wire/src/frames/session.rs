@@ -8,7 +8,7 @@ use super::fixed_parts;
 use crate::{
     error::ErrorCode,
     frame::{FrameBuilder, Span},
-    ids::{ClientMsgId, ConversationId, DeviceId, HistoryId, Timestamp, UserId, Uv},
+    ids::{ClientMsgId, ConversationId, DeviceId, Lineage, Timestamp, UserId, Uv},
     limits,
 };
 
@@ -29,7 +29,7 @@ pub struct Hello {
     pub token: Span,
     /// Rises with every connection of the device, so that an earlier one that arrives late does not take a later one's place.
     /// 0: the newest, as far as the client knows.
-    pub attempt: u64,
+    pub connection_number: u64,
 }
 
 /// The answer to HELLO.
@@ -50,7 +50,7 @@ pub struct Welcome {
     /// The device.
     pub device: DeviceId,
     /// What cursors belong to.
-    pub history: HistoryId,
+    pub lineage: Lineage,
     /// Names this session in the server's logs.
     pub session: u64,
     /// The server's clock.

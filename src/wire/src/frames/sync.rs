@@ -5,14 +5,14 @@ use rkyv::{Archive, Deserialize, Serialize};
 use super::fixed_parts;
 use crate::{
     frame::Span,
-    ids::{ConversationId, HistoryId, Seq, UserId, Uv},
+    ids::{ConversationId, Lineage, Seq, UserId, Uv},
 };
 
 /// What I last knew; what changed? Sent once after WELCOME, and again to continue a list.
 #[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Resume {
     /// What the cursor belongs to; none with `uv` 0: I know nothing.
-    pub history: HistoryId,
+    pub lineage: Lineage,
     /// Everything up to this change number is known.
     pub uv: Uv,
     /// To continue a list: the `next` of the page before; 0 for the first page.
@@ -39,7 +39,7 @@ pub struct Changed {
     /// How the cursor was read.
     pub status: ResumeStatus,
     /// What the cursor belongs to.
-    pub history: HistoryId,
+    pub lineage: Lineage,
     /// The cursor to keep once every page was taken and every gap filled: it is durable.
     pub uv: Uv,
     /// Not 0: there are more, ask with `below` set to this.

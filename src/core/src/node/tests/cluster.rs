@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, string::String, vec::Vec};
 
 use tidings_wire::{
-    ClientMsgId, ConversationId, DeviceId, ErrorCode, Frame, Generation, HistoryId, Kind, Loc, LogId, Lsn, Minter,
-    Partitions, Place, Timestamp, UserId, Uv, frame,
+    BatchPosition, ClientMsgId, ConversationId, DeviceId, ErrorCode, Frame, Generation, Kind, Lineage, LogId,
+    LogPosition, Lsn, Minter, Shards, Timestamp, UserId, Uv, frame,
     frame::{FixedPart, FrameBuilder},
     frames::*,
     split,
@@ -13,8 +13,8 @@ use tidings_wire::{
 use super::super::*;
 use crate::{
     Authenticated, Claims, CommittedBatch, ConnId, JobId, NoCredit, ReactorId, SessionId, TokenFault, Verifier,
-    greeting::authenticate,
-    lanes::{Down, Up},
+    authentication::authenticate,
+    lanes::{ToConversation, ToHome},
     time::Mono,
 };
 
@@ -33,17 +33,25 @@ pub(super) fn user(name: &str) -> UserId {
 }
 
 pub(super) fn authenticated(name: &str, device: u32) -> Authenticated {
-    attempted(name, device, 0)
+    numbered(name, device, 0)
 }
 
-pub(super) fn attempted(name: &str, device: u32, attempt: u64) -> Authenticated {
+pub(super) fn numbered(name: &str, device: u32, connection_number: u64) -> Authenticated {
     let mut bytes = Vec::new();
     let mut frame = FrameBuilder::<Hello>::new(&mut bytes);
     let token = frame.var(name.as_bytes());
     let device = DeviceId(device);
     frame.finish(
         1,
-        &Hello { version_min: 1, version_max: 1, device, user: UserId::NONE, capabilities: 0, token, attempt },
+        &Hello {
+            version_min: 1,
+            version_max: 1,
+            device,
+            user: UserId::NONE,
+            capabilities: 0,
+            token,
+            connection_number,
+        },
     );
     let frame = split(&bytes, u32::MAX).unwrap().unwrap();
     authenticate(&AnyToken, &frame, Timestamp(0)).unwrap()
@@ -60,40 +68,40 @@ pub(super) struct World {
     pub(super) minter: Minter,
     pub(super) wanted: bool,
     pub(super) room: usize,
-    pub(super) up: Vec<(ReactorId, Up, Vec<u8>)>,
-    pub(super) down: Vec<(ReactorId, Down, Vec<u8>)>,
-    pub(super) down_credit: bool,
-    pub(super) reads: Vec<(JobId, Loc, usize)>,
+    pub(super) up: Vec<(ReactorId, ToConversation, Vec<u8>)>,
+    pub(super) down: Vec<(ReactorId, ToHome, Vec<u8>)>,
+    pub(super) home_credit: bool,
+    pub(super) reads: Vec<(JobId, LogPosition, usize)>,
 }
 
 impl Effects for World {
     fn room(&self) -> usize {
         self.room
     }
-    fn append(&mut self, _: RecordMeta, fill: impl FnOnce(&mut Vec<u8>)) -> Place {
+    fn append(&mut self, _: RecordMeta, fill: impl FnOnce(&mut Vec<u8>)) -> BatchPosition {
         self.batch.resize(self.batch.len().next_multiple_of(16), 0);
         let offset = self.batch.len() as u32;
         fill(&mut self.batch);
-        Place { lsn: self.lsn, offset }
+        BatchPosition { lsn: self.lsn, offset }
     }
-    fn revise(&mut self, place: Place, len: usize) -> Option<&mut [u8]> {
+    fn revise(&mut self, place: BatchPosition, len: usize) -> Option<&mut [u8]> {
         (place.lsn == self.lsn).then(|| &mut self.batch[place.offset as usize..][..len])
     }
     fn want_write(&mut self) {
         self.wanted = true;
     }
-    fn up(&mut self, to: ReactorId, message: Up, payload: &[&[u8]]) -> Result<(), NoCredit> {
+    fn to_conversation(&mut self, to: ReactorId, message: ToConversation, payload: &[&[u8]]) -> Result<(), NoCredit> {
         assert_ne!(to, self.me);
         self.up.push((to, message, payload.concat()));
         Ok(())
     }
-    fn down(&mut self, to: ReactorId, message: Down, payload: &[&[u8]]) -> Result<(), NoCredit> {
+    fn to_home(&mut self, to: ReactorId, message: ToHome, payload: &[&[u8]]) -> Result<(), NoCredit> {
         assert_ne!(to, self.me);
         self.down.push((to, message, payload.concat()));
         Ok(())
     }
-    fn has_down_credit(&mut self, _: ReactorId, _: usize, _: usize) -> bool {
-        self.down_credit
+    fn has_home_credit(&mut self, _: ReactorId, _: usize, _: usize) -> bool {
+        self.home_credit
     }
     fn out(&mut self, conn: ConnId) -> &mut Vec<u8> {
         self.outs.entry(conn.0).or_default()
@@ -104,7 +112,7 @@ impl Effects for World {
     fn close(&mut self, conn: ConnId) {
         self.closed.push(conn);
     }
-    fn read(&mut self, job: JobId, loc: Loc, len: usize) {
+    fn read(&mut self, job: JobId, loc: LogPosition, len: usize) {
         self.reads.push((job, loc, len));
     }
 }
@@ -117,14 +125,14 @@ pub(super) struct Cluster {
 }
 
 pub(super) fn cluster(reactors: u16) -> Cluster {
-    let layout = Layout { partitions: Partitions::new(64).unwrap(), reactors };
+    let layout = Layout { shards: Shards::new(64).unwrap(), reactors };
     let node = |at: u16| {
         let me = ReactorId(at);
         let node = Node::new(NodeConfig {
             me,
             log: LogId(at as u8),
             layout,
-            history: HistoryId([7; 16]),
+            lineage: Lineage([7; 16]),
             user_rate: Rate { per_second: 1000, burst: 1000 },
             idle_timeout_s: 60,
             entities_max: 1000,
@@ -142,7 +150,7 @@ pub(super) fn cluster(reactors: u16) -> Cluster {
             room: 1 << 20,
             up: Vec::new(),
             down: Vec::new(),
-            down_credit: true,
+            home_credit: true,
             reads: Vec::new(),
         };
         (node, world)
@@ -176,7 +184,7 @@ impl Cluster {
 
     pub(super) fn live(&mut self, name: &str, device: u32, conn: u64) -> Device {
         let device = self.connect(name, device, conn);
-        self.ask(device, &Resume { history: HistoryId::NONE, uv: Uv(0), below: Uv(0), page: 0 });
+        self.ask(device, &Resume { lineage: Lineage::NONE, uv: Uv(0), below: Uv(0), page: 0 });
         assert_eq!(self.take(device).kinds(), [Kind::Changed]);
         device
     }
@@ -227,11 +235,11 @@ impl Cluster {
                 moved |= !ups.is_empty() || !downs.is_empty();
                 for (to, message, payload) in ups {
                     let (node, world) = &mut self.nodes[to.0 as usize];
-                    node.up(ReactorId(from as u16), message, &payload, self.now, world);
+                    node.to_conversation(ReactorId(from as u16), message, &payload, self.now, world);
                 }
                 for (to, message, payload) in downs {
                     let (node, world) = &mut self.nodes[to.0 as usize];
-                    node.down(message, &payload, self.now, world);
+                    node.to_home(message, &payload, self.now, world);
                 }
             }
             if !moved {
@@ -251,12 +259,12 @@ impl Cluster {
             world.disk.extend_from_slice(&bytes);
             world.lsn = lsn.next();
             let log = self.written_to.unwrap_or(node.config().log);
-            let loc = |offset: u32| Loc::new(log, Generation(1), base + u64::from(offset));
+            let loc = |offset: u32| LogPosition::new(log, Generation(1), base + u64::from(offset));
             let batch = CommittedBatch { committed: world.minter.mint(lsn), lsn, bytes: &bytes, loc: &loc };
             let done = node.committed(&batch, self.now, world);
             if done == Progress::Stalled {
                 progress = done;
-                world.down_credit = true;
+                world.home_credit = true;
                 assert_eq!(node.committed(&batch, self.now, world), Progress::Done);
             }
         }

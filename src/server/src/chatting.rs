@@ -13,7 +13,7 @@ use std::{
 
 use tidings_client::{ClientMsgId, Config, ConversationId, Event, Seq, UserId, blocking::Client};
 
-use crate::ledger::DeviceLog;
+use crate::transcript::DeviceLog;
 
 /// One device: who it is, whom it writes to.
 #[derive(Debug, Clone)]
@@ -30,7 +30,7 @@ pub struct Member {
     pub writers: Vec<String>,
 }
 
-/// How a fleet behaves.
+/// How a chatting behaves.
 #[derive(Debug, Clone, Copy)]
 pub struct Pace {
     /// Messages that a device has on their way at most.
@@ -53,14 +53,14 @@ struct Common {
     heads: Mutex<HashMap<ConversationId, Seq>>,
 }
 
-/// A fleet of devices at work.
+/// A chatting of devices at work.
 #[derive(Debug)]
-pub struct Fleet {
+pub struct Chatting {
     common: Arc<Common>,
     threads: Vec<JoinHandle<DeviceLog>>,
 }
 
-/// What a fleet has done so far.
+/// What a chatting has done so far.
 #[derive(Debug, Clone, Copy)]
 pub struct FleetProgress {
     /// Messages acknowledged.
@@ -73,7 +73,7 @@ pub struct FleetProgress {
     pub reconnects: usize,
 }
 
-impl Fleet {
+impl Chatting {
     /// Sets devices to work.
     pub fn start(server: SocketAddr, members: &[Member], pace: Pace) -> Self {
         let common = Arc::new(Common::default());

@@ -12,8 +12,8 @@ use tidings_wire::{ConversationId, Kind, UserId, frames::ErrorFrame};
 use crate::{
     Failure,
     connection::NOTHING_KNOWN,
-    crowd::Member,
-    fleet::Fleet,
+    connections::Connections,
+    idlers::Member,
     pairs::{Payload, append_send},
     target::Target,
 };
@@ -25,13 +25,13 @@ const MADE_WITHIN: Duration = Duration::from_secs(300);
 
 /// Who knows whom.
 #[derive(Debug)]
-pub struct Society {
+pub struct Circle {
     members: Vec<Member>,
     ids: Vec<UserId>,
     friends: usize,
 }
 
-impl Society {
+impl Circle {
     /// So many users, each with so many friends (an even number): half on each side in the circle.
     ///
     /// # Errors
@@ -85,18 +85,24 @@ impl Society {
     ///
     /// # Errors
     /// If somebody is refused, or it takes too long.
-    pub fn make(&self, fleet: &mut Fleet, messages: u64, payload: &Payload, bar: &ProgressBar) -> Result<(), Failure> {
+    pub fn make(
+        &self,
+        connections: &mut Connections,
+        messages: u64,
+        payload: &Payload,
+        bar: &ProgressBar,
+    ) -> Result<(), Failure> {
         let until = Instant::now() + MADE_WITHIN;
         let mut writers: Vec<Writer> = (0..self.len()).map(|user| self.writer(user, messages)).collect();
         let (mut come, mut done) = (0, 0);
         let mut finished = Vec::new();
         while done < self.len() {
             while come < self.len() && come - done < AT_A_TIME {
-                fleet.come(come, &self.members[come], &NOTHING_KNOWN)?;
+                connections.come(come, &self.members[come], &NOTHING_KNOWN)?;
                 come += 1;
             }
             bar.set_message(format!("conversations of {done} of {} users", self.len()));
-            fleet.turn(Wait::Upto(Duration::from_millis(20)), |at, frame, out| {
+            connections.turn(Wait::Upto(Duration::from_millis(20)), |at, frame, out| {
                 let writer = &mut writers[at];
                 match frame.kind() {
                     Ok(Kind::Changed) => {}
@@ -118,7 +124,7 @@ impl Society {
                 Ok(())
             })?;
             done += finished.len();
-            finished.drain(..).for_each(|at| fleet.go(at));
+            finished.drain(..).for_each(|at| connections.go(at));
             if Instant::now() > until {
                 return Err(format!("{done} of {} users were done in time", self.len()).into());
             }

@@ -39,7 +39,7 @@ pub struct Authenticated {
     user: UserId,
     device: DeviceId,
     name: Box<str>,
-    attempt: u64,
+    connection_number: u64,
     request_id: u64,
 }
 
@@ -60,8 +60,8 @@ impl Authenticated {
     }
 
     /// The number of the device's connection, 0 if it does not count them.
-    pub fn attempt(&self) -> u64 {
-        self.attempt
+    pub fn connection_number(&self) -> u64 {
+        self.connection_number
     }
 
     /// HELLO's request id, which WELCOME carries.
@@ -104,6 +104,6 @@ pub fn authenticate(verifier: &impl Verifier, frame: &Frame<'_>, now: Timestamp)
     if claims.device.is_some_and(|device| device != hello.device) {
         return Err(ErrorCode::TokenWrongDevice);
     }
-    let (device, attempt, request_id) = (hello.device, hello.attempt, frame.header().request_id);
-    Ok(Authenticated { user, device, name: claims.name, attempt, request_id })
+    let (device, connection_number, request_id) = (hello.device, hello.connection_number, frame.header().request_id);
+    Ok(Authenticated { user, device, name: claims.name, connection_number, request_id })
 }

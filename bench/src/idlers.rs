@@ -14,7 +14,7 @@ use crate::{
     relay::RING,
 };
 
-/// Handshakes under way at a time: what a listen queue holds, and a crowd that would be let in at all would not overrun.
+/// Handshakes under way at a time: what a listen queue holds, and a idlers that would be let in at all would not overrun.
 const AT_A_TIME: usize = 512;
 const COMPLETIONS: usize = 1024;
 
@@ -29,7 +29,7 @@ pub struct Member {
 
 /// Connections on a ring of their own.
 #[derive(Debug)]
-pub struct Crowd {
+pub struct Idlers {
     server: SocketAddr,
     members: Vec<Member>,
     ring: Ring,
@@ -41,7 +41,7 @@ pub struct Crowd {
     completions: Vec<Completion>,
 }
 
-impl Crowd {
+impl Idlers {
     /// Nobody is connected yet.
     ///
     /// # Errors
@@ -103,10 +103,10 @@ impl Crowd {
                     self.ring.give_back(chunk);
                     self.ready += ready;
                     if let Some(error) = refused {
-                        return Err(format!("one of the crowd was refused: code {}", error.code).into());
+                        return Err(format!("one of the idlers was refused: code {}", error.code).into());
                     }
                 }
-                Received::End | Received::Failed(_) if ours => return Err("one of the crowd was cut off".into()),
+                Received::End | Received::Failed(_) if ours => return Err("one of the idlers was cut off".into()),
                 Received::End | Received::Failed(_) => continue,
                 Received::NoBuffer => {}
             }
@@ -119,7 +119,7 @@ impl Crowd {
     }
 }
 
-impl Drop for Crowd {
+impl Drop for Idlers {
     fn drop(&mut self) {
         self.cut();
     }

@@ -30,7 +30,7 @@ pub struct Origin {
 
 /// One device's memory in one conversation.
 #[derive(Debug)]
-pub struct DeviceMemory {
+pub struct DeviceAttempts {
     /// Index of the member whose device it is.
     pub member: u8,
     /// The device.
@@ -41,7 +41,7 @@ pub struct DeviceMemory {
     answered: VecDeque<(ClientMsgId, Seq)>,
 }
 
-impl DeviceMemory {
+impl DeviceAttempts {
     /// Of a device that never sent here.
     pub fn new(member: u8, device: DeviceId) -> Self {
         Self { member, device, used: Mono(0), origin: Origin::default(), answered: VecDeque::new() }
@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn order_holds_when_one_of_a_pipeline_is_refused() {
-        let mut memory = DeviceMemory::new(0, DeviceId(1));
+        let mut memory = DeviceAttempts::new(0, DeviceId(1));
         assert_eq!(memory.judge(id(4), id(0), HERE), Judgement::New);
         memory.accept(id(4), Seq(1));
         memory.seen_from(HERE, Mono(0));
@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn repeats_get_their_answer_until_they_are_stale() {
-        let mut memory = DeviceMemory::new(0, DeviceId(1));
+        let mut memory = DeviceAttempts::new(0, DeviceId(1));
         for value in 1..=REMEMBERED as u64 + 1 {
             memory.accept(id(value * 10), Seq(value));
         }

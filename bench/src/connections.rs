@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use tidings_ring::{Completion, Received, Ring, Token, Wait, Waker, socket};
 use tidings_wire::{Frame, frames::Resume};
 
-use crate::{Failure, connection::Connection, crowd::Member, relay::RING};
+use crate::{Failure, connection::Connection, idlers::Member, relay::RING};
 
 const COMPLETIONS: usize = 1024;
 /// Bits of a token that are a connection's place; the rest tell those apart that were there one after the other.
@@ -13,7 +13,7 @@ const PLACE_BITS: u32 = 32;
 
 /// Places for connections.
 #[derive(Debug)]
-pub struct Fleet {
+pub struct Connections {
     server: SocketAddr,
     ring: Ring,
     places: Vec<Place>,
@@ -28,7 +28,7 @@ struct Place {
     round: u64,
 }
 
-impl Fleet {
+impl Connections {
     /// So many places, nobody connected.
     ///
     /// # Errors
@@ -161,7 +161,7 @@ impl Fleet {
     }
 }
 
-impl Drop for Fleet {
+impl Drop for Connections {
     /// A ring that goes with thousands of receives armed takes minutes for it: they end first.
     fn drop(&mut self) {
         (0..self.places.len()).for_each(|at| self.go(at));

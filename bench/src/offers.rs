@@ -56,7 +56,7 @@ impl Measured {
 
 /// Of one pair: messages by number, from 1.
 #[derive(Debug)]
-pub struct Ledger {
+pub struct Offers {
     /// When attempts were due, by number.
     due: Vec<Instant>,
     /// When messages were due that wait here for room in the window.
@@ -67,7 +67,7 @@ pub struct Ledger {
     delivered: u64,
 }
 
-impl Ledger {
+impl Offers {
     /// Nothing was offered yet.
     pub fn new() -> Self {
         let due = vec![Instant::now(); REMEMBERED as usize];
@@ -143,16 +143,16 @@ mod tests {
 
     #[test]
     fn a_message_is_wrong_that_is_not_the_next_one() {
-        let (mut ledger, now) = (Ledger::new(), Instant::now());
+        let (mut offers, now) = (Offers::new(), Instant::now());
         let mut measured = Measured::new(now, Duration::from_secs(1));
-        (0..3).for_each(|_| ledger.put(now));
-        assert_eq!([ledger.next(2), ledger.next(2), ledger.next(2)], [Some(1), Some(2), None], "the window is 2");
-        ledger.on_sent(1, true, now, &mut measured);
-        assert_eq!((ledger.next(2), ledger.unfinished()), (Some(3), 3));
-        ledger.on_message(1, true, now, &mut measured);
+        (0..3).for_each(|_| offers.put(now));
+        assert_eq!([offers.next(2), offers.next(2), offers.next(2)], [Some(1), Some(2), None], "the window is 2");
+        offers.on_sent(1, true, now, &mut measured);
+        assert_eq!((offers.next(2), offers.unfinished()), (Some(3), 3));
+        offers.on_message(1, true, now, &mut measured);
         assert_eq!(measured.wrong, 0);
-        ledger.on_message(3, true, now, &mut measured);
-        ledger.on_message(3, false, now, &mut measured);
+        offers.on_message(3, true, now, &mut measured);
+        offers.on_message(3, false, now, &mut measured);
         assert_eq!((measured.wrong, measured.acked, measured.delivered_us.len()), (2, 1, 3));
     }
 }
