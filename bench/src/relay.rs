@@ -285,6 +285,7 @@ fn welcome(device: DeviceId) -> Welcome {
         session: 1,
         server_time: Timestamp(1),
         redirect: Span::default(),
+        token_until: Timestamp(0),
     }
 }
 

@@ -55,6 +55,12 @@ impl Effects for World {
         (place.lsn == self.lsn).then(|| &mut self.batch[place.offset as usize..][..len])
     }
 
+    fn void(&mut self, at: BatchPosition) -> bool {
+        let start = at.offset as usize;
+        let open = self.open.iter_mut().find(|record| at.lsn == self.lsn && record.start == start);
+        open.map(|record| record.kind = RecordKind::Void).is_some()
+    }
+
     fn want_write(&mut self) {}
 
     fn to_conversation(&mut self, _: ReactorId, _: ToConversation, _: &[&[u8]]) -> Result<(), NoCredit> {
@@ -142,17 +148,17 @@ impl Reactor {
         let committed = world.minter.mint(lsn);
         let loc = |offset: u32| LogPosition::new(LOG, SEGMENT, base as u64 + u64::from(offset));
         let batch = CommittedBatch { committed, lsn, bytes: &bytes, loc: &loc };
-        assert_eq!(self.node.committed(&batch, self.now, world), Progress::Done, "nothing stands in the way");
+        assert_eq!(self.node.at(self.now, world).committed(&batch), Progress::Done, "nothing stands in the way");
     }
 
     /// Time passes, and reads that were asked for are done.
     pub fn turn(&mut self, ms: u64) {
         self.now.mono = self.now.mono.plus_ms(ms);
         self.now.wall.0 += ms * 1000;
-        self.node.timeout(self.now, &mut self.world);
+        self.node.at(self.now, &mut self.world).timeout();
         for (job, loc, len) in std::mem::take(&mut self.world.reads) {
             let bytes = self.world.disk.get(loc.offset() as usize..).and_then(|rest| rest.get(..len)).map(<[u8]>::to_vec);
-            self.node.read_done(job, bytes.as_deref(), self.now, &mut self.world);
+            self.node.at(self.now, &mut self.world).read_done(job, bytes.as_deref());
         }
     }
 

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use libfuzzer_sys::fuzz_target;
-use tidings_core::{Authenticated, Claims, ConnId, SessionId, TokenFault, Verifier, authentication::authenticate};
+use tidings_core::{Authenticated, Claims, ConnId, SessionId, TokenFault, Verifier, authenticate};
 use tidings_fuzz::{Choices, world::Reactor};
 use tidings_wire::{
     ClientMsgId, ConversationId, DeviceId, Lineage, Kind, Seq, Timestamp, UserId, Uv,
@@ -22,7 +22,7 @@ struct AnyToken;
 impl Verifier for AnyToken {
     fn verify(&self, token: &[u8], _: Timestamp) -> Result<Claims, TokenFault> {
         let name = std::str::from_utf8(token).map_err(|_| TokenFault::Invalid)?;
-        Ok(Claims { tenant: "t".into(), name: name.into(), device: None })
+        Ok(Claims { tenant: "t".into(), name: name.into(), device: None, until: None })
     }
 }
 
@@ -92,7 +92,7 @@ fn say<T: FixedPart>(reactor: &mut Reactor, live: &Live, part: &T) {
 
 fn give(reactor: &mut Reactor, live: &Live, bytes: &[u8]) {
     if let Ok(Some(frame)) = split(bytes, FRAME_MAX) {
-        reactor.node.frame(live.id, &frame, reactor.now, &mut reactor.world);
+        reactor.node.at(reactor.now, &mut reactor.world).frame(live.id, &frame);
     }
 }
 
@@ -132,7 +132,7 @@ fuzz_target!(|bytes: &[u8]| {
                 let (at, device) = (choices.below(USERS), 1 + choices.below(2) as u32);
                 conns += 1;
                 let who = who(at, device, choices.below(2) * conns);
-                if let Ok(id) = reactor.node.open_session(&who, ConnId(conns), reactor.now, &mut reactor.world) {
+                if let Ok(id) = reactor.node.at(reactor.now, &mut reactor.world).open_session(&who, ConnId(conns)) {
                     lives.push(Live { id, conn: conns, user: at, device });
                 }
             }
@@ -170,7 +170,7 @@ fuzz_target!(|bytes: &[u8]| {
         for live in &lives {
             if let Some(output) = reactor.world.outs.get_mut(&live.conn) {
                 model.look(live, &std::mem::take(output));
-                reactor.node.output_gone(live.id, &mut reactor.world);
+                reactor.node.at(reactor.now, &mut reactor.world).output_gone(live.id);
             }
         }
         let closed = std::mem::take(&mut reactor.world.closed);
@@ -185,7 +185,7 @@ fn check_what_is_there(reactor: &mut Reactor, model: &mut Model) {
     reactor.turn(3_600_000); // full buckets for those who ask
     for at in 0..USERS {
         let conn = 1_000_000 + at;
-        let opened = reactor.node.open_session(&who(at, 9, 0), ConnId(conn), reactor.now, &mut reactor.world);
+        let opened = reactor.node.at(reactor.now, &mut reactor.world).open_session(&who(at, 9, 0), ConnId(conn));
         let Ok(id) = opened else { continue }; // more homes than fit
         let live = Live { id, conn, user: at, device: 9 };
         for peer in 0..USERS {

@@ -61,6 +61,7 @@ fn welcome(me: UserId, choices: &mut Choices<'_>) -> Welcome {
         session: 1,
         server_time: Timestamp(1),
         redirect: Default::default(),
+        token_until: Timestamp(0),
     }
 }
 

@@ -6,8 +6,8 @@ use std::{collections::BTreeMap, io};
 
 use tidings_core::{
     Authenticated, Claims, CommittedBatch, ConnId, Effects, JobId, Layout, Mono, NoCredit, Node, NodeConfig, Now,
-    ReactorId, RecordMeta, SessionId, ToConversation, ToHome, TokenFault, Verifier, authentication::authenticate,
-    limits::Rate, node::Progress,
+    ReactorId, RecordMeta, SessionId, ToConversation, ToHome, TokenFault, Verifier, authenticate, limits::Rate,
+    node::Progress, records::RecordKind,
 };
 use tidings_log::{
     Epoch, Log, LogConfig, LogKey, Scanner, SlotId, Storage,
@@ -67,6 +67,9 @@ impl Effects for World {
     fn revise(&mut self, place: BatchPosition, len: usize) -> Option<&mut [u8]> {
         self.log.revise(place, len)
     }
+    fn void(&mut self, at: BatchPosition) -> bool {
+        self.log.set_kind(at, RecordKind::Void as u8)
+    }
     fn want_write(&mut self) {
         self.log.want();
     }
@@ -94,7 +97,7 @@ struct AnyToken;
 impl Verifier for AnyToken {
     fn verify(&self, token: &[u8], _: Timestamp) -> Result<Claims, TokenFault> {
         let name = std::str::from_utf8(token).map_err(|_| TokenFault::Invalid)?;
-        Ok(Claims { tenant: "t".into(), name: name.into(), device: None })
+        Ok(Claims { tenant: "t".into(), name: name.into(), device: None, until: None })
     }
 }
 
@@ -177,13 +180,13 @@ impl Reactor {
         let mut world = World { outs: BTreeMap::new(), log: Log::open(config, tail) };
         let now = Now { mono: Mono(1_000_000), wall: Timestamp(1_000) };
         let mut open =
-            |name, conn| node.open_session(&who(name), ConnId(conn), now, &mut world).expect("there is room");
+            |name, conn| node.at(now, &mut world).open_session(&who(name), ConnId(conn)).expect("there is room");
         let (alice, bob) = (open("alice", 1), open("bob", 2));
         let mut resume = Vec::new();
         frame::append(&mut resume, 2, &Resume { lineage: Lineage::NONE, uv: Uv(0), below: Uv(0), page: 0 });
         for session in [alice, bob] {
             let frame = split(&resume, limits::FRAME_MAX).expect("just built").expect("whole");
-            node.frame(session, &frame, now, &mut world);
+            node.at(now, &mut world).frame(session, &frame);
         }
         let mut this = Self { node, world, preparer, now, alice, sent: 0 };
         this.prepare();
@@ -226,7 +229,7 @@ impl Reactor {
     pub fn apply(&mut self, mut bytes: &[u8]) {
         while let Some(frame) = split(bytes, limits::FRAME_MAX).expect("these are frames") {
             bytes = &bytes[frame.bytes().len()..];
-            self.node.frame(self.alice, &frame, self.now, &mut self.world);
+            self.node.at(self.now, &mut self.world).frame(self.alice, &frame);
         }
     }
 
@@ -241,7 +244,11 @@ impl Reactor {
         let loc = |offset: u32| sealed.loc(offset);
         let (committed, lsn) = (sealed.committed, sealed.lsn);
         let batch = CommittedBatch { committed, lsn, bytes: sealed.buffer.as_slice(), loc: &loc };
-        assert_eq!(self.node.committed(&batch, self.now, &mut self.world), Progress::Done, "no lane stands in the way");
+        assert_eq!(
+            self.node.at(self.now, &mut self.world).committed(&batch),
+            Progress::Done,
+            "no lane stands in the way"
+        );
         self.world.log.recycle(sealed.buffer);
     }
 

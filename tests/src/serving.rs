@@ -67,7 +67,7 @@ impl Serving {
     /// # Panics
     /// If it cannot be signed.
     pub fn token(&self, user: &str) -> String {
-        self.server().issuer().issue(user, None, now(), 3600).expect("a token")
+        self.server().issuer().expect("it made its key").issue(user, None, now(), 3600).expect("a token")
     }
 
     /// A client of the SDK.

@@ -223,7 +223,7 @@ fn hello_comes_first_and_once() {
 #[test]
 fn tokens_that_do_not_open() {
     let mut by = Bystanders::start(small());
-    let issuer = by.serving.server().issuer();
+    let issuer = by.serving.server().issuer().expect("it made its key");
     let long_ago = tidings_client::Timestamp(1_000_000);
     let expired = issuer.issue("mallory", None, long_ago, 60).unwrap();
     let bound = issuer.issue("mallory", Some(DeviceId(5)), now(), 60).unwrap();

@@ -8,7 +8,8 @@ from blake3 import derive_key
 def user_id(name: str, tenant: str = "default") -> bytes:
     """The id of the user `name`."""
     owner = tenant.encode()
-    return derive_key("tidings v1 user id", struct.pack("<H", len(owner)) + owner + name.encode())[:16]
+    digest = derive_key("tidings v1 user id", struct.pack("<H", len(owner)) + owner + name.encode())
+    return digest[:2] + derive_key("tidings v1 tenant id", owner)[:4] + digest[6:16]
 
 
 def conversation_id(one: bytes, other: bytes) -> bytes:

@@ -82,6 +82,7 @@ class Welcome(Body):
     session: U64
     server_time: U64
     redirect: Span
+    token_until: U64
 
 
 @_kind(3, MESSAGE_CLASS)
@@ -239,3 +240,13 @@ class Error(Body):
     client_msg_id: U64
     highest: U64
     text: Span
+
+
+@_kind(18)
+class Reauth(Body):
+    token: Span
+
+
+@_kind(19)
+class ReauthOk(Body):
+    token_until: U64

@@ -17,6 +17,7 @@ CHAT = conversation_id(ALICE, BOB)
 TIME = 1_700_000_000_000_000
 HISTORY = b"\x03" * 16
 TRACE = b"\x09" * 16
+UNTIL = TIME + 900_000_000
 TEXT = b"hi bob"
 TEXT_CRC = 0x34206312
 
@@ -27,7 +28,7 @@ ENTRY_BYTES = k.ENTRY_LAYOUT.pack(CHAT, BOB, 5, 4, 3, 2, 1)
 
 FRAMES: dict[str, tuple[int, k.Body]] = {
     "HELLO": (1, k.Hello(1, 1, device=7, user=ALICE, capabilities=0, token=b"token", connection_number=9)),
-    "WELCOME": (1, k.Welcome(VERSION, 60, 73728, 65536, 64, ALICE, 7, HISTORY, 77, TIME, redirect=b"")),
+    "WELCOME": (1, k.Welcome(VERSION, 60, 73728, 65536, 64, ALICE, 7, HISTORY, 77, TIME, redirect=b"", token_until=UNTIL)),
     "SEND": (2, k.Send(CHAT, BOB, 101, 100, 0, TRACE, 1, TEXT_CRC, TEXT)),
     "SENT": (2, k.Sent(CHAT, 101, seq=5, ts=TIME)),
     "MESSAGE": (0, k.Message(CHAT, 5, TIME, ALICE, BOB, 7, 1, 101, 0, TRACE, TEXT_CRC, b"alice", TEXT)),
@@ -43,6 +44,8 @@ FRAMES: dict[str, tuple[int, k.Body]] = {
     "PONG": (6, k.Pong(42, uv=12, server_time=TIME)),
     "BYE": (0, k.Bye(reason=1, retry_after_ms=500)),
     "ERROR": (3, k.Error(44, 1, k.Send.KIND, 0, CHAT, 102, 100, b"send 101 again first")),
+    "REAUTH": (7, k.Reauth(b"token")),
+    "REAUTH_OK": (7, k.ReauthOk(UNTIL)),
 }
 
 

@@ -74,6 +74,14 @@ canaries! {
     EvacuationForgotten, "evacuation-forgotten";
     /// FETCH begins with the message after the one that was asked for.
     FetchSkipsFirst, "fetch-skips-first";
+    /// An attempt that is only proposed is remembered as if it were committed.
+    JudgeChangesState, "judge-changes-state";
+    /// What was proposed stays although it was dropped.
+    OverlaySurvives, "overlay-survives";
+    /// A message that is committed takes effect twice.
+    AppliedTwice, "applied-twice";
+    /// Some records of a shard have no number.
+    IndexSkipped, "index-skipped";
     /// A start does not look whether what is known of the logs is there.
     MissingUnnoticed, "missing-unnoticed";
     /// A page that does not hold all that was asked for lacks the end that was asked for.

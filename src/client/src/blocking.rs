@@ -1,13 +1,14 @@
 //! A small shell around [`Session`]: one `TcpStream`, driven by whoever calls [`Client::poll`].
 
 use std::{
+    fmt,
     io::{self, Read, Write},
     net::{SocketAddr, TcpStream},
     time::{Duration, Instant},
 };
 
 use crate::{
-    config::{Config, Time},
+    config::{Config, Time, Tokens},
     event::Event,
     session::Session,
 };
@@ -15,6 +16,15 @@ use crate::{
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
 const READ_BUFFER: usize = 64 * 1024;
+
+/// Where new tokens come from.
+struct TokenSource(Box<dyn FnMut() -> Option<Vec<u8>> + Send>);
+
+impl fmt::Debug for TokenSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TokenSource")
+    }
+}
 
 /// A client that connects, reconnects and waits on the calling thread.
 #[derive(Debug)]
@@ -25,13 +35,42 @@ pub struct Client {
     origin: Instant,
     output: Vec<u8>,
     buffer: Vec<u8>,
+    tokens: Option<TokenSource>,
 }
 
 impl Client {
     /// A client of `server`; it connects with the first [`Self::poll`].
     pub fn new(server: SocketAddr, config: Config) -> Self {
         let (session, buffer) = (Session::new(config), vec![0; READ_BUFFER]);
-        Self { server, session, stream: None, origin: Instant::now(), output: Vec::new(), buffer }
+        Self { server, session, stream: None, origin: Instant::now(), output: Vec::new(), buffer, tokens: None }
+    }
+
+    /// As [`Self::new`], but it asks `source` for a new token shortly before the one that it has ends, and goes on with it. If
+    /// there is none to be had (`None`), the application is told [`Event::TokenNeeded`] and may still give one to
+    /// [`Session::renew`].
+    pub fn with_tokens(
+        server: SocketAddr,
+        config: Config,
+        source: impl FnMut() -> Option<Vec<u8>> + Send + 'static,
+    ) -> Self {
+        let mut client = Self::new(server, Config { tokens: Tokens::Renewed, ..config });
+        client.tokens = Some(TokenSource(Box::new(source)));
+        client
+    }
+
+    /// The next event, unless it is answered here.
+    fn next_event(&mut self) -> Option<Event> {
+        loop {
+            let event = self.session.poll_event()?;
+            let renewed = match (&event, &mut self.tokens) {
+                (Event::TokenNeeded, Some(TokenSource(source))) => source(),
+                _ => None,
+            };
+            match renewed {
+                Some(token) => self.session.renew(&token),
+                None => return Some(event),
+            }
+        }
     }
 
     /// The session: to send, to read, to ask. What it puts out leaves with the next [`Self::poll`].
@@ -59,7 +98,7 @@ impl Client {
             let now = self.now();
             self.session.tick(now);
             self.flush()?;
-            if let Some(event) = self.session.poll_event() {
+            if let Some(event) = self.next_event() {
                 return Ok(Some(event));
             }
             self.flush()?;
@@ -77,7 +116,7 @@ impl Client {
             let now = self.now();
             self.session.tick(now);
             if Instant::now() >= until {
-                let event = self.session.poll_event();
+                let event = self.next_event();
                 self.flush()?;
                 return Ok(event);
             }

@@ -26,6 +26,15 @@ pub enum History {
     Recent(u64),
 }
 
+/// Who has a new token when the one of a session ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tokens {
+    /// Nobody: the session ends with it.
+    Fixed,
+    /// The application: it is asked by [`crate::Event::TokenNeeded`], and answers with [`crate::Session::renew`].
+    Renewed,
+}
+
 /// What a session is made with.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -37,6 +46,8 @@ pub struct Config {
     pub device: DeviceId,
     /// The token.
     pub token: Vec<u8>,
+    /// Who has a new one when it ends.
+    pub tokens: Tokens,
     /// What the device knew when it last stopped.
     pub state: SavedState,
     /// How much of unknown conversations is fetched.
@@ -63,6 +74,7 @@ impl Config {
             name: name.into(),
             device: DeviceId(device),
             token,
+            tokens: Tokens::Fixed,
             state: SavedState::default(),
             history: History::Everything,
             receive: true,

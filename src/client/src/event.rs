@@ -56,6 +56,14 @@ pub enum Event {
         /// Why.
         code: ErrorCode,
     },
+    /// The session's token is about to end, or has ended: [`crate::Session::renew`] is waited for. Only with
+    /// [`crate::Tokens::Renewed`].
+    TokenNeeded,
+    /// A new token was refused: the one before still counts until it ends.
+    TokenRefused {
+        /// Why.
+        code: ErrorCode,
+    },
     /// Everything that was missed is here.
     Synced,
     /// The server has another history than this device knew (it was restored): every conversation begins anew.

@@ -29,8 +29,9 @@ mod incoming;
 mod outgoing;
 mod session;
 mod sync;
+mod token;
 
-pub use config::{Config, DEFAULT_TENANT, History, Time};
+pub use config::{Config, DEFAULT_TENANT, History, Time, Tokens};
 pub use event::{Event, Message, Watermarks};
 pub use session::Session;
 pub use sync::{SavedConversation, SavedState};

@@ -17,6 +17,7 @@ use crate::{
     event::Event,
     history::Reading,
     sync::Sync,
+    token::Expiry,
 };
 
 /// How long the server may take to answer HELLO, or a PING.
@@ -37,6 +38,8 @@ pub(crate) enum Link {
     Greeting,
     /// WELCOME came.
     Up,
+    /// None, until there is a new token.
+    Tokenless,
     /// For good.
     Closed,
 }
@@ -82,6 +85,7 @@ pub struct Session {
     pub(crate) in_flight: u32,
     pub(crate) sync: Sync,
     pub(crate) backoff: Backoff,
+    pub(crate) expiry: Expiry,
     idle_ms: u64,
     ping_at: Time,
     heard: Time,
@@ -124,6 +128,7 @@ impl Session {
             in_flight: 0,
             sync,
             backoff,
+            expiry: Expiry::default(),
             idle_ms: u64::from(u16::MAX) * 1000,
             ping_at: Time(0),
             heard: Time(0),
@@ -181,12 +186,12 @@ impl Session {
     /// The connection ended, or could not be made.
     pub fn disconnected(&mut self, now: Time) {
         self.now = now;
-        if !matches!(self.link, Link::Closed | Link::Down(_)) {
+        if !matches!(self.link, Link::Closed | Link::Tokenless | Link::Down(_)) {
             self.drop_link(0);
         }
     }
 
-    fn drop_link(&mut self, least_ms: u64) {
+    pub(crate) fn drop_link(&mut self, least_ms: u64) {
         if self.link == Link::Up {
             self.events.push_back(Event::Disconnected);
         }
@@ -200,7 +205,7 @@ impl Session {
         self.conversations.values_mut().for_each(Conversation::disconnected);
     }
 
-    fn close(&mut self, code: ErrorCode) {
+    pub(crate) fn close(&mut self, code: ErrorCode) {
         self.drop_link(0);
         self.link = Link::Closed;
         self.events.push_back(Event::Rejected { code });
@@ -296,6 +301,10 @@ impl Session {
                 let pong: frames::Pong = frame.fixed()?;
                 self.sync.told(pong.uv);
             }
+            Ok(Kind::ReauthOk) => {
+                let frames::ReauthOk { token_until } = frame.fixed()?;
+                self.token_counts_until(token_until);
+            }
             Ok(Kind::Bye) => {
                 let bye: Bye = frame.fixed()?;
                 self.drop_link(u64::from(bye.retry_after_ms));
@@ -315,6 +324,8 @@ impl Session {
         self.ping_at = self.now.plus_ms(self.idle_ms / 3);
         self.repeat_at = self.now.plus_ms(REPEAT_MS);
         self.events.push_back(Event::Connected);
+        self.expiry.at_welcome = (self.now, welcome.server_time);
+        self.token_counts_until(welcome.token_until);
         self.touch_all(|_| true);
         if self.config.receive {
             self.resume(welcome.lineage);
@@ -341,11 +352,14 @@ impl Session {
         let code = ErrorCode::from_u16(error.code);
         let retry_ms = u64::from(error.retry_after_ms);
         match error.retry {
+            retry if retry == Retry::Stop as u8 && code == Some(ErrorCode::TokenExpired) => self.token_ended(),
             retry if retry == Retry::Stop as u8 => self.close(code.unwrap_or(ErrorCode::Malformed)),
             retry if retry == Retry::Reconnect as u8 => self.drop_link(retry_ms),
             retry => {
                 let code = code.unwrap_or(ErrorCode::UnknownKind);
-                if error.of_kind == Kind::Send as u8 {
+                if error.of_kind == Kind::Reauth as u8 {
+                    self.events.push_back(Event::TokenRefused { code });
+                } else if error.of_kind == Kind::Send as u8 {
                     self.on_send_error(error, code, retry == Retry::Later as u8);
                 } else if let Some(request) = self.requests.remove(&id) {
                     self.on_fetch_error(request, code, (retry == Retry::Later as u8).then_some(retry_ms));
@@ -390,12 +404,12 @@ impl Session {
     pub fn next_timeout(&self) -> Option<Time> {
         match self.link {
             Link::Down(at) => Some(at),
-            Link::Connecting | Link::Closed => None,
+            Link::Connecting | Link::Tokenless | Link::Closed => None,
             Link::Greeting => Some(self.heard.plus_ms(ANSWER_MS)),
             Link::Up => {
                 let waiting = self.conversations.values().filter_map(Conversation::recovers_at);
                 let taken = self.taken.then_some(self.now);
-                let always = [self.ping_at, self.repeat_at, self.dead_at()];
+                let always = [self.ping_at, self.repeat_at, self.dead_at()].into_iter().chain(self.expiry.ask_at);
                 waiting.chain(self.gap_retries()).chain(self.history_retries()).chain(taken).chain(always).min()
             }
         }
@@ -416,6 +430,7 @@ impl Session {
                 if self.ping_at <= now {
                     self.ping();
                 }
+                self.ask_for_token();
                 if self.repeat_at <= now {
                     self.repeat_at = now.plus_ms(REPEAT_MS);
                     for conversation in self.conversations.values_mut() {

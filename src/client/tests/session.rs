@@ -107,6 +107,7 @@ fn welcome(lineage: Lineage) -> Welcome {
         session: 1,
         server_time: Timestamp(1),
         redirect: Span::default(),
+        token_until: Timestamp(0),
     }
 }
 

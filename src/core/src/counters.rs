@@ -49,6 +49,8 @@ counters! {
     Evacuated, "states_evacuated";
     /// Stored messages that could not be read back.
     UnreadableMessages, "messages_unreadable";
+    /// Proposals that were dropped before their batch was sealed.
+    ProposalsDropped, "proposals_dropped";
     /// Times committed records waited for a full lane.
     CommitStalls, "commit_stalls";
     /// Connections that the reactor accepted.

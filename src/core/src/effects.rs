@@ -48,6 +48,9 @@ pub trait Effects {
     /// `len` bytes of a body that was appended, to be changed in place; `None` once its batch is sealed.
     fn revise(&mut self, place: BatchPosition, len: usize) -> Option<&mut [u8]>;
 
+    /// A record that was appended does not count: it becomes [`RecordKind::Void`]. False once its batch is sealed.
+    fn void(&mut self, at: BatchPosition) -> bool;
+
     /// Somebody waits for the open batch.
     fn want_write(&mut self);
 

@@ -1,13 +1,13 @@
-//! What reactors say to each other. *Up* goes from a home (and its sessions) to a conversation, *down* from a conversation
-//! to homes. Handling *up* only makes log records and *down*; handling *down* only makes socket output and home state: so
-//! full lanes cannot lock each other.
+//! What the two halves of nodes say to each other, on one reactor or between two. [`ToConversation`] goes from a home (and its
+//! sessions) to a conversation, [`ToHome`] from a conversation to homes. Handling the first makes log records and the second;
+//! handling the second makes socket output and home state, and nothing for a lane: so full lanes cannot lock each other.
 
 use tidings_wire::{
     ClientMsgId, ConversationId, DeviceId, ErrorCode, Seq, Timestamp, UserId,
     frames::{Fetch, Fetched, MessageFlags, ReceiptKind, TraceId},
 };
 
-use crate::gateway::SessionId;
+use crate::home::SessionId;
 
 /// From a home to a conversation.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +25,16 @@ pub enum ToConversation {
         /// What.
         fetch: Fetch,
     },
+}
+
+impl ToConversation {
+    /// The conversation that it is to.
+    pub fn conversation(&self) -> ConversationId {
+        let (Self::Send(SendCommand { conversation, .. })
+        | Self::Receipt(ReceiptCommand { conversation, .. })
+        | Self::Fetch { fetch: Fetch { conversation, .. }, .. }) = self;
+        *conversation
+    }
 }
 
 /// Where an answer goes: a session of the reactor that asked, and its request.

@@ -1,35 +1,28 @@
-//! One reactor's share of the node: its sessions, homes and conversations, and the way between them.
+//! One reactor's share of the node: its homes and its conversations, and the way between them.
 //!
-//! A message passes through in this order: [`Node::frame`] (`sessions.rs`) checks it and sends it up; [`Node::to_conversation`]
-//! (`conversations.rs`) numbers it and appends its record; [`Node::committed`] (`commit.rs`) tells the sender and updates
-//! both homes; [`Node::to_home`] (`homes.rs`) pushes it to the live devices.
+//! A message passes through in this order: [`Router::frame`] hands it to its home's half (`home/frames.rs`), which
+//! checks it and gives back a [`ToConversation`]; [`Router::to_conversation`] hands that to the conversation's half
+//! (`conversation/commands.rs`), which judges it and appends its record; [`Router::committed`] applies it
+//! there, tells the sender and updates both homes; [`Router::to_home`] hands that to the homes, which push it to live devices.
 
-mod catch_up;
-mod commit;
-mod conversations;
-mod fetching;
-mod homes;
-mod recovery;
-mod sessions;
-mod upkeep;
+mod sides;
 
-use alloc::{boxed::Box, collections::VecDeque, vec, vec::Vec};
+use alloc::{boxed::Box, vec};
 
-use tidings_wire::{BatchPosition, ClientMsgId, Generation, Lineage, LogId, Lsn, Seq, Timestamp, Uv};
+use tidings_wire::{DeviceId, ErrorCode, Frame, Generation, Lineage, LogId, LogPosition, Timestamp, UserId};
 
 use crate::{
+    conversation::{Conversations, ReplayError},
     counters::Counters,
-    effects::{Effects, NoCredit, ReactorId, RecordMeta},
-    gateway::{Gateway, SessionId},
-    history::Jobs,
-    lanes::{Asker, ToHome},
-    limits::Rate,
-    placement::{Layout, Origin},
-    records::{HomeEntryRecord, RecordKind},
-    registry::{HomeKey, Registry},
-    sequencer::{ConversationKey, Sequencer},
+    effects::{CommittedBatch, ConnId, Effects, JobId, ReactorId},
+    home::{Authenticated, Command, Homes, SessionId},
+    lanes::{ToConversation, ToHome},
+    limits::{ENTITIES_PER_TURN, Rate},
+    placement::Layout,
+    records::RecordKind,
     time::{Mono, Now},
 };
+use sides::{ConversationSide, HomeSide};
 
 /// What a node is made with.
 #[derive(Clone, Copy, Debug)]
@@ -52,36 +45,6 @@ pub struct NodeConfig {
     pub seed: u64,
 }
 
-/// A record that was appended and is not committed yet.
-#[derive(Debug)]
-enum Waiting {
-    Message {
-        conversation: ConversationKey,
-        seq: Seq,
-        ts: Timestamp,
-        client_msg_id: ClientMsgId,
-        len: usize,
-        reactor: ReactorId,
-        asker: Asker,
-    },
-    Receipt {
-        conversation: ConversationKey,
-        member: usize,
-    },
-    Home {
-        home: HomeKey,
-        upto: Uv,
-    },
-    ConversationState {
-        conversation: ConversationKey,
-    },
-    /// The last record of a home that was written again as a whole.
-    HomeState {
-        home: HomeKey,
-        first: BatchPosition,
-    },
-}
-
 /// Whether everything that could be done was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
@@ -95,24 +58,10 @@ pub enum Progress {
 #[derive(Debug)]
 pub struct Node {
     config: NodeConfig,
-    gateway: Gateway,
-    registry: Registry,
-    sequencer: Sequencer,
-    jobs: Jobs,
-    waiting: VecDeque<(BatchPosition, Waiting)>,
+    homes: Homes,
+    conversations: Conversations,
     /// The next record number of each shard.
     indices: Box<[u64]>,
-    /// The oldest segment that is still there, by log.
-    floors: Vec<Generation>,
-    /// Homes with changes that are not in the log, and when they must be.
-    dirty: VecDeque<(HomeKey, Mono)>,
-    receipts_due: Option<Mono>,
-    evacuation: Option<upkeep::Evacuation>,
-    /// The next conversation whose head is told again after the start.
-    replaying: Option<u32>,
-    scratch: Vec<HomeEntryRecord>,
-    frame_scratch: Vec<u8>,
-    committed: Lsn,
     /// Counts.
     pub counters: Counters,
 }
@@ -121,20 +70,9 @@ impl Node {
     /// An empty node.
     pub fn new(config: NodeConfig) -> Self {
         Self {
-            gateway: Gateway::default(),
-            registry: Registry::new(config.seed),
-            sequencer: Sequencer::new(config.seed),
-            jobs: Jobs::default(),
-            waiting: VecDeque::new(),
+            homes: Homes::new(config),
+            conversations: Conversations::new(config),
             indices: vec![0; config.layout.shards.count() as usize].into_boxed_slice(),
-            floors: Vec::new(),
-            dirty: VecDeque::new(),
-            receipts_due: None,
-            evacuation: None,
-            replaying: None,
-            scratch: Vec::new(),
-            frame_scratch: Vec::new(),
-            committed: Lsn(0),
             counters: Counters::default(),
             config,
         }
@@ -145,40 +83,241 @@ impl Node {
         &self.config
     }
 
+    /// The node at a moment, in the world: what it is given now, it acts on at once.
+    pub fn at<'a, F: Effects>(&'a mut self, now: Now, fx: &'a mut F) -> Router<'a, F> {
+        Router { node: self, now, fx }
+    }
+
     /// FETCHes under way.
     pub fn fetches(&self) -> usize {
-        self.jobs.active()
+        self.conversations.fetches()
     }
 
     /// Records that were appended and are not applied yet.
     pub fn waiting(&self) -> usize {
-        self.waiting.len()
+        self.conversations.waiting() + self.homes.waiting()
     }
 
-    /// Where a record is, as seen from here.
-    fn origin(&self, log: LogId, generation: Generation) -> Origin {
-        if log == self.config.log { Origin::Own(generation) } else { Origin::Elsewhere }
+    /// The user of a session and the device, while it lives.
+    pub fn who(&self, id: SessionId) -> Option<(UserId, DeviceId)> {
+        self.homes.who(id)
     }
 
-    /// The next record of a shard.
-    fn record(&mut self, kind: RecordKind, shard: u16) -> RecordMeta {
-        let index = &mut self.indices[shard as usize];
-        *index += 1;
-        RecordMeta { kind, shard, index: *index }
+    /// The connection of a session is gone, or is to go.
+    pub fn close_session(&mut self, id: SessionId) {
+        self.homes.close_session(id, &mut self.counters);
     }
 
-    /// Sends down, through a lane or directly.
-    fn send_home(&mut self, to: ReactorId, message: ToHome, payload: &[u8], now: Now, fx: &mut impl Effects) {
-        if to == self.config.me {
-            return self.to_home(message, payload, now, fx);
+    /// Segments of `log` below `oldest` are gone.
+    pub fn set_floor(&mut self, log: LogId, oldest: Generation) {
+        self.conversations.set_floor(log, oldest);
+    }
+
+    /// When [`Router::timeout`] has something to do, at the latest.
+    pub fn next_timeout(&self) -> Option<Mono> {
+        self.homes.next_timeout().into_iter().chain(self.conversations.next_timeout()).min()
+    }
+
+    /// The open batch was sealed: what rides in it has no deadline any more.
+    pub fn sealed(&mut self) {
+        self.conversations.sealed();
+    }
+
+    /// True if a FETCH waits for a lane to have room.
+    pub fn waits_for_credit(&self) -> bool {
+        self.conversations.waits_for_credit()
+    }
+
+    /// True if [`Router::timeout`] has more to do than it does in one turn.
+    pub fn is_busy(&self) -> bool {
+        self.conversations.is_busy() || self.homes.is_busy()
+    }
+
+    /// After a start: homes may have forgotten head updates that were not durable. The log did not forget the messages.
+    pub fn start_repeating_heads(&mut self) {
+        self.conversations.start_repeating_heads();
+    }
+
+    /// Begins to write again all state that lies in segments up to `upto` of the own log, or in other logs.
+    pub fn start_evacuation(&mut self, upto: Generation) {
+        self.conversations.start_evacuation(upto);
+        self.homes.start_evacuation(upto);
+    }
+
+    /// [`Progress::Done`] once everything that [`Self::start_evacuation`] began is durable.
+    pub fn evacuated(&self) -> Progress {
+        let done = self.conversations.is_evacuated() && self.homes.is_evacuated();
+        if done { Progress::Done } else { Progress::Stalled }
+    }
+
+    /// A record that recovery read, in the order in which records were written. The node owns its shard.
+    ///
+    /// # Errors
+    /// If it cannot follow what was read before.
+    pub fn replay(
+        &mut self,
+        kind: RecordKind,
+        shard: u16,
+        index: u64,
+        body: &[u8],
+        at: LogPosition,
+    ) -> Result<(), ReplayError> {
+        let next = self.indices.get_mut(shard as usize).ok_or(ReplayError::Body)?;
+        *next = (*next).max(index);
+        match kind {
+            RecordKind::Home => self.homes.replay(body, at),
+            _ => self.conversations.replay(kind, shard, body, at),
         }
-        let sent: Result<(), NoCredit> = fx.to_home(to, message, &[payload]);
-        sent.expect("credit was there when the input was taken");
     }
 
-    /// The session that sent a message, if it is of this reactor.
-    fn local_origin(&self, reactor: ReactorId, to: ReactorId, asker: Asker) -> SessionId {
-        if reactor == to { asker.session } else { SessionId::NONE }
+    /// Everything was read back.
+    ///
+    /// # Errors
+    /// If something is missing that nothing explains.
+    pub fn check_replayed(&self) -> Result<(), ReplayError> {
+        self.conversations.check_replayed()
+    }
+
+    /// A digest of each shard's conversations as far as they are committed, by shard. Two nodes that applied the same records
+    /// have the same, whether they committed, replayed or followed them.
+    pub fn digests(&self) -> impl Iterator<Item = (u16, u64)> {
+        self.conversations.digests().into_iter()
+    }
+
+    /// The last record number of a shard.
+    pub fn index(&self, shard: u16) -> u64 {
+        self.indices[shard as usize]
+    }
+}
+
+/// A node at a moment, in the world. The only one who sees both halves.
+#[derive(Debug)]
+pub struct Router<'a, F> {
+    node: &'a mut Node,
+    now: Now,
+    fx: &'a mut F,
+}
+
+impl<F: Effects> Router<'_, F> {
+    fn home_side(&mut self) -> (&mut Homes, HomeSide<'_, F>) {
+        let Node { homes, indices, counters, .. } = self.node;
+        (homes, HomeSide { now: self.now, counters, indices, fx: self.fx })
+    }
+
+    fn conversation_side(&mut self) -> (&mut Conversations, ConversationSide<'_, F>) {
+        let Node { config, homes, conversations, indices, counters } = self.node;
+        (conversations, ConversationSide { me: config.me, homes, now: self.now, counters, indices, fx: self.fx })
+    }
+
+    /// Lets an authenticated device in: WELCOME. An older session of the same device is told that it is superseded; so is
+    /// this connection, if it is the older one and only arrived later.
+    ///
+    /// # Errors
+    /// [`ErrorCode::Full`] or [`ErrorCode::Superseded`], already written to `conn`, which is to be closed.
+    pub fn open_session(&mut self, who: &Authenticated, conn: ConnId) -> Result<SessionId, ErrorCode> {
+        let (homes, mut side) = self.home_side();
+        homes.open_session(who, conn, &mut side)
+    }
+
+    /// Ends a session with an error of its connection.
+    pub fn close_with(&mut self, id: SessionId, code: ErrorCode, of_kind: u8, request_id: u64, text: &str) {
+        let (homes, mut side) = self.home_side();
+        homes.close_with(id, code, of_kind, request_id, text, &mut side);
+    }
+
+    /// Tells every session that the node stops, and ends it.
+    pub fn drain(&mut self) {
+        let (homes, mut side) = self.home_side();
+        homes.drain(&mut side);
+    }
+
+    /// A session's output is gone (or may be): if it was behind, it gets the list of what it missed.
+    pub fn output_gone(&mut self, id: SessionId) {
+        let (homes, mut side) = self.home_side();
+        homes.output_gone(id, &mut side);
+    }
+
+    /// REAUTH of a session was checked, by [`reauthenticate`](crate::reauthenticate).
+    pub fn reauthenticated(&mut self, id: SessionId, frame: &Frame<'_>, outcome: Result<Option<Timestamp>, ErrorCode>) {
+        let (homes, mut side) = self.home_side();
+        homes.reauthenticated(id, frame, outcome, &mut side);
+    }
+
+    /// A frame needs something that is being loaded: refused for now, as when a queue is full.
+    pub fn refuse_loading(&mut self, id: SessionId, frame: &Frame<'_>) {
+        let (homes, mut side) = self.home_side();
+        homes.refuse_busy(id, frame, &mut side);
+    }
+
+    /// A frame of a session. A session that ended meanwhile is ignored.
+    pub fn frame(&mut self, id: SessionId, frame: &Frame<'_>) {
+        let (homes, mut side) = self.home_side();
+        let Some(Command { message, named, payload }) = homes.frame(id, frame, &mut side) else { return };
+        let to = self.node.config.layout.conversation(&message.conversation());
+        // The name leaves its home for the call: taking and putting back a box moves two words.
+        let lent = named.map(|home| self.node.homes.lend_name(home)).unwrap_or_default();
+        let name = lent.as_bytes();
+        if to == self.node.config.me {
+            let (conversations, mut side) = self.conversation_side();
+            conversations.take(to, &message, name, payload, &mut side);
+        } else if self.fx.to_conversation(to, message, &[name, payload]).is_err() {
+            let (homes, mut side) = self.home_side();
+            homes.not_taken(id, &message, frame, &mut side);
+        }
+        if let Some(home) = named {
+            self.node.homes.return_name(home, lent);
+        }
+    }
+
+    /// A message from the home of another reactor. The caller made sure that the log has room for a frame and that the
+    /// lane back has credit for one answer.
+    pub fn to_conversation(&mut self, from: ReactorId, message: ToConversation, payload: &[u8]) {
+        let name_len = if let ToConversation::Send(send) = &message { send.name_len as usize } else { 0 };
+        let (name, payload) = payload.split_at(name_len);
+        let (conversations, mut side) = self.conversation_side();
+        conversations.take(from, &message, name, payload, &mut side);
+    }
+
+    /// A message from a conversation of another reactor.
+    pub fn to_home(&mut self, message: ToHome, payload: &[u8]) {
+        let (homes, mut side) = self.home_side();
+        homes.told(message, payload, &mut side);
+    }
+
+    /// Applies the records of a committed batch in their order. [`Progress::Stalled`] if a lane is full: call again with
+    /// the same batch before any other.
+    pub fn committed(&mut self, batch: &CommittedBatch<'_>) -> Progress {
+        let (conversations, mut side) = self.conversation_side();
+        if conversations.committed(batch, &mut side) == Progress::Stalled {
+            return Progress::Stalled;
+        }
+        let (homes, mut side) = self.home_side();
+        homes.committed(batch, &mut side);
+        Progress::Done
+    }
+
+    /// What is proposed and not sealed is dropped, as when another node leads its shard now: no number of it was given, whoever asked is
+    /// told BUSY, and the repeat decides.
+    pub fn drop_proposed(&mut self) {
+        let (conversations, mut side) = self.conversation_side();
+        conversations.drop_proposed(&mut side);
+    }
+
+    /// A read for a job is done: `bytes` start at the frame of the job's next message; `None` if they cannot be had.
+    pub fn read_done(&mut self, id: JobId, bytes: Option<&[u8]>) {
+        let (conversations, mut side) = self.conversation_side();
+        conversations.read_done(id, bytes, &mut side);
+    }
+
+    /// Does what is due, a bounded share of it, and whatever waited for room. To be called once a turn.
+    pub fn timeout(&mut self) {
+        let (homes, mut side) = self.home_side();
+        homes.end_expired(&mut side);
+        homes.flush(&mut side);
+        let (conversations, mut side) = self.conversation_side();
+        let left = conversations.timeout(ENTITIES_PER_TURN, &mut side);
+        let (homes, mut side) = self.home_side();
+        homes.evacuate(left, &mut side);
     }
 }
 

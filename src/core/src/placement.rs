@@ -1,6 +1,6 @@
 //! Which reactor owns what.
 
-use tidings_wire::{ConversationId, Generation, Shards, UserId};
+use tidings_wire::{ConversationId, Generation, LogId, LogPosition, Shards, UserId};
 
 use crate::effects::ReactorId;
 
@@ -60,6 +60,11 @@ pub enum Origin {
     Own(Generation),
     /// In another log.
     Elsewhere,
+}
+
+/// Where a record is, as seen from the owner of log `own`.
+pub fn origin(own: LogId, at: LogPosition) -> Origin {
+    if at.log() == own { Origin::Own(at.generation()) } else { Origin::Elsewhere }
 }
 
 impl Base {

@@ -21,12 +21,16 @@ pub enum RecordKind {
     Home = 3,
     /// The whole state of a conversation: [`ConversationRecord`], [`DeviceRecord`]s, [`PairRecord`]s.
     Conversation = 4,
+    /// Nothing: what was appended was dropped before its batch was sealed.
+    Void = 5,
 }
 
 impl RecordKind {
     /// The kind with this number.
     pub fn from_u8(value: u8) -> Option<Self> {
-        [Self::Message, Self::Receipt, Self::Home, Self::Conversation].into_iter().find(|kind| *kind as u8 == value)
+        [Self::Message, Self::Receipt, Self::Home, Self::Conversation, Self::Void]
+            .into_iter()
+            .find(|kind| *kind as u8 == value)
     }
 }
 
@@ -99,6 +103,8 @@ pub struct ConversationRecord {
     pub last_ts: Timestamp,
     /// Devices that follow.
     pub devices: u32,
+    /// The highest attempt that was forgotten of each member's devices.
+    pub floors: [ClientMsgId; 2],
 }
 
 /// What is remembered of a device's attempts; `pairs` of [`PairRecord`] follow.
@@ -134,7 +140,7 @@ first_len! {
     ReceiptRecord: 48;
     HomeRecord: 28;
     HomeEntryRecord: 80;
-    ConversationRecord: 100;
+    ConversationRecord: 116;
     DeviceRecord: 9;
     PairRecord: 16;
 }

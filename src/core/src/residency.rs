@@ -43,7 +43,7 @@ impl StateStore for Everything {
 }
 
 impl Node {
-    /// What must be in memory before [`Node::frame`] of a live session, whose home is: the conversation, if it is here.
+    /// What must be in memory before [`Router::frame`](crate::Router::frame) of a live session, whose home is: the conversation, if it is here.
     pub fn prefetch_frame(&self, frame: &Frame<'_>, store: &mut dyn StateStore) -> Residency {
         let about_conversation = [Kind::Send, Kind::Delivered, Kind::Read, Kind::Fetch];
         if !frame.kind().is_ok_and(|kind| about_conversation.contains(&kind)) {
@@ -56,7 +56,7 @@ impl Node {
         if here { store.prefetch(Entity::Conversation(conversation)) } else { Residency::Resident }
     }
 
-    /// What must be in memory before [`Node::to_conversation`].
+    /// What must be in memory before [`Router::to_conversation`](crate::Router::to_conversation).
     pub fn prefetch_to_conversation(message: &ToConversation, store: &mut dyn StateStore) -> Residency {
         let (ToConversation::Send(SendCommand { conversation, .. })
         | ToConversation::Receipt(ReceiptCommand { conversation, .. })
@@ -64,7 +64,7 @@ impl Node {
         store.prefetch(Entity::Conversation(*conversation))
     }
 
-    /// What must be in memory before [`Node::to_home`].
+    /// What must be in memory before [`Router::to_home`](crate::Router::to_home).
     pub fn prefetch_to_home(message: &ToHome, store: &mut dyn StateStore) -> Residency {
         match message {
             ToHome::HeadUpdate(HeadUpdate { user, .. })

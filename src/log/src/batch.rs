@@ -69,6 +69,14 @@ impl OpenBatch {
         start + RECORD_HEADER
     }
 
+    /// Changes the kind of the record whose body is at `offset`.
+    pub(crate) fn set_kind(&mut self, offset: usize, kind: u8) {
+        let start = offset - RECORD_HEADER;
+        let bytes = &mut self.buffer.as_mut_slice()[start..];
+        let header: RecordHeader = archive::read(&bytes[..RECORD_HEADER]).expect("written by append()");
+        archive::write(&RecordHeader { kind, ..header }, bytes);
+    }
+
     /// `len` bytes of the body at `offset`, to change in place.
     pub(crate) fn body_mut(&mut self, offset: usize, len: usize) -> &mut [u8] {
         &mut self.buffer.as_mut_slice()[offset..][..len]

@@ -19,7 +19,7 @@ pub const BATCH_HEADER: usize = 96;
 /// Bytes that a record's header takes, room to grow included; bodies are aligned like records.
 pub const RECORD_HEADER: usize = 32;
 /// Version of the formats in this file.
-pub const FORMAT: u16 = 1;
+pub const FORMAT: u16 = 2;
 
 const SEGMENT_MAGIC: u64 = u64::from_le_bytes(*b"tdsegmt1");
 const BATCH_MAGIC: u32 = u32::from_le_bytes(*b"tdb1");

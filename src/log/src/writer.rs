@@ -176,6 +176,15 @@ impl Log {
         (place.lsn == self.open_lsn).then(|| self.open.body_mut(place.offset as usize, len))
     }
 
+    /// Changes the kind of a record that is still in the open batch; false if it was sealed.
+    pub fn set_kind(&mut self, place: BatchPosition, kind: u8) -> bool {
+        let open = place.lsn == self.open_lsn;
+        if open {
+            self.open.set_kind(place.offset as usize, kind);
+        }
+        open
+    }
+
     /// Somebody waits for the open batch: it is to be written as soon as the device is free.
     pub fn want(&mut self) {
         self.wanted = true;

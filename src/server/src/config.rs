@@ -9,6 +9,7 @@ use serde::Deserialize;
 use tidings_core::{Everything, StateStore, limits::Rate};
 #[cfg(feature = "canary")]
 use tidings_reactor::Canary;
+use tidings_wire::TenantId;
 
 /// Every setting, with its default.
 #[derive(Clone, Debug, Deserialize)]
@@ -22,6 +23,8 @@ pub struct ServerConfig {
     pub cores: Vec<usize>,
     /// Listen beyond loopback although connections are not encrypted.
     pub insecure: bool,
+    /// Tenants whose users are let in; none: all that a signed token names.
+    pub tenants: Vec<String>,
     /// Shards of a new data directory: a power of two.
     pub shards: u32,
     /// Longest that an idle reactor spins before it sleeps, in microseconds.
@@ -109,6 +112,7 @@ impl Default for ServerConfig {
             cores: Vec::new(),
             insecure: false,
             shards: 64,
+            tenants: Vec::new(),
             spin_us: 20,
             gather_us: 200,
             log: LogSettings::default(),
@@ -253,6 +257,12 @@ impl ServerConfig {
         }
         if tidings_wire::Shards::new(self.shards).is_none() {
             return refuse(format!("shards is {}: a power of two up to 65536 is expected", self.shards));
+        }
+        for (at, tenant) in self.tenants.iter().enumerate() {
+            let same = |other: &&String| TenantId::derive(other) == TenantId::derive(tenant);
+            if let Some(other) = self.tenants[..at].iter().find(same) {
+                return refuse(format!("tenants {other} and {tenant} have the same id: rename one of them"));
+            }
         }
         if self.limits.idle_timeout_s < 3 {
             return refuse("limits.idle_timeout_s must be at least 3".into());

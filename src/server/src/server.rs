@@ -25,7 +25,7 @@ use tidings_wire::LogId;
 use crate::{
     config::{ConfigError, ServerConfig},
     data::{ControlFile, DataDir, DataError},
-    tokens::{Issuer, TokenVerifier},
+    tokens::{Issuer, KEY_FILE, Keys, PUBLIC_FILE, TokenVerifier},
 };
 
 /// Why a server does not start.
@@ -70,7 +70,7 @@ pub struct Server {
     scribe: Scribe,
     ended: Receiver<()>,
     recovered: (u64, usize),
-    issuer: Issuer,
+    keys: Keys,
 }
 
 /// How often a socket of a process that just died is asked for again.
@@ -90,8 +90,7 @@ impl Server {
         config.check().map_err(StartError::Config)?;
         tidings_ring::probe_kernel().map_err(|error| StartError::System(error.to_string()))?;
         let data = DataDir::open(&config.data, config.shards).map_err(StartError::Data)?;
-        let key = Issuer::load_or_make(data.path());
-        let issuer = key.map_err(|error| StartError::Data(DataError::Io(data.path().into(), error)))?;
+        let keys = load_keys(&data)?;
         let reactors = config.cores.len() as u16;
         let (recovered, files) =
             recover_data(&data, &config, reactors, &data.control().ends()).map_err(StartError::Recovery)?;
@@ -108,7 +107,7 @@ impl Server {
         let notes = Arc::<ControlFile>::clone(data.control());
         let scribe = Scribe::start(notes).map_err(system)?;
         let desks = (0..reactors).map(|at| scribe.desk(&shared.peer(ReactorId(at as u16)).waker)).collect();
-        let seeds = seeds(&config, &data, recovered, &files, listeners, desks, &shared, &issuer);
+        let seeds = seeds(&config, &data, recovered, &files, listeners, desks, &shared, &keys);
         let mut hosted = Vec::new();
         for seed in seeds {
             let ended: Sender<()> = ended_sender.clone();
@@ -118,7 +117,7 @@ impl Server {
             });
             hosted.push(started.map_err(StartError::System)?);
         }
-        let server = Self { addr, data, shared, hosted, scribe, ended, recovered: counts, issuer };
+        let server = Self { addr, data, shared, hosted, scribe, ended, recovered: counts, keys };
         server.wait_until_ready()
     }
 
@@ -160,9 +159,9 @@ impl Server {
         &self.shared
     }
 
-    /// Signs tokens for it.
-    pub fn issuer(&self) -> &Issuer {
-        &self.issuer
+    /// Signs tokens for it, if it has the private key.
+    pub fn issuer(&self) -> Option<&Issuer> {
+        self.keys.issuer.as_ref()
     }
 
     /// A channel that says when a reactor ends.
@@ -222,6 +221,25 @@ pub fn restore(config: &ServerConfig) -> Result<Vec<RestoredLog>, StartError> {
     let logs: BTreeSet<LogId> = found.keys().chain(known.keys()).copied().collect();
     let end = |ends: &BTreeMap<LogId, LogEnd>, log| ends.get(&log).copied().unwrap_or_default();
     Ok(logs.into_iter().map(|log| RestoredLog { log, found: end(&found, log), known: end(&known, log) }).collect())
+}
+
+/// The keys of a data directory. A new one gets new keys; an old one that has none has lost them, and whoever holds a token would be
+/// turned away.
+fn load_keys(data: &DataDir) -> Result<Keys, StartError> {
+    let io = |error| StartError::Data(DataError::Io(data.path().into(), error));
+    if let Some(keys) = Keys::load(data.path()).map_err(io)? {
+        return Ok(keys);
+    }
+    if data.logs().map_err(io)?.is_empty() {
+        return Keys::make(data.path()).map_err(io);
+    }
+    let path = data.path().join(KEY_FILE);
+    let why = format!(
+        "it is missing, and so is {PUBLIC_FILE}: put back one of them, or a new key that openssl genpkey -algorithm ed25519 \
+         -out {} makes (then every token that was issued is void)",
+        path.display()
+    );
+    Err(StartError::Data(DataError::Unreadable(path, why)))
 }
 
 /// One listener a reactor on the same address.
@@ -294,7 +312,7 @@ fn seeds(
     listeners: Vec<OwnedFd>,
     desks: Vec<Desk>,
     shared: &Arc<Shared>,
-    issuer: &Issuer,
+    keys: &Keys,
 ) -> Vec<Seed<TokenVerifier>> {
     let reactors = config.cores.len();
     let Recovered { nodes, logs, .. } = recovered;
@@ -313,7 +331,7 @@ fn seeds(
             segment_len,
             log,
             lanes,
-            verifier: issuer.verifier(),
+            verifier: keys.verifier(&config.tenants),
             store: (config.store)(),
             shared: Arc::clone(shared),
         };

@@ -1,17 +1,25 @@
-//! Tokens: JWT, signed with Ed25519. The server makes its key in the data directory; whoever can read that can issue.
+//! Tokens: JWT, signed with Ed25519. The server makes its key in the data directory; whoever can read that can issue. Where a login
+//! server signs, its public key alone is enough here.
 
-use std::{fs, io, path::Path};
+use std::{fs, io, path::Path, sync::Arc};
 
 use ed25519_dalek::{
-    SigningKey,
-    pkcs8::{DecodePrivateKey, EncodePrivateKey},
+    SigningKey, VerifyingKey,
+    pkcs8::{
+        DecodePrivateKey, DecodePublicKey, EncodePrivateKey, EncodePublicKey, KeypairBytes, spki::der::pem::LineEnding,
+    },
 };
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
 use serde::{Deserialize, Serialize};
 use tidings_core::{Claims, TokenFault, Verifier};
 use tidings_wire::{DeviceId, Timestamp};
 
-const KEY_FILE: &str = "token.key";
+/// The private key: PKCS #8 in PEM, as `openssl genpkey -algorithm ed25519` writes it.
+pub const KEY_FILE: &str = "token.key";
+/// The public key: SubjectPublicKeyInfo in PEM, as `openssl pkey -pubout` writes it.
+pub const PUBLIC_FILE: &str = "token.pub";
+/// Seconds that the clock of whoever signs may be ahead of the server's: a token counts so much before its `nbf`.
+const CLOCK_SKEW_S: u64 = 60;
 
 /// What a token carries.
 #[derive(Serialize, Deserialize)]
@@ -26,8 +34,16 @@ struct Payload {
     device: Option<u32>,
     /// Seconds since the epoch.
     exp: u64,
+    /// Seconds since the epoch before which it does not count.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    nbf: u64,
     #[serde(default)]
     iat: u64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_zero(value: &u64) -> bool {
+    *value == 0
 }
 
 fn default_tenant() -> String {
@@ -40,35 +56,92 @@ pub struct Issuer {
     key: SigningKey,
 }
 
+/// The keys of a data directory.
+#[derive(Debug)]
+pub struct Keys {
+    /// Signs, where the private key is here.
+    pub issuer: Option<Issuer>,
+    public: VerifyingKey,
+}
+
+fn invalid(path: &Path, error: impl std::fmt::Display) -> io::Error {
+    let why = format!("{}: {error} (an Ed25519 key in PEM is expected)", path.display());
+    io::Error::new(io::ErrorKind::InvalidData, why)
+}
+
+fn read(path: &Path) -> io::Result<Option<String>> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(invalid(path, error)),
+    }
+}
+
+impl Keys {
+    /// The keys of a data directory, `None` if there are none: `token.key`, or `token.pub` alone.
+    ///
+    /// # Errors
+    /// If they cannot be read, are not keys, or are not a pair.
+    pub fn load(data: &Path) -> io::Result<Option<Self>> {
+        let (key, public) = (data.join(KEY_FILE), data.join(PUBLIC_FILE));
+        let issuer = match read(&key)? {
+            Some(pem) => {
+                let key = SigningKey::from_pkcs8_pem(&pem).map_err(|error| invalid(&key, error))?;
+                Some(Issuer { key })
+            }
+            None => None,
+        };
+        let told = match read(&public)? {
+            Some(pem) => Some(VerifyingKey::from_public_key_pem(&pem).map_err(|error| invalid(&public, error))?),
+            None => None,
+        };
+        let own = issuer.as_ref().map(|issuer| issuer.key.verifying_key());
+        if let (Some(own), Some(told)) = (own, told)
+            && own != told
+        {
+            return Err(invalid(&public, format!("it is not the public key of {KEY_FILE}")));
+        }
+        Ok(own.or(told).map(|public| Self { issuer, public }))
+    }
+
+    /// New keys for a data directory that has none.
+    ///
+    /// # Errors
+    /// If they cannot be written.
+    pub fn make(data: &Path) -> io::Result<Self> {
+        let key = SigningKey::from_bytes(&crate::data::random()?);
+        let (issuer, public) = (Issuer { key }, data.join(PUBLIC_FILE));
+        let pem = issuer.key.verifying_key().to_public_key_pem(LineEnding::LF).map_err(io::Error::other)?;
+        tidings_log::files::replace(&public, pem.as_bytes())?;
+        tidings_log::files::replace(&data.join(KEY_FILE), issuer.to_pem()?.as_bytes())?;
+        Ok(Self { public: issuer.key.verifying_key(), issuer: Some(issuer) })
+    }
+
+    /// What checks tokens: of these tenants, or of any if there are none.
+    pub fn verifier(&self, tenants: &[String]) -> TokenVerifier {
+        let key = DecodingKey::from_ed_der(self.public.as_bytes());
+        // The algorithm is the key's, whatever a token's header says. Time is the caller's.
+        let mut validation = Validation::new(Algorithm::EdDSA);
+        validation.validate_exp = false;
+        validation.set_required_spec_claims(&["exp", "sub"]);
+        TokenVerifier { key, validation, tenants: tenants.into() }
+    }
+}
+
 impl Issuer {
     /// The key of a data directory.
     ///
     /// # Errors
     /// If there is none (`serve` makes it), or it cannot be read.
     pub fn load(data: &Path) -> io::Result<Self> {
-        let path = data.join(KEY_FILE);
-        let der = fs::read(&path)?;
-        let key = SigningKey::from_pkcs8_der(&der)
-            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, format!("{}: {error}", path.display())))?;
-        Ok(Self { key })
+        let keys = Keys::load(data)?;
+        keys.and_then(|keys| keys.issuer).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
-    /// The key of a data directory, made if there is none.
-    ///
-    /// # Errors
-    /// If it cannot be read or written.
-    pub fn load_or_make(data: &Path) -> io::Result<Self> {
-        match Self::load(data) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Self::make(&data.join(KEY_FILE)),
-            loaded => loaded,
-        }
-    }
-
-    fn make(path: &Path) -> io::Result<Self> {
-        let key = SigningKey::from_bytes(&crate::data::random()?);
-        let der = key.to_pkcs8_der().map_err(|error| io::Error::other(error.to_string()))?;
-        tidings_log::files::replace(path, der.as_bytes())?;
-        Ok(Self { key })
+    /// The private key alone: OpenSSL does not read the longer form that has the public key, too.
+    fn to_pem(&self) -> io::Result<String> {
+        let bytes = KeypairBytes { secret_key: self.key.to_bytes(), public_key: None };
+        Ok(bytes.to_pkcs8_pem(LineEnding::LF).map_err(io::Error::other)?.to_string())
     }
 
     /// A token of `name` that is good for `ttl_s` seconds from `now`, on one device or on all.
@@ -79,20 +152,10 @@ impl Issuer {
         let iat = now.0 / 1_000_000;
         let device = device.map(|device| device.0);
         let payload =
-            Payload { sub: name.into(), tenant: default_tenant(), device, exp: iat.saturating_add(ttl_s), iat };
+            Payload { sub: name.into(), tenant: default_tenant(), device, exp: iat.saturating_add(ttl_s), nbf: 0, iat };
         let der = self.key.to_pkcs8_der().map_err(|error| io::Error::other(error.to_string()))?;
         let key = EncodingKey::from_ed_der(der.as_bytes());
         encode(&Header::new(Algorithm::EdDSA), &payload, &key).map_err(io::Error::other)
-    }
-
-    /// What checks this key's tokens.
-    pub fn verifier(&self) -> TokenVerifier {
-        let key = DecodingKey::from_ed_der(self.key.verifying_key().as_bytes());
-        // The algorithm is the key's, whatever a token's header says. Time is the caller's.
-        let mut validation = Validation::new(Algorithm::EdDSA);
-        validation.validate_exp = false;
-        validation.set_required_spec_claims(&["exp", "sub"]);
-        TokenVerifier { key, validation }
     }
 }
 
@@ -101,6 +164,8 @@ impl Issuer {
 pub struct TokenVerifier {
     key: DecodingKey,
     validation: Validation,
+    /// Those that are let in; none: all.
+    tenants: Arc<[String]>,
 }
 
 impl std::fmt::Debug for TokenVerifier {
@@ -112,34 +177,90 @@ impl std::fmt::Debug for TokenVerifier {
 impl Verifier for TokenVerifier {
     fn verify(&self, token: &[u8], now: Timestamp) -> Result<Claims, TokenFault> {
         let data = decode::<Payload>(token, &self.key, &self.validation).map_err(|_| TokenFault::Invalid)?;
-        let Payload { sub, tenant, device, exp, .. } = data.claims;
-        if exp <= now.0 / 1_000_000 {
+        let Payload { sub, tenant, device, exp, nbf, .. } = data.claims;
+        let now_s = now.0 / 1_000_000;
+        if exp <= now_s {
             return Err(TokenFault::Expired);
         }
-        Ok(Claims { tenant: tenant.into(), name: sub.into(), device: device.map(DeviceId) })
+        if nbf > now_s.saturating_add(CLOCK_SKEW_S) {
+            return Err(TokenFault::Invalid);
+        }
+        if !self.tenants.is_empty() && !self.tenants.contains(&tenant) {
+            return Err(TokenFault::Tenant);
+        }
+        let until = Some(Timestamp(exp.saturating_mul(1_000_000)));
+        Ok(Claims { tenant: tenant.into(), name: sub.into(), device: device.map(DeviceId), until })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::process::TempDir;
+
+    fn keys(n: u8) -> Keys {
+        let key = SigningKey::from_bytes(&[n; 32]);
+        Keys { public: key.verifying_key(), issuer: Some(Issuer { key }) }
+    }
+
+    const NOW: Timestamp = Timestamp(1_000_000_000);
+
+    fn signed(keys: &Keys, payload: &Payload) -> String {
+        let der = keys.issuer.as_ref().unwrap().key.to_pkcs8_der().unwrap();
+        encode(&Header::new(Algorithm::EdDSA), payload, &EncodingKey::from_ed_der(der.as_bytes())).unwrap()
+    }
+
+    fn payload(tenant: &str, nbf: u64) -> Payload {
+        Payload { sub: "alice".into(), tenant: tenant.into(), device: None, exp: 2000, nbf, iat: 0 }
+    }
 
     #[test]
     fn tokens_of_this_key_are_believed_until_they_expire_and_no_others_are() {
-        let make = |n: u8| Issuer { key: SigningKey::from_bytes(&[n; 32]) };
-        let (ours, theirs, now) = (make(1), make(2), Timestamp(1_000_000_000));
-        let token = ours.issue("alice", Some(DeviceId(7)), now, 60).unwrap();
-        let verifier = ours.verifier();
-        let claims = verifier.verify(token.as_bytes(), now).unwrap();
+        let (ours, theirs) = (keys(1), keys(2));
+        let token = ours.issuer.as_ref().unwrap().issue("alice", Some(DeviceId(7)), NOW, 60).unwrap();
+        let verifier = ours.verifier(&[]);
+        let claims = verifier.verify(token.as_bytes(), NOW).unwrap();
         assert_eq!((&*claims.name, &*claims.tenant, claims.device), ("alice", "default", Some(DeviceId(7))));
+        assert_eq!(claims.until, Some(Timestamp(1_060_000_000)));
         assert_eq!(verifier.verify(token.as_bytes(), Timestamp(1_060_000_000)), Err(TokenFault::Expired));
-        assert_eq!(theirs.verifier().verify(token.as_bytes(), now), Err(TokenFault::Invalid));
+        assert_eq!(theirs.verifier(&[]).verify(token.as_bytes(), NOW), Err(TokenFault::Invalid));
         let mut forged = token.into_bytes();
         *forged.last_mut().unwrap() ^= 1;
-        assert_eq!(verifier.verify(&forged, now), Err(TokenFault::Invalid));
+        assert_eq!(verifier.verify(&forged, NOW), Err(TokenFault::Invalid));
         // A token without a signature, whose header says that it needs none.
         let none = b"eyJhbGciOiJub25lIn0.eyJzdWIiOiJhbGljZSIsImV4cCI6OTk5OTk5OTk5OX0.";
-        assert_eq!(verifier.verify(none, now), Err(TokenFault::Invalid));
-        assert_eq!(verifier.verify(b"\xff\xfe", now), Err(TokenFault::Invalid));
+        assert_eq!(verifier.verify(none, NOW), Err(TokenFault::Invalid));
+        assert_eq!(verifier.verify(b"\xff\xfe", NOW), Err(TokenFault::Invalid));
+    }
+
+    #[test]
+    fn a_token_counts_from_its_nbf_on_and_for_the_tenants_of_this_server() {
+        let keys = keys(1);
+        let verify = |tenants: &[String], payload: &Payload| {
+            keys.verifier(tenants).verify(signed(&keys, payload).as_bytes(), NOW).map(|claims| claims.tenant)
+        };
+        assert!(verify(&[], &payload("one", 1060)).is_ok(), "clocks differ by a minute");
+        assert_eq!(verify(&[], &payload("one", 1061)), Err(TokenFault::Invalid));
+        let tenants = ["one".to_string()];
+        assert_eq!(verify(&tenants, &payload("one", 0)).as_deref(), Ok("one"));
+        assert_eq!(verify(&tenants, &payload("two", 0)), Err(TokenFault::Tenant));
+    }
+
+    #[test]
+    fn keys_read_back_and_the_public_one_alone_is_enough_to_check() {
+        let dir = TempDir::new("keys").unwrap();
+        assert!(Keys::load(dir.path()).unwrap().is_none());
+        let made = Keys::make(dir.path()).unwrap();
+        let token = made.issuer.unwrap().issue("alice", None, NOW, 60).unwrap();
+        let again = Keys::load(dir.path()).unwrap().unwrap();
+        assert!(again.issuer.is_some() && again.verifier(&[]).verify(token.as_bytes(), NOW).is_ok());
+        fs::remove_file(dir.path().join(KEY_FILE)).unwrap();
+        let public = Keys::load(dir.path()).unwrap().unwrap();
+        assert!(public.issuer.is_none() && public.verifier(&[]).verify(token.as_bytes(), NOW).is_ok());
+        let other = Issuer { key: SigningKey::from_bytes(&[9; 32]) };
+        fs::write(dir.path().join(KEY_FILE), other.to_pem().unwrap()).unwrap();
+        assert!(Keys::load(dir.path()).unwrap_err().to_string().contains("not the public key"));
+        fs::write(dir.path().join(KEY_FILE), "nonsense").unwrap();
+        assert!(Keys::load(dir.path()).unwrap_err().to_string().contains("PEM"));
     }
 }

@@ -1,6 +1,7 @@
 //! What must be true, whatever happens. The numbers are those of the invariants in `docs/architecture.md`.
 
 mod durable;
+mod follower;
 mod history;
 
 use std::collections::BTreeMap;
@@ -8,6 +9,7 @@ use std::collections::BTreeMap;
 use tidings_client::{ConversationId, ErrorCode, Message, Seq, Timestamp, UserId, Watermarks};
 
 pub use durable::Durable;
+pub use follower::Follower;
 pub use history::{Asked, Reading};
 
 /// A promise that was broken.
@@ -78,7 +80,7 @@ impl Given {
 }
 
 /// The judge.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Oracle {
     conversations: Vec<Conversation>,
     by_id: BTreeMap<ConversationId, usize>,
@@ -110,9 +112,26 @@ pub(crate) fn tag_of(payload: &[u8]) -> u64 {
 }
 
 impl Oracle {
-    /// A judge of a world in which messages may be dropped, or not.
-    pub fn new(may_lose: bool) -> Self {
-        Self { may_lose, ..Self::default() }
+    /// A judge of a world with so many shards, in which messages may be dropped, or not.
+    pub fn new(shards: u32, may_lose: bool) -> Self {
+        Self {
+            conversations: Vec::new(),
+            by_id: BTreeMap::new(),
+            attempts: BTreeMap::new(),
+            audited: BTreeMap::new(),
+            durable: Durable::new(Follower::new(shards, may_lose)),
+            may_lose,
+            violation: None,
+        }
+    }
+
+    /// A node has applied everything that is durable: what it knows is what the follower knows.
+    pub fn compare(&mut self, who: &str, digests: &BTreeMap<u16, u64>) {
+        let expected = self.durable.follower.digests();
+        let differs = (0..=u16::MAX).find(|shard| digests.get(shard) != expected.get(shard));
+        if let Some(shard) = differs.filter(|_| *digests != expected) {
+            self.violate("I17", format!("shard {shard} of {who} is not what its records make of it"));
+        }
     }
 
     /// A conversation between two users; its place.

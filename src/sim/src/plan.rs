@@ -130,11 +130,13 @@ pub enum Fault {
     ShortSend,
     /// Lanes become slow for a while.
     SlowLanes,
+    /// A reactor's proposals are dropped, as if another node led its shards now.
+    LostLead,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::Kill,
         Self::PowerLoss,
         Self::Restart,
@@ -163,6 +165,7 @@ impl Fault {
         Self::AcceptError,
         Self::ShortSend,
         Self::SlowLanes,
+        Self::LostLead,
     ];
 
     /// In words.
@@ -196,6 +199,7 @@ impl Fault {
             Self::AcceptError => "accept refused",
             Self::ShortSend => "short send",
             Self::SlowLanes => "slow lanes",
+            Self::LostLead => "lost lead",
         }
     }
 
@@ -332,13 +336,13 @@ impl Plan {
         let media = [F::LostWrite, F::MisdirectedWrite, F::BitFlip, F::UnreadableSector, F::LostFile];
         let network = [F::Cut, F::HalfOpen, F::Partition, F::StallReader, F::SlowLink, F::AcceptError, F::ShortSend];
         let devices = [F::DeviceCrash, F::DeviceForgets, F::DeviceLeaves, F::DeviceSleeps, F::Stranger];
-        let machine = [F::ClockJump, F::Starve, F::SlowLanes];
+        let machine = [F::ClockJump, F::Starve, F::SlowLanes, F::LostLead];
         let all = [&crashes[..], &disks, &network, &devices, &machine].concat();
         // Those that the profile is about come often, some of the others now and then.
         let often: &[F] = match self.profile {
             Profile::Small => return,
             Profile::Swarm => &[],
-            Profile::Crash => &crashes,
+            Profile::Crash => &[F::Kill, F::PowerLoss, F::Restart, F::CrashInRecovery, F::LostLead],
             Profile::Disk => &disks,
             Profile::Network => &network,
             Profile::Devices => &devices,

@@ -27,6 +27,10 @@ pub struct Stats {
     pub unreadable: u64,
     /// Ranges of history that were asked for and came.
     pub readings: u64,
+    /// Times that all that a node knew was compared with what a follower knew.
+    pub compared: u64,
+    /// Times that a reactor's proposals were dropped, and there were some.
+    pub drops: u64,
     /// The node's own counts.
     pub counters: BTreeMap<&'static str, u64>,
     /// The most that was seen of everything that has a bound.
@@ -66,6 +70,8 @@ impl Stats {
             (&mut self.messages, other.messages),
             (&mut self.unreadable, other.unreadable),
             (&mut self.readings, other.readings),
+            (&mut self.compared, other.compared),
+            (&mut self.drops, other.drops),
         ];
         for (sum, more) in pairs {
             *sum += more;

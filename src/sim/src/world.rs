@@ -159,7 +159,7 @@ impl World {
         let mut random = Random::new(seed ^ 0x7469_6469_6e67_7321);
         let plan = Plan::draw(profile, &mut random);
         let mut world = Self {
-            oracle: Oracle::new(plan.drops_segments()),
+            oracle: Oracle::new(plan.shards, plan.drops_segments()),
             plan,
             random,
             now: 0,

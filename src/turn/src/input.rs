@@ -1,10 +1,15 @@
 //! From received bytes to frames: cutting the stream, the handshake, handing a connection to its home's reactor.
 
 use tidings_core::{
-    Authenticated, Counter, Node, Now, ReactorId, Residency, StateStore, Verifier, authentication::authenticate,
+    Authenticated, Counter, Node, Now, ReactorId, Residency, StateStore, Verifier, authenticate, reauthenticate,
     slab::Key,
 };
-use tidings_wire::{ErrorCode, Frame, Retry, WireError, frames::ErrorFrame, limits::FRAME_MAX, split};
+use tidings_wire::{
+    ErrorCode, Frame, Kind, Retry, WireError,
+    frames::ErrorFrame,
+    limits::{FRAME_MAX, HELLO_MAX},
+    split,
+};
 
 use crate::{
     address::Addresses,
@@ -44,7 +49,9 @@ impl<M: Machine, V: Verifier> Input<'_, M, V> {
             if matches!(state, State::Leaving | State::Gone) {
                 break;
             }
-            let frame = match split(&bytes[used..], FRAME_MAX) {
+            // Nobody who was not let in makes the server hold more than a HELLO.
+            let longest = if let State::Live(_) = state { FRAME_MAX } else { HELLO_MAX };
+            let frame = match split(&bytes[used..], longest) {
                 Ok(Some(frame)) => frame,
                 Ok(None) => return Cut::Used(used),
                 Err(error) => {
@@ -54,10 +61,16 @@ impl<M: Machine, V: Verifier> Input<'_, M, V> {
             };
             used += frame.bytes().len();
             match state {
+                State::Live(session) if frame.kind() == Ok(Kind::Reauth) => {
+                    if let Some((user, device)) = self.node.who(session) {
+                        let outcome = reauthenticate(self.verifier, &frame, user, device, self.now.wall);
+                        self.node.at(self.now, self.io).reauthenticated(session, &frame, outcome);
+                    }
+                }
                 State::Live(session) => match self.node.prefetch_frame(&frame, self.store) {
-                    Residency::Resident => self.node.frame(session, &frame, self.now, self.io),
+                    Residency::Resident => self.node.at(self.now, self.io).frame(session, &frame),
                     // Not held back here: that would have to be bounded, too. The client sends it again.
-                    Residency::Loading => self.node.refuse_loading(session, &frame, self.io),
+                    Residency::Loading => self.node.at(self.now, self.io).refuse_loading(session, &frame),
                 },
                 _ => {
                     if let Some(who) = self.greet(key, &frame) {
@@ -78,7 +91,7 @@ impl<M: Machine, V: Verifier> Input<'_, M, V> {
     fn broken(&mut self, key: Key, state: State, error: WireError) {
         match state {
             State::Live(session) => {
-                self.node.close_with(session, error.code(), 0, 0, &error.to_string(), self.io);
+                self.node.at(self.now, self.io).close_with(session, error.code(), 0, 0, &error.to_string());
             }
             _ => self.turn_away(key, error.code(), 0, 0, &error.to_string()),
         }
@@ -110,7 +123,7 @@ impl<M: Machine, V: Verifier> Input<'_, M, V> {
 
     /// Opens the session of an authenticated connection of this reactor.
     pub(crate) fn admit(&mut self, key: Key, who: &Authenticated) {
-        match self.node.open_session(who, conn_id(key), self.now, self.io) {
+        match self.node.at(self.now, self.io).open_session(who, conn_id(key)) {
             Ok(session) => {
                 if let Some(connection) = self.io.connections.get_mut(key) {
                     connection.state = State::Live(session);

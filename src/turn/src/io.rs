@@ -1,6 +1,9 @@
 //! A reactor's hands: what its node's effects become.
 
-use tidings_core::{ConnId, Effects, JobId, Mono, NoCredit, ReactorId, RecordMeta, ToConversation, ToHome, slab::Key};
+use tidings_core::{
+    ConnId, Effects, JobId, Mono, NoCredit, ReactorId, RecordMeta, ToConversation, ToHome, records::RecordKind,
+    slab::Key,
+};
 use tidings_log::Epoch;
 use tidings_mesh::Port;
 use tidings_wire::{BatchPosition, LogPosition};
@@ -54,6 +57,10 @@ impl<S> Effects for Io<S> {
 
     fn revise(&mut self, place: BatchPosition, len: usize) -> Option<&mut [u8]> {
         self.log.log.revise(place, len)
+    }
+
+    fn void(&mut self, at: BatchPosition) -> bool {
+        self.log.log.set_kind(at, RecordKind::Void as u8)
     }
 
     fn want_write(&mut self) {

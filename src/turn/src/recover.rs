@@ -7,7 +7,7 @@
 use std::{collections::BTreeMap, fmt};
 
 use tidings_canary::{self as canary, Canary};
-use tidings_core::{Node, records::RecordKind, sequencer::ReplayError};
+use tidings_core::{Node, ReplayError, records::RecordKind};
 use tidings_log::{
     BatchRef, Epoch, Log, LogConfig, LogEnd, LogKey, RecoverError, Scanner, Storage, Tail, prepare::Preparer, records,
 };

@@ -54,7 +54,7 @@ pub(crate) fn sweep<M: Machine>(
         match judge(connection, limits, now) {
             Verdict::Fine => {}
             Verdict::TooSlow(text) => match connection.state {
-                State::Live(session) => node.close_with(session, ErrorCode::TooSlow, 0, 0, text, io),
+                State::Live(session) => node.at(now, io).close_with(session, ErrorCode::TooSlow, 0, 0, text),
                 _ => {
                     node.counters.error(ErrorCode::TooSlow);
                     ErrorFrame::new(ErrorCode::TooSlow, 0).append(io.connections.out(key), 0, text);

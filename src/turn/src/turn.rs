@@ -156,6 +156,22 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
         Report { ends: vec![(self.io.log.log_id(), end)], ..self.io.log.report }
     }
 
+    /// What is proposed and not sealed is dropped, as when another node leads. How many records were.
+    pub fn drop_proposed(&mut self, now: Now) -> u64 {
+        if !self.io.log.log.has_records() {
+            return 0;
+        }
+        self.io.now = now.mono;
+        let before = self.node.counters.get(Counter::ProposalsDropped);
+        self.node.at(now, &mut self.io).drop_proposed();
+        self.node.counters.get(Counter::ProposalsDropped) - before
+    }
+
+    /// A digest of each shard's committed state.
+    pub fn digests(&self) -> impl Iterator<Item = (u16, u64)> {
+        self.node.digests()
+    }
+
     /// Where the own log ends.
     pub fn log_end(&self) -> LogEnd {
         self.io.log.log.end()
@@ -176,7 +192,7 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
         }
         self.apply(now);
         busy |= self.take_inbox(now);
-        self.node.timeout(now, &mut self.io);
+        self.node.at(now, &mut self.io).timeout();
         self.keep_house(now);
         self.write_log(now);
         self.start_reads(now);
@@ -203,7 +219,7 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
                 if let Some((message, payload)) = message {
                     held = Node::prefetch_to_conversation(&message, &mut *self.store) == Residency::Loading;
                     if !held {
-                        self.node.to_conversation(ReactorId(from as u16), message, payload, now, &mut self.io);
+                        self.node.at(now, &mut self.io).to_conversation(ReactorId(from as u16), message, payload);
                     }
                 }
                 if held {
@@ -223,7 +239,7 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
                 if let Some((message, payload)) = message {
                     held = Node::prefetch_to_home(&message, &mut *self.store) == Residency::Loading;
                     if !held {
-                        self.node.to_home(message, payload, now, &mut self.io);
+                        self.node.at(now, &mut self.io).to_home(message, payload);
                     }
                 }
                 if held {
@@ -243,7 +259,7 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
         match completion {
             Completion::Accepted { result, more } => self.accepted(result, more, now),
             Completion::Received { key, result, more } => self.received(key, result, more, now),
-            Completion::Sent { key, buffer, result } => self.sent(key, buffer, &result),
+            Completion::Sent { key, buffer, result } => self.sent(key, buffer, &result, now),
             Completion::Created { result, .. } => self.io.log.created(&result, now.mono),
             Completion::Noted { log, result } => self.io.log.noted(log, &result, now.mono),
             Completion::Written { purpose, buffer, result } => {
@@ -254,7 +270,7 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
             }
             Completion::Read { job, buffer, result } => {
                 let bytes = result.ok().map(|len| &buffer[..len]);
-                self.node.read_done(job, bytes, now, &mut self.io);
+                self.node.at(now, &mut self.io).read_done(job, bytes);
                 self.io.log.keep(buffer);
             }
             Completion::Woken => {}
@@ -268,7 +284,7 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
         let loc = |offset: u32| sealed.loc(offset);
         let (committed, lsn) = (sealed.committed, sealed.lsn);
         let batch = CommittedBatch { committed, lsn, bytes: sealed.buffer.as_slice(), loc: &loc };
-        match self.node.committed(&batch, now, &mut self.io) {
+        match self.node.at(now, &mut self.io).committed(&batch) {
             Progress::Done => self.io.log.log.recycle(sealed.buffer),
             Progress::Stalled => self.applying = Some(sealed),
         }
@@ -312,7 +328,7 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
         }
         self.io.reads = reads;
         while let Some(job) = self.io.log.take_failed() {
-            self.node.read_done(job, None, now, &mut self.io);
+            self.node.at(now, &mut self.io).read_done(job, None);
         }
     }
 

@@ -79,6 +79,8 @@ codes! {
     TokenWrongDevice = 24, "TOKEN_WRONG_DEVICE", Stop;
     /// The same device has a newer session.
     Superseded = 25, "SUPERSEDED", Stop;
+    /// The token's tenant is not one of this server's.
+    TenantUnknown = 26, "TENANT_UNKNOWN", Stop;
 
     // What was asked.
     /// The conversation does not exist or the user is not in it; which of the two is not said.
@@ -99,8 +101,6 @@ codes! {
     FutureSeq = 47, "FUTURE_SEQ", Never;
     /// The message had expired when it arrived.
     Expired = 48, "EXPIRED", Never;
-    /// The conversation remembers attempts of as many devices as it may.
-    TooManyDevices = 49, "TOO_MANY_DEVICES", Never;
 
     // The server's state.
     /// A queue is full.

@@ -7,7 +7,7 @@ pub mod sync;
 
 pub use message::{Message, MessageFlags, Send, Sent, TraceId};
 pub use receipt::{Delivered, Read, Receipt, ReceiptKind, ReceiptOk};
-pub use session::{Bye, ByeReason, ErrorFrame, Hello, Ping, Pong, Welcome};
+pub use session::{Bye, ByeReason, ErrorFrame, Hello, Ping, Pong, Reauth, ReauthOk, Welcome};
 pub use sync::{Changed, ChangedConversation, Fetch, FetchOrder, Fetched, Resume, ResumeStatus};
 
 /// Declares the kind and the pinned sizes of fixed parts: `first` is the size that was first published, and the

@@ -63,6 +63,10 @@ kinds! {
     Bye = 16, Control;
     /// Server: a request failed, or the connection did.
     Error = 17, Control;
+    /// Client: a new token for this session.
+    Reauth = 18, Control;
+    /// Server: it counts from now on, until then.
+    ReauthOk = 19, Control;
 }
 
 /// What is shed first when there is too much: the higher number.

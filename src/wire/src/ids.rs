@@ -100,6 +100,8 @@ impl DeviceId {
     }
 }
 
+/// BLAKE3 `derive_key` context of [`TenantId::derive`].
+pub const TENANT_CONTEXT: &str = "tidings v1 tenant id";
 /// BLAKE3 `derive_key` context of [`UserId::derive`].
 pub const USER_CONTEXT: &str = "tidings v1 user id";
 /// BLAKE3 `derive_key` context of [`ConversationId::direct`].
@@ -115,15 +117,35 @@ fn first_16(context: &str, parts: &[&[u8]]) -> [u8; 16] {
     id
 }
 
+/// Which tenant an id belongs to: a hash of the tenant's name, which stands in bytes 2 to 5 of every user id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TenantId(pub [u8; 4]);
+
+impl TenantId {
+    /// The id of a tenant: the first 4 bytes of BLAKE3 (`derive_key`) over its name.
+    pub fn derive(tenant: &str) -> Self {
+        let [a, b, c, d, ..] = first_16(TENANT_CONTEXT, &[tenant.as_bytes()]);
+        Self([a, b, c, d])
+    }
+}
+
 impl UserId {
     /// The id of `name` in `tenant`: the first 16 bytes of BLAKE3 (`derive_key`) over the tenant's length as a
-    /// little-endian u16, the tenant, and the name.
+    /// little-endian u16, the tenant, and the name; then bytes 2 to 5 are replaced by the tenant's id.
     ///
     /// # Panics
     /// If `tenant` is longer than 65,535 bytes; [`limits::NAME_MAX`] is far below that.
     pub fn derive(tenant: &str, name: &str) -> Self {
         let len = u16::try_from(tenant.len()).expect("a tenant's name fits 64 KiB");
-        Self(first_16(USER_CONTEXT, &[&len.to_le_bytes(), tenant.as_bytes(), name.as_bytes()]))
+        let mut id = first_16(USER_CONTEXT, &[&len.to_le_bytes(), tenant.as_bytes(), name.as_bytes()]);
+        id[2..6].copy_from_slice(&TenantId::derive(tenant).0);
+        Self(id)
+    }
+
+    /// The tenant that the user belongs to.
+    pub fn tenant(&self) -> TenantId {
+        let [_, _, a, b, c, d, ..] = self.0;
+        TenantId([a, b, c, d])
     }
 
     /// The two bytes that decide the user's shard.
@@ -190,6 +212,13 @@ mod tests {
         assert_eq!(id, ConversationId::direct(b, a));
         assert_eq!(id.placement(), a.min(b).placement());
         assert!(id.is_direct());
+    }
+
+    #[test]
+    fn a_user_id_says_which_tenant_it_belongs_to() {
+        let (alice, bob) = (UserId::derive("one", "alice"), UserId::derive("one", "bob"));
+        assert_eq!((alice.tenant(), bob.tenant()), (TenantId::derive("one"), TenantId::derive("one")));
+        assert_ne!(UserId::derive("two", "alice").tenant(), alice.tenant());
     }
 
     #[test]

@@ -26,5 +26,5 @@ pub use commit::{Committed, Minter};
 pub use error::{ErrorCode, Retry, WireError};
 pub use frame::{Frame, FrameBuilder, Span, split};
 pub use header::{Class, HEADER_LEN, Header, Kind, VERSION};
-pub use ids::{ClientMsgId, ConversationId, DeviceId, Lineage, Seq, Shards, Timestamp, UserId, Uv};
+pub use ids::{ClientMsgId, ConversationId, DeviceId, Lineage, Seq, Shards, TenantId, Timestamp, UserId, Uv};
 pub use position::{BatchPosition, Generation, LogId, LogPosition, Lsn};

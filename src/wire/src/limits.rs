@@ -10,6 +10,8 @@ pub const FIXED_MAX: usize = 512;
 pub const NAME_MAX: usize = 64;
 /// Longest token in HELLO.
 pub const TOKEN_MAX: usize = 4 * 1024;
+/// Longest HELLO: before WELCOME nothing longer is taken.
+pub const HELLO_MAX: u32 = (crate::HEADER_LEN + FIXED_MAX + TOKEN_MAX) as u32;
 /// SENDs that a session may have in flight. Announced in WELCOME.
 pub const WINDOW: u32 = 64;
 /// (client message id, sequence) pairs that are remembered per device and conversation.
@@ -28,5 +30,5 @@ pub const SHARDS_MAX: u32 = 1 << 16;
 const _: () = {
     assert!(REMEMBERED >= 2 * WINDOW as usize, "a full window of repeats must still be remembered");
     assert!(FRAME_MAX as usize >= PAYLOAD_MAX as usize + FIXED_MAX + NAME_MAX + crate::HEADER_LEN);
-    assert!(TOKEN_MAX + FIXED_MAX + crate::HEADER_LEN < FRAME_MAX as usize);
+    assert!(HELLO_MAX < FRAME_MAX);
 };

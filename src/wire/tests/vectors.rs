@@ -109,6 +109,14 @@ fn error(conversation: ConversationId) -> Vec<u8> {
     out
 }
 
+fn reauth() -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut frame = FrameBuilder::<Reauth>::new(&mut out);
+    let token = frame.var(b"token");
+    frame.finish(7, &Reauth { token });
+    out
+}
+
 fn vectors() -> Vec<(&'static str, Vec<u8>)> {
     let conversation = ConversationId::direct(user("alice"), user("bob"));
     let welcome = Welcome {
@@ -123,6 +131,7 @@ fn vectors() -> Vec<(&'static str, Vec<u8>)> {
         session: 77,
         server_time: Timestamp(1_700_000_000_000_000),
         redirect: Span::default(),
+        token_until: Timestamp(1_700_000_900_000_000),
     };
     let ts = Timestamp(1_700_000_000_000_000);
     let (delivered, read) = (Seq(5), Seq(4));
@@ -161,6 +170,8 @@ fn vectors() -> Vec<(&'static str, Vec<u8>)> {
         ("PONG", simple(6, &Pong { opaque: 42, uv: Uv(12), server_time: ts })),
         ("BYE", simple(0, &Bye { reason: ByeReason::Draining, retry_after_ms: 500 })),
         ("ERROR", error(conversation)),
+        ("REAUTH", reauth()),
+        ("REAUTH_OK", simple(7, &ReauthOk { token_until: Timestamp(1_700_000_900_000_000) })),
     ]
 }
 

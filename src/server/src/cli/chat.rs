@@ -44,7 +44,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let me = config.user;
     let peer = UserId::derive(tidings_client::DEFAULT_TENANT, &arguments.to);
     let server = *arguments.connection.servers()?.first().ok_or("no address")?;
-    let mut client = Client::new(server, config);
+    let mut client = arguments.connection.client(server, config)?;
     let conversation = client.session().conversation_with(peer);
     let mut model = Model::new(arguments.connection.user(), &arguments.to, me, conversation);
 

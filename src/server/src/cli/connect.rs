@@ -62,16 +62,27 @@ impl Connection {
         };
         let token = match &self.token {
             Some(token) => token.clone(),
-            None => Issuer::load(&self.data)
-                .map_err(|error| {
-                    format!(
-                        "no key in {} ({error}): start `tidings serve` there first, or give --token",
-                        self.data.display()
-                    )
-                })?
-                .issue(&self.user, None, wall_clock(), TOKEN_TTL_S)?,
+            None => self.issuer()?.issue(&self.user, None, wall_clock(), TOKEN_TTL_S)?,
         };
         Ok(Config::new(&self.user, device, token.into_bytes()))
+    }
+
+    fn issuer(&self) -> Result<Issuer, Failure> {
+        let missing = |error| {
+            let data = self.data.display();
+            format!("no key to sign with in {data} ({error}): start `tidings serve` there first, or give --token")
+        };
+        Ok(Issuer::load(&self.data).map_err(missing)?)
+    }
+
+    /// A client of one of the addresses. With the key at hand it makes itself new tokens for as long as it runs.
+    pub(super) fn client(&self, server: SocketAddr, config: Config) -> Result<Client, Failure> {
+        if self.token.is_some() {
+            return Ok(Client::new(server, config));
+        }
+        let (issuer, user) = (self.issuer()?, self.user.clone());
+        let source = move || issuer.issue(&user, None, wall_clock(), TOKEN_TTL_S).ok().map(String::into_bytes);
+        Ok(Client::with_tokens(server, config, source))
     }
 
     /// Where the server may be: every address of its name.
@@ -86,7 +97,7 @@ impl Connection {
         let servers = self.servers()?;
         let each = PATIENCE / servers.len() as u32;
         for server in &servers {
-            let mut client = Client::new(*server, config.clone());
+            let mut client = self.client(*server, config.clone())?;
             let until = Instant::now() + each;
             while Instant::now() < until {
                 match client.poll(Duration::from_millis(200))? {

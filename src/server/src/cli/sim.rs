@@ -155,6 +155,9 @@ fn table(stats: &Stats) -> Vec<String> {
         ("ended: newest batch damaged", stats.exempt),
         ("messages delivered", stats.messages),
         ("history refused for now", stats.unreadable),
+        ("ranges of history read", stats.readings),
+        ("states compared", stats.compared),
+        ("proposals dropped", stats.drops),
     ];
     let mut lines = vec!["What was exercised:".to_string()];
     rows(&mut lines, "", whole.into_iter());

@@ -9,12 +9,16 @@ use tidings_wire::{
     ConversationId, Generation, LogId, Seq, UserId, archive, frames::Message, limits::FRAME_MAX, split,
 };
 
+use super::Follower;
+
 /// Where a message is.
 type Segment = (LogId, Generation);
 
 /// The messages and watermarks that a crash now would leave.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Durable {
+    /// A node that applies all of it.
+    pub follower: Follower,
     messages: BTreeMap<(ConversationId, Seq), (u64, Segment)>,
     /// The oldest segment that retention left, by log.
     floors: BTreeMap<LogId, Generation>,
@@ -22,6 +26,12 @@ pub struct Durable {
 }
 
 impl Durable {
+    /// Nothing yet.
+    pub fn new(follower: Follower) -> Self {
+        let (messages, floors, marks) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { follower, messages, floors, marks }
+    }
+
     /// The tag of a durable message.
     pub fn tag(&self, conversation: ConversationId, seq: Seq) -> Option<u64> {
         self.messages.get(&(conversation, seq)).map(|(tag, _)| *tag)
@@ -77,10 +87,11 @@ impl Durable {
         let segment = (log, header.name().generation);
         for record in records(&header, batch) {
             let record = record.map_err(|error| format!("a record that cannot be read: {error}"))?;
+            self.follower.apply(log, segment.1, &record)?;
             match RecordKind::from_u8(record.header.kind) {
                 Some(RecordKind::Message) => self.add_message(record.body, segment)?,
                 Some(RecordKind::Receipt) => self.add_receipt(record.body)?,
-                Some(RecordKind::Home | RecordKind::Conversation) => {}
+                Some(RecordKind::Home | RecordKind::Conversation | RecordKind::Void) => {}
                 None => return Err(format!("a record of kind {}", record.header.kind)),
             }
         }

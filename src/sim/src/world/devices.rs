@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tidings_client::{
     ClientMsgId, Config, ConversationId, DeviceId, ErrorCode, Event as Told, History, SavedState, Seq, Session, Time,
-    UserId, Watermarks,
+    Tokens, UserId, Watermarks,
 };
 use tidings_wire::{Frame, Kind, limits::FRAME_MAX, split};
 
@@ -215,6 +215,7 @@ impl World {
         device.session = Some(Session::new(Config {
             user: user_id(device.user),
             token: name.clone().into_bytes(),
+            tokens: Tokens::Fixed,
             name,
             device: device.id,
             state,
@@ -377,6 +378,9 @@ impl World {
         let user = user_id(self.devices[at].user);
         match told {
             Told::Connected | Told::Synced => {}
+            Told::TokenNeeded | Told::TokenRefused { .. } => {
+                self.oracle.violate("I11", format!("device {at} is asked for a token, and tokens do not end here"));
+            }
             Told::Disconnected => {
                 // The application may hear of it when another connection is there, and has asked on that one.
                 let link = self.devices[at].link;

@@ -39,6 +39,8 @@ pub(super) struct Weather {
     pub(super) short_send: bool,
     /// Lanes take up to so long.
     pub(super) slow_lanes: Nanos,
+    /// The next reactor that has proposals loses them.
+    pub(super) lose_lead: bool,
     /// Nobody reaches the node.
     pub(super) partitioned: bool,
     /// How far the node's wall clock is off.
@@ -106,6 +108,7 @@ impl World {
             }
             Fault::LostWrite => self.weather.lose_write = Some(false),
             Fault::MisdirectedWrite => self.weather.lose_write = Some(true),
+            Fault::LostLead => self.weather.lose_lead = true,
             Fault::LostFile => self.weather.lose_file = true,
             Fault::BitFlip => {
                 let (log, slot) = self.disk.borrow_mut().flip(&mut self.random)?;

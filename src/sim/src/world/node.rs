@@ -1,7 +1,7 @@
 //! The node's process: its reactors, what they ask of the machine, its start and its end.
 
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     net::IpAddr,
     rc::Rc,
     sync::Arc,
@@ -44,7 +44,7 @@ impl Verifier for Names {
     fn verify(&self, token: &[u8], _: Timestamp) -> Result<Claims, TokenFault> {
         let name =
             std::str::from_utf8(token).ok().filter(|name| name.starts_with("user")).ok_or(TokenFault::Invalid)?;
-        Ok(Claims { tenant: tidings_client::DEFAULT_TENANT.into(), name: name.into(), device: None })
+        Ok(Claims { tenant: tidings_client::DEFAULT_TENANT.into(), name: name.into(), device: None, until: None })
     }
 }
 
@@ -203,6 +203,7 @@ impl World {
     fn run_node(&mut self, recovered: Recovered, calm: bool) {
         self.disk.borrow_mut().survived();
         let Recovered { nodes, logs, records, torn } = recovered;
+        self.compare("a node that recovered", &nodes.iter().flat_map(|node| node.digests()).collect());
         self.stats.torn += torn as u64;
         self.tell(Moment::Started(nodes.len(), records, torn));
         let (reactors, plan) = (nodes.len(), self.plan.clone());
@@ -305,6 +306,9 @@ impl World {
         running.planned = Nanos::MAX;
         if std::mem::take(&mut running.resting) {
             running.turn.end_rest();
+        }
+        if self.weather.lose_lead && running.turn.drop_proposed(now) > 0 {
+            (self.weather.lose_lead, self.stats.drops) = (false, self.stats.drops + 1);
         }
         let completions = std::mem::take(&mut running.completions);
         self.trace.tell(self.now, Moment::Turn(reactor, completions.len()));
@@ -444,6 +448,7 @@ impl World {
     /// The process is gone, however it went; what it leaves is on the disk.
     pub(super) fn down(&mut self, how: Crash, told: u8) {
         self.learn_floors();
+        self.compare_running();
         let Some(process) = self.node.take() else { return };
         process.counted(&mut self.stats);
         self.tell(Moment::Down(told));
@@ -451,6 +456,22 @@ impl World {
         drop(process);
         self.orphan_links(how == Crash::PowerLost);
         self.plan_start();
+    }
+
+    /// What the running node knows is compared with what it must know, if it has applied all that is durable.
+    pub(super) fn compare_running(&mut self) {
+        let Some(process) = &self.node else { return };
+        if process.reactors.iter().all(|reactor| reactor.turn.gauge().waiting == 0) {
+            let digests = process.reactors.iter().flat_map(|reactor| reactor.turn.digests()).collect();
+            self.compare("the running node", &digests);
+        }
+    }
+
+    fn compare(&mut self, who: &str, digests: &BTreeMap<u16, u64>) {
+        if self.disk.borrow().media_faults == 0 {
+            self.stats.compared += 1;
+            self.oracle.compare(who, digests);
+        }
     }
 
     /// What retention dropped is remembered: the node itself forgets it with its process.

@@ -28,6 +28,7 @@ impl World {
     pub(super) fn settle(&mut self) {
         match self.phase {
             Phase::Stormy => {
+                self.compare_running();
                 self.tell(Moment::Calm);
                 self.calm();
                 // What is under way on a connection that was slow arrives no sooner for that.
@@ -35,6 +36,7 @@ impl World {
             }
             Phase::Calm(until) => {
                 if self.all_settled(until) {
+                    self.compare_running();
                     self.tell(Moment::Settled);
                     self.phase = Phase::Audit(self.now + SETTLES_WITHIN);
                     self.begin_audit();
@@ -42,6 +44,7 @@ impl World {
             }
             Phase::Audit(until) => {
                 if self.all_settled(until) && self.now >= RUNS_FOR {
+                    self.compare_running();
                     self.tell(Moment::Settled);
                     self.learn_floors();
                     self.oracle.check_end();

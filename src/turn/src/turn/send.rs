@@ -8,7 +8,7 @@ use super::Turn;
 use crate::{config::SENDS_PER_TURN, connections::State, machine::Machine, sweep};
 
 impl<M: Machine, V: Verifier> Turn<M, V> {
-    pub(super) fn sent(&mut self, key: Key, buffer: Vec<u8>, result: &io::Result<usize>) {
+    pub(super) fn sent(&mut self, key: Key, buffer: Vec<u8>, result: &io::Result<usize>, now: Now) {
         let whole = result.as_ref().is_ok_and(|sent| *sent == buffer.len());
         self.io.connections.give_back(buffer);
         let Some(connection) = self.io.connections.get_mut(key) else { return };
@@ -21,7 +21,7 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
         if let State::Live(session) = state
             && empty
         {
-            self.node.output_gone(session, &mut self.io);
+            self.node.at(now, &mut self.io).output_gone(session);
         }
     }
 

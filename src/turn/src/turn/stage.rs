@@ -42,7 +42,7 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
                 }
                 if self.shared.is_draining() {
                     self.machine.stop_accepting();
-                    self.node.drain(&mut self.io);
+                    self.node.at(now, &mut self.io).drain();
                     self.io.log.log.want();
                     self.stage = Stage::Draining(now.mono.plus_ms(DRAIN_MAX_MS));
                 }
@@ -50,7 +50,7 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
             }
             Stage::Draining(until) => {
                 // New sessions may have been on their way from another reactor, and some never said HELLO.
-                self.node.drain(&mut self.io);
+                self.node.at(now, &mut self.io).drain();
                 self.keys.extend(self.io.connections.keys());
                 for key in self.keys.drain(..) {
                     self.io.leave(key);

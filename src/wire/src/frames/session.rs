@@ -57,6 +57,22 @@ pub struct Welcome {
     pub server_time: Timestamp,
     /// Where to connect instead (`host:port`); empty: here.
     pub redirect: Span,
+    /// When the token ends, and with it the session unless REAUTH comes before; 0: never.
+    pub token_until: Timestamp,
+}
+
+/// A new token for this session: of the same user, and good for the same device.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reauth {
+    /// The token.
+    pub token: Span,
+}
+
+/// The new token counts. If it is refused instead (ERROR), the one before still does.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReauthOk {
+    /// When it ends; 0: never.
+    pub token_until: Timestamp,
 }
 
 /// Are you there?
@@ -147,7 +163,9 @@ impl ErrorFrame {
 
 fixed_parts! {
     Hello: Hello, first 40, now 48;
-    Welcome: Welcome, first 76, now 76;
+    Welcome: Welcome, first 76, now 84;
+    Reauth: Reauth, first 8, now 8;
+    ReauthOk: ReauthOk, first 8, now 8;
     Ping: Ping, first 8, now 8;
     Pong: Pong, first 24, now 24;
     Bye: Bye, first 5, now 5;

@@ -12,8 +12,8 @@ use tidings_wire::{
 
 use super::super::*;
 use crate::{
-    Authenticated, Claims, CommittedBatch, ConnId, JobId, NoCredit, ReactorId, SessionId, TokenFault, Verifier,
-    authentication::authenticate,
+    Authenticated, Claims, CommittedBatch, ConnId, JobId, NoCredit, ReactorId, RecordMeta, SessionId, TokenFault,
+    Verifier, authenticate,
     lanes::{ToConversation, ToHome},
     time::Mono,
 };
@@ -24,7 +24,7 @@ pub(super) struct AnyToken;
 impl Verifier for AnyToken {
     fn verify(&self, token: &[u8], _: Timestamp) -> Result<Claims, TokenFault> {
         let name = core::str::from_utf8(token).map_err(|_| TokenFault::Invalid)?;
-        Ok(Claims { tenant: "t".into(), name: name.into(), device: None })
+        Ok(Claims { tenant: "t".into(), name: name.into(), device: None, until: None })
     }
 }
 
@@ -64,6 +64,10 @@ pub(super) struct World {
     pub(super) closed: Vec<ConnId>,
     pub(super) batch: Vec<u8>,
     pub(super) disk: Vec<u8>,
+    /// Records of the open batch: what they are, where their bodies begin.
+    pub(super) open: Vec<(RecordMeta, usize)>,
+    /// Records that are durable: what they are, their bodies, where they are.
+    pub(super) durable: Vec<(RecordMeta, Vec<u8>, LogPosition)>,
     pub(super) lsn: Lsn,
     pub(super) minter: Minter,
     pub(super) wanted: bool,
@@ -78,14 +82,19 @@ impl Effects for World {
     fn room(&self) -> usize {
         self.room
     }
-    fn append(&mut self, _: RecordMeta, fill: impl FnOnce(&mut Vec<u8>)) -> BatchPosition {
+    fn append(&mut self, meta: RecordMeta, fill: impl FnOnce(&mut Vec<u8>)) -> BatchPosition {
         self.batch.resize(self.batch.len().next_multiple_of(16), 0);
         let offset = self.batch.len() as u32;
+        self.open.push((meta, offset as usize));
         fill(&mut self.batch);
         BatchPosition { lsn: self.lsn, offset }
     }
     fn revise(&mut self, place: BatchPosition, len: usize) -> Option<&mut [u8]> {
         (place.lsn == self.lsn).then(|| &mut self.batch[place.offset as usize..][..len])
+    }
+    fn void(&mut self, at: BatchPosition) -> bool {
+        let open = self.open.iter_mut().find(|(_, start)| at.lsn == self.lsn && *start == at.offset as usize);
+        open.map(|(meta, _)| meta.kind = RecordKind::Void).is_some()
     }
     fn want_write(&mut self) {
         self.wanted = true;
@@ -144,6 +153,8 @@ pub(super) fn cluster(reactors: u16) -> Cluster {
             closed: Vec::new(),
             batch: Vec::new(),
             disk: Vec::new(),
+            open: Vec::new(),
+            durable: Vec::new(),
             lsn: Lsn(1),
             minter: Minter::for_log(Lsn(0)),
             wanted: false,
@@ -176,7 +187,7 @@ impl Cluster {
         let at = self.nodes[0].0.config().layout.home(&user(name)).0 as usize;
         let (node, world) = &mut self.nodes[at];
         let conn = ConnId(conn);
-        let id = node.open_session(&authenticated(name, device), conn, self.now, world).unwrap();
+        let id = node.at(self.now, world).open_session(&authenticated(name, device), conn).unwrap();
         let device = Device { at, id, conn, user: user(name) };
         assert_eq!(self.take(device).kinds(), [Kind::Welcome]);
         device
@@ -191,7 +202,7 @@ impl Cluster {
 
     pub(super) fn bytes(&mut self, device: Device, bytes: &[u8]) {
         let (node, world) = &mut self.nodes[device.at];
-        node.frame(device.id, &split(bytes, u32::MAX).unwrap().unwrap(), self.now, world);
+        node.at(self.now, world).frame(device.id, &split(bytes, u32::MAX).unwrap().unwrap());
         self.deliver();
     }
 
@@ -235,11 +246,11 @@ impl Cluster {
                 moved |= !ups.is_empty() || !downs.is_empty();
                 for (to, message, payload) in ups {
                     let (node, world) = &mut self.nodes[to.0 as usize];
-                    node.to_conversation(ReactorId(from as u16), message, &payload, self.now, world);
+                    node.at(self.now, world).to_conversation(ReactorId(from as u16), message, &payload);
                 }
                 for (to, message, payload) in downs {
                     let (node, world) = &mut self.nodes[to.0 as usize];
-                    node.to_home(message, &payload, self.now, world);
+                    node.at(self.now, world).to_home(message, &payload);
                 }
             }
             if !moved {
@@ -260,22 +271,38 @@ impl Cluster {
             world.lsn = lsn.next();
             let log = self.written_to.unwrap_or(node.config().log);
             let loc = |offset: u32| LogPosition::new(log, Generation(1), base + u64::from(offset));
+            let open = core::mem::take(&mut world.open);
+            for (at, (meta, start)) in open.iter().enumerate() {
+                let end = open.get(at + 1).map_or(bytes.len(), |(_, next)| *next);
+                world.durable.push((*meta, bytes[*start..end].to_vec(), loc(*start as u32)));
+            }
             let batch = CommittedBatch { committed: world.minter.mint(lsn), lsn, bytes: &bytes, loc: &loc };
-            let done = node.committed(&batch, self.now, world);
+            let done = node.at(self.now, world).committed(&batch);
             if done == Progress::Stalled {
                 progress = done;
                 world.home_credit = true;
-                assert_eq!(node.committed(&batch, self.now, world), Progress::Done);
+                assert_eq!(node.at(self.now, world).committed(&batch), Progress::Done);
             }
         }
         self.deliver();
         progress
     }
 
+    /// A node that read back what a node logged from its record `from` on.
+    pub(super) fn replayed(&self, at: usize, from: usize) -> Node {
+        let mut again = Node::new(*self.nodes[at].0.config());
+        for (meta, body, position) in &self.nodes[at].1.durable[from..] {
+            // Records are padded here: archives take their own size, and a frame knows its own.
+            again.replay(meta.kind, meta.shard, meta.index, body, *position).unwrap();
+        }
+        again.check_replayed().unwrap();
+        again
+    }
+
     pub(super) fn later(&mut self, ms: u64) {
         self.now.mono = self.now.mono.plus_ms(ms);
         for (node, world) in &mut self.nodes {
-            node.timeout(self.now, world);
+            node.at(self.now, world).timeout();
         }
         self.deliver();
     }
@@ -285,7 +312,7 @@ impl Cluster {
             let (node, world) = &mut self.nodes[at];
             for (job, loc, len) in core::mem::take(&mut world.reads) {
                 let bytes = world.disk[loc.offset() as usize..][..len].to_vec();
-                node.read_done(job, Some(&bytes), self.now, world);
+                node.at(self.now, world).read_done(job, Some(&bytes));
             }
         }
         self.deliver();

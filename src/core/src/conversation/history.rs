@@ -8,12 +8,14 @@ use tidings_wire::{
     split,
 };
 
+use super::{
+    ConversationKey,
+    index::{Chunks, MessageIndex, Stored},
+};
 use crate::{
     effects::{JobId, ReactorId},
-    index::{Chunks, MessageIndex, Stored},
     lanes::Asker,
     limits::{FETCHES, READ_WINDOW},
-    sequencer::ConversationKey,
 };
 
 /// One FETCH.
@@ -93,9 +95,10 @@ pub fn page(fetch: &Fetch, oldest: Seq, head: Seq, len_of: impl Fn(Seq) -> u32) 
 }
 
 impl Job {
-    /// The stretch of the log to read for the next messages: the first of them, and as many as lie close behind it.
+    /// The stretch of the log to read for the next messages: the first of them, and as many as lie close after it. `None` if
+    /// none is left.
     pub fn stretch(&self, index: &MessageIndex, chunks: &Chunks) -> Option<(Stored, usize)> {
-        let first = index.get(chunks, self.next)?;
+        let first = index.get(chunks, self.next).filter(|_| self.next <= self.page.last)?;
         let mut end = first.loc.offset() + u64::from(first.len);
         let mut seq = self.next.next();
         while seq <= self.page.last
@@ -135,8 +138,16 @@ pub fn checked<'a>(bytes: &'a [u8], conversation: tidings_wire::ConversationId, 
 /// All FETCHes of a reactor.
 #[derive(Debug, Default)]
 pub struct Jobs {
-    jobs: alloc::vec::Vec<Option<Job>>,
+    jobs: alloc::vec::Vec<Slot>,
     active: usize,
+}
+
+#[derive(Debug)]
+enum Slot {
+    Free,
+    /// Somebody has the job in hand.
+    Lifted,
+    Here(Job),
 }
 
 impl Jobs {
@@ -145,54 +156,58 @@ impl Jobs {
         self.active
     }
 
-    /// Takes a job in, or gives it back if there are too many.
-    ///
-    /// # Errors
-    /// The job.
-    pub fn add(&mut self, job: Job) -> Result<JobId, Job> {
+    /// A place for a new job, which is in hand; `None` if there are too many.
+    pub fn add(&mut self) -> Option<JobId> {
         if self.active == FETCHES {
-            return Err(job);
+            return None;
         }
         self.active += 1;
-        let free = self.jobs.iter().position(Option::is_none).unwrap_or(self.jobs.len());
+        let free = self.jobs.iter().position(|slot| matches!(slot, Slot::Free)).unwrap_or(self.jobs.len());
         if free == self.jobs.len() {
-            self.jobs.push(None);
+            self.jobs.push(Slot::Lifted);
         }
-        self.jobs[free] = Some(job);
-        Ok(JobId(free as u32))
+        self.jobs[free] = Slot::Lifted;
+        Some(JobId(free as u32))
     }
 
-    /// A job.
+    /// Takes a job into the hand, to be put back or removed.
     ///
     /// # Panics
     /// If there is none of this id: ids come from here.
-    pub fn get(&self, id: JobId) -> &Job {
-        self.jobs[id.0 as usize].as_ref().expect("the job is under way")
+    pub fn lift(&mut self, id: JobId) -> Job {
+        match core::mem::replace(&mut self.jobs[id.0 as usize], Slot::Lifted) {
+            Slot::Here(job) => job,
+            other => panic!("job {} is not under way: {other:?}", id.0),
+        }
     }
 
-    /// A job.
-    ///
-    /// # Panics
-    /// If there is none of this id: ids come from here.
-    pub fn get_mut(&mut self, id: JobId) -> &mut Job {
-        self.jobs[id.0 as usize].as_mut().expect("the job is under way")
+    /// A job in hand waits.
+    pub fn put_back(&mut self, id: JobId, job: Job) {
+        self.jobs[id.0 as usize] = Slot::Here(job);
     }
 
-    /// Ends a job.
+    /// A job in hand ended.
     pub fn remove(&mut self, id: JobId) {
-        if self.jobs[id.0 as usize].take().is_some() {
-            self.active -= 1;
-        }
+        self.jobs[id.0 as usize] = Slot::Free;
+        self.active -= 1;
+    }
+
+    fn waiting(&self) -> impl Iterator<Item = (usize, &Job)> {
+        let jobs = if self.active == 0 { &[] } else { &self.jobs[..] };
+        jobs.iter().enumerate().filter_map(|(at, slot)| match slot {
+            Slot::Here(job) if !job.reading => Some((at, job)),
+            _ => None,
+        })
     }
 
     /// The first job from `at` on that waits for room to send rather than for a read.
     pub fn next_waiting(&self, at: u32) -> Option<JobId> {
-        if self.active == 0 {
-            return None;
-        }
-        let jobs = self.jobs.iter().enumerate().skip(at as usize);
-        let waiting = |job: &Option<Job>| job.as_ref().is_some_and(|job| !job.reading);
-        jobs.filter(|(_, job)| waiting(job)).map(|(at, _)| JobId(at as u32)).next()
+        self.waiting().map(|(at, _)| JobId(at as u32)).find(|id| id.0 >= at)
+    }
+
+    /// True if a job of a kind waits for room to send.
+    pub fn waits_for(&self, kind: impl Fn(&Job) -> bool) -> bool {
+        self.waiting().any(|(_, job)| kind(job))
     }
 }
 

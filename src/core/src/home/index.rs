@@ -9,8 +9,8 @@ use alloc::{boxed::Box, vec::Vec};
 
 use tidings_wire::{ConversationId, Seq, UserId, Uv};
 
+use super::SessionId;
 use crate::{
-    gateway::SessionId,
     lanes::Watermarks,
     limits::Bucket,
     placement::Base,
@@ -89,14 +89,14 @@ impl Entry {
 
 /// All homes of a reactor.
 #[derive(Debug)]
-pub struct Registry {
+pub(crate) struct Index {
     homes: Vec<Home>,
     entries: Vec<Entry>,
     by_user: Table<UserId, u32>,
     by_conversation: Table<(u32, ConversationId), u32>,
 }
 
-impl Registry {
+impl Index {
     /// Without homes; tables are hashed with `seed`.
     pub fn new(seed: u64) -> Self {
         let (by_user, by_conversation) = (Table::with_hasher(Seed(seed)), Table::with_hasher(Seed(seed)));
@@ -143,11 +143,6 @@ impl Registry {
     /// How many homes there are; their keys are the numbers below.
     pub fn len(&self) -> usize {
         self.homes.len()
-    }
-
-    /// True if there is none.
-    pub fn is_empty(&self) -> bool {
-        self.homes.is_empty()
     }
 
     /// A conversation's entry in a home, if it has one.
@@ -316,7 +311,7 @@ mod tests {
         ConversationId([n; 16])
     }
 
-    fn rise(registry: &mut Registry, home: HomeKey, n: u8, head: u64) -> bool {
+    fn rise(registry: &mut Index, home: HomeKey, n: u8, head: u64) -> bool {
         let key = registry.entry(home, conversation(n), UserId([n; 16]));
         registry.change(home, key, |entry| {
             let rises = Seq(head) > entry.head;
@@ -325,13 +320,13 @@ mod tests {
         })
     }
 
-    fn order(registry: &Registry, home: HomeKey) -> Vec<u8> {
+    fn order(registry: &Index, home: HomeKey) -> Vec<u8> {
         registry.newest_first(home).map(|entry| entry.conversation.0[0]).collect()
     }
 
     #[test]
     fn what_changed_last_comes_first() {
-        let mut registry = Registry::new(1);
+        let mut registry = Index::new(1);
         let home = registry.home(UserId([9; 16]));
         for n in [1, 2, 3] {
             assert!(rise(&mut registry, home, n, 1));
@@ -344,9 +339,9 @@ mod tests {
 
     #[test]
     fn flushed_records_rebuild_the_index_and_are_bounded() {
-        let mut registry = Registry::new(1);
+        let mut registry = Index::new(1);
         let home = registry.home(UserId([9; 16]));
-        let (mut entries, mut again) = (Vec::new(), Registry::new(2));
+        let (mut entries, mut again) = (Vec::new(), Index::new(2));
         for round in 1..4u64 {
             for n in 0..20 {
                 rise(&mut registry, home, (n * 7 + round as u8) % 20, round);

@@ -9,15 +9,12 @@ use tidings_wire::{
     limits::FRAME_MAX,
 };
 
-use super::Node;
+use super::{Homes, SessionId, index::HomeKey, session::Sync};
 use crate::{
+    context::HomeContext,
     counters::Counter,
-    effects::Effects,
-    gateway::{SessionId, Sync},
     lanes::{Asker, HeadUpdate, ToHome, Watermarks},
-    limits::{HOME_FLUSH_MS, OUT_HARD, OUT_SOFT},
-    registry::HomeKey,
-    time::Now,
+    limits::{OUT_HARD, OUT_SOFT},
 };
 
 /// If a frame that is pushed may wait for another one to leave with.
@@ -27,52 +24,56 @@ enum Haste {
     Later,
 }
 
-impl Node {
+impl Homes {
     /// A message from a conversation, of this reactor or another.
-    pub fn to_home(&mut self, message: ToHome, payload: &[u8], now: Now, fx: &mut impl Effects) {
+    pub(crate) fn told(&mut self, message: ToHome, payload: &[u8], cx: &mut impl HomeContext) {
         match message {
             ToHome::Sent { asker, conversation, client_msg_id, seq, ts } => {
-                if let Some(session) = self.gateway.get_mut(asker.session) {
+                if let Some(session) = self.sessions.get_mut(asker.session) {
                     session.in_flight = session.in_flight.saturating_sub(1);
                     let sent = Sent { conversation, client_msg_id, seq, ts };
-                    frame::append(fx.out(session.conn), asker.request_id, &sent);
+                    frame::append(cx.out(session.conn), asker.request_id, &sent);
+                    if session.ending {
+                        self.end_if_answered(asker.session, cx);
+                    }
                 }
             }
             ToHome::Refused { asker, refusal } => {
                 if refusal.of_kind == tidings_wire::Kind::Send as u8
-                    && let Some(session) = self.gateway.get_mut(asker.session)
+                    && let Some(session) = self.sessions.get_mut(asker.session)
                 {
                     session.in_flight = session.in_flight.saturating_sub(1);
                 }
                 if refusal.of_kind == tidings_wire::Kind::Fetch as u8 {
                     self.fetch_ended(asker.session);
                 }
-                self.write_refusal(asker, &refusal, fx);
+                self.write_refusal(asker, &refusal, cx);
+                self.end_if_answered(asker.session, cx);
             }
-            ToHome::HeadUpdate(update) => self.on_head_update(&update, payload, now, fx),
+            ToHome::HeadUpdate(update) => self.on_head_update(&update, payload, cx),
             ToHome::Receipt { user, conversation, member, watermarks } => {
-                self.on_peer_receipt(user, conversation, member, watermarks, now, fx);
+                self.on_peer_receipt(user, conversation, member, watermarks, cx);
             }
             ToHome::ReceiptOk { user, conversation, watermarks } => {
-                self.on_own_receipt(user, conversation, watermarks, now, fx);
+                self.on_own_receipt(user, conversation, watermarks, cx);
             }
-            ToHome::Data { asker } => self.on_data(asker, payload, fx),
+            ToHome::Data { asker } => self.on_data(asker, payload, cx),
             ToHome::Fetched { asker, fetched } => {
                 if !canary::is(Canary::CreditsLeaked) {
                     self.fetch_ended(asker.session);
                 }
-                if let Some(session) = self.gateway.get(asker.session) {
-                    frame::append(fx.out(session.conn), asker.request_id, &fetched);
+                if let Some(session) = self.sessions.get(asker.session) {
+                    frame::append(cx.out(session.conn), asker.request_id, &fetched);
                 }
             }
         }
     }
 
-    fn on_head_update(&mut self, update: &HeadUpdate, message: &[u8], now: Now, fx: &mut impl Effects) {
-        let home = self.registry.home(update.user);
-        let entry = self.registry.entry(home, update.conversation, update.peer);
-        let before = self.registry.get(home).uv;
-        let rose = self.registry.change(home, entry, |entry| {
+    fn on_head_update(&mut self, update: &HeadUpdate, message: &[u8], cx: &mut impl HomeContext) {
+        let home = self.index.home(update.user);
+        let entry = self.index.entry(home, update.conversation, update.peer);
+        let before = self.index.get(home).uv;
+        let rose = self.index.change(home, entry, |entry| {
             let rises = update.head > entry.head;
             entry.head = entry.head.max(update.head);
             rises | entry.own.raise_to(update.own) | entry.peers.raise_to(update.peers)
@@ -80,9 +81,9 @@ impl Node {
         if !rose {
             return;
         }
-        self.mark_dirty(home, now);
-        let pushed = self.push(home, before, update.origin, message, Haste::Now, fx);
-        self.counters.add(Counter::Pushed, pushed);
+        self.mark_dirty(home, cx.now().mono);
+        let pushed = self.push(home, before, update.origin, message, Haste::Now, cx);
+        cx.counters().add(Counter::Pushed, pushed);
     }
 
     /// Pushes a frame about a change to every live session of a home but `except`; one that cannot take it (or if there
@@ -94,24 +95,24 @@ impl Node {
         except: SessionId,
         bytes: &[u8],
         haste: Haste,
-        fx: &mut impl Effects,
+        cx: &mut impl HomeContext,
     ) -> u64 {
         let mut pushed = 0;
-        for at in 0..self.registry.get(home).sessions.len() {
-            let id = self.registry.get(home).sessions[at];
-            let Some(session) = self.gateway.get_mut(id) else { continue };
+        for at in 0..self.index.get(home).sessions.len() {
+            let id = self.index.get(home).sessions[at];
+            let Some(session) = self.sessions.get_mut(id) else { continue };
             if session.sync != Sync::Live || id == except {
                 continue;
             }
-            if bytes.is_empty() || fx.buffered(session.conn) + bytes.len() > OUT_SOFT {
+            if bytes.is_empty() || cx.buffered(session.conn) + bytes.len() > OUT_SOFT {
                 session.sync = Sync::Behind(before);
-                self.counters.count(Counter::Behind);
-                self.output_gone(id, fx);
+                cx.count(Counter::Behind);
+                self.output_gone(id, cx);
                 continue;
             }
             let out = match haste {
-                Haste::Now => fx.out(session.conn),
-                Haste::Later => fx.out_later(session.conn),
+                Haste::Now => cx.out(session.conn),
+                Haste::Later => cx.out_later(session.conn),
             };
             out.extend_from_slice(bytes);
             pushed += 1;
@@ -125,24 +126,23 @@ impl Node {
         conversation: ConversationId,
         member: UserId,
         watermarks: Watermarks,
-        now: Now,
-        fx: &mut impl Effects,
+        cx: &mut impl HomeContext,
     ) {
-        let home = self.registry.home(user);
-        let entry = self.registry.entry(home, conversation, member);
-        let before = self.registry.get(home).uv;
-        if !self.registry.change(home, entry, |entry| entry.peers.raise_to(watermarks)) {
+        let home = self.index.home(user);
+        let entry = self.index.entry(home, conversation, member);
+        let before = self.index.get(home).uv;
+        if !self.index.change(home, entry, |entry| entry.peers.raise_to(watermarks)) {
             return;
         }
-        self.mark_dirty(home, now);
-        if self.registry.get(home).sessions.is_empty() {
+        self.mark_dirty(home, cx.now().mono);
+        if self.index.get(home).sessions.is_empty() {
             return;
         }
-        let Watermarks { delivered, read } = self.registry.entry_at(entry).peers;
+        let Watermarks { delivered, read } = self.index.entry_at(entry).peers;
         let mut bytes = core::mem::take(&mut self.frame_scratch);
         bytes.clear();
         frame::append(&mut bytes, 0, &Receipt { conversation, member, delivered, read });
-        self.push(home, before, SessionId::NONE, &bytes, Haste::Later, fx);
+        self.push(home, before, SessionId::NONE, &bytes, Haste::Later, cx);
         self.frame_scratch = bytes;
     }
 
@@ -153,69 +153,61 @@ impl Node {
         user: UserId,
         conversation: ConversationId,
         watermarks: Watermarks,
-        now: Now,
-        fx: &mut impl Effects,
+        cx: &mut impl HomeContext,
     ) {
-        let home = self.registry.home(user);
-        let before = self.registry.get(home).uv;
+        let home = self.index.home(user);
+        let before = self.index.get(home).uv;
         let mut read_rose = false;
-        if let Some(entry) = self.registry.find(home, conversation) {
-            read_rose = self.registry.change(home, entry, |entry| {
+        if let Some(entry) = self.index.find(home, conversation) {
+            read_rose = self.index.change(home, entry, |entry| {
                 let before = entry.own.read;
                 entry.own.raise_to(watermarks);
                 entry.own.read > before
             });
             if read_rose {
-                self.mark_dirty(home, now);
+                self.mark_dirty(home, cx.now().mono);
             }
         }
-        for at in 0..self.registry.get(home).sessions.len() {
-            let id = self.registry.get(home).sessions[at];
+        for at in 0..self.index.get(home).sessions.len() {
+            let id = self.index.get(home).sessions[at];
             let uv = self.uv_for(id);
-            let Some(session) = self.gateway.get_mut(id) else { continue };
-            if fx.buffered(session.conn) <= OUT_SOFT {
+            let Some(session) = self.sessions.get_mut(id) else { continue };
+            if cx.buffered(session.conn) <= OUT_SOFT {
                 let Watermarks { delivered, read } = watermarks;
-                frame::append(fx.out_later(session.conn), 0, &ReceiptOk { conversation, delivered, read, uv });
+                frame::append(cx.out_later(session.conn), 0, &ReceiptOk { conversation, delivered, read, uv });
             } else if read_rose && session.sync == Sync::Live {
                 session.sync = Sync::Behind(before);
-                self.counters.count(Counter::Behind);
+                cx.count(Counter::Behind);
             }
         }
     }
 
     /// A stored message: the frame as it is, but for the request id.
-    fn on_data(&mut self, asker: Asker, message: &[u8], fx: &mut impl Effects) {
-        let Some(session) = self.gateway.get(asker.session) else { return };
-        if fx.buffered(session.conn) > OUT_HARD {
+    fn on_data(&mut self, asker: Asker, message: &[u8], cx: &mut impl HomeContext) {
+        let Some(session) = self.sessions.get(asker.session) else { return };
+        if cx.buffered(session.conn) > OUT_HARD {
             let conn = session.conn;
-            self.counters.count(Counter::SlowConsumers);
-            fx.close(conn);
-            return self.close_session(asker.session);
+            cx.count(Counter::SlowConsumers);
+            cx.close(conn);
+            return self.close_session(asker.session, cx.counters());
         }
         let Ok(Some(header)) = Header::decode(message, FRAME_MAX) else {
             unreachable!("stored frames are checked where they are read");
         };
-        let out = fx.out(session.conn);
+        let out = cx.out(session.conn);
         let start = out.len();
         out.extend_from_slice(message);
         Header { request_id: asker.request_id, ..header }.encode(&mut out[start..]);
         debug_assert!(out.len() - start > HEADER_LEN);
-        self.counters.count(Counter::Fetched);
+        cx.count(Counter::Fetched);
     }
 
     /// The change number that a session may be told: durable, and nothing up to it is missing on its device.
     pub(super) fn uv_for(&self, id: SessionId) -> Uv {
-        match self.gateway.get(id) {
-            Some(session) if canary::is(Canary::UndurableCursor) => self.registry.get(session.home).uv,
-            Some(session) if session.sync == Sync::Live => self.registry.get(session.home).durable,
+        match self.sessions.get(id) {
+            Some(session) if canary::is(Canary::UndurableCursor) => self.index.get(session.home).uv,
+            Some(session) if session.sync == Sync::Live => self.index.get(session.home).durable,
             _ => Uv(0),
-        }
-    }
-
-    fn mark_dirty(&mut self, home: HomeKey, now: Now) {
-        let state = self.registry.get_mut(home);
-        if !core::mem::replace(&mut state.dirty, true) {
-            self.dirty.push_back((home, now.mono.plus_ms(HOME_FLUSH_MS)));
         }
     }
 }

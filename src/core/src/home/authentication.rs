@@ -2,7 +2,11 @@
 
 use alloc::boxed::Box;
 
-use tidings_wire::{DeviceId, ErrorCode, Frame, Kind, Timestamp, UserId, frames::Hello, limits};
+use tidings_wire::{
+    DeviceId, ErrorCode, Frame, Kind, Timestamp, UserId,
+    frames::{Hello, Reauth},
+    limits,
+};
 
 /// What a valid token says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +17,8 @@ pub struct Claims {
     pub name: Box<str>,
     /// The only device that may use the token, if it is bound to one.
     pub device: Option<DeviceId>,
+    /// When it ends, if it does.
+    pub until: Option<Timestamp>,
 }
 
 /// Why a token is refused.
@@ -22,6 +28,8 @@ pub enum TokenFault {
     Invalid,
     /// It was valid once.
     Expired,
+    /// Its tenant is not one of this server's.
+    Tenant,
 }
 
 /// Checks tokens.
@@ -41,6 +49,7 @@ pub struct Authenticated {
     name: Box<str>,
     connection_number: u64,
     request_id: u64,
+    until: Option<Timestamp>,
 }
 
 impl Authenticated {
@@ -64,6 +73,11 @@ impl Authenticated {
         self.connection_number
     }
 
+    /// When the token ends, if it does.
+    pub fn until(&self) -> Option<Timestamp> {
+        self.until
+    }
+
     /// HELLO's request id, which WELCOME carries.
     pub fn request_id(&self) -> u64 {
         self.request_id
@@ -84,6 +98,39 @@ pub fn authenticate(verifier: &impl Verifier, frame: &Frame<'_>, now: Timestamp)
     if version < hello.version_min || version > hello.version_max {
         return Err(ErrorCode::Version);
     }
+    let (claims, user) = check(verifier, token, hello.device, now)?;
+    if !hello.user.is_none() && hello.user != user {
+        return Err(ErrorCode::TokenWrongUser);
+    }
+    let (device, connection_number, request_id) = (hello.device, hello.connection_number, frame.header().request_id);
+    let Claims { name, until, .. } = claims;
+    Ok(Authenticated { user, device, name, connection_number, request_id, until })
+}
+
+/// Checks REAUTH of a session of `user` on `device`: when the new token ends, if it does.
+///
+/// # Errors
+/// Why the token before stays.
+pub fn reauthenticate(
+    verifier: &impl Verifier,
+    frame: &Frame<'_>,
+    user: UserId,
+    device: DeviceId,
+    now: Timestamp,
+) -> Result<Option<Timestamp>, ErrorCode> {
+    let reauth: Reauth = frame.fixed().map_err(|error| error.code())?;
+    let token = frame.var(reauth.token).map_err(|error| error.code())?;
+    let (claims, whose) = check(verifier, token, device, now)?;
+    if whose == user { Ok(claims.until) } else { Err(ErrorCode::TokenWrongUser) }
+}
+
+/// What a token says that is good for a device, and whose it is.
+fn check(
+    verifier: &impl Verifier,
+    token: &[u8],
+    device: DeviceId,
+    now: Timestamp,
+) -> Result<(Claims, UserId), ErrorCode> {
     if token.is_empty() {
         return Err(ErrorCode::TokenMissing);
     }
@@ -93,17 +140,14 @@ pub fn authenticate(verifier: &impl Verifier, frame: &Frame<'_>, now: Timestamp)
     let claims = verifier.verify(token, now).map_err(|fault| match fault {
         TokenFault::Invalid => ErrorCode::TokenInvalid,
         TokenFault::Expired => ErrorCode::TokenExpired,
+        TokenFault::Tenant => ErrorCode::TenantUnknown,
     })?;
     if claims.name.is_empty() || claims.name.len() > limits::NAME_MAX || claims.tenant.len() > limits::NAME_MAX {
         return Err(ErrorCode::TokenInvalid);
     }
-    let user = UserId::derive(&claims.tenant, &claims.name);
-    if !hello.user.is_none() && hello.user != user {
-        return Err(ErrorCode::TokenWrongUser);
-    }
-    if claims.device.is_some_and(|device| device != hello.device) {
+    if claims.device.is_some_and(|bound| bound != device) {
         return Err(ErrorCode::TokenWrongDevice);
     }
-    let (device, connection_number, request_id) = (hello.device, hello.connection_number, frame.header().request_id);
-    Ok(Authenticated { user, device, name: claims.name, connection_number, request_id })
+    let user = UserId::derive(&claims.tenant, &claims.name);
+    Ok((claims, user))
 }

@@ -2,9 +2,9 @@
 
 use tidings_wire::{DeviceId, UserId, Uv};
 
+use super::index::HomeKey;
 use crate::{
     effects::ConnId,
-    registry::HomeKey,
     slab::{Key, Slab},
 };
 
@@ -47,15 +47,19 @@ pub struct Session {
     pub fetches: u32,
     /// How far its device is.
     pub sync: Sync,
+    /// The second in which it ends with its token, if it does.
+    pub ends: Option<u32>,
+    /// Its token has ended: nothing more is taken, and it ends once its SENDs are answered.
+    pub ending: bool,
 }
 
 /// The sessions of a reactor.
 #[derive(Debug, Default)]
-pub struct Gateway {
+pub(crate) struct Sessions {
     sessions: Slab<Session>,
 }
 
-impl Gateway {
+impl Sessions {
     /// Takes a session in.
     pub fn open(&mut self, session: Session) -> SessionId {
         SessionId(self.sessions.insert(session))

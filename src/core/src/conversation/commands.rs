@@ -1,0 +1,281 @@
+//! What comes to a conversation from homes: attempts to send, receipts, fetches. Records and messages to homes come of it.
+
+use tidings_canary::{self as canary, Canary};
+use tidings_wire::{
+    ClientMsgId, ConversationId, ErrorCode, HEADER_LEN, Kind, Seq, Timestamp,
+    archive::{self, Archived},
+    frame::FrameBuilder,
+    frames::{Message, ReceiptKind},
+};
+
+use super::{
+    ConversationKey, Conversations,
+    commit::Waiting,
+    dedup::Origin,
+    judge::{Attempt, Verdict, View},
+    state::{MessageFact, State},
+};
+use crate::{
+    context::ConversationContext,
+    counters::Counter,
+    effects::ReactorId,
+    lanes::{Asker, ReceiptCommand, Refusal, SendCommand, ToConversation, ToHome},
+    limits::{BUSY_RETRY_MS, RECEIPT_DELAY_MS},
+    records::{ReceiptRecord, RecordKind, put},
+};
+
+/// The parts of a message's payload that a home sends along.
+#[derive(Clone, Copy, Debug)]
+struct Content<'a> {
+    name: &'a [u8],
+    payload: &'a [u8],
+}
+
+impl Conversations {
+    /// A message from a home, of this reactor or another.
+    pub(crate) fn take(
+        &mut self,
+        from: ReactorId,
+        message: &ToConversation,
+        name: &[u8],
+        payload: &[u8],
+        cx: &mut impl ConversationContext,
+    ) {
+        match message {
+            ToConversation::Send(send) => self.on_send(from, send, Content { name, payload }, cx),
+            ToConversation::Receipt(receipt) => self.on_receipt(from, receipt, cx),
+            ToConversation::Fetch { asker, user, fetch } => self.on_fetch(from, *asker, *user, fetch, cx),
+        }
+    }
+
+    fn on_send(
+        &mut self,
+        from: ReactorId,
+        send: &SendCommand,
+        content: Content<'_>,
+        cx: &mut impl ConversationContext,
+    ) {
+        let found = self.find(send.conversation);
+        match self.judge(from, send, found) {
+            Verdict::Refused(code, highest) => refuse(from, send.asker, send, code, highest, cx),
+            Verdict::Repeat(seq) => {
+                let key = found.expect("a repeat is of a message");
+                self.on_repeat(from, send, key, seq, cx);
+            }
+            Verdict::New => {
+                if cx.room() < HEADER_LEN + Message::LEN + content.name.len() + content.payload.len() {
+                    return refuse(from, send.asker, send, ErrorCode::Busy, ClientMsgId(0), cx);
+                }
+                let key = found.unwrap_or_else(|| {
+                    let shard = self.config.layout.conversation_shard(&send.conversation);
+                    self.entry(send.conversation, shard, send.sender, send.peer)
+                });
+                self.propose(from, send, key, content, cx);
+            }
+        }
+    }
+
+    /// Judges an attempt: new or a repeat, or why it is refused. What is refused leaves nothing behind.
+    fn judge(&self, from: ReactorId, send: &SendCommand, found: Option<ConversationKey>) -> Verdict {
+        let refuse = |code| Verdict::Refused(code, ClientMsgId(0));
+        let attempt = |member: usize, is_first| Attempt {
+            member: member as u8,
+            device: send.device,
+            id: send.client_msg_id,
+            prev: send.prev,
+            is_first,
+        };
+        let Some(key) = found else {
+            if send.peer.is_none() {
+                return refuse(ErrorCode::NotMember);
+            }
+            if self.all.len() >= self.config.entities_max as usize {
+                return refuse(ErrorCode::Busy);
+            }
+            let nothing = State::new(send.sender, send.peer);
+            return View { state: &nothing, overlay: None }.judge(&attempt(0, true));
+        };
+        let conversation = self.get(key);
+        let Some(member) = conversation.state.member(send.sender) else { return refuse(ErrorCode::NotMember) };
+        let is_first = conversation.is_first(member as u8, send.device, origin(from, send));
+        self.view(key).judge(&attempt(member, is_first))
+    }
+
+    /// Numbers a message and appends its record: the MESSAGE frame that every device will get.
+    fn propose(
+        &mut self,
+        from: ReactorId,
+        send: &SendCommand,
+        key: ConversationKey,
+        content: Content<'_>,
+        cx: &mut impl ConversationContext,
+    ) {
+        let wall = cx.now().wall;
+        let view = self.view(key);
+        let ts = if canary::is(Canary::TimeGoesBack) { wall } else { view.last_ts().max(wall) };
+        let seq = view.head().next();
+        let member = view.state.member(send.sender).expect("judged");
+        let peer = view.state.members[1 - member].user;
+        let (device, client_msg_id) = (send.device, send.client_msg_id);
+        let conversation = &mut self.all[key.0 as usize];
+        conversation.seen_from(member as u8, device, origin(from, send));
+        let fact = MessageFact { seq, ts, member: member as u8, device, client_msg_id };
+        self.overlays.get_mut(&mut conversation.overlay).push(fact);
+        if canary::is(Canary::JudgeChangesState) {
+            conversation.state.remember(&fact);
+        }
+        let mut len = 0;
+        let at = cx.append(RecordKind::Message, conversation.shard, |body| {
+            let start = body.len();
+            let mut frame = FrameBuilder::<Message>::new(body);
+            let sender_name = frame.var(content.name);
+            let payload = frame.var(content.payload);
+            frame.finish(
+                0,
+                &Message {
+                    conversation: send.conversation,
+                    seq,
+                    ts,
+                    sender: send.sender,
+                    peer,
+                    sender_device: device,
+                    flags: send.flags,
+                    client_msg_id,
+                    expires_at: send.expires_at,
+                    trace: send.trace,
+                    payload_crc: send.payload_crc,
+                    sender_name,
+                    payload,
+                },
+            );
+            len = body.len() - start;
+        });
+        cx.want_write();
+        if canary::is(Canary::AckBeforeDurable) {
+            let (asker, conversation) = (send.asker, send.conversation);
+            cx.to_home(from, ToHome::Sent { asker, conversation, client_msg_id, seq, ts }, &[]);
+        }
+        cx.count(Counter::Proposed);
+        self.waiting.push_back((at, Waiting::Message { key, len, reactor: from, asker: send.asker }));
+    }
+
+    /// A repeat: answered with the first answer, at once if that is committed, else when it is.
+    fn on_repeat(
+        &mut self,
+        from: ReactorId,
+        send: &SendCommand,
+        key: ConversationKey,
+        first: Seq,
+        cx: &mut impl ConversationContext,
+    ) {
+        cx.count(Counter::Repeats);
+        let conversation = self.get_mut(key);
+        let member = conversation.state.member(send.sender).expect("judged");
+        conversation.seen_from(member as u8, send.device, origin(from, send));
+        let head = conversation.state.head;
+        if first <= head {
+            let (asker, conversation, client_msg_id) = (send.asker, send.conversation, send.client_msg_id);
+            let seq = if canary::is(Canary::RepeatAnsweredWithHead) { head } else { first };
+            let sent = ToHome::Sent { asker, conversation, client_msg_id, seq, ts: Timestamp(0) };
+            return cx.to_home(from, sent, &[]);
+        }
+        // Proposed messages wait in the order of their numbers.
+        let from_last = (self.view(key).head().0 - first.0) as usize;
+        let mut of_conversation = self.waiting.iter_mut().rev().filter_map(|(_, waiting)| match waiting {
+            Waiting::Message { key: of, reactor, asker, .. } if *of == key => Some((reactor, asker)),
+            _ => None,
+        });
+        let waits = of_conversation.nth(from_last);
+        let (reactor, asker) = waits.expect("a message that is proposed and not committed waits");
+        let before = (core::mem::replace(reactor, from), core::mem::replace(asker, send.asker));
+        if before.1.session == send.asker.session && before.0 == from {
+            // The same session asked twice and both count as in flight: the earlier question ends here.
+            refuse(from, before.1, send, ErrorCode::Busy, ClientMsgId(0), cx);
+        }
+    }
+
+    fn on_receipt(&mut self, from: ReactorId, receipt: &ReceiptCommand, cx: &mut impl ConversationContext) {
+        let ReceiptCommand { asker, user, conversation: id, kind, upto } = *receipt;
+        let of_kind = if kind == ReceiptKind::Read { Kind::Read } else { Kind::Delivered };
+        let found = self.find(id).and_then(|key| Some((key, self.get(key).state.member(user)?)));
+        let Some((key, member)) = found else {
+            return refuse_other(from, asker, id, ErrorCode::NotMember, of_kind, cx);
+        };
+        let view = self.view(key);
+        if upto > view.state.head {
+            return refuse_other(from, asker, id, ErrorCode::FutureSeq, of_kind, cx);
+        }
+        let upto = if canary::is(Canary::ReceiptOfEverything) { view.state.head } else { upto };
+        let (committed, mut marks) = (view.state.members[member].marks, view.marks(member));
+        if !marks.raise(kind, upto) {
+            if committed.reach(marks) {
+                cx.to_home(from, ToHome::ReceiptOk { user, conversation: id, watermarks: committed }, &[]);
+            }
+            return;
+        }
+        let record = ReceiptRecord { conversation: id, member: user, delivered: marks.delivered, read: marks.read };
+        // A receipt whose record is still in the open batch takes the new value along.
+        let open = view.overlay.and_then(|overlay| overlay.receipts[member]);
+        if let Some(body) = open.and_then(|at| cx.revise(at, ReceiptRecord::LEN)) {
+            archive::write(&record, body);
+        } else {
+            if cx.room() < ReceiptRecord::LEN {
+                return refuse_other(from, asker, id, ErrorCode::Busy, of_kind, cx);
+            }
+            let at = cx.append(RecordKind::Receipt, self.get(key).shard, |body| put(body, &record));
+            self.overlays.get_mut(&mut self.all[key.0 as usize].overlay).push_receipt(member, at);
+            self.waiting.push_back((at, Waiting::Receipt { key, member }));
+        }
+        self.overlays.get_mut(&mut self.all[key.0 as usize].overlay).marks[member] = marks;
+        if canary::is(Canary::ReceiptOkBeforeDurable) {
+            cx.to_home(from, ToHome::ReceiptOk { user, conversation: id, watermarks: marks }, &[]);
+        }
+        self.receipts_due.get_or_insert(cx.now().mono.plus_ms(RECEIPT_DELAY_MS));
+    }
+}
+
+fn origin(from: ReactorId, send: &SendCommand) -> Origin {
+    Origin { reactor: from.0, session: send.asker.session.0.to_u64() }
+}
+
+/// Refuses a SEND.
+pub(super) fn refuse(
+    to: ReactorId,
+    asker: Asker,
+    send: &SendCommand,
+    code: ErrorCode,
+    highest: ClientMsgId,
+    cx: &mut impl ConversationContext,
+) {
+    refuse_attempt(to, asker, (send.conversation, send.client_msg_id), code, highest, cx);
+}
+
+/// Refuses a SEND of which only its names are known.
+pub(super) fn refuse_attempt(
+    to: ReactorId,
+    asker: Asker,
+    (conversation, client_msg_id): (ConversationId, ClientMsgId),
+    code: ErrorCode,
+    highest: ClientMsgId,
+    cx: &mut impl ConversationContext,
+) {
+    let retry_after_ms = if code == ErrorCode::Busy { BUSY_RETRY_MS } else { 0 };
+    let of_kind = Kind::Send as u8;
+    let refusal = Refusal { code, conversation, client_msg_id, highest, retry_after_ms, of_kind };
+    cx.to_home(to, ToHome::Refused { asker, refusal }, &[]);
+}
+
+/// Refuses something other than a SEND.
+pub(super) fn refuse_other(
+    to: ReactorId,
+    asker: Asker,
+    conversation: ConversationId,
+    code: ErrorCode,
+    of_kind: Kind,
+    cx: &mut impl ConversationContext,
+) {
+    let (client_msg_id, highest) = (ClientMsgId(0), ClientMsgId(0));
+    let retry_after_ms = if code == ErrorCode::Busy { BUSY_RETRY_MS } else { 0 };
+    let refusal = Refusal { code, conversation, client_msg_id, highest, retry_after_ms, of_kind: of_kind as u8 };
+    cx.to_home(to, ToHome::Refused { asker, refusal }, &[]);
+}

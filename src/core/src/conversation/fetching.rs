@@ -1,0 +1,203 @@
+//! FETCH: reads stored messages from the log and sends them to who asked.
+
+use tidings_canary::{self as canary, Canary};
+use tidings_wire::{
+    ErrorCode, Generation, Kind, LogId, Seq, UserId,
+    frames::{Fetch, FetchOrder},
+};
+
+use super::{
+    ConversationKey, Conversations,
+    commands::refuse_other,
+    history::{Job, checked, page},
+};
+use crate::{
+    context::{Asking, ConversationContext},
+    counters::Counter,
+    effects::{JobId, ReactorId},
+    lanes::{Asker, ToHome},
+};
+
+impl Conversations {
+    pub(super) fn on_fetch(
+        &mut self,
+        from: ReactorId,
+        asker: Asker,
+        user: UserId,
+        fetch: &Fetch,
+        cx: &mut impl ConversationContext,
+    ) {
+        let id = fetch.conversation;
+        let is_member = |key: &ConversationKey| self.get(*key).state.member(user).is_some();
+        let member = self.find(id).filter(|key| is_member(key) || canary::is(Canary::MembersUnchecked));
+        let Some(key) = member else {
+            return refuse_other(from, asker, id, ErrorCode::NotMember, Kind::Fetch, cx);
+        };
+        if fetch.from > self.get(key).state.head.next() {
+            return refuse_other(from, asker, id, ErrorCode::FutureSeq, Kind::Fetch, cx);
+        }
+        self.drop_unreachable(key);
+        let conversation = self.get(key);
+        let len_of = |seq| conversation.index.get(&self.chunks, seq).map_or(0, |stored| stored.len);
+        let page = page(fetch, conversation.index.first(), conversation.state.head, len_of);
+        let job = Job {
+            asker,
+            reactor: from,
+            conversation: key,
+            order: fetch.order,
+            page,
+            next: page.first,
+            first_sent: Seq(0),
+            last_sent: Seq(0),
+            oldest: Seq(0),
+            reading: false,
+            short: false,
+        };
+        if page.first > page.last {
+            return self.end(&job, cx);
+        }
+        match self.jobs.add() {
+            Some(id) => self.go_on(id, job, cx),
+            None => refuse_other(from, asker, id, ErrorCode::Busy, Kind::Fetch, cx),
+        }
+    }
+
+    /// Segments of `log` below `oldest` are gone.
+    pub(crate) fn set_floor(&mut self, log: LogId, oldest: Generation) {
+        let at = log.0 as usize;
+        if self.floors.len() <= at {
+            self.floors.resize(at + 1, Generation(0));
+        }
+        self.floors[at] = oldest;
+    }
+
+    /// Forgets where messages were whose segments are gone. Their logs may alternate.
+    pub(super) fn drop_unreachable(&mut self, key: ConversationKey) {
+        let index = &mut self.all[key.0 as usize].index;
+        loop {
+            let before = index.first();
+            for (log, oldest) in self.floors.iter().enumerate() {
+                index.drop_below(&mut self.chunks, LogId(log as u8), *oldest);
+            }
+            if index.first() == before {
+                return;
+            }
+        }
+    }
+
+    /// Steps over messages whose segments are gone, although older ones may still be there: with another number of
+    /// reactors a conversation went on in another log, which may drop its segments earlier.
+    fn step_over_gone(&self, job: &mut Job) {
+        let index = &self.get(job.conversation).index;
+        while job.next <= job.page.last
+            && let Some(stored) = index.get(&self.chunks, job.next)
+            && self.floors.get(stored.loc.log().0 as usize).is_some_and(|oldest| stored.loc.generation() < *oldest)
+        {
+            job.next = job.next.next();
+            if job.order == FetchOrder::Upward {
+                job.oldest = job.next; // what is older than a hole was sent, or was not asked for
+            }
+        }
+        job.next = job.next.max(index.first()); // retention may have overtaken the job
+    }
+
+    /// Reads what is next, ends the job, or lets it wait until who asked takes more.
+    fn go_on(&mut self, id: JobId, mut job: Job, cx: &mut impl ConversationContext) {
+        self.step_over_gone(&mut job);
+        let conversation = self.get(job.conversation);
+        let stretch = job.stretch(&conversation.index, &self.chunks);
+        let len = stretch.map_or(0, |(first, _)| first.len as usize);
+        match (cx.asking(job.reactor, job.asker, len), stretch) {
+            (Asking::Gone, _) => self.jobs.remove(id),
+            (Asking::Full, _) => self.jobs.put_back(id, job),
+            (Asking::Takes, Some((first, len))) => {
+                cx.read(id, first.loc, len);
+                self.jobs.put_back(id, Job { reading: true, ..job });
+            }
+            (Asking::Takes, None) => {
+                self.jobs.remove(id);
+                self.end(&job, cx);
+            }
+        }
+    }
+
+    fn end(&self, job: &Job, cx: &mut impl ConversationContext) {
+        let conversation = self.get(job.conversation);
+        let fetched = job.fetched(conversation.id, conversation.state.head, conversation.index.first());
+        cx.to_home(job.reactor, ToHome::Fetched { asker: job.asker, fetched }, &[]);
+    }
+
+    /// A read for a job is done: `bytes` start at the frame of the job's next message; `None` if they cannot be had.
+    pub(crate) fn read_done(&mut self, id: JobId, bytes: Option<&[u8]>, cx: &mut impl ConversationContext) {
+        let mut job = Job { reading: false, ..self.jobs.lift(id) };
+        let Some(bytes) = bytes else { return self.unreadable(id, job, cx) };
+        match self.send_read(&mut job, bytes, cx) {
+            Ok(()) => self.go_on(id, job, cx),
+            Err(Unreadable) => self.unreadable(id, job, cx),
+        }
+    }
+
+    /// Sends the messages that were read, as many as who asked takes.
+    fn send_read(&self, job: &mut Job, bytes: &[u8], cx: &mut impl ConversationContext) -> Result<(), Unreadable> {
+        let conversation = self.get(job.conversation);
+        let stored = |seq| conversation.index.get(&self.chunks, seq);
+        let (Some(start), first) = (stored(job.next), job.next) else { return Ok(()) };
+        while job.next <= job.page.last
+            && let Some(stored) = stored(job.next)
+        {
+            let same_segment = (stored.loc.log(), stored.loc.generation()) == (start.loc.log(), start.loc.generation());
+            let offset = stored.loc.offset().wrapping_sub(start.loc.offset()) as usize;
+            let in_reach = same_segment && offset.saturating_add(stored.len as usize) <= bytes.len();
+            if !in_reach && job.next == first {
+                // Shorter than what was asked for: the kernel may do that, once.
+                return if core::mem::replace(&mut job.short, true) { Err(Unreadable) } else { Ok(()) };
+            }
+            job.short = false;
+            if !in_reach || cx.asking(job.reactor, job.asker, stored.len as usize) != Asking::Takes {
+                break;
+            }
+            let frame =
+                checked(&bytes[offset..][..stored.len as usize], conversation.id, job.next).ok_or(Unreadable)?;
+            job.last_sent = job.next;
+            if job.first_sent == Seq(0) {
+                job.first_sent = job.next;
+            }
+            job.next = job.next.next();
+            cx.to_home(job.reactor, ToHome::Data { asker: job.asker }, frame.bytes());
+        }
+        Ok(())
+    }
+
+    /// Jobs that waited for room go on.
+    pub(super) fn continue_fetches(&mut self, cx: &mut impl ConversationContext) {
+        let mut at = 0;
+        while let Some(id) = self.jobs.next_waiting(at) {
+            at = id.0 + 1;
+            let job = self.jobs.lift(id);
+            self.go_on(id, job, cx);
+        }
+    }
+
+    /// True if a FETCH waits for a lane to have room.
+    pub(crate) fn waits_for_credit(&self) -> bool {
+        self.jobs.waits_for(|job| job.reactor != self.config.me)
+    }
+
+    /// What was read is not the message: it is reported, never served.
+    fn unreadable(&mut self, id: JobId, job: Job, cx: &mut impl ConversationContext) {
+        match cx.asking(job.reactor, job.asker, 0) {
+            Asking::Gone => self.jobs.remove(id),
+            Asking::Full => self.jobs.put_back(id, job), // read again when there is room
+            Asking::Takes => {
+                cx.count(Counter::UnreadableMessages);
+                self.jobs.remove(id);
+                let conversation = self.get(job.conversation).id;
+                let code = ErrorCode::HistoryUnavailable;
+                refuse_other(job.reactor, job.asker, conversation, code, Kind::Fetch, cx);
+            }
+        }
+    }
+}
+
+/// What was read is not the message that is stored.
+struct Unreadable;

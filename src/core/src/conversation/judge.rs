@@ -1,0 +1,151 @@
+//! Judging an attempt to send. Changes nothing: it looks at what is committed and at what is proposed over it.
+
+use tidings_wire::{ClientMsgId, DeviceId, ErrorCode, Seq, Timestamp};
+
+use super::{overlay::Overlay, state::State};
+use crate::lanes::Watermarks;
+
+/// A conversation as it will be if everything is committed that is proposed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct View<'a> {
+    /// What is committed.
+    pub(crate) state: &'a State,
+    /// What is proposed.
+    pub(crate) overlay: Option<&'a Overlay>,
+}
+
+/// An attempt.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Attempt {
+    /// Index of the member who makes it.
+    pub(crate) member: u8,
+    /// On which device.
+    pub(crate) device: DeviceId,
+    /// Its name.
+    pub(crate) id: ClientMsgId,
+    /// The device's attempt before it, as the device says; 0: unknown.
+    pub(crate) prev: ClientMsgId,
+    /// The session has not sent here before. Only then an unknown `prev` is believed: later in a session it would let an
+    /// attempt overtake a refused one.
+    pub(crate) is_first: bool,
+}
+
+/// How an attempt stands to what was accepted before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// The next one.
+    New,
+    /// Accepted before, as this message.
+    Repeat(Seq),
+    /// It cannot be accepted: why, and the device's highest attempt that is committed.
+    Refused(ErrorCode, ClientMsgId),
+}
+
+impl View<'_> {
+    /// The last number given out.
+    pub(crate) fn head(&self) -> Seq {
+        self.last().map_or(self.state.head, |(seq, _)| seq)
+    }
+
+    /// The time of the last message.
+    pub(crate) fn last_ts(&self) -> Timestamp {
+        self.last().map_or(self.state.last_ts, |(_, ts)| ts)
+    }
+
+    fn last(&self) -> Option<(Seq, Timestamp)> {
+        self.overlay?.last().map(|fact| (fact.seq, fact.ts))
+    }
+
+    /// How far a member is.
+    pub(crate) fn marks(&self, member: usize) -> Watermarks {
+        let mut marks = self.state.members[member].marks;
+        marks.raise_to(self.overlay.map_or(Watermarks::default(), |overlay| overlay.marks[member]));
+        marks
+    }
+
+    /// Judges an attempt.
+    pub(crate) fn judge(&self, attempt: &Attempt) -> Verdict {
+        let &Attempt { member, device, id, prev, is_first } = attempt;
+        let committed = self.state.attempts(member, device);
+        let floor = self.state.members[usize::from(member)].floor;
+        let told = committed.map_or(floor, |attempts| attempts.highest());
+        let proposed = self.overlay.and_then(|overlay| overlay.highest(member, device));
+        let Some(highest) = proposed.or(committed.map(|attempts| attempts.highest())) else {
+            // Nothing is remembered of the device: it may have written here, and be forgotten.
+            return match prev {
+                _ if id <= floor => Verdict::Refused(ErrorCode::Stale, floor),
+                ClientMsgId(0) => Verdict::New,
+                _ => Verdict::Refused(ErrorCode::OutOfOrder, floor),
+            };
+        };
+        if id > highest {
+            let follows = prev == highest || prev == ClientMsgId(0) && is_first;
+            return if follows { Verdict::New } else { Verdict::Refused(ErrorCode::OutOfOrder, told) };
+        }
+        let proposed = self.overlay.and_then(|overlay| overlay.find(member, device, id));
+        match proposed.or_else(|| committed?.find(id)) {
+            Some(seq) => Verdict::Repeat(seq),
+            None => Verdict::Refused(ErrorCode::Stale, told),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tidings_wire::{UserId, limits::REMEMBERED};
+
+    use super::{super::state::MessageFact, *};
+
+    fn id(value: u64) -> ClientMsgId {
+        ClientMsgId(value)
+    }
+
+    fn fact(seq: u64, attempt: u64) -> MessageFact {
+        let (ts, client_msg_id) = (Timestamp(seq), ClientMsgId(attempt));
+        MessageFact { seq: Seq(seq), ts, member: 0, device: DeviceId(1), client_msg_id }
+    }
+
+    fn attempt(id: u64, prev: u64, is_first: bool) -> Attempt {
+        Attempt { member: 0, device: DeviceId(1), id: ClientMsgId(id), prev: ClientMsgId(prev), is_first }
+    }
+
+    #[test]
+    fn order_holds_when_one_of_a_pipeline_is_refused_and_only_what_is_committed_is_told() {
+        let (mut state, mut overlay) = (State::new(UserId([1; 16]), UserId([2; 16])), Overlay::default());
+        state.apply_message(&fact(1, 3));
+        overlay.push(fact(2, 4));
+        let view = View { state: &state, overlay: Some(&overlay) };
+        let refused = Verdict::Refused(ErrorCode::OutOfOrder, id(3));
+        // 5 is refused on its way here; 6 and 7 name it.
+        assert_eq!(view.judge(&attempt(6, 5, false)), refused);
+        assert_eq!(view.judge(&attempt(7, 0, false)), refused, "unknown, but not the first");
+        assert_eq!(view.judge(&attempt(5, 4, false)), Verdict::New);
+        assert_eq!(view.judge(&attempt(9, 0, true)), Verdict::New, "the first after connecting");
+        assert_eq!(view.judge(&attempt(4, 0, true)), Verdict::Repeat(Seq(2)));
+        assert_eq!(view.judge(&attempt(3, 0, true)), Verdict::Repeat(Seq(1)));
+        assert_eq!(view.head(), Seq(2));
+    }
+
+    #[test]
+    fn repeats_get_their_answer_until_they_are_stale() {
+        let mut state = State::new(UserId([1; 16]), UserId([2; 16]));
+        for value in 1..=REMEMBERED as u64 + 1 {
+            state.apply_message(&fact(value, value * 10));
+        }
+        let view = View { state: &state, overlay: None };
+        let stale = Verdict::Refused(ErrorCode::Stale, id(10 * (REMEMBERED as u64 + 1)));
+        assert_eq!(view.judge(&attempt(20, 0, true)), Verdict::Repeat(Seq(2)));
+        assert_eq!(view.judge(&attempt(10, 0, true)), stale);
+        assert_eq!(view.judge(&attempt(25, 20, false)), stale, "skipped and overtaken");
+    }
+
+    #[test]
+    fn an_attempt_of_a_device_that_may_be_forgotten_is_never_new() {
+        let mut state = State::new(UserId([1; 16]), UserId([2; 16]));
+        state.members[0].floor = id(50);
+        let view = View { state: &state, overlay: None };
+        assert_eq!(view.judge(&attempt(50, 0, true)), Verdict::Refused(ErrorCode::Stale, id(50)));
+        assert_eq!(view.judge(&attempt(51, 0, true)), Verdict::New);
+        assert_eq!(view.judge(&attempt(51, 49, true)), Verdict::Refused(ErrorCode::OutOfOrder, id(50)));
+    }
+}

@@ -1,0 +1,108 @@
+//! Homes: per user the live sessions and the change index, on the user's reactor. What comes in are frames of sessions and what
+//! conversations tell; what goes out are socket output, home records, and messages to conversations.
+
+mod authentication;
+mod catch_up;
+mod expiry;
+mod frames;
+mod index;
+mod opening;
+mod session;
+mod told;
+mod upkeep;
+
+use alloc::{
+    boxed::Box,
+    collections::{BTreeSet, VecDeque},
+    vec::Vec,
+};
+
+use tidings_wire::{BatchPosition, DeviceId, Lsn, UserId};
+
+use crate::{
+    counters::{Counter, Counters},
+    effects::ConnId,
+    node::NodeConfig,
+    records::HomeEntryRecord,
+    time::Mono,
+};
+pub use authentication::{Authenticated, Claims, TokenFault, Verifier, authenticate, reauthenticate};
+pub(crate) use frames::Command;
+use index::{HomeKey, Index};
+pub use session::SessionId;
+use session::Sessions;
+
+/// The homes of a reactor, with their sessions.
+#[derive(Debug)]
+pub(crate) struct Homes {
+    config: NodeConfig,
+    sessions: Sessions,
+    index: Index,
+    /// Homes with changes that are not in the log, and when they must be.
+    dirty: VecDeque<(HomeKey, Mono)>,
+    /// When sessions end with their tokens, the next first.
+    expiring: BTreeSet<expiry::Ending>,
+    /// Records that were appended and are not committed yet.
+    waiting: VecDeque<(BatchPosition, upkeep::Waiting)>,
+    evacuation: Option<upkeep::Evacuation>,
+    entry_scratch: Vec<HomeEntryRecord>,
+    frame_scratch: Vec<u8>,
+    committed: Lsn,
+}
+
+impl Homes {
+    /// None.
+    pub(crate) fn new(config: NodeConfig) -> Self {
+        Self {
+            sessions: Sessions::default(),
+            index: Index::new(config.seed),
+            dirty: VecDeque::new(),
+            expiring: BTreeSet::new(),
+            waiting: VecDeque::new(),
+            evacuation: None,
+            entry_scratch: Vec::new(),
+            frame_scratch: Vec::new(),
+            committed: Lsn(0),
+            config,
+        }
+    }
+
+    /// Records that were appended and are not committed yet.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// The user of a session, while it lives.
+    pub(crate) fn user_of(&self, id: SessionId) -> Option<UserId> {
+        self.sessions.get(id).map(|session| session.user)
+    }
+
+    /// The user of a session and the device, while it lives.
+    pub(crate) fn who(&self, id: SessionId) -> Option<(UserId, DeviceId)> {
+        self.sessions.get(id).map(|session| (session.user, session.device))
+    }
+
+    /// The connection of a session, while it lives.
+    pub(crate) fn conn_of(&self, id: SessionId) -> Option<ConnId> {
+        self.sessions.get(id).map(|session| session.conn)
+    }
+
+    /// The connection of a session is gone, or is to go.
+    pub(crate) fn close_session(&mut self, id: SessionId, counters: &mut Counters) {
+        if let Some(session) = self.sessions.close(id) {
+            session.ends.map(|ends| self.expiring.remove(&expiry::Ending::of(id, ends)));
+            self.index.get_mut(session.home).sessions.retain(|other| *other != id);
+            counters.count(Counter::SessionsClosed);
+        }
+    }
+
+    /// The name of a home's user, until it is given back.
+    pub(crate) fn lend_name(&mut self, home: HomeKey) -> Box<str> {
+        core::mem::take(&mut self.index.get_mut(home).name)
+    }
+
+    /// Gives back what [`Self::lend_name`] gave.
+    pub(crate) fn return_name(&mut self, home: HomeKey, name: Box<str>) {
+        self.index.get_mut(home).name = name;
+    }
+}

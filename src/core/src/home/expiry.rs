@@ -1,0 +1,98 @@
+//! Tokens end, and sessions with them, unless a new one came in time.
+
+use tidings_wire::{
+    ErrorCode, Frame, Kind, Retry, Timestamp,
+    frame::{self},
+    frames::{ErrorFrame, ReauthOk},
+};
+
+use super::{Homes, SessionId};
+use crate::{
+    context::HomeContext,
+    slab::Key,
+    time::{Mono, Now},
+};
+
+/// A session and the second in which it ends, small since every session has one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Ending {
+    second: u32,
+    index: u32,
+    generation: u32,
+}
+
+impl Ending {
+    pub(super) fn of(id: SessionId, second: u32) -> Self {
+        Self { second, index: id.0.index, generation: id.0.generation }
+    }
+
+    /// The moment by which it has ended.
+    pub(super) fn due(&self) -> Mono {
+        Mono(u64::from(self.second) * SECOND_NS)
+    }
+}
+
+const SECOND_NS: u64 = 1_000_000_000;
+
+/// Sessions that end in one turn.
+const ENDS_PER_TURN: usize = 64;
+
+impl Homes {
+    /// A session lasts until a moment. Measured from here on: a clock that jumps later ends nobody early.
+    pub(super) fn set_end(&mut self, id: SessionId, until: Option<Timestamp>, now: Now) {
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        let left_us = until.map(|until| until.0.saturating_sub(now.wall.0));
+        let second = |left_us: u64| (now.mono.0 / 1000).saturating_add(left_us).div_ceil(1_000_000);
+        // One that lasts for longer than a clock of 32 bits counts lasts for ever.
+        let ends = left_us.and_then(|left_us| u32::try_from(second(left_us)).ok());
+        let before = core::mem::replace(&mut session.ends, ends);
+        before.map(|before| self.expiring.remove(&Ending::of(id, before)));
+        ends.map(|ends| self.expiring.insert(Ending::of(id, ends)));
+    }
+
+    /// REAUTH was checked.
+    pub(crate) fn reauthenticated(
+        &mut self,
+        id: SessionId,
+        frame: &Frame<'_>,
+        outcome: Result<Option<Timestamp>, ErrorCode>,
+        cx: &mut impl HomeContext,
+    ) {
+        let Some(session) = self.sessions.get(id).filter(|session| !session.ending) else { return };
+        let (conn, request_id) = (session.conn, frame.header().request_id);
+        match outcome {
+            Ok(until) => {
+                self.set_end(id, until, cx.now());
+                let token_until = until.unwrap_or_default();
+                frame::append(cx.out(conn), request_id, &ReauthOk { token_until });
+            }
+            Err(code) => {
+                cx.counters().error(code);
+                // The token before still counts, whatever the code means elsewhere.
+                let error = ErrorFrame { retry: Retry::Never as u8, ..ErrorFrame::new(code, Kind::Reauth as u8) };
+                error.append(cx.out(conn), request_id, "");
+            }
+        }
+    }
+
+    /// Ends sessions whose token has ended: what was taken from them is answered first.
+    pub(crate) fn end_expired(&mut self, cx: &mut impl HomeContext) {
+        let now = cx.now().mono;
+        for _ in 0..ENDS_PER_TURN {
+            let Some(ending) = self.expiring.first().copied().filter(|ending| ending.due() <= now) else { return };
+            self.expiring.pop_first();
+            let id = SessionId(Key { index: ending.index, generation: ending.generation });
+            if let Some(session) = self.sessions.get_mut(id) {
+                (session.ends, session.ending) = (None, true);
+            }
+            self.end_if_answered(id, cx);
+        }
+    }
+
+    /// Ends a session that is to end, once nothing that it sent waits for its answer.
+    pub(super) fn end_if_answered(&mut self, id: SessionId, cx: &mut impl HomeContext) {
+        if self.sessions.get(id).is_some_and(|session| session.ending && session.in_flight == 0) {
+            self.close_with(id, ErrorCode::TokenExpired, 0, 0, "connect again with a new token", cx);
+        }
+    }
+}

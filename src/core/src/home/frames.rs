@@ -1,0 +1,279 @@
+//! Frames of sessions: checking what is asked. What a conversation must decide is given back as a message to it.
+
+use tidings_wire::{
+    ClientMsgId, ConversationId, ErrorCode, Frame, Kind, Timestamp, WireError,
+    frame::{self},
+    frames::{Bye, Delivered, ErrorFrame, Fetch, Ping, Pong, Read, ReceiptKind, Resume, Send},
+    limits,
+};
+
+use super::{Homes, SessionId, index::HomeKey};
+use crate::{
+    context::HomeContext,
+    counters::Counter,
+    lanes::{Asker, ReceiptCommand, Refusal, SendCommand, ToConversation},
+    limits::{BUSY_RETRY_MS, FETCHES_PER_SESSION, OUT_HARD},
+    time::Now,
+};
+
+/// A message to a conversation, and what goes with it.
+#[derive(Debug)]
+pub(crate) struct Command<'f> {
+    /// The message.
+    pub(crate) message: ToConversation,
+    /// The home whose user's name goes with it, if one does.
+    pub(crate) named: Option<HomeKey>,
+    /// The payload.
+    pub(crate) payload: &'f [u8],
+}
+
+impl Homes {
+    /// A frame of a session: the message to a conversation that comes of it, if one does. A session that ended meanwhile is
+    /// ignored.
+    pub(crate) fn frame<'f>(
+        &mut self,
+        id: SessionId,
+        frame: &Frame<'f>,
+        cx: &mut impl HomeContext,
+    ) -> Option<Command<'f>> {
+        let conn = self.sessions.get(id).filter(|session| !session.ending)?.conn;
+        cx.count(Counter::FramesIn);
+        if cx.buffered(conn) > OUT_HARD {
+            cx.count(Counter::SlowConsumers);
+            cx.close(conn);
+            self.close_session(id, cx.counters());
+            return None;
+        }
+        match self.dispatch(id, frame, cx) {
+            Ok(command) => command,
+            Err(error) if error.code().closes() => {
+                use alloc::string::ToString;
+                let (kind, request_id) = (frame.header().kind, frame.header().request_id);
+                self.close_with(id, error.code(), kind, request_id, &error.to_string(), cx);
+                None
+            }
+            Err(error) => {
+                self.refuse_frame(id, frame, error.code(), cx);
+                None
+            }
+        }
+    }
+
+    #[inline]
+    fn dispatch<'f>(
+        &mut self,
+        id: SessionId,
+        frame: &Frame<'f>,
+        cx: &mut impl HomeContext,
+    ) -> Result<Option<Command<'f>>, WireError> {
+        let (kind, request_id) = (frame.kind()?, frame.header().request_id);
+        match kind {
+            Kind::Send => return self.on_send(id, frame, cx),
+            Kind::Delivered => {
+                let Delivered { conversation, upto } = frame.fixed()?;
+                return Ok(self.receipt(id, request_id, (conversation, ReceiptKind::Delivered, upto)));
+            }
+            Kind::Read => {
+                let Read { conversation, upto } = frame.fixed()?;
+                return Ok(self.receipt(id, request_id, (conversation, ReceiptKind::Read, upto)));
+            }
+            Kind::Fetch => return self.on_fetch(id, frame, cx),
+            Kind::Resume => self.resume(id, request_id, &frame.fixed::<Resume>()?, cx),
+            Kind::Ping => {
+                let Ping { opaque } = frame.fixed()?;
+                let (uv, server_time) = (self.uv_for(id), cx.now().wall);
+                if let Some(conn) = self.conn_of(id) {
+                    frame::append(cx.out(conn), request_id, &Pong { opaque, uv, server_time });
+                }
+            }
+            Kind::Bye => {
+                let _bye: Bye = frame.fixed()?;
+                if let Some(conn) = self.conn_of(id) {
+                    cx.close(conn);
+                }
+                self.close_session(id, cx.counters());
+            }
+            Kind::Hello => {
+                self.close_with(id, ErrorCode::HelloTwice, frame.header().kind, request_id, "HELLO comes once", cx);
+            }
+            _ => {
+                let text = "clients do not send this kind";
+                self.close_with(id, ErrorCode::UnexpectedKind, frame.header().kind, request_id, text, cx);
+            }
+        }
+        Ok(None)
+    }
+
+    #[inline]
+    fn on_send<'f>(
+        &mut self,
+        id: SessionId,
+        frame: &Frame<'f>,
+        cx: &mut impl HomeContext,
+    ) -> Result<Option<Command<'f>>, WireError> {
+        let send: Send = frame.fixed()?;
+        let payload = frame.var(send.payload)?;
+        if let Err((code, retry_after_ms)) = self.check_send(id, &send, payload, cx.now()) {
+            self.refuse_send(id, frame, &send, code, retry_after_ms, cx);
+            return Ok(None);
+        }
+        let Some(session) = self.sessions.get_mut(id) else { return Ok(None) };
+        session.in_flight += 1;
+        let message = ToConversation::Send(SendCommand {
+            asker: Asker { session: id, request_id: frame.header().request_id },
+            sender: session.user,
+            device: session.device,
+            conversation: send.conversation,
+            peer: send.peer,
+            client_msg_id: send.client_msg_id,
+            prev: send.prev,
+            expires_at: send.expires_at,
+            trace: send.trace,
+            flags: send.flags,
+            payload_crc: send.payload_crc,
+            name_len: self.index.get(session.home).name.len() as u8,
+        });
+        Ok(Some(Command { message, named: Some(session.home), payload }))
+    }
+
+    /// Everything about a SEND that can be judged without its conversation.
+    fn check_send(&mut self, id: SessionId, send: &Send, payload: &[u8], now: Now) -> Result<(), (ErrorCode, u32)> {
+        let refuse = |code| Err((code, 0));
+        let Some(session) = self.sessions.get(id) else { return Ok(()) };
+        if payload.len() > limits::PAYLOAD_MAX as usize {
+            return refuse(ErrorCode::PayloadTooLarge);
+        }
+        if session.in_flight >= limits::WINDOW {
+            return refuse(ErrorCode::WindowExceeded);
+        }
+        if send.client_msg_id == ClientMsgId(0) {
+            return refuse(ErrorCode::Stale);
+        }
+        if !send.conversation.is_direct() {
+            return refuse(ErrorCode::NotMember);
+        }
+        if !send.peer.is_none() {
+            if send.peer == session.user || send.peer.tenant() != session.user.tenant() {
+                return refuse(ErrorCode::BadPeer);
+            }
+            if ConversationId::direct(session.user, send.peer) != send.conversation {
+                return refuse(ErrorCode::NotMember);
+            }
+        }
+        if send.expires_at != Timestamp(0) && send.expires_at <= now.wall {
+            return refuse(ErrorCode::Expired);
+        }
+        if crc32c::crc32c(payload) != send.payload_crc {
+            return refuse(ErrorCode::PayloadChecksum);
+        }
+        let rate = self.config.user_rate;
+        let bucket = &mut self.index.get_mut(session.home).bucket;
+        bucket.take(rate, now.mono).map_err(|wait_ms| (ErrorCode::RateLimited, wait_ms))
+    }
+
+    fn receipt<'f>(
+        &self,
+        id: SessionId,
+        request_id: u64,
+        (conversation, kind, upto): (ConversationId, ReceiptKind, tidings_wire::Seq),
+    ) -> Option<Command<'f>> {
+        let (user, asker) = (self.user_of(id)?, Asker { session: id, request_id });
+        let message = ToConversation::Receipt(ReceiptCommand { asker, user, conversation, kind, upto });
+        Some(Command { message, named: None, payload: &[] })
+    }
+
+    fn on_fetch<'f>(
+        &mut self,
+        id: SessionId,
+        frame: &Frame<'f>,
+        cx: &mut impl HomeContext,
+    ) -> Result<Option<Command<'f>>, WireError> {
+        let (fetch, request_id): (Fetch, _) = (frame.fixed()?, frame.header().request_id);
+        let Some(session) = self.sessions.get_mut(id) else { return Ok(None) };
+        if session.fetches >= FETCHES_PER_SESSION {
+            self.refuse_frame(id, frame, ErrorCode::Busy, cx);
+            return Ok(None);
+        }
+        session.fetches += 1;
+        let asker = Asker { session: id, request_id };
+        let message = ToConversation::Fetch { asker, user: session.user, fetch };
+        Ok(Some(Command { message, named: None, payload: &[] }))
+    }
+
+    /// The lane did not take what [`Self::frame`] gave back for `frame`.
+    pub(crate) fn not_taken(
+        &mut self,
+        id: SessionId,
+        message: &ToConversation,
+        frame: &Frame<'_>,
+        cx: &mut impl HomeContext,
+    ) {
+        match message {
+            ToConversation::Send(_) => {
+                if let Some(session) = self.sessions.get_mut(id) {
+                    session.in_flight -= 1;
+                }
+            }
+            ToConversation::Fetch { .. } => self.fetch_ended(id),
+            ToConversation::Receipt(_) => {}
+        }
+        self.refuse_busy(id, frame, cx);
+    }
+
+    /// Something that a frame needs has no room or is being loaded: it may come again.
+    pub(crate) fn refuse_busy(&mut self, id: SessionId, frame: &Frame<'_>, cx: &mut impl HomeContext) {
+        if frame.kind() == Ok(Kind::Send)
+            && let Ok(send) = frame.fixed::<Send>()
+        {
+            return self.refuse_send(id, frame, &send, ErrorCode::Busy, BUSY_RETRY_MS, cx);
+        }
+        self.refuse_frame(id, frame, ErrorCode::Busy, cx);
+    }
+
+    fn refuse_send(
+        &mut self,
+        id: SessionId,
+        frame: &Frame<'_>,
+        send: &Send,
+        code: ErrorCode,
+        retry_after_ms: u32,
+        cx: &mut impl HomeContext,
+    ) {
+        let (conversation, client_msg_id) = (send.conversation, send.client_msg_id);
+        let highest = ClientMsgId(0);
+        let of_kind = Kind::Send as u8;
+        let refusal = Refusal { code, conversation, client_msg_id, highest, retry_after_ms, of_kind };
+        self.write_refusal(Asker { session: id, request_id: frame.header().request_id }, &refusal, cx);
+    }
+
+    fn refuse_frame(&mut self, id: SessionId, frame: &Frame<'_>, code: ErrorCode, cx: &mut impl HomeContext) {
+        let refusal = Refusal {
+            code,
+            conversation: ConversationId::NONE,
+            client_msg_id: ClientMsgId(0),
+            highest: ClientMsgId(0),
+            retry_after_ms: if code == ErrorCode::Busy { BUSY_RETRY_MS } else { 0 },
+            of_kind: frame.header().kind,
+        };
+        self.write_refusal(Asker { session: id, request_id: frame.header().request_id }, &refusal, cx);
+    }
+
+    pub(super) fn fetch_ended(&mut self, id: SessionId) {
+        if let Some(session) = self.sessions.get_mut(id) {
+            session.fetches = session.fetches.saturating_sub(1);
+        }
+    }
+
+    pub(super) fn write_refusal(&mut self, asker: Asker, refusal: &Refusal, cx: &mut impl HomeContext) {
+        cx.counters().error(refusal.code);
+        let Some(session) = self.sessions.get(asker.session) else { return };
+        let error = ErrorFrame {
+            retry_after_ms: refusal.retry_after_ms,
+            conversation: refusal.conversation,
+            client_msg_id: refusal.client_msg_id,
+            highest: refusal.highest,
+            ..ErrorFrame::new(refusal.code, refusal.of_kind)
+        };
+        error.append(cx.out(session.conn), asker.request_id, "");
+    }
+}

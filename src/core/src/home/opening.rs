@@ -1,0 +1,134 @@
+//! How sessions begin, and how the server ends them.
+
+use tidings_wire::{
+    ErrorCode, Kind, Retry,
+    frame::{self, Span},
+    frames::{Bye, ByeReason, ErrorFrame, Welcome},
+    limits,
+};
+
+use super::{
+    Homes, SessionId,
+    authentication::Authenticated,
+    session::{Session, Sync},
+};
+use crate::{
+    context::HomeContext,
+    counters::Counter,
+    effects::ConnId,
+    limits::{REFUSED_RETRY_MS, SESSIONS_PER_USER},
+};
+
+impl Homes {
+    /// Lets an authenticated device in: WELCOME. An older session of the same device is told that it is superseded; so is
+    /// this connection, if it is the older one and only arrived later.
+    ///
+    /// # Errors
+    /// [`ErrorCode::Full`] or [`ErrorCode::Superseded`], already written to `conn`, which is to be closed.
+    pub(crate) fn open_session(
+        &mut self,
+        who: &Authenticated,
+        conn: ConnId,
+        cx: &mut impl HomeContext,
+    ) -> Result<SessionId, ErrorCode> {
+        if self.index.len() >= self.config.entities_max as usize && !self.index.has_home(who.user()) {
+            return self.refuse_session(who, conn, ErrorCode::Full, "no more users fit on this server", cx);
+        }
+        let home = self.index.home(who.user());
+        let same_device = |id: &&SessionId| self.sessions.get(**id).is_some_and(|old| old.device == who.device());
+        if let Some(old) = self.index.get(home).sessions.iter().find(same_device).copied() {
+            let newer = self
+                .sessions
+                .get(old)
+                .is_some_and(|old| who.connection_number() != 0 && old.connection_number > who.connection_number());
+            if newer {
+                // Not for good: a device whose clock went back gets in once its old session is gone.
+                let text = "a later connection of this device is there already";
+                return self.refuse_session(who, conn, ErrorCode::Superseded, text, cx);
+            }
+            self.close_with(old, ErrorCode::Superseded, 0, 0, "this device has connected again", cx);
+        }
+        if self.index.get(home).sessions.len() >= SESSIONS_PER_USER {
+            return self.refuse_session(who, conn, ErrorCode::Full, "this user has too many sessions", cx);
+        }
+        let (user, device, connection_number) = (who.user(), who.device(), who.connection_number());
+        let (in_flight, fetches, sync) = (0, 0, Sync::Fresh);
+        let id = self.sessions.open(Session {
+            conn,
+            home,
+            user,
+            device,
+            connection_number,
+            in_flight,
+            fetches,
+            sync,
+            ends: None,
+            ending: false,
+        });
+        let state = self.index.get_mut(home);
+        state.sessions.push(id);
+        if *state.name != *who.name() {
+            state.name = who.name().into();
+        }
+        self.set_end(id, who.until(), cx.now());
+        cx.count(Counter::SessionsOpened);
+        let welcome = Welcome {
+            version: u16::from(tidings_wire::VERSION),
+            idle_timeout_s: self.config.idle_timeout_s,
+            frame_max: limits::FRAME_MAX,
+            payload_max: limits::PAYLOAD_MAX,
+            window: limits::WINDOW,
+            user,
+            device,
+            lineage: self.config.lineage,
+            session: id.0.to_u64(),
+            server_time: cx.now().wall,
+            redirect: Span::default(),
+            token_until: who.until().unwrap_or_default(),
+        };
+        frame::append(cx.out(conn), who.request_id(), &welcome);
+        Ok(id)
+    }
+
+    fn refuse_session(
+        &mut self,
+        who: &Authenticated,
+        conn: ConnId,
+        code: ErrorCode,
+        text: &str,
+        cx: &mut impl HomeContext,
+    ) -> Result<SessionId, ErrorCode> {
+        cx.counters().error(code);
+        let retry = Retry::Reconnect as u8;
+        let error = ErrorFrame { retry, retry_after_ms: REFUSED_RETRY_MS, ..ErrorFrame::new(code, Kind::Hello as u8) };
+        error.append(cx.out(conn), who.request_id(), text);
+        Err(code)
+    }
+
+    /// Tells every session that the node stops, and ends it.
+    pub(crate) fn drain(&mut self, cx: &mut impl HomeContext) {
+        let open: alloc::vec::Vec<_> = self.sessions.iter().map(|(id, session)| (id, session.conn)).collect();
+        for (id, conn) in open {
+            frame::append(cx.out(conn), 0, &Bye { reason: ByeReason::Draining, retry_after_ms: 500 });
+            cx.close(conn);
+            self.close_session(id, cx.counters());
+        }
+    }
+
+    /// Ends a session with an error of its connection.
+    pub(crate) fn close_with(
+        &mut self,
+        id: SessionId,
+        code: ErrorCode,
+        of_kind: u8,
+        request_id: u64,
+        text: &str,
+        cx: &mut impl HomeContext,
+    ) {
+        let Some(conn) = self.sessions.get(id).map(|session| session.conn) else { return };
+        cx.counters().error(code);
+        ErrorFrame::new(code, of_kind).append(cx.out(conn), request_id, text);
+        cx.close(conn);
+        self.close_session(id, cx.counters());
+    }
+}

@@ -1,0 +1,122 @@
+//! The two halves' views of the world: what the router lets each of them do.
+
+use alloc::vec::Vec;
+
+use tidings_canary::{self as canary, Canary};
+use tidings_wire::{BatchPosition, LogPosition};
+
+use crate::{
+    context::{Asking, Context, ConversationContext, HomeContext},
+    counters::Counters,
+    effects::{ConnId, Effects, JobId, ReactorId, RecordMeta},
+    home::Homes,
+    lanes::{Asker, ToHome},
+    records::RecordKind,
+    time::Now,
+};
+
+/// The world of the homes.
+#[derive(Debug)]
+pub(super) struct HomeSide<'a, F> {
+    pub(super) now: Now,
+    pub(super) counters: &'a mut Counters,
+    pub(super) indices: &'a mut [u64],
+    pub(super) fx: &'a mut F,
+}
+
+/// The world of the conversations: homes are part of it.
+#[derive(Debug)]
+pub(super) struct ConversationSide<'a, F> {
+    pub(super) me: ReactorId,
+    pub(super) homes: &'a mut Homes,
+    pub(super) now: Now,
+    pub(super) counters: &'a mut Counters,
+    pub(super) indices: &'a mut [u64],
+    pub(super) fx: &'a mut F,
+}
+
+macro_rules! context {
+    ($side:ident) => {
+        impl<F: Effects> Context for $side<'_, F> {
+            fn now(&self) -> Now {
+                self.now
+            }
+
+            fn counters(&mut self) -> &mut Counters {
+                self.counters
+            }
+
+            fn room(&self) -> usize {
+                self.fx.room()
+            }
+
+            fn append(&mut self, kind: RecordKind, shard: u16, fill: impl FnOnce(&mut Vec<u8>)) -> BatchPosition {
+                let index = &mut self.indices[shard as usize];
+                *index += 1 + u64::from(canary::is(Canary::IndexSkipped) && index.is_multiple_of(8));
+                self.fx.append(RecordMeta { kind, shard, index: *index }, fill)
+            }
+
+            fn revise(&mut self, at: BatchPosition, len: usize) -> Option<&mut [u8]> {
+                self.fx.revise(at, len)
+            }
+
+            fn void(&mut self, at: BatchPosition) -> bool {
+                self.fx.void(at)
+            }
+
+            fn want_write(&mut self) {
+                self.fx.want_write();
+            }
+        }
+    };
+}
+
+context!(HomeSide);
+context!(ConversationSide);
+
+impl<F: Effects> HomeContext for HomeSide<'_, F> {
+    fn out(&mut self, conn: ConnId) -> &mut Vec<u8> {
+        self.fx.out(conn)
+    }
+
+    fn out_later(&mut self, conn: ConnId) -> &mut Vec<u8> {
+        self.fx.out_later(conn)
+    }
+
+    fn buffered(&self, conn: ConnId) -> usize {
+        self.fx.buffered(conn)
+    }
+
+    fn close(&mut self, conn: ConnId) {
+        self.fx.close(conn);
+    }
+}
+
+impl<F: Effects> ConversationContext for ConversationSide<'_, F> {
+    fn to_home(&mut self, to: ReactorId, message: ToHome, payload: &[u8]) {
+        if to == self.me {
+            let mut side = HomeSide { now: self.now, counters: self.counters, indices: self.indices, fx: self.fx };
+            return self.homes.told(message, payload, &mut side);
+        }
+        self.fx.to_home(to, message, &[payload]).expect("credit was there when the input was taken");
+    }
+
+    fn has_home_credit(&mut self, to: ReactorId, count: usize, bytes: usize) -> bool {
+        to == self.me || self.fx.has_home_credit(to, count, bytes)
+    }
+
+    fn asking(&mut self, to: ReactorId, asker: Asker, len: usize) -> Asking {
+        if to != self.me {
+            return if self.fx.has_home_credit(to, 2, len) { Asking::Takes } else { Asking::Full };
+        }
+        match self.homes.conn_of(asker.session) {
+            None => Asking::Gone,
+            Some(conn) if self.fx.buffered(conn) + len <= crate::limits::OUT_SOFT => Asking::Takes,
+            Some(_) => Asking::Full,
+        }
+    }
+
+    fn read(&mut self, job: JobId, at: LogPosition, len: usize) {
+        self.fx.read(job, at, len);
+    }
+}
