@@ -15,7 +15,7 @@ pub const GUESTS_PER_MEMBER: usize = 32;
 /// How long a guest's attempts are remembered after its last one.
 pub const GUEST_MEMORY_MS: u64 = 10 * 60 * 1000;
 /// FETCHes of one session under way.
-pub const FETCHES_PER_SESSION: u32 = 16;
+pub const FETCHES_PER_SESSION: u8 = 16;
 /// FETCHes under way on a reactor.
 pub const FETCHES: usize = 256;
 /// Bytes of the log that one read for a FETCH covers, unless a single message is longer.

@@ -1,5 +1,7 @@
 //! Tokens end, and sessions with them, unless a new one came in time.
 
+use core::num::NonZeroU32;
+
 use tidings_wire::{
     ErrorCode, Frame, Kind, Retry, Timestamp,
     frame::{self},
@@ -16,19 +18,19 @@ use crate::{
 /// A session and the second in which it ends, small since every session has one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Ending {
-    second: u32,
+    second: NonZeroU32,
     index: u32,
     generation: u32,
 }
 
 impl Ending {
-    pub(super) fn of(id: SessionId, second: u32) -> Self {
+    pub(super) fn of(id: SessionId, second: NonZeroU32) -> Self {
         Self { second, index: id.0.index, generation: id.0.generation }
     }
 
     /// The moment by which it has ended.
     pub(super) fn due(&self) -> Mono {
-        Mono(u64::from(self.second) * SECOND_NS)
+        Mono(u64::from(self.second.get()) * SECOND_NS)
     }
 }
 
@@ -44,7 +46,7 @@ impl Homes {
         let left_us = until.map(|until| until.0.saturating_sub(now.wall.0));
         let second = |left_us: u64| (now.mono.0 / 1000).saturating_add(left_us).div_ceil(1_000_000);
         // One that lasts for longer than a clock of 32 bits counts lasts for ever.
-        let ends = left_us.and_then(|left_us| u32::try_from(second(left_us)).ok());
+        let ends = left_us.and_then(|left_us| u32::try_from(second(left_us)).ok()).and_then(NonZeroU32::new);
         let before = core::mem::replace(&mut session.ends, ends);
         before.map(|before| self.expiring.remove(&Ending::of(id, before)));
         ends.map(|ends| self.expiring.insert(Ending::of(id, ends)));

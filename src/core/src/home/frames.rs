@@ -143,7 +143,7 @@ impl Homes {
         if payload.len() > limits::PAYLOAD_MAX as usize {
             return refuse(ErrorCode::PayloadTooLarge);
         }
-        if session.in_flight >= limits::WINDOW {
+        if u32::from(session.in_flight) >= limits::WINDOW {
             return refuse(ErrorCode::WindowExceeded);
         }
         if send.client_msg_id == ClientMsgId(0) {

@@ -1,5 +1,7 @@
 //! Sessions: who is connected to this reactor. Live state in memory only; losing it costs a reconnect, never a message.
 
+use core::num::NonZeroU32;
+
 use tidings_wire::{DeviceId, UserId, Uv};
 
 use super::index::HomeKey;
@@ -42,13 +44,13 @@ pub struct Session {
     /// The number of the device's connection.
     pub connection_number: u64,
     /// SENDs that are not answered.
-    pub in_flight: u32,
+    pub in_flight: u16,
     /// FETCHes that are not answered.
-    pub fetches: u32,
+    pub fetches: u8,
     /// How far its device is.
     pub sync: Sync,
     /// The second in which it ends with its token, if it does.
-    pub ends: Option<u32>,
+    pub ends: Option<NonZeroU32>,
     /// Its token has ended: nothing more is taken, and it ends once its SENDs are answered.
     pub ending: bool,
 }
