@@ -191,8 +191,9 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
             self.take_completion(completion, now)?;
         }
         self.apply(now);
-        busy |= self.take_inbox(now);
+        // Before the input: state that is written again for retention must find room in a batch that input would fill.
         self.node.at(now, &mut self.io).timeout();
+        busy |= self.take_inbox(now);
         self.keep_house(now);
         self.write_log(now);
         self.start_reads(now);

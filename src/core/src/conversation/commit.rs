@@ -126,7 +126,17 @@ impl Conversations {
 
     /// Everything that is proposed and whose batch is not sealed is dropped: its records are void, its numbers are free, whoever
     /// asked is told BUSY. Of what is sealed only the outcome is unknown: who asked is told BUSY, too, and a repeat decides.
+    /// Nothing happens while lanes have no room to say so.
     pub(crate) fn drop_proposed(&mut self, cx: &mut impl ConversationContext) {
+        let mut answers: BTreeMap<ReactorId, usize> = BTreeMap::new();
+        for (_, waiting) in &self.waiting {
+            if let Waiting::Message { reactor, .. } = waiting {
+                *answers.entry(*reactor).or_default() += 1;
+            }
+        }
+        if !answers.into_iter().all(|(reactor, count)| cx.has_home_credit(reactor, count, 0)) {
+            return;
+        }
         let mut kept = core::mem::take(&mut self.waiting);
         let mut dropped = 0;
         while let Some((at, waiting)) = kept.pop_back() {

@@ -4,7 +4,6 @@ use tidings_client::{Message, Seq, UserId};
 use tidings_wire::frames::FetchOrder;
 
 use super::{DeviceAt, Oracle};
-use crate::machine::LinkId;
 
 /// What a user asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,8 +21,6 @@ pub struct Asked {
 pub struct Reading {
     /// The conversation.
     pub place: usize,
-    /// The connection on which it was asked for.
-    pub link: LinkId,
     /// What was asked for.
     pub asked: Asked,
     /// The last message that the device had then: there are at least so many.

@@ -52,6 +52,8 @@ pub(super) struct Device {
     pub(super) waiting: usize,
     /// Stored messages that its user asked for and that have not all come.
     pub(super) reading: Option<Reading>,
+    /// The application has taken everything that the session told.
+    pub(super) heard_all: bool,
     /// Events that the application takes at a time.
     appetite: usize,
     /// It repeats its SENDs: those that it remembers.
@@ -152,6 +154,7 @@ impl World {
             tags: BTreeMap::new(),
             waiting: 0,
             reading: None,
+            heard_all: false,
             appetite,
             repeats,
             silent,
@@ -365,9 +368,13 @@ impl World {
     /// The application takes what the session tells.
     fn take_events(&mut self, at: usize) {
         let appetite = self.devices[at].appetite;
+        self.devices[at].heard_all = false;
         for _ in 0..appetite {
             let session = self.devices[at].session.as_mut().expect("a device that is driven has a session");
-            let Some(told) = session.poll_event() else { return };
+            let Some(told) = session.poll_event() else {
+                self.devices[at].heard_all = true;
+                return;
+            };
             self.take_event(at, told);
         }
         let pause = if self.phase == Phase::Stormy { SLOW_APPLICATION } else { CALM_APPLICATION };
@@ -382,9 +389,7 @@ impl World {
                 self.oracle.violate("I11", format!("device {at} is asked for a token, and tokens do not end here"));
             }
             Told::Disconnected => {
-                // The application may hear of it when another connection is there, and has asked on that one.
-                let link = self.devices[at].link;
-                self.devices[at].reading.take_if(|reading| Some(reading.link) != link);
+                self.devices[at].reading = None; // it was asked for on the connection that ended: see `heard_all`
             }
             Told::HistoryDone { conversation, first, last, .. } => self.on_history_done(at, conversation, first, last),
             Told::HistoryFailed { conversation, code } => {

@@ -119,11 +119,14 @@ impl World {
         tag.is_some_and(|tag| self.devices[device_of(tag)].user == peer)
     }
 
-    /// Asks for stored messages, unless the device waits for some.
+    /// Asks for stored messages, unless the device waits for some, or has not heard all that happened to its connections: only then
+    /// the next end of a connection is the end of this one.
     fn ask_history(&mut self, at: usize, place: usize, peer: usize, asked: Asked) {
         let device = &mut self.devices[at];
         let session = device.session.as_mut().expect("it is in hand");
-        let Some(link) = device.link.filter(|_| device.reading.is_none() && session.is_up()) else { return };
+        if device.reading.is_some() || !device.heard_all || !session.is_up() {
+            return;
+        }
         let conversation = ConversationId::direct(user_id(device.user), user_id(peer));
         let limit = NonZeroU32::new(asked.limit).expect("at least one");
         match asked.order {
@@ -131,7 +134,7 @@ impl World {
             FetchOrder::Upward => session.history_after(conversation, asked.beside, limit),
         }
         let head = device.given.last(place).unwrap_or_default();
-        device.reading = Some(Reading { place, link, asked, head, seqs: Vec::new() });
+        device.reading = Some(Reading { place, asked, head, seqs: Vec::new() });
     }
 
     /// Asks for messages of two other users.
