@@ -86,6 +86,10 @@ canaries! {
     MissingUnnoticed, "missing-unnoticed";
     /// A page that does not hold all that was asked for lacks the end that was asked for.
     PageCutAtWrongEnd, "page-cut-at-wrong-end";
+    /// Homes claim to have what they were told before it is in the log.
+    ClaimedEarly, "claimed-early";
+    /// A head update for which a lane had no room is not told again.
+    DroppedHeadForgotten, "dropped-head-update-forgotten";
     /// What was read from the disk is served as it is.
     DamageServed, "damage-served";
 }

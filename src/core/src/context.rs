@@ -3,7 +3,7 @@
 
 use alloc::vec::Vec;
 
-use tidings_wire::{BatchPosition, LogPosition};
+use tidings_wire::{BatchPosition, LogPosition, Timestamp};
 
 use crate::{
     counters::{Counter, Counters},
@@ -28,6 +28,9 @@ pub(crate) trait Context {
 
     /// The largest record body that the open batch still takes.
     fn room(&self) -> usize;
+
+    /// The time of the next record of a shard: now, or that of its last record if the clock went back.
+    fn ts(&self, shard: u16) -> Timestamp;
 
     /// Appends a record of a shard to the open batch; see [`Effects::append`](crate::Effects::append).
     fn append(&mut self, kind: RecordKind, shard: u16, fill: impl FnOnce(&mut Vec<u8>)) -> BatchPosition;

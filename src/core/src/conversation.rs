@@ -12,20 +12,23 @@ mod fetching;
 mod history;
 mod index;
 mod judge;
+mod members;
+mod outbox;
 mod overlay;
 mod replay;
 mod state;
 mod upkeep;
 
-use alloc::{collections::BTreeMap, collections::VecDeque, vec::Vec};
+use alloc::{boxed::Box, collections::BTreeMap, collections::VecDeque, vec, vec::Vec};
 
-use tidings_wire::{BatchPosition, ConversationId, DeviceId, Generation, Lsn, Seq, UserId};
+use tidings_wire::{BatchPosition, ConversationId, DeviceId, Generation, Lsn, Seq};
 
 use crate::{
     digest::Digest,
-    lanes::HeadUpdate,
+    effects::ReactorId,
+    lanes::{HeadUpdate, Source, ToHome},
     node::NodeConfig,
-    placement::Base,
+    placement::{Base, Origin as Place},
     table::{Seed, Table},
     time::Mono,
 };
@@ -33,6 +36,7 @@ use dedup::Origin;
 use history::Jobs;
 use index::{Chunks, MessageIndex};
 use judge::View;
+use outbox::Outboxes;
 use overlay::{NO_OVERLAY, Overlays};
 pub use state::ReplayError;
 use state::State;
@@ -53,11 +57,15 @@ pub(crate) struct Conversation {
     /// What is proposed.
     overlay: u32,
     /// The session that each device sent from last.
-    origins: Vec<(u8, DeviceId, Origin)>,
+    origins: Vec<(u32, DeviceId, Origin)>,
     /// Where its messages are.
     index: MessageIndex,
     /// Where its state is.
     base: Base,
+    /// Where the first of its rows is that are being written again.
+    rewritten: Option<Place>,
+    /// Its place among those of its shard.
+    link: outbox::Link,
     /// Recovery jumped from here to a later message, and has not read the state that explains it.
     gap: Option<Seq>,
 }
@@ -67,13 +75,13 @@ const ORIGINS_MAX: usize = 64;
 
 impl Conversation {
     /// True if a session has not sent here before, as far as is known.
-    fn is_first(&self, member: u8, device: DeviceId, origin: Origin) -> bool {
+    fn is_first(&self, member: u32, device: DeviceId, origin: Origin) -> bool {
         let known = self.origins.iter().find(|(of, known, _)| (*of, *known) == (member, device));
         known.is_none_or(|(_, _, before)| *before != origin)
     }
 
     /// A session sent a new attempt or a repeat.
-    fn seen_from(&mut self, member: u8, device: DeviceId, origin: Origin) {
+    fn seen_from(&mut self, member: u32, device: DeviceId, origin: Origin) {
         let known = self.origins.iter_mut().find(|(of, known, _)| (*of, *known) == (member, device));
         match known {
             Some((_, _, before)) => *before = origin,
@@ -96,39 +104,51 @@ pub(crate) struct Conversations {
     chunks: Chunks,
     overlays: Overlays,
     jobs: Jobs,
-    /// Records that were appended and are not committed yet.
-    waiting: VecDeque<(BatchPosition, commit::Waiting)>,
+    /// Records that were appended and are not committed yet, by shard.
+    waiting: Box<[VecDeque<(BatchPosition, commit::Waiting)>]>,
+    /// Rows that were appended and are not durable yet.
+    rows: VecDeque<(BatchPosition, commit::Row)>,
+    /// Answers that wait for a lane, by reactor: as many as records wait at most.
+    answers: Box<[VecDeque<ToHome>]>,
+    outboxes: Outboxes,
     /// The oldest segment that is still there, by log.
     floors: Vec<Generation>,
     receipts_due: Option<Mono>,
     evacuation: Option<upkeep::Evacuation>,
-    /// The next conversation whose head is told again after the start.
-    telling: Option<u32>,
-    committed: Lsn,
+    /// The last durable batch.
+    durable: Lsn,
 }
 
 impl Conversations {
     /// None.
     pub(crate) fn new(config: NodeConfig) -> Self {
+        let (shards, reactors) = (config.layout.shards.count(), config.layout.reactors);
         Self {
             all: Vec::new(),
             by_id: Table::with_hasher(Seed(config.seed)),
             chunks: Chunks::default(),
             overlays: Overlays::default(),
             jobs: Jobs::default(),
-            waiting: VecDeque::new(),
+            waiting: vec![VecDeque::new(); shards as usize].into_boxed_slice(),
+            rows: VecDeque::new(),
+            answers: vec![VecDeque::new(); reactors as usize].into_boxed_slice(),
+            outboxes: Outboxes::new(shards, reactors),
             floors: Vec::new(),
             receipts_due: None,
             evacuation: None,
-            telling: None,
-            committed: Lsn(0),
+            durable: Lsn(0),
             config,
         }
     }
 
     /// Records that were appended and are not committed yet.
     pub(crate) fn waiting(&self) -> usize {
-        self.waiting.len()
+        self.waiting.iter().map(VecDeque::len).sum::<usize>() + self.rows.len()
+    }
+
+    /// True if more may be asked from a reactor: none of its answers waits for a lane.
+    pub(crate) fn may_take(&self, from: ReactorId) -> bool {
+        self.answers[from.0 as usize].is_empty()
     }
 
     /// FETCHes under way.
@@ -142,18 +162,20 @@ impl Conversations {
     }
 
     /// A conversation, made if it does not exist.
-    fn entry(&mut self, id: ConversationId, shard: u16, a: UserId, b: UserId) -> ConversationKey {
+    fn entry(&mut self, id: ConversationId, shard: u16, state: impl FnOnce() -> State) -> ConversationKey {
         let next = self.all.len() as u32;
         let index = *self.by_id.entry(id).or_insert(next);
         if index == next {
             self.all.push(Conversation {
                 id,
                 shard,
-                state: State::new(a, b),
+                state: state(),
                 overlay: NO_OVERLAY,
                 origins: Vec::new(),
                 index: MessageIndex::default(),
                 base: Base::New,
+                rewritten: None,
+                link: outbox::Link::new(),
                 gap: None,
             });
         }
@@ -174,10 +196,10 @@ impl Conversations {
         View { state: &conversation.state, overlay: self.overlays.get(conversation.overlay) }
     }
 
-    /// What a member's home is to know of a conversation.
-    fn head_update(&self, key: ConversationKey, member: usize) -> HeadUpdate {
+    /// What a member's home is to know of a one-to-one conversation.
+    fn head_update(&self, key: ConversationKey, member: usize, source: Source) -> HeadUpdate {
         let Conversation { id, state, .. } = self.get(key);
-        let (own, peer) = (&state.members[member], &state.members[1 - member]);
+        let (own, peer) = (&state.members[member], state.members.other(member));
         HeadUpdate {
             user: own.user,
             conversation: *id,
@@ -186,6 +208,7 @@ impl Conversations {
             own: own.marks,
             peers: peer.marks,
             origin: crate::home::SessionId::NONE,
+            source,
         }
     }
 

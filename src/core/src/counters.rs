@@ -43,16 +43,18 @@ counters! {
     Behind, "sessions_behind";
     /// Sessions closed since they did not read their answers.
     SlowConsumers, "slow_consumers";
-    /// Head updates told again at the start.
+    /// Head updates and receipts for which a lane had no room.
+    HeadUpdatesDropped, "head_updates_dropped";
+    /// Head updates told again: after a start, or since they were dropped.
     HeadUpdatesRepeated, "head_updates_repeated";
+    /// Answers that waited for a lane.
+    AnswersHeld, "answers_held";
     /// State records appended again before their segment was dropped.
     Evacuated, "states_evacuated";
     /// Stored messages that could not be read back.
     UnreadableMessages, "messages_unreadable";
     /// Proposals that were dropped before their batch was sealed.
     ProposalsDropped, "proposals_dropped";
-    /// Times committed records waited for a full lane.
-    CommitStalls, "commit_stalls";
     /// Connections that the reactor accepted.
     Accepted, "connections_accepted";
     /// Connections handed to their home's reactor.

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use tidings_wire::{BatchPosition, Committed, LogPosition, Lsn};
+use tidings_wire::{BatchPosition, Committed, Durable, LogPosition, Lsn, Timestamp};
 
 use crate::{
     lanes::{ToConversation, ToHome},
@@ -32,8 +32,8 @@ pub struct RecordMeta {
     pub kind: RecordKind,
     /// The shard that it belongs to.
     pub shard: u16,
-    /// Its number in the shard.
-    pub index: u64,
+    /// Its time, never less than that of the shard's record before.
+    pub ts: Timestamp,
 }
 
 /// The world, as a node sees it.
@@ -88,9 +88,20 @@ pub trait Effects {
     fn read(&mut self, job: JobId, loc: LogPosition, len: usize);
 }
 
-/// A batch that became durable, with its bytes still in memory.
+/// A batch that became durable: records that are this node's alone count from here on.
 #[derive(Clone, Copy)]
-pub struct CommittedBatch<'a> {
+pub struct DurableBatch<'a> {
+    /// The proof.
+    pub durable: Durable,
+    /// The batch.
+    pub lsn: Lsn,
+    /// Where a body at an offset is for good.
+    pub position: &'a dyn Fn(u32) -> LogPosition,
+}
+
+/// An entry of a shard that is committed, in a durable batch whose bytes are still in memory.
+#[derive(Clone, Copy)]
+pub struct CommittedEntry<'a> {
     /// The proof.
     pub committed: Committed,
     /// The batch.
@@ -98,22 +109,29 @@ pub struct CommittedBatch<'a> {
     /// All of it.
     pub bytes: &'a [u8],
     /// Where a body at an offset is for good.
-    pub loc: &'a dyn Fn(u32) -> LogPosition,
+    pub position: &'a dyn Fn(u32) -> LogPosition,
 }
 
-impl<'a> CommittedBatch<'a> {
+impl<'a> CommittedEntry<'a> {
     /// `len` bytes of the body at `place`.
     ///
     /// # Panics
     /// If that is in another batch, or not covered by the proof: then it must not leave.
     pub fn body(&self, place: BatchPosition, len: usize) -> &'a [u8] {
-        assert!(place.lsn == self.lsn && self.committed.covers(place.lsn), "{place:?} is not committed here");
+        let covered = self.committed.covers(self.committed.shard(), place.lsn);
+        assert!(place.lsn == self.lsn && covered, "{place:?} is not committed here");
         &self.bytes[place.offset as usize..][..len]
     }
 }
 
-impl core::fmt::Debug for CommittedBatch<'_> {
+impl core::fmt::Debug for DurableBatch<'_> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "CommittedBatch({:?})", self.lsn)
+        write!(f, "DurableBatch({:?})", self.lsn)
+    }
+}
+
+impl core::fmt::Debug for CommittedEntry<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "CommittedEntry({:?}, {:?})", self.committed, self.lsn)
     }
 }

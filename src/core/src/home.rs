@@ -8,12 +8,14 @@ mod frames;
 mod index;
 mod opening;
 mod session;
+mod sources;
 mod told;
 mod upkeep;
 
 use alloc::{
     boxed::Box,
     collections::{BTreeSet, VecDeque},
+    vec,
     vec::Vec,
 };
 
@@ -40,36 +42,47 @@ pub(crate) struct Homes {
     index: Index,
     /// Homes with changes that are not in the log, and when they must be.
     dirty: VecDeque<(HomeKey, Mono)>,
+    /// How many were ever put there.
+    dirtied: u64,
+    sources: sources::Sources,
     /// When sessions end with their tokens, the next first.
     expiring: BTreeSet<expiry::Ending>,
-    /// Records that were appended and are not committed yet.
-    waiting: VecDeque<(BatchPosition, upkeep::Waiting)>,
+    /// Records that were appended and are not committed yet, by shard.
+    waiting: Box<[VecDeque<(BatchPosition, upkeep::Waiting)>]>,
+    /// Rows that were appended and are not durable yet.
+    rows: VecDeque<(BatchPosition, upkeep::Row)>,
     evacuation: Option<upkeep::Evacuation>,
     entry_scratch: Vec<HomeEntryRecord>,
     frame_scratch: Vec<u8>,
-    committed: Lsn,
+    /// The last durable batch.
+    durable: Lsn,
 }
 
 impl Homes {
     /// None.
     pub(crate) fn new(config: NodeConfig) -> Self {
+        let layout = config.layout;
+        let owned = (0..layout.shards.count() as u16).filter(|shard| layout.reactor(*shard) == config.me);
         Self {
             sessions: Sessions::default(),
             index: Index::new(config.seed),
             dirty: VecDeque::new(),
+            dirtied: 0,
+            sources: sources::Sources::new(layout.shards.count(), owned),
             expiring: BTreeSet::new(),
-            waiting: VecDeque::new(),
+            waiting: vec![VecDeque::new(); layout.shards.count() as usize].into_boxed_slice(),
+            rows: VecDeque::new(),
             evacuation: None,
             entry_scratch: Vec::new(),
             frame_scratch: Vec::new(),
-            committed: Lsn(0),
+            durable: Lsn(0),
             config,
         }
     }
 
     /// Records that were appended and are not committed yet.
     pub(crate) fn waiting(&self) -> usize {
-        self.waiting.len()
+        self.waiting.iter().map(VecDeque::len).sum::<usize>() + self.rows.len()
     }
 
     /// The user of a session, while it lives.

@@ -3,7 +3,7 @@
 //! handling the second makes socket output and home state, and nothing for a lane: so full lanes cannot lock each other.
 
 use tidings_wire::{
-    ClientMsgId, ConversationId, DeviceId, ErrorCode, Seq, Timestamp, UserId,
+    ClientMsgId, ConversationId, DeviceId, EntryIndex, ErrorCode, Seq, Timestamp, UserId,
     frames::{Fetch, Fetched, MessageFlags, ReceiptKind, TraceId},
 };
 
@@ -25,16 +25,29 @@ pub enum ToConversation {
         /// What.
         fetch: Fetch,
     },
+    /// The answer to [`ToHome::AskReached`].
+    Reached(Source),
 }
 
 impl ToConversation {
-    /// The conversation that it is to.
-    pub fn conversation(&self) -> ConversationId {
-        let (Self::Send(SendCommand { conversation, .. })
-        | Self::Receipt(ReceiptCommand { conversation, .. })
-        | Self::Fetch { fetch: Fetch { conversation, .. }, .. }) = self;
-        *conversation
+    /// The conversation that it is to; `None` if it is to a shard.
+    pub fn conversation(&self) -> Option<ConversationId> {
+        match self {
+            Self::Send(SendCommand { conversation, .. })
+            | Self::Receipt(ReceiptCommand { conversation, .. })
+            | Self::Fetch { fetch: Fetch { conversation, .. }, .. } => Some(*conversation),
+            Self::Reached(_) => None,
+        }
     }
+}
+
+/// A shard as the source of what homes on a reactor are told, and how far they were told everything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// The shard.
+    pub shard: u16,
+    /// Nothing up to this entry is missing.
+    pub reached: EntryIndex,
 }
 
 /// Where an answer goes: a session of the reactor that asked, and its request.
@@ -86,7 +99,7 @@ pub struct ReceiptCommand {
     pub conversation: ConversationId,
     /// Which watermark.
     pub kind: ReceiptKind,
-    /// ToConversation to and including.
+    /// Up to and including.
     pub upto: Seq,
 }
 
@@ -137,6 +150,8 @@ pub struct HeadUpdate {
     pub peers: Watermarks,
     /// The session that sent the message: it gets SENT instead. [`SessionId::NONE`] if it is not of this reactor.
     pub origin: SessionId,
+    /// Where it comes from.
+    pub source: Source,
 }
 
 /// Why a command was refused.
@@ -191,6 +206,8 @@ pub enum ToHome {
         member: UserId,
         /// To what.
         watermarks: Watermarks,
+        /// Where it comes from.
+        source: Source,
     },
     /// The user's own watermarks are committed.
     ReceiptOk {
@@ -198,9 +215,16 @@ pub enum ToHome {
         user: UserId,
         /// Where.
         conversation: ConversationId,
-        /// ToConversation to what.
+        /// To what.
         watermarks: Watermarks,
     },
+    /// How far do the homes there have what a shard told? Answered when there is room, by [`ToConversation::Reached`].
+    AskReached {
+        /// The shard.
+        shard: u16,
+    },
+    /// What was missing was told.
+    Reached(Source),
     /// A stored message; the payload is its MESSAGE frame.
     Data {
         /// Who asked.

@@ -8,7 +8,7 @@
 //! They talk in [`lanes`] messages, whether they live on one reactor or on two. The loop that drives a node:
 //! ```text
 //! input  -> node.at(now, world).frame / to_conversation / to_home / read_done   (appends records, answers what needs no commit)
-//! log    -> node.at(now, world).committed(batch)                                (everything that waited for it leaves now)
+//! log    -> node.at(now, world).durable(batch), committed(entry) of each       (everything that waited for it leaves now)
 //! clock  -> node.at(now, world).timeout() at node.next_timeout()
 //! ```
 #![no_std]
@@ -29,6 +29,7 @@ pub mod limits;
 pub mod node;
 pub mod placement;
 pub mod records;
+pub mod replay;
 pub mod residency;
 pub mod slab;
 pub mod table;
@@ -36,10 +37,11 @@ pub mod time;
 
 pub use conversation::ReplayError;
 pub use counters::{Counter, Counters};
-pub use effects::{CommittedBatch, ConnId, Effects, JobId, NoCredit, ReactorId, RecordMeta};
+pub use effects::{CommittedEntry, ConnId, DurableBatch, Effects, JobId, NoCredit, ReactorId, RecordMeta};
 pub use home::{Authenticated, Claims, SessionId, TokenFault, Verifier, authenticate, reauthenticate};
 pub use lanes::{ToConversation, ToHome};
 pub use node::{Node, NodeConfig, Router};
 pub use placement::Layout;
+pub use replay::Replayed;
 pub use residency::{Entity, Everything, Residency, StateStore};
 pub use time::{Mono, Now};

@@ -30,6 +30,8 @@ pub const HOMES_PER_TURN: usize = 64;
 pub const HOME_RECORD_ENTRIES: usize = 256;
 /// Entities looked at in one turn when state is written again or heads are told again.
 pub const ENTITIES_PER_TURN: usize = 256;
+/// Questions of shards how far homes are, that wait for room to be answered: each shard of each reactor asks once.
+pub const ASKED_MAX: usize = 1 << 16;
 /// When a device that was not let in should come again.
 pub const REFUSED_RETRY_MS: u32 = 1000;
 /// What BUSY advises.

@@ -9,17 +9,18 @@ mod sides;
 
 use alloc::{boxed::Box, vec};
 
-use tidings_wire::{DeviceId, ErrorCode, Frame, Generation, Lineage, LogId, LogPosition, Timestamp, UserId};
+use tidings_wire::{BatchPosition, DeviceId, Entry, EntryIndex, ErrorCode, Frame, Generation, Lineage, LogId, Timestamp, UserId, archive};
 
 use crate::{
     conversation::{Conversations, ReplayError},
     counters::Counters,
-    effects::{CommittedBatch, ConnId, Effects, JobId, ReactorId},
+    effects::{CommittedEntry, ConnId, DurableBatch, Effects, JobId, ReactorId, RecordMeta},
     home::{Authenticated, Command, Homes, SessionId},
     lanes::{ToConversation, ToHome},
     limits::{ENTITIES_PER_TURN, Rate},
     placement::Layout,
-    records::RecordKind,
+    records::{RecordKind, ShardRow, put},
+    replay::Replayed,
     time::{Mono, Now},
 };
 use sides::{ConversationSide, HomeSide};
@@ -60,8 +61,8 @@ pub struct Node {
     config: NodeConfig,
     homes: Homes,
     conversations: Conversations,
-    /// The next record number of each shard.
-    indices: Box<[u64]>,
+    /// The time of each shard's last record.
+    clocks: Box<[Timestamp]>,
     /// Counts.
     pub counters: Counters,
 }
@@ -72,7 +73,7 @@ impl Node {
         Self {
             homes: Homes::new(config),
             conversations: Conversations::new(config),
-            indices: vec![0; config.layout.shards.count() as usize].into_boxed_slice(),
+            clocks: vec![Timestamp(0); config.layout.shards.count() as usize].into_boxed_slice(),
             counters: Counters::default(),
             config,
         }
@@ -123,9 +124,9 @@ impl Node {
         self.conversations.sealed();
     }
 
-    /// True if a FETCH waits for a lane to have room.
+    /// True if something waits for a lane to have room, or for what another reactor will say.
     pub fn waits_for_credit(&self) -> bool {
-        self.conversations.waits_for_credit()
+        self.conversations.waits_for_credit() || self.homes.has_answers()
     }
 
     /// True if [`Router::timeout`] has more to do than it does in one turn.
@@ -133,15 +134,28 @@ impl Node {
         self.conversations.is_busy() || self.homes.is_busy()
     }
 
-    /// After a start: homes may have forgotten head updates that were not durable. The log did not forget the messages.
-    pub fn start_repeating_heads(&mut self) {
-        self.conversations.start_repeating_heads();
+    /// Everything was read back: homes are asked how far they have what this reactor's shards told, and are told the rest again.
+    pub fn start(&mut self) {
+        self.conversations.start_asking();
+    }
+
+    /// True if more may be taken from the lane of a reactor: answers to it do not wait for a lane.
+    pub fn may_take(&self, from: ReactorId) -> bool {
+        self.conversations.may_take(from)
     }
 
     /// Begins to write again all state that lies in segments up to `upto` of the own log, or in other logs.
     pub fn start_evacuation(&mut self, upto: Generation) {
         self.conversations.start_evacuation(upto);
         self.homes.start_evacuation(upto);
+    }
+
+    /// Writes how far a shard's entries go, since the last of them may be dropped.
+    pub fn write_shard_row(&mut self, entry: Entry, fx: &mut impl Effects) -> BatchPosition {
+        let ts = self.clocks[entry.shard as usize];
+        let meta = RecordMeta { kind: RecordKind::ShardRow, shard: entry.shard, ts };
+        fx.want_write();
+        fx.append(meta, |body| put(body, &ShardRow { term: entry.term.0, last: entry.index.0 }))
     }
 
     /// [`Progress::Done`] once everything that [`Self::start_evacuation`] began is durable.
@@ -154,19 +168,21 @@ impl Node {
     ///
     /// # Errors
     /// If it cannot follow what was read before.
-    pub fn replay(
-        &mut self,
-        kind: RecordKind,
-        shard: u16,
-        index: u64,
-        body: &[u8],
-        at: LogPosition,
-    ) -> Result<(), ReplayError> {
-        let next = self.indices.get_mut(shard as usize).ok_or(ReplayError::Body)?;
-        *next = (*next).max(index);
-        match kind {
-            RecordKind::Home => self.homes.replay(body, at),
-            _ => self.conversations.replay(kind, shard, body, at),
+    pub fn replay(&mut self, record: &Replayed<'_>) -> Result<(), ReplayError> {
+        let clock = self.clocks.get_mut(record.shard as usize).ok_or(ReplayError::Body)?;
+        *clock = (*clock).max(record.ts);
+        if let Some(entry) = record.entry {
+            self.conversations.replayed_entry(record.shard, entry);
+        }
+        match record.kind {
+            RecordKind::HomeDelta | RecordKind::Sources | RecordKind::HomeRow => self.homes.replay(record),
+            RecordKind::ShardRow => {
+                let row: ShardRow = archive::read(record.body).map_err(|_| ReplayError::Body)?;
+                self.conversations.replayed_entry(record.shard, EntryIndex(row.last));
+                Ok(())
+            }
+            RecordKind::Void => Ok(()),
+            _ => self.conversations.replay(record),
         }
     }
 
@@ -183,11 +199,6 @@ impl Node {
     pub fn digests(&self) -> impl Iterator<Item = (u16, u64)> {
         self.conversations.digests().into_iter()
     }
-
-    /// The last record number of a shard.
-    pub fn index(&self, shard: u16) -> u64 {
-        self.indices[shard as usize]
-    }
 }
 
 /// A node at a moment, in the world. The only one who sees both halves.
@@ -200,13 +211,13 @@ pub struct Router<'a, F> {
 
 impl<F: Effects> Router<'_, F> {
     fn home_side(&mut self) -> (&mut Homes, HomeSide<'_, F>) {
-        let Node { homes, indices, counters, .. } = self.node;
-        (homes, HomeSide { now: self.now, counters, indices, fx: self.fx })
+        let Node { homes, clocks, counters, .. } = self.node;
+        (homes, HomeSide { now: self.now, counters, clocks, fx: self.fx })
     }
 
     fn conversation_side(&mut self) -> (&mut Conversations, ConversationSide<'_, F>) {
-        let Node { config, homes, conversations, indices, counters } = self.node;
-        (conversations, ConversationSide { me: config.me, homes, now: self.now, counters, indices, fx: self.fx })
+        let Node { config, homes, conversations, clocks, counters } = self.node;
+        (conversations, ConversationSide { me: config.me, homes, now: self.now, counters, clocks, fx: self.fx })
     }
 
     /// Lets an authenticated device in: WELCOME. An older session of the same device is told that it is superseded; so is
@@ -253,7 +264,8 @@ impl<F: Effects> Router<'_, F> {
     pub fn frame(&mut self, id: SessionId, frame: &Frame<'_>) {
         let (homes, mut side) = self.home_side();
         let Some(Command { message, named, payload }) = homes.frame(id, frame, &mut side) else { return };
-        let to = self.node.config.layout.conversation(&message.conversation());
+        let conversation = message.conversation().expect("a session's command is about a conversation");
+        let to = self.node.config.layout.conversation(&conversation);
         // The name leaves its home for the call: taking and putting back a box moves two words.
         let lent = named.map(|home| self.node.homes.lend_name(home)).unwrap_or_default();
         let name = lent.as_bytes();
@@ -279,21 +291,25 @@ impl<F: Effects> Router<'_, F> {
     }
 
     /// A message from a conversation of another reactor.
-    pub fn to_home(&mut self, message: ToHome, payload: &[u8]) {
+    pub fn to_home(&mut self, from: ReactorId, message: ToHome, payload: &[u8]) {
         let (homes, mut side) = self.home_side();
-        homes.told(message, payload, &mut side);
+        homes.told(from, message, payload, &mut side);
     }
 
-    /// Applies the records of a committed batch in their order. [`Progress::Stalled`] if a lane is full: call again with
-    /// the same batch before any other.
-    pub fn committed(&mut self, batch: &CommittedBatch<'_>) -> Progress {
+    /// A batch is durable: rows in it count. Comes before the entries in it.
+    pub fn durable(&mut self, batch: &DurableBatch<'_>) {
         let (conversations, mut side) = self.conversation_side();
-        if conversations.committed(batch, &mut side) == Progress::Stalled {
-            return Progress::Stalled;
-        }
+        conversations.durable(batch, &mut side);
         let (homes, mut side) = self.home_side();
-        homes.committed(batch, &mut side);
-        Progress::Done
+        homes.durable(batch, &mut side);
+    }
+
+    /// Applies the records of a committed entry in their order, and lets everything leave that waited for them. Nothing holds it up.
+    pub fn committed(&mut self, entry: &CommittedEntry<'_>) {
+        let (conversations, mut side) = self.conversation_side();
+        conversations.committed(entry, &mut side);
+        let (homes, _) = self.home_side();
+        homes.committed(entry);
     }
 
     /// What is proposed and not sealed is dropped, as when another node leads its shard now: no number of it was given, whoever asked is
@@ -314,6 +330,7 @@ impl<F: Effects> Router<'_, F> {
         let (homes, mut side) = self.home_side();
         homes.end_expired(&mut side);
         homes.flush(&mut side);
+        self.answer_reached();
         let (conversations, mut side) = self.conversation_side();
         let left = conversations.timeout(ENTITIES_PER_TURN, &mut side);
         let (homes, mut side) = self.home_side();
@@ -321,5 +338,17 @@ impl<F: Effects> Router<'_, F> {
     }
 }
 
-#[cfg(test)]
-mod tests;
+impl<F: Effects> Router<'_, F> {
+    /// Shards that asked how far homes here are get their answer, as far as lanes have room.
+    fn answer_reached(&mut self) {
+        while let Some((to, source)) = self.node.homes.next_answer() {
+            let message = ToConversation::Reached(source);
+            if to == self.node.config.me {
+                let (conversations, mut side) = self.conversation_side();
+                conversations.take(to, &message, &[], &[], &mut side);
+            } else if self.fx.to_conversation(to, message, &[]).is_err() {
+                return self.node.homes.ask_again(to, source.shard);
+            }
+        }
+    }
+}

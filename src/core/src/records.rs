@@ -9,28 +9,61 @@ use tidings_wire::{
 
 use crate::lanes::Watermarks;
 
-/// What a record is. The numbers are on disk.
+/// What a record is. The numbers are on disk. Entries have 1 to 63, records that are one node's alone 64 and more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum RecordKind {
+    /// A leader's first entry; nothing else is in it. Reserved for replicas.
+    NoOp = 1,
+    /// What a replica voted for, and what it knows to be committed. Reserved for replicas.
+    HardState = 2,
+    /// Who replicates the shard. Reserved for replicas.
+    Config = 3,
+    /// Changes of a home's index, and from which source they come: [`HomeRecord`] and its [`HomeEntryRecord`]s.
+    HomeDelta = 4,
+    /// How far homes of the shard have what others' shards tell: [`SourcesRecord`] and its [`SourceRecord`]s.
+    Sources = 5,
     /// A message: its MESSAGE frame.
-    Message = 1,
+    Message = 16,
     /// A member's watermarks: [`ReceiptRecord`].
-    Receipt = 2,
-    /// Changes of a home's index: [`HomeRecord`] and its [`HomeEntryRecord`]s.
-    Home = 3,
-    /// The whole state of a conversation: [`ConversationRecord`], [`DeviceRecord`]s, [`PairRecord`]s.
-    Conversation = 4,
+    Receipt = 17,
     /// Nothing: what was appended was dropped before its batch was sealed.
-    Void = 5,
+    Void = 64,
+    /// The state of a conversation begins: [`ConversationRow`]. Its members' rows follow.
+    ConversationRow = 65,
+    /// The state of a member: [`MemberRow`], [`DeviceRecord`]s, [`PairRecord`]s.
+    MemberRow = 66,
+    /// Entries of a home's index, written again: as of [`Self::HomeDelta`].
+    HomeRow = 67,
+    /// How far a shard's entries go: [`ShardRow`].
+    ShardRow = 68,
 }
 
 impl RecordKind {
+    /// All of them.
+    pub const ALL: [Self; 12] = [
+        Self::NoOp,
+        Self::HardState,
+        Self::Config,
+        Self::HomeDelta,
+        Self::Sources,
+        Self::Message,
+        Self::Receipt,
+        Self::Void,
+        Self::ConversationRow,
+        Self::MemberRow,
+        Self::HomeRow,
+        Self::ShardRow,
+    ];
+
     /// The kind with this number.
     pub fn from_u8(value: u8) -> Option<Self> {
-        [Self::Message, Self::Receipt, Self::Home, Self::Conversation, Self::Void]
-            .into_iter()
-            .find(|kind| *kind as u8 == value)
+        Self::ALL.into_iter().find(|kind| *kind as u8 == value)
+    }
+
+    /// True if records of this kind are one node's alone, and in no entry.
+    pub const fn is_local(self) -> bool {
+        self as u8 >= Self::Void as u8
     }
 }
 
@@ -86,25 +119,66 @@ pub struct HomeEntryRecord {
     pub peer_read: Seq,
 }
 
-/// The whole state of a conversation; `devices` of [`DeviceRecord`] follow, each with its pairs behind it.
+/// How far the homes of a shard have what others' shards tell; `count` of [`SourceRecord`] follow.
 #[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ConversationRecord {
+pub struct SourcesRecord {
+    /// Sources that follow.
+    pub count: u32,
+}
+
+/// A shard that tells homes of its conversations.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SourceRecord {
+    /// The shard.
+    pub shard: u16,
+    /// The homes have everything up to this entry of it.
+    pub reached: u64,
+}
+
+/// How far a shard's entries go, written again before segments with the last of them are dropped.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ShardRow {
+    /// The term of its leader.
+    pub term: u32,
+    /// The last entry.
+    pub last: u64,
+}
+
+/// A conversation, without its members: their rows follow, in as many batches as it takes.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConversationRow {
     /// Which.
     pub conversation: ConversationId,
-    /// Its members.
-    pub members: [UserId; 2],
-    /// Their delivered watermarks.
-    pub delivered: [Seq; 2],
-    /// Their read watermarks.
-    pub read: [Seq; 2],
+    /// Members whose rows follow.
+    pub members: u32,
     /// Its last message.
     pub head: Seq,
     /// That message's time.
     pub last_ts: Timestamp,
+    /// The entry that changed it last; [`ConversationRow::OPEN`] if that has no number yet.
+    pub changed: u64,
+}
+
+impl ConversationRow {
+    /// [`ConversationRow::changed`] of one with changes that were not committed when the row was written.
+    pub const OPEN: u64 = u64::MAX;
+}
+
+/// A member of a conversation; `devices` of [`DeviceRecord`] follow, each with its pairs after it.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemberRow {
+    /// Where.
+    pub conversation: ConversationId,
+    /// Who.
+    pub user: UserId,
+    /// Delivered up to.
+    pub delivered: Seq,
+    /// Read up to.
+    pub read: Seq,
+    /// The highest attempt that was forgotten of the member's devices.
+    pub floor: ClientMsgId,
     /// Devices that follow.
     pub devices: u32,
-    /// The highest attempt that was forgotten of each member's devices.
-    pub floors: [ClientMsgId; 2],
 }
 
 /// What is remembered of a device's attempts; `pairs` of [`PairRecord`] follow.
@@ -112,8 +186,6 @@ pub struct ConversationRecord {
 pub struct DeviceRecord {
     /// Which device.
     pub device: DeviceId,
-    /// Index of the member whose it is.
-    pub member: u8,
     /// Pairs that follow.
     pub pairs: u32,
 }
@@ -140,8 +212,12 @@ first_len! {
     ReceiptRecord: 48;
     HomeRecord: 28;
     HomeEntryRecord: 80;
-    ConversationRecord: 116;
-    DeviceRecord: 9;
+    SourcesRecord: 4;
+    SourceRecord: 10;
+    ShardRow: 12;
+    ConversationRow: 44;
+    MemberRow: 60;
+    DeviceRecord: 8;
     PairRecord: 16;
 }
 

@@ -4,7 +4,7 @@
 use tidings_wire::{ConversationId, Frame, Kind, UserId};
 
 use crate::{
-    lanes::{HeadUpdate, ReceiptCommand, SendCommand, ToConversation, ToHome},
+    lanes::{HeadUpdate, ToConversation, ToHome},
     node::Node,
 };
 
@@ -58,10 +58,8 @@ impl Node {
 
     /// What must be in memory before [`Router::to_conversation`](crate::Router::to_conversation).
     pub fn prefetch_to_conversation(message: &ToConversation, store: &mut dyn StateStore) -> Residency {
-        let (ToConversation::Send(SendCommand { conversation, .. })
-        | ToConversation::Receipt(ReceiptCommand { conversation, .. })
-        | ToConversation::Fetch { fetch: tidings_wire::frames::Fetch { conversation, .. }, .. }) = message;
-        store.prefetch(Entity::Conversation(*conversation))
+        let conversation = message.conversation();
+        conversation.map_or(Residency::Resident, |conversation| store.prefetch(Entity::Conversation(conversation)))
     }
 
     /// What must be in memory before [`Router::to_home`](crate::Router::to_home).
@@ -74,6 +72,8 @@ impl Node {
             ToHome::Sent { .. } | ToHome::Refused { .. } | ToHome::Data { .. } | ToHome::Fetched { .. } => {
                 Residency::Resident
             }
+            // About a reactor's homes, not one of them.
+            ToHome::AskReached { .. } | ToHome::Reached(_) => Residency::Resident,
         }
     }
 }

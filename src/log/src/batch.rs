@@ -1,11 +1,21 @@
 //! The open batch, and reading the records of a closed one.
 
-use tidings_wire::{WireError, archive};
+use tidings_wire::{Entry, Term, EntryIndex, WireError, archive};
 
 use crate::{
     buffer::AlignedBuf,
-    format::{BATCH_HEADER, BLOCK, BatchHeader, BatchName, LogKey, RECORD_ALIGN, RECORD_HEADER, RecordHeader},
+    format::{BATCH_HEADER, BLOCK, BatchHeader, BatchName, LOCAL, LogKey, RECORD_ALIGN, RECORD_HEADER, RecordHeader},
+    replica::Replica,
 };
+
+/// Whether a record is part of its shard's entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// It is: every replica of the shard has it.
+    Entry,
+    /// It is housekeeping of this node.
+    Local,
+}
 
 /// What the writer of a record says of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,12 +24,21 @@ pub struct RecordMeta {
     pub kind: u8,
     /// Version of the body.
     pub version: u8,
+    /// Whether it is part of an entry.
+    pub scope: Scope,
     /// The shard.
     pub shard: u16,
-    /// The term.
-    pub term: u32,
-    /// The record's number in its shard.
-    pub index: u64,
+    /// Microseconds since 1970.
+    pub ts: u64,
+}
+
+/// An entry in a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SealedEntry {
+    /// Which.
+    pub entry: Entry,
+    /// How many records it has.
+    pub records: u16,
 }
 
 /// A batch that is being filled.
@@ -61,20 +80,22 @@ impl OpenBatch {
         self.buffer.zero_to(start + RECORD_HEADER);
         let body = self.buffer.append(fill);
         let len = u32::try_from(RECORD_HEADER + body).expect("a record is below 4 GiB");
-        let RecordMeta { kind, version, shard, term, index } = meta;
-        let header = RecordHeader { len, kind, version, shard, term, index };
+        let RecordMeta { kind, version, scope, shard, ts } = meta;
+        let flags = if scope == Scope::Local { LOCAL } else { 0 };
+        let (crc, term, index, position) = (0, 0, 0, 0);
+        let header = RecordHeader { crc, term, index, position, len, shard, flags, kind, version, ts };
         archive::write(&header, &mut self.buffer.as_mut_slice()[start..]);
-        self.buffer.zero_to(self.buffer.len().next_multiple_of(RECORD_ALIGN));
+        self.buffer.zero_to(start + record_size(body));
         self.count += 1;
         start + RECORD_HEADER
     }
 
-    /// Changes the kind of the record whose body is at `offset`.
-    pub(crate) fn set_kind(&mut self, offset: usize, kind: u8) {
+    /// The record whose body is at `offset` becomes a local one of another kind.
+    pub(crate) fn void(&mut self, offset: usize, kind: u8) {
         let start = offset - RECORD_HEADER;
         let bytes = &mut self.buffer.as_mut_slice()[start..];
         let header: RecordHeader = archive::read(&bytes[..RECORD_HEADER]).expect("written by append()");
-        archive::write(&RecordHeader { kind, ..header }, bytes);
+        archive::write(&RecordHeader { kind, flags: header.flags | LOCAL, ..header }, bytes);
     }
 
     /// `len` bytes of the body at `offset`, to change in place.
@@ -82,12 +103,43 @@ impl OpenBatch {
         &mut self.buffer.as_mut_slice()[offset..][..len]
     }
 
-    /// Pads and seals it: the buffer, bytes used, and checksum.
-    pub(crate) fn seal(mut self, key: LogKey, name: BatchName) -> (AlignedBuf, usize, u64) {
+    /// Gives each record its place in its shard's entry, pads and seals: the buffer, bytes used, and checksum. `entries` are those
+    /// in it, in the order of their first records.
+    pub(crate) fn seal(
+        mut self,
+        key: LogKey,
+        name: BatchName,
+        replica: &mut impl Replica,
+        entries: &mut Vec<SealedEntry>,
+    ) -> (AlignedBuf, usize, u64) {
+        self.stamp(replica, entries);
         let used = self.buffer.len();
         self.buffer.zero_to(self.sealed_len());
         let checksum = BatchHeader::seal(key, name, self.buffer.as_mut_slice(), used, self.count);
         (self.buffer, used, checksum)
+    }
+
+    fn stamp(&mut self, replica: &mut impl Replica, entries: &mut Vec<SealedEntry>) {
+        entries.clear();
+        let mut rest = &mut self.buffer.as_mut_slice()[BATCH_HEADER..];
+        for _ in 0..self.count {
+            let header: RecordHeader = archive::read(&rest[..RECORD_HEADER]).expect("written by append()");
+            let (record, after) = rest.split_at_mut(record_size(header.len as usize - RECORD_HEADER));
+            let record = &mut record[..header.len as usize];
+            rest = after;
+            if header.is_local() {
+                RecordHeader::stamp(record, Term(0), EntryIndex(0), 0);
+                continue;
+            }
+            // Few shards have records in one batch, and most often the last one has the next.
+            let at = entries.iter().rposition(|sealed| sealed.entry.shard == header.shard).unwrap_or_else(|| {
+                entries.push(SealedEntry { entry: replica.propose(header.shard), records: 0 });
+                entries.len() - 1
+            });
+            let SealedEntry { entry, records } = &mut entries[at];
+            RecordHeader::stamp(record, entry.term, entry.index, *records);
+            *records += 1;
+        }
     }
 }
 
@@ -96,6 +148,8 @@ impl OpenBatch {
 pub struct Record<'a> {
     /// Its header.
     pub header: RecordHeader,
+    /// Header and body.
+    pub bytes: &'a [u8],
     /// Offset of the body in the batch.
     pub offset: u32,
     /// Its body.
@@ -109,9 +163,10 @@ pub struct Record<'a> {
 pub fn record_at(bytes: &[u8], offset: usize) -> Result<Record<'_>, WireError> {
     let rest = bytes.get(offset..).ok_or(WireError::Body)?;
     let header: RecordHeader = archive::read(rest.get(..RECORD_HEADER).ok_or(WireError::Body)?)?;
-    let body = rest.get(RECORD_HEADER..header.len as usize).ok_or(WireError::Body)?;
+    let bytes = rest.get(..header.len as usize).ok_or(WireError::Body)?;
+    let body = bytes.get(RECORD_HEADER..).ok_or(WireError::Body)?;
     let offset = u32::try_from(offset + RECORD_HEADER).map_err(|_| WireError::Body)?;
-    Ok(Record { header, offset, body })
+    Ok(Record { header, bytes, offset, body })
 }
 
 /// The records of a batch whose checksum was verified, in order.

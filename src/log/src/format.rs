@@ -3,21 +3,21 @@
 //! All are archives of the form described in [`tidings_wire::archive`]: they evolve by appending.
 
 use rkyv::{Archive, Deserialize, Serialize};
-use tidings_wire::{Generation, LogId, Lsn, archive::Archived};
+use tidings_wire::{Entry, EntryIndex, Generation, LogId, Lsn, Term, archive::Archived};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// Bytes of a block: batches start and end on one, direct I/O is done in them.
 pub const BLOCK: usize = 4096;
-/// Records start on multiples of this.
+/// Bodies of records start on multiples of this.
 pub const RECORD_ALIGN: usize = 16;
 /// A segment's header is kept twice, each copy in a block of its own, written one after the other.
 pub const HEADER_COPIES: u64 = 2;
 /// Where a segment's first batch starts.
 pub const FIRST_BATCH: u64 = HEADER_COPIES * BLOCK as u64;
 /// Bytes that a batch's header takes, room to grow included.
-pub const BATCH_HEADER: usize = 96;
-/// Bytes that a record's header takes, room to grow included; bodies are aligned like records.
-pub const RECORD_HEADER: usize = 32;
+pub const BATCH_HEADER: usize = 104;
+/// Bytes that a record's header takes, room to grow included.
+pub const RECORD_HEADER: usize = 40;
 /// Version of the formats in this file.
 pub const FORMAT: u16 = 2;
 
@@ -127,7 +127,8 @@ pub struct BatchHeader {
 impl Archived for BatchHeader {
     const FIRST_LEN: usize = 61;
 }
-const _: () = assert!(BatchHeader::LEN <= BATCH_HEADER && BATCH_HEADER.is_multiple_of(RECORD_ALIGN));
+const _: () =
+    assert!(BatchHeader::LEN <= BATCH_HEADER && (BATCH_HEADER + RECORD_HEADER).is_multiple_of(RECORD_ALIGN));
 
 /// What a sealed batch says of itself, besides its size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -206,25 +207,91 @@ impl BatchHeader {
     }
 }
 
-/// What stands before a record's body. Records carry (shard, term, index) so that a group of replicas can be one
-/// shard's later; the term is the batch's epoch today.
+/// What stands before a record's body. Its first three fields and the checksum are filled in when the batch is sealed.
 #[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RecordHeader {
+    /// CRC32C over the rest of the header and the body: a record can be checked wherever it is, without its batch.
+    pub crc: u32,
+    /// The term of the shard's leader.
+    pub term: u32,
+    /// The record's entry in its shard; 0 if it is local.
+    pub index: u64,
+    /// Its place in the entry, from 0.
+    pub position: u16,
     /// Bytes of header and body.
     pub len: u32,
+    /// The shard.
+    pub shard: u16,
+    /// [`LOCAL`].
+    pub flags: u8,
     /// What it is; the log does not look.
     pub kind: u8,
     /// Version of the body.
     pub version: u8,
-    /// The shard.
-    pub shard: u16,
-    /// The term.
-    pub term: u32,
-    /// The record's number in its shard.
-    pub index: u64,
+    /// Microseconds since 1970, never less than those of the shard's record before.
+    pub ts: u64,
 }
 
+/// Flag of a record that belongs to this node alone: it takes no place in an entry.
+pub const LOCAL: u8 = 1;
+
 impl Archived for RecordHeader {
-    const FIRST_LEN: usize = 20;
+    const FIRST_LEN: usize = 35;
 }
-const _: () = assert!(RecordHeader::LEN <= RECORD_HEADER && RECORD_HEADER.is_multiple_of(RECORD_ALIGN));
+const _: () = assert!(RecordHeader::LEN <= RECORD_HEADER);
+
+/// Where in the header `crc` ends, and where the part begins that is filled in when a batch is sealed, and ends.
+const AFTER_CRC: usize = 4;
+const STAMP: std::ops::Range<usize> = AFTER_CRC..18;
+
+impl RecordHeader {
+    /// Fills in what is known when a batch is sealed, in `record`, a header and its body.
+    pub fn stamp(record: &mut [u8], term: Term, index: EntryIndex, position: u16) {
+        let mut stamp = [0; STAMP.end - STAMP.start];
+        stamp[..4].copy_from_slice(&term.0.to_le_bytes());
+        stamp[4..12].copy_from_slice(&index.0.to_le_bytes());
+        stamp[12..].copy_from_slice(&position.to_le_bytes());
+        record[STAMP].copy_from_slice(&stamp);
+        let crc = crc32c::crc32c(&record[AFTER_CRC..]);
+        record[..AFTER_CRC].copy_from_slice(&crc.to_le_bytes());
+    }
+
+    /// True if `record`, a header and its body, matches the checksum in it.
+    pub fn matches(record: &[u8]) -> bool {
+        record.first_chunk().is_some_and(|crc| u32::from_le_bytes(*crc) == crc32c::crc32c(&record[AFTER_CRC..]))
+    }
+
+    /// True if the record takes no place in an entry.
+    pub fn is_local(&self) -> bool {
+        self.flags & LOCAL != 0
+    }
+
+    /// The entry that the record is in; `None` if it is local.
+    pub fn entry(&self) -> Option<Entry> {
+        let (shard, term, index) = (self.shard, Term(self.term), EntryIndex(self.index));
+        (!self.is_local()).then_some(Entry { shard, term, index })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stamped_record_says_where_it_belongs_and_every_byte_is_checked() {
+        let mut record = vec![0; RECORD_HEADER + 9];
+        let (kind, version, ts, len) = (7, 1, 12, record.len() as u32);
+        let header = RecordHeader { crc: 0, term: 0, index: 0, position: 0, len, shard: 3, flags: 0, kind, version, ts };
+        tidings_wire::archive::write(&header, &mut record);
+        RecordHeader::stamp(&mut record, Term(5), EntryIndex(1 << 40), 6);
+        let read: RecordHeader = tidings_wire::archive::read(&record[..RECORD_HEADER]).unwrap();
+        assert_eq!(read, RecordHeader { crc: read.crc, term: 5, index: 1 << 40, position: 6, ..header });
+        assert_eq!(read.entry(), Some(Entry { shard: 3, term: Term(5), index: EntryIndex(1 << 40) }));
+        for at in 0..record.len() {
+            assert!(RecordHeader::matches(&record));
+            record[at] ^= 1;
+            assert!(!RecordHeader::matches(&record), "byte {at}");
+            record[at] ^= 1;
+        }
+    }
+}

@@ -2,7 +2,8 @@
 //!
 //! A log is a row of *segments* (files of one size, written once with zeros before use, recycled afterwards). A segment
 //! holds *batches*, each one durable write; a batch holds *records*. [`writer::Log`] is a state machine without I/O: it
-//! fills the open batch, hands out writes, and mints the commit witness when they are durable. [`recovery`] reads a log
+//! fills the open batch, hands out writes, and says what is durable; [`replica::Replica`] numbers the entries of shards and says what
+//! is committed. [`recovery`] reads a log
 //! back after a crash over the [`storage::Storage`] trait, whose real files are in [`files`].
 //!
 //! The formats are in [`mod@format`]; the reasons in `docs/decisions/`.
@@ -15,13 +16,15 @@ pub mod files;
 pub mod format;
 pub mod prepare;
 pub mod recovery;
+pub mod replica;
 pub mod storage;
 pub mod writer;
 
-pub use batch::{Record, RecordMeta, records};
+pub use batch::{Record, RecordMeta, Scope, SealedEntry, records};
 pub use buffer::AlignedBuf;
 pub use end::LogEnd;
 pub use format::{BLOCK, Epoch, LogKey};
 pub use recovery::{BatchRef, Damage, RecoverError, Scanner, Tail};
+pub use replica::{Replica, Solo};
 pub use storage::{SlotId, Storage};
 pub use writer::{Log, LogConfig, LogWrite, Sealed, SegmentInfo};

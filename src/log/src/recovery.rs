@@ -373,15 +373,16 @@ impl<S: Storage> Scanner<S> {
         Ok(if continues { NextSegment::Continues } else { NextSegment::DoesNot })
     }
 
-    /// Looks at every block of the rest of this segment and of the next one, and at the first batch of all others: if one
-    /// of those was used, its first batch was written before anything else in it.
+    /// Looks at every block of the rest of this segment and of the next one, and at the first batch of all others; if that is not
+    /// there, it may still have been in flight when another was written, so all of such a segment is looked at.
     fn look_further(&mut self) -> Result<Further, RecoverError> {
         let missing = self.last.map_or(Lsn(0), |(lsn, _)| lsn.next());
         let mut found = Further::Nothing;
         let mut from = self.offset;
         for at in self.at..self.segments.len() {
             let SegmentInfo { slot, generation, len } = self.segments[at];
-            let end = if at <= self.at + 1 { len } else { FIRST_BATCH + BLOCK as u64 };
+            let first = self.valid_batch(slot, generation, FIRST_BATCH, len)?.is_some();
+            let end = if at > self.at + 1 && first { FIRST_BATCH + BLOCK as u64 } else { len };
             let mut offset = from;
             while offset + BLOCK as u64 <= end {
                 if let Some(header) = self.valid_batch(slot, generation, offset, len)?
@@ -407,6 +408,12 @@ impl<S: Storage> Scanner<S> {
         let header: BatchHeader = tidings_wire::archive::read(&self.batch[..BLOCK]).expect("advance() read a batch");
         let offset = self.offset - self.batch.len() as u64;
         BatchRef { header, bytes: &self.batch, log: self.key.log, offset }
+    }
+
+    /// Begins again with the oldest batch.
+    pub fn rewind(&mut self) {
+        (self.at, self.offset, self.last, self.torn) = (0, FIRST_BATCH, None, false);
+        self.batch.clear();
     }
 
     /// The newest segment, with batches or prepared for them; 0: there is none.

@@ -1,27 +1,29 @@
-//! The appending half of a log, without I/O: fills the open batch, hands out one write at a time, mints commits.
+//! The appending half of a log, without I/O: fills the open batch, hands out writes, says what is durable.
 //!
-//! *Natural group commit*: while a write is in flight, records gather in the open batch; when it completes, everything
-//! gathered goes out as the next one. Nobody waits for a timer, and the busier the log the larger its batches.
+//! *Natural group commit*: while as many writes are in flight as may be, records gather in the open batch; when one completes,
+//! everything gathered goes out as the next. Nobody waits for a timer, and the busier the log the larger its batches.
 //!
 //! ```text
-//! append*, seal -> LogWrite -> (device) -> written -> Sealed: apply its records, then recycle
+//! append*, seal -> LogWrite -> (device) -> written, take_durable* -> Sealed: apply its records, then recycle
 //! ```
+//! Writes may complete in any order; batches become durable in theirs.
 
 use std::{collections::VecDeque, io};
 
-use tidings_wire::{BatchPosition, Committed, Generation, LogPosition, Lsn, Minter};
+use tidings_wire::{BatchPosition, Durable, Generation, LogPosition, Lsn, Minter, Term};
 
 use crate::{
-    batch::{OpenBatch, RecordMeta},
+    batch::{OpenBatch, RecordMeta, SealedEntry},
     buffer::AlignedBuf,
     end::LogEnd,
     format::{BLOCK, BatchName, Epoch, FIRST_BATCH, LogKey},
     recovery::Tail,
+    replica::{Replica, Solo},
     storage::{SlotId, Storage},
 };
 
-/// Batch buffers of a log: one open, one in flight, one whose records are being applied.
-const BUFFERS: usize = 3;
+/// Batches that are sealed and not recycled: in flight, waiting for their turn, or being applied.
+pub const SEALED_MAX: usize = 8;
 
 /// What a log is made with.
 #[derive(Clone, Copy, Debug)]
@@ -34,11 +36,15 @@ pub struct LogConfig {
     pub segment_len: u64,
     /// Most bytes of a batch.
     pub batch_max: usize,
+    /// Most writes in flight, from 1 to [`SEALED_MAX`].
+    pub writes: usize,
 }
 
 /// One durable write to be done.
 #[derive(Debug)]
 pub struct LogWrite {
+    /// The batch.
+    pub lsn: Lsn,
     /// Which file.
     pub slot: SlotId,
     /// Where in it.
@@ -47,14 +53,16 @@ pub struct LogWrite {
     pub buffer: AlignedBuf,
 }
 
-/// A durable batch, to be applied.
+/// A durable batch, to be applied; give it back to [`Log::recycle`].
 #[derive(Debug)]
 pub struct Sealed {
-    /// Proof that it is committed, and all before it.
-    pub committed: Committed,
+    /// Proof that it is durable, and all before it.
+    pub durable: Durable,
     /// Its number.
     pub lsn: Lsn,
-    /// Its bytes; give them back to [`Log::recycle`].
+    /// The entries in it, in the order of their first records.
+    pub entries: Vec<SealedEntry>,
+    /// Its bytes.
     pub buffer: AlignedBuf,
     key: LogKey,
     generation: Generation,
@@ -82,7 +90,9 @@ pub struct SegmentInfo {
 #[derive(Debug)]
 struct InFlight {
     lsn: Lsn,
-    checksum: u64,
+    /// Its bytes, once they are on the device.
+    written: Option<AlignedBuf>,
+    entries: Vec<SealedEntry>,
     generation: Generation,
     offset: u64,
     len: u64,
@@ -116,8 +126,11 @@ pub struct Log {
     open: OpenBatch,
     open_lsn: Lsn,
     wanted: bool,
-    in_flight: Option<InFlight>,
-    spare: Vec<AlignedBuf>,
+    /// Sealed and not durable, oldest first.
+    in_flight: VecDeque<InFlight>,
+    /// Sealed and not recycled.
+    sealed: usize,
+    spare: Vec<(AlignedBuf, Vec<SealedEntry>)>,
     prev: u64,
     minter: Minter,
     /// Up to here, durability is written down in a later batch that is durable itself.
@@ -136,8 +149,8 @@ impl Log {
     pub fn open(config: LogConfig, tail: Tail) -> Self {
         assert!(config.segment_len >= FIRST_BATCH + (config.batch_max + BLOCK) as u64, "a segment holds a batch");
         assert!(config.segment_len <= LogPosition::SEGMENT_MAX, "locations reach all of a segment");
-        let mut spare: Vec<_> = (0..BUFFERS).map(|_| AlignedBuf::new(config.batch_max + BLOCK)).collect();
-        let open = OpenBatch::new(spare.pop().expect("there is more than one buffer"));
+        assert!((1..=SEALED_MAX).contains(&config.writes), "{} writes in flight", config.writes);
+        let open = OpenBatch::new(AlignedBuf::new(config.batch_max + BLOCK));
         Self {
             config,
             segments: tail.segments.into(),
@@ -146,8 +159,9 @@ impl Log {
             open,
             open_lsn: tail.last.next(),
             wanted: false,
-            in_flight: None,
-            spare,
+            in_flight: VecDeque::new(),
+            sealed: 0,
+            spare: Vec::new(),
             prev: tail.prev,
             minter: Minter::for_log(tail.last),
             covered: Lsn(0),
@@ -176,11 +190,11 @@ impl Log {
         (place.lsn == self.open_lsn).then(|| self.open.body_mut(place.offset as usize, len))
     }
 
-    /// Changes the kind of a record that is still in the open batch; false if it was sealed.
-    pub fn set_kind(&mut self, place: BatchPosition, kind: u8) -> bool {
+    /// A record that is still in the open batch becomes a local one of another kind; false if it was sealed.
+    pub fn void(&mut self, place: BatchPosition, kind: u8) -> bool {
         let open = place.lsn == self.open_lsn;
         if open {
-            self.open.set_kind(place.offset as usize, kind);
+            self.open.void(place.offset as usize, kind);
         }
         open
     }
@@ -207,7 +221,12 @@ impl Log {
 
     /// True if no write is in flight.
     pub fn is_idle(&self) -> bool {
-        self.in_flight.is_none()
+        self.in_flight.is_empty()
+    }
+
+    /// True if another write may be in flight.
+    pub fn may_write(&self) -> bool {
+        self.in_flight.len() < self.config.writes && self.sealed < SEALED_MAX && !self.poisoned
     }
 
     /// True if the last durable batch is not yet written down as durable, so that after a crash damage to it would
@@ -216,8 +235,13 @@ impl Log {
         self.minter.current().upto() > self.covered
     }
 
-    /// The last commit.
-    pub fn committed(&self) -> Committed {
+    /// The last batch that was sealed.
+    pub fn last_sealed(&self) -> Lsn {
+        Lsn(self.open_lsn.0 - 1)
+    }
+
+    /// What is durable.
+    pub fn durable(&self) -> Durable {
         self.minter.current()
     }
 
@@ -226,10 +250,10 @@ impl Log {
         LogEnd { generation: Generation(self.next_generation().0 - 1), batch: self.minter.current().upto() }
     }
 
-    /// Seals the open batch, empty or not (an empty one is a *tip*), and hands out its write. `None` while a write is
-    /// in flight, while no segment is ready, or after an error.
-    pub fn seal(&mut self) -> Option<LogWrite> {
-        if self.in_flight.is_some() || self.poisoned {
+    /// Seals the open batch, empty or not (an empty one is a *tip*), and hands out its write. `None` while as many writes are in
+    /// flight as may be, while no segment is ready, or after an error.
+    pub fn seal(&mut self, replica: &mut impl Replica) -> Option<LogWrite> {
+        if !self.may_write() {
             return None;
         }
         let len = self.open.sealed_len() as u64;
@@ -243,24 +267,21 @@ impl Log {
             (self.next_offset, self.starved) = (FIRST_BATCH, false);
         }
         let active = *self.segments.back().expect("there is an active segment");
-        let spare = self.spare.pop().expect("sealed buffers are recycled before the next seal");
+        let new = || (AlignedBuf::new(self.config.batch_max + BLOCK), Vec::new());
+        let (spare, mut entries) = self.spare.pop().unwrap_or_else(new);
         let sealing = std::mem::replace(&mut self.open, OpenBatch::new(spare));
         let tip = sealing.is_empty();
         let (lsn, durable) = (self.open_lsn, self.minter.current().upto());
         let name = BatchName { generation: active.generation, epoch: self.config.epoch, lsn, durable, prev: self.prev };
-        let (buffer, used, checksum) = sealing.seal(self.config.key, name);
+        let (buffer, used, checksum) = sealing.seal(self.config.key, name, replica, &mut entries);
         self.stats.padding += len - used as u64;
-        self.in_flight = Some(InFlight {
-            lsn,
-            checksum,
-            generation: active.generation,
-            offset: self.next_offset,
-            len,
-            durable,
-            tip,
-        });
+        let (generation, offset) = (active.generation, self.next_offset);
+        self.in_flight.push_back(InFlight { lsn, written: None, entries, generation, offset, len, durable, tip });
+        self.sealed += 1;
+        self.next_offset += len;
+        self.prev = checksum;
         (self.open_lsn, self.wanted) = (lsn.next(), false);
-        Some(LogWrite { slot: active.slot, offset: self.next_offset, buffer })
+        Some(LogWrite { lsn, slot: active.slot, offset, buffer })
     }
 
     /// Vouches for the last batch of a log that nobody writes any more, so that damage to it can be told from a torn tail. `false`
@@ -274,25 +295,29 @@ impl Log {
             return Ok(tail.tip);
         }
         let mut log = Self::open(config, tail.clone());
-        let tip = log.seal().expect("nothing is in flight and it fits");
+        let tip = log.seal(&mut Solo::new(0, Term(0))).expect("nothing is in flight and it fits");
         storage.write(tip.slot, tip.offset, tip.buffer.as_slice())?;
         Ok(true)
     }
 
-    /// The write completed: its batch is committed.
+    /// The write of a batch completed.
     ///
     /// # Panics
-    /// If no write was in flight.
-    pub fn written(&mut self, buffer: AlignedBuf) -> Sealed {
-        let done = self.in_flight.take().expect("a completion belongs to a write");
-        self.next_offset += done.len;
-        self.prev = done.checksum;
+    /// If it was not in flight.
+    pub fn written(&mut self, lsn: Lsn, buffer: AlignedBuf) {
+        let write = self.in_flight.iter_mut().find(|write| write.lsn == lsn && write.written.is_none());
+        write.expect("a completion belongs to a write").written = Some(buffer);
+    }
+
+    /// The next batch that is durable: it is written, and all before it are.
+    pub fn take_durable(&mut self) -> Option<Sealed> {
+        let done = self.in_flight.pop_front_if(|write| write.written.is_some())?;
         self.stats.batches += 1;
         self.stats.bytes += done.len;
         self.covered = if done.tip { done.lsn } else { done.durable };
-        let committed = self.minter.mint(done.lsn);
-        let (lsn, generation, offset) = (done.lsn, done.generation, done.offset);
-        Sealed { committed, lsn, buffer, key: self.config.key, generation, offset }
+        let InFlight { lsn, entries, generation, offset, written, .. } = done;
+        let buffer = written.expect("it is written");
+        Some(Sealed { durable: self.minter.mint(lsn), lsn, entries, buffer, key: self.config.key, generation, offset })
     }
 
     /// The write failed. What the device holds now is unknown, so nothing may be appended or retried ever again: the
@@ -301,9 +326,10 @@ impl Log {
         self.poisoned = true;
     }
 
-    /// Takes back the buffer of a batch whose records were applied.
-    pub fn recycle(&mut self, buffer: AlignedBuf) {
-        self.spare.push(buffer);
+    /// Takes back a batch whose records were applied.
+    pub fn recycle(&mut self, batch: Sealed) {
+        self.sealed -= 1;
+        self.spare.push((batch.buffer, batch.entries));
     }
 
     /// Segments that hold batches, oldest first.

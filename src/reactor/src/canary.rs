@@ -5,6 +5,7 @@ use std::{collections::VecDeque, time::Instant};
 
 use tidings_log::{AlignedBuf, SlotId};
 use tidings_turn::{Completion, Purpose, machine::Event};
+use tidings_wire::Lsn;
 
 use crate::uring::{UNHEARD, Uring, token_of};
 
@@ -23,8 +24,8 @@ pub struct Canary {
 #[derive(Debug, Default)]
 pub(crate) struct Cache {
     canary: Canary,
-    cached: VecDeque<(Instant, SlotId, u64, AlignedBuf)>,
-    acknowledged: Vec<AlignedBuf>,
+    cached: VecDeque<(Instant, Lsn, SlotId, u64, AlignedBuf)>,
+    acknowledged: Vec<(Lsn, AlignedBuf)>,
 }
 
 impl Cache {
@@ -37,14 +38,14 @@ impl Cache {
     }
 
     /// Takes a batch. An honest log waits until it is flushed, the canary does not.
-    pub(crate) fn take(&mut self, slot: SlotId, offset: u64, buffer: AlignedBuf) {
+    pub(crate) fn take(&mut self, lsn: Lsn, slot: SlotId, offset: u64, buffer: AlignedBuf) {
         let mut kept = buffer;
         if self.canary.early_ack {
             let mut copy = AlignedBuf::new(kept.len());
             copy.append(|bytes| bytes.extend_from_slice(kept.as_slice()));
-            self.acknowledged.push(std::mem::replace(&mut kept, copy));
+            self.acknowledged.push((lsn, std::mem::replace(&mut kept, copy)));
         }
-        self.cached.push_back((Instant::now(), slot, offset, kept));
+        self.cached.push_back((Instant::now(), lsn, slot, offset, kept));
     }
 }
 
@@ -52,9 +53,9 @@ impl Uring {
     /// Writes what has been in the cache for long enough, and says what was acknowledged without being written. True while
     /// something is in the cache.
     pub(crate) fn run_cache(&mut self, into: &mut Vec<Event<Self>>) -> bool {
-        for buffer in std::mem::take(&mut self.cache.acknowledged) {
+        for (lsn, buffer) in std::mem::take(&mut self.cache.acknowledged) {
             let result = Ok(buffer.len());
-            into.push(Completion::Written { purpose: Purpose::Batch, buffer, result });
+            into.push(Completion::Written { purpose: Purpose::Batch(lsn), buffer, result });
         }
         let canary = self.cache.canary;
         let slow = Instant::now();
@@ -63,8 +64,8 @@ impl Uring {
         }
         let old = |at: &Instant| at.elapsed().as_millis() >= u128::from(canary.cache_ms);
         while self.cache.cached.front().is_some_and(|(at, ..)| old(at)) {
-            let (_, slot, offset, buffer) = self.cache.cached.pop_front().expect("looked at above");
-            let token = if canary.early_ack { UNHEARD } else { token_of(Purpose::Batch) };
+            let (_, lsn, slot, offset, buffer) = self.cache.cached.pop_front().expect("looked at above");
+            let token = if canary.early_ack { UNHEARD } else { token_of(Purpose::Batch(lsn)) };
             self.write_now(token, slot, offset, buffer);
         }
         !self.cache.cached.is_empty()

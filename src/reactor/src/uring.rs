@@ -6,7 +6,7 @@ use tidings_core::{JobId, slab::Key};
 use tidings_log::{AlignedBuf, LogEnd, SlotId, files::Files};
 use tidings_ring::{Chunk, Ring, Token, Waker, socket};
 use tidings_turn::{Completion, Machine, Purpose, Receiving, machine::Event};
-use tidings_wire::LogId;
+use tidings_wire::{LogId, Lsn};
 
 #[cfg(feature = "canary")]
 use crate::canary::{Cache, Canary};
@@ -142,18 +142,24 @@ impl Uring {
 
 /// Marks a write of which nobody waits for the end.
 #[cfg(feature = "canary")]
-pub(crate) const UNHEARD: Token = Token(9);
+pub(crate) const UNHEARD: Token = Token(3);
 
+/// The purpose in the lowest two bits, the batch above them.
 pub(crate) fn token_of(purpose: Purpose) -> Token {
     Token(match purpose {
-        Purpose::Batch => 0,
+        Purpose::Batch(lsn) => lsn.0 << 2,
         Purpose::Fill => 1,
         Purpose::Header => 2,
     })
 }
 
 fn purpose_of(token: Token) -> Option<Purpose> {
-    [Purpose::Batch, Purpose::Fill, Purpose::Header].into_iter().find(|purpose| token_of(*purpose) == token)
+    match token.0 & 3 {
+        0 => Some(Purpose::Batch(Lsn(token.0 >> 2))),
+        1 => Some(Purpose::Fill),
+        2 => Some(Purpose::Header),
+        _ => None,
+    }
 }
 
 impl Machine for Uring {
@@ -244,8 +250,8 @@ impl Machine for Uring {
                 self.ring.write(file, token_of(purpose), offset, bytes, start);
             }
             #[cfg(feature = "canary")]
-            Purpose::Batch if self.cache.is_on() => self.cache.take(slot, offset, buffer),
-            Purpose::Batch | Purpose::Header => self.write_now(token_of(purpose), slot, offset, buffer),
+            Purpose::Batch(lsn) if self.cache.is_on() => self.cache.take(lsn, slot, offset, buffer),
+            Purpose::Batch(_) | Purpose::Header => self.write_now(token_of(purpose), slot, offset, buffer),
         }
     }
 

@@ -58,6 +58,8 @@ fn everything_in_memory() -> fn() -> Box<dyn StateStore + Send> {
 pub struct LogSettings {
     /// Bytes of a segment.
     pub segment_bytes: u64,
+    /// Most writes of a log in flight, from 1 to 8.
+    pub writes: usize,
 }
 
 /// `[retention]`
@@ -128,7 +130,7 @@ impl Default for ServerConfig {
 
 impl Default for LogSettings {
     fn default() -> Self {
-        Self { segment_bytes: 64 << 20 }
+        Self { segment_bytes: 64 << 20, writes: 1 }
     }
 }
 

@@ -300,7 +300,7 @@ fn node_config(at: u16, layout: Layout, data: &DataDir, config: &ServerConfig) -
 
 fn log_settings(data: &DataDir, config: &ServerConfig) -> LogSettings {
     let (nonce, epoch, segment_len) = (data.log_nonce(), data.epoch(), config.log.segment_bytes);
-    LogSettings { nonce, epoch, segment_len, batch_max: BATCH_MAX }
+    LogSettings { nonce, epoch, segment_len, batch_max: BATCH_MAX, writes: config.log.writes }
 }
 
 #[allow(clippy::too_many_arguments, reason = "everything that reactors are made of")]
@@ -315,9 +315,8 @@ fn seeds(
     keys: &Keys,
 ) -> Vec<Seed<TokenVerifier>> {
     let reactors = config.cores.len();
-    let Recovered { nodes, logs, .. } = recovered;
+    let Recovered { nodes, replica, logs, .. } = recovered;
     let settings = log_settings(data, config);
-    let LogSettings { epoch, segment_len, .. } = settings;
     let parts = log_parts(&logs, reactors, settings);
     let lanes = tidings_mesh::connect(reactors, LANE);
     let mut seeds = Vec::new();
@@ -327,8 +326,8 @@ fn seeds(
         let turn = tidings_turn::Seed {
             config: turn_config(config, reactors),
             node,
-            epoch,
-            segment_len,
+            replica: replica.clone(),
+            segment_len: settings.segment_len,
             log,
             lanes,
             verifier: keys.verifier(&config.tenants),

@@ -1,7 +1,7 @@
 //! The bounds of everything that could grow, checked after every turn.
 
 use tidings_core::limits::{FETCHES, OUT_HARD};
-use tidings_log::prepare::READY_AIM;
+use tidings_log::{prepare::READY_AIM, writer::SEALED_MAX};
 use tidings_turn::Gauge;
 use tidings_wire::limits::FRAME_MAX;
 
@@ -41,7 +41,7 @@ impl Limits {
             ("bytes of output", gauge.output, OUT_HARD + OUT_SLACK),
             ("bytes of a partial frame", gauge.carry, FRAME_MAX as usize + crate::CHUNK),
             ("fetches", gauge.fetches, FETCHES),
-            ("records", gauge.waiting, 2 * self.batch / RECORD_MIN),
+            ("records", gauge.waiting, (SEALED_MAX + 1) * self.batch / RECORD_MIN),
             ("segments", gauge.segments, self.segments.max(2) + SEGMENTS_SLACK),
             ("prepared segments", gauge.ready, READY_AIM + SEGMENTS_SLACK),
         ];

@@ -11,9 +11,9 @@ use std::{
     rc::Rc,
 };
 
-use tidings_log::{AlignedBuf, SlotId, Storage};
+use tidings_log::{AlignedBuf, SlotId, Storage, format::BatchHeader};
 use tidings_turn::Purpose;
-use tidings_wire::LogId;
+use tidings_wire::{LogId, archive::Archived};
 
 use crate::random::{MILLION, Random};
 
@@ -58,7 +58,7 @@ impl Pending {
 
     /// True if a batch is being written.
     pub fn is_batch(&self) -> bool {
-        matches!(self, Self::Write { purpose: Purpose::Batch, .. })
+        matches!(self, Self::Write { purpose: Purpose::Batch(_), .. })
     }
 }
 
@@ -78,9 +78,10 @@ pub enum Crash {
     PowerLost,
 }
 
-/// The last batch that each log completed: if it is damaged, it cannot be told from a torn tail on one node.
+/// A batch that was completed and that none vouches for yet: if it is damaged, it cannot be told from a torn tail on one node.
 #[derive(Clone, Debug)]
 struct Newest {
+    lsn: u64,
     file: FileId,
     range: Range<usize>,
     /// It has no records: with it nothing is lost.
@@ -92,7 +93,8 @@ struct Newest {
 #[derive(Debug, Default)]
 pub struct Disk {
     files: BTreeMap<FileId, SimFile>,
-    newest: BTreeMap<LogId, Newest>,
+    /// By log.
+    newest: BTreeMap<LogId, Vec<Newest>>,
     /// Files in which a sector cannot be read, and which.
     unreadable: BTreeSet<(FileId, usize)>,
     /// Operations that recovery may still do before the power goes.
@@ -141,9 +143,8 @@ impl Disk {
                     found.undo.clear(); // a durable write to a file with unwritten metadata flushes all of it
                 }
                 found.bytes[range.clone()].copy_from_slice(bytes.as_slice());
-                if *purpose == Purpose::Batch {
-                    let tip = is_tip(bytes.as_slice());
-                    self.newest.insert(file.0, Newest { file: *file, range, tip, damaged: false });
+                if matches!(purpose, Purpose::Batch(_)) {
+                    self.completed(*file, range, bytes.as_slice(), false);
                 }
             }
         }
@@ -207,7 +208,7 @@ impl Disk {
 
     /// True if the newest batch of some log is damaged: to recovery it looks like a torn tail.
     pub fn newest_is_damaged(&self) -> bool {
-        self.newest.values().any(|newest| newest.damaged && !newest.tip)
+        self.newest.values().flatten().any(|newest| newest.damaged && !newest.tip)
     }
 
     /// A bit somewhere in what was written turns over.
@@ -238,8 +239,18 @@ impl Disk {
             let start = random.below(blocks as u64 + 1) as usize * SECTOR;
             found.bytes[start..][..bytes.len()].copy_from_slice(bytes.as_slice());
         }
-        let tip = is_tip(bytes.as_slice());
-        self.newest.insert(file.0, Newest { file: *file, range, tip, damaged: true });
+        self.completed(*file, range, bytes.as_slice(), true);
+    }
+
+    /// A batch was completed, and vouches for those that were durable when it was sealed.
+    fn completed(&mut self, file: FileId, range: Range<usize>, bytes: &[u8], damaged: bool) {
+        let Ok(header) = tidings_wire::archive::read::<BatchHeader>(&bytes[..BatchHeader::LEN]) else { return };
+        let (lsn, durable) = (header.name().lsn.0, header.name().durable.0);
+        let newest = self.newest.entry(file.0).or_default();
+        if !damaged {
+            newest.retain(|batch| batch.lsn > durable);
+        }
+        newest.push(Newest { lsn, file, range, tip: header.count == 0, damaged });
     }
 
     /// A file is not there any more. `None` if there is none that could be lost.
@@ -253,7 +264,7 @@ impl Disk {
 
     fn damaged(&mut self, file: FileId, at: usize) {
         self.media_faults += 1;
-        for newest in self.newest.values_mut() {
+        for newest in self.newest.values_mut().flatten() {
             newest.damaged |= newest.file == file && newest.range.contains(&at);
         }
     }
@@ -310,11 +321,6 @@ impl Disk {
     pub fn gave_out(&self) -> bool {
         self.patience.as_ref().is_some_and(|patience| patience.get() == 0)
     }
-}
-
-/// True if a batch has no records.
-fn is_tip(batch: &[u8]) -> bool {
-    tidings_wire::archive::read::<tidings_log::format::BatchHeader>(batch).is_ok_and(|header| header.count == 0)
 }
 
 /// Some of the sectors of `new` replace those of `old`.
@@ -391,6 +397,8 @@ impl Storage for LogOnDisk {
 
 #[cfg(test)]
 mod tests {
+    use tidings_wire::Lsn;
+
     use super::*;
 
     const FILE: FileId = (LogId(0), SlotId(0));
@@ -416,15 +424,15 @@ mod tests {
         let mut torn = BTreeSet::new();
         for seed in 0..200 {
             let mut disk = fresh();
-            disk.land(&write(Purpose::Batch, 1));
-            disk.crash(Crash::PowerLost, &[write(Purpose::Batch, 2)], &mut Random::new(seed));
+            disk.land(&write(Purpose::Batch(Lsn(1)), 1));
+            disk.crash(Crash::PowerLost, &[write(Purpose::Batch(Lsn(2)), 2)], &mut Random::new(seed));
             let found = &disk.files[&FILE].bytes[..8 * SECTOR];
             assert!(found.chunks(SECTOR).all(|sector| sector.iter().all(|byte| *byte == sector[0]) && sector[0] > 0));
             torn.insert(found.chunks(SECTOR).filter(|sector| sector[0] == 2).count());
         }
         assert_eq!(torn.len(), 9, "everything from nothing to all");
         let mut disk = fresh();
-        disk.crash(Crash::Killed, &[write(Purpose::Batch, 2)], &mut Random::new(1));
+        disk.crash(Crash::Killed, &[write(Purpose::Batch(Lsn(2)), 2)], &mut Random::new(1));
         assert!(disk.files[&FILE].bytes[..8 * SECTOR].iter().all(|byte| *byte == 2), "the kernel has it");
     }
 

@@ -119,7 +119,7 @@ impl Oracle {
             by_id: BTreeMap::new(),
             attempts: BTreeMap::new(),
             audited: BTreeMap::new(),
-            durable: Durable::new(Follower::new(shards, may_lose)),
+            durable: Durable::new(Follower::new(shards)),
             may_lose,
             violation: None,
         }

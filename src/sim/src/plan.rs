@@ -225,6 +225,8 @@ pub struct Plan {
     pub shards: u32,
     /// Bytes of a segment.
     pub segment_len: u64,
+    /// Most writes of a log in flight.
+    pub writes: usize,
     /// Bytes of a batch at most.
     pub batch_max: usize,
     /// Bytes of log in all.
@@ -286,6 +288,7 @@ impl Plan {
             reactors: if small { 2 } else { random.between(1, 3) },
             shards: 1 << random.between(2, 6),
             segment_len,
+            writes: *random.pick(&[1, 2, 4]),
             batch_max,
             retention: if retention { segment_len * random.between(18, 30) } else { 1 << 30 },
             lane_slots: if limits { 1 << random.between(2, 5) } else { 512 },

@@ -4,7 +4,7 @@ use tidings_core::{
     ConnId, Effects, JobId, Mono, NoCredit, ReactorId, RecordMeta, ToConversation, ToHome, records::RecordKind,
     slab::Key,
 };
-use tidings_log::Epoch;
+use tidings_log::{Scope, Solo};
 use tidings_mesh::Port;
 use tidings_wire::{BatchPosition, LogPosition};
 
@@ -23,7 +23,8 @@ pub(crate) struct Io<S> {
     pub(crate) connections: Connections<S>,
     pub(crate) log: LogPort,
     pub(crate) lanes: Port<ToConversation, ToHome>,
-    pub(crate) epoch: Epoch,
+    /// This node's part in the replication of its shards.
+    pub(crate) replica: Solo,
     /// Reads that the node asked for in this turn.
     pub(crate) reads: Vec<(JobId, LogPosition, usize)>,
     /// The time of this turn.
@@ -49,10 +50,11 @@ impl<S> Effects for Io<S> {
     }
 
     fn append(&mut self, meta: RecordMeta, fill: impl FnOnce(&mut Vec<u8>)) -> BatchPosition {
-        let RecordMeta { kind, shard, index } = meta;
+        let RecordMeta { kind, shard, ts } = meta;
         self.log.touched(self.now);
-        let (kind, version, term) = (kind as u8, RECORD_VERSION, self.epoch.0);
-        self.log.log.append(tidings_log::RecordMeta { kind, version, shard, term, index }, fill)
+        let scope = if kind.is_local() { Scope::Local } else { Scope::Entry };
+        let (kind, version, ts) = (kind as u8, RECORD_VERSION, ts.0);
+        self.log.log.append(tidings_log::RecordMeta { kind, version, scope, shard, ts }, fill)
     }
 
     fn revise(&mut self, place: BatchPosition, len: usize) -> Option<&mut [u8]> {
@@ -60,7 +62,7 @@ impl<S> Effects for Io<S> {
     }
 
     fn void(&mut self, at: BatchPosition) -> bool {
-        self.log.log.set_kind(at, RecordKind::Void as u8)
+        self.log.log.void(at, RecordKind::Void as u8)
     }
 
     fn want_write(&mut self) {

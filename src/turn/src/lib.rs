@@ -16,6 +16,7 @@ pub mod recover;
 pub mod report;
 mod retention;
 pub mod shared;
+mod suffix;
 mod sweep;
 pub mod turn;
 

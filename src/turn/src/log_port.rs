@@ -5,10 +5,10 @@ use std::{collections::VecDeque, io};
 use tidings_canary::{self as canary, Canary};
 use tidings_core::{JobId, Mono, Now};
 use tidings_log::{
-    AlignedBuf, Log, LogEnd, Sealed, SegmentInfo, SlotId,
+    AlignedBuf, Log, LogEnd, Sealed, SegmentInfo, SlotId, Solo,
     prepare::{Outcome, Preparer, Step},
 };
-use tidings_wire::{Generation, LogId, LogPosition};
+use tidings_wire::{Generation, LogId, LogPosition, Lsn};
 
 use crate::{
     machine::{Machine, Purpose},
@@ -47,20 +47,13 @@ pub struct LogParts {
     pub archives: Vec<Archive>,
 }
 
-/// How a completed write ended.
-#[derive(Debug)]
-pub(crate) enum Write {
-    /// A batch is durable.
-    Batch(Sealed),
-    /// A segment moved on.
-    Prepared,
-}
-
 #[derive(Debug)]
 pub(crate) struct LogPort {
     pub(crate) log: Log,
     /// The file that batches go to.
     active: Option<SlotId>,
+    /// Files that are full, and the last batch that goes to each: closed when that is durable.
+    full: VecDeque<(SlotId, Lsn)>,
     preparer: Preparer,
     prepare_after: Mono,
     pub(crate) prepare_failures: u64,
@@ -73,11 +66,10 @@ pub(crate) struct LogPort {
     failed: VecDeque<JobId>,
     spare: Vec<Vec<u8>>,
     own: LogId,
-    submitted: Mono,
     opened: Option<Mono>,
     idle_since: Mono,
-    /// Bytes of the batch that is being written; 0: none is.
-    writing: usize,
+    /// Batches that are being written, oldest first: when that began, and their bytes.
+    writing: VecDeque<(Lsn, Mono, usize)>,
     /// How long a batch takes to be written, smoothed, in nanoseconds.
     typical_ns: u64,
     pub(crate) report: Report,
@@ -95,6 +87,7 @@ impl LogPort {
         Ok(Self {
             log,
             active,
+            full: VecDeque::new(),
             preparer,
             prepare_after: now,
             prepare_failures: 0,
@@ -104,10 +97,9 @@ impl LogPort {
             failed: VecDeque::new(),
             spare: Vec::new(),
             own,
-            submitted: now,
             opened: None,
             idle_since: now,
-            writing: 0,
+            writing: VecDeque::new(),
             typical_ns: 0,
             report: Report::default(),
         })
@@ -118,32 +110,42 @@ impl LogPort {
         self.opened.get_or_insert(now);
     }
 
-    /// How much longer the batch that is being written will take, if it takes as long as others did. Zero if none is, or one of
-    /// less than `least` bytes.
+    /// How much longer it will take until another batch may be written, if writes take as long as others did. Zero if one may be
+    /// now, or the oldest that is being written has less than `least` bytes.
     pub(crate) fn expected_ns(&self, least: usize, now: Mono) -> u64 {
-        if self.writing < least {
-            return 0;
+        match self.writing.front() {
+            Some((_, since, bytes)) if *bytes >= least && !self.log.may_write() => {
+                self.typical_ns.saturating_sub(now.since(*since))
+            }
+            _ => 0,
         }
-        self.typical_ns.saturating_sub(now.since(self.submitted))
     }
 
-    /// Seals the open batch and submits its write, if the device is free. True if it did.
-    pub(crate) fn submit(&mut self, machine: &mut impl Machine, now: Mono) -> bool {
+    /// Seals the open batch and submits its write, if another may be in flight. True if it did.
+    pub(crate) fn submit(&mut self, machine: &mut impl Machine, replica: &mut Solo, now: Mono) -> bool {
         let before = self.active;
-        let Some(write) = self.log.seal() else { return false };
+        let Some(write) = self.log.seal(replica) else { return false };
         self.active = Some(write.slot);
         if let Some(full) = before.filter(|slot| *slot != write.slot) {
-            machine.close(full);
+            self.full.push_back((full, Lsn(write.lsn.0 - 1)));
         }
         if let Some(opened) = self.opened.take() {
             record(&mut self.report.queue_us, now.since(opened) / 1000);
         }
         record(&mut self.report.batch_bytes, write.buffer.len() as u64);
         self.preparer.appended(write.buffer.len() as u64);
-        self.submitted = now;
-        self.writing = write.buffer.len();
-        machine.write(Purpose::Batch, write.slot, write.offset, write.buffer);
+        self.writing.push_back((write.lsn, now, write.buffer.len()));
+        machine.write(Purpose::Batch(write.lsn), write.slot, write.offset, write.buffer);
         true
+    }
+
+    /// The next batch that is durable.
+    pub(crate) fn take_durable(&mut self, machine: &mut impl Machine) -> Option<Sealed> {
+        let sealed = self.log.take_durable()?;
+        while let Some((slot, _)) = self.full.pop_front_if(|(_, last)| sealed.durable.covers(*last)) {
+            machine.close(slot);
+        }
+        Some(sealed)
     }
 
     /// A write completed.
@@ -156,7 +158,7 @@ impl LogPort {
         buffer: AlignedBuf,
         result: io::Result<usize>,
         now: Mono,
-    ) -> io::Result<Write> {
+    ) -> io::Result<()> {
         let whole = result.and_then(|written| {
             if written == buffer.len() || canary::is(Canary::ShortWriteBelieved) {
                 Ok(())
@@ -164,23 +166,25 @@ impl LogPort {
                 Err(io::ErrorKind::WriteZero.into())
             }
         });
-        if purpose == Purpose::Batch {
+        if let Purpose::Batch(lsn) = purpose {
             if let Err(error) = whole {
                 self.log.poison();
                 return Err(error);
             }
-            let took_ns = now.since(self.submitted);
+            let at = self.writing.iter().position(|(writing, ..)| *writing == lsn);
+            let (_, since, _) = at.and_then(|at| self.writing.remove(at)).expect("a completion belongs to a write");
+            let took_ns = now.since(since);
             // One that took unusually long says little about the next.
             let usual_ns = if self.typical_ns == 0 { took_ns } else { took_ns.min(2 * self.typical_ns) };
             self.typical_ns = (self.typical_ns * 7 + usual_ns) / 8;
             record(&mut self.report.batch_us, took_ns / 1000);
             self.idle_since = now;
-            self.writing = 0;
-            return Ok(Write::Batch(self.log.written(buffer)));
+            self.log.written(lsn, buffer);
+            return Ok(());
         }
         let outcome = if whole.is_ok() { Outcome::Done } else { self.prepare_failed(now) };
         self.prepared = self.preparer.written(buffer, outcome, self.log.next_generation());
-        Ok(Write::Prepared)
+        Ok(())
     }
 
     fn prepare_failed(&mut self, now: Mono) -> Outcome {
@@ -231,7 +235,7 @@ impl LogPort {
         if let Some(segment) = &self.prepared {
             // From then on it may hold batches, and a start must not take its absence for the end of the log.
             self.noting = true;
-            let batch = self.log.committed().upto();
+            let batch = self.log.durable().upto();
             return machine.note(self.own, Some(LogEnd { generation: segment.generation, batch }));
         }
         match self.preparer.next(now.0, self.log.ready_segments(), self.log.next_generation()) {

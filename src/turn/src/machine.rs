@@ -4,7 +4,7 @@ use std::{fmt, io, net::IpAddr};
 
 use tidings_core::{JobId, slab::Key};
 use tidings_log::{AlignedBuf, LogEnd, SlotId};
-use tidings_wire::LogId;
+use tidings_wire::{LogId, Lsn};
 
 /// Wakes one reactor, from anywhere.
 pub trait Wake {
@@ -24,8 +24,8 @@ pub enum Receiving {
 /// What a durable write is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// A batch: durable when it completes.
-    Batch,
+    /// A batch: durable when it completes, and all before it have.
+    Batch(Lsn),
     /// Zeros of a segment that is being prepared: durable with its headers.
     Fill,
     /// A segment's header: durable when it completes, and with it all that was written to the file before.

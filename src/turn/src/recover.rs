@@ -7,13 +7,20 @@
 use std::{collections::BTreeMap, fmt};
 
 use tidings_canary::{self as canary, Canary};
-use tidings_core::{Node, ReplayError, records::RecordKind};
-use tidings_log::{
-    BatchRef, Epoch, Log, LogConfig, LogEnd, LogKey, RecoverError, Scanner, Storage, Tail, prepare::Preparer, records,
+use tidings_core::{
+    Node, ReplayError, Replayed,
+    records::{RecordKind, ShardRow},
 };
-use tidings_wire::{LogId, LogPosition, Lsn};
+use tidings_log::{
+    BatchRef, Epoch, Log, LogConfig, LogEnd, LogKey, Record, RecoverError, Scanner, Solo, Storage, Tail,
+    prepare::Preparer, records,
+};
+use tidings_wire::{Entry, EntryIndex, LogId, LogPosition, Lsn, Term, Timestamp, archive};
 
-use crate::log_port::{Archive, LogParts};
+use crate::{
+    log_port::{Archive, LogParts},
+    suffix::Suffixes,
+};
 
 /// Why a data directory cannot be recovered.
 #[derive(Debug)]
@@ -51,6 +58,8 @@ pub struct FoundLog {
 pub struct Recovered {
     /// One node a reactor, in order.
     pub nodes: Vec<Node>,
+    /// The shards' part in replication: where their entries go on.
+    pub replica: Solo,
     /// Every log, also those that no reactor of this run writes.
     pub logs: BTreeMap<LogId, FoundLog>,
     /// Records read.
@@ -78,6 +87,8 @@ pub struct LogSettings {
     pub segment_len: u64,
     /// Most bytes of a batch.
     pub batch_max: usize,
+    /// Most writes of a log in flight.
+    pub writes: usize,
 }
 
 impl LogSettings {
@@ -86,8 +97,8 @@ impl LogSettings {
     }
 
     fn config(&self, log: LogId) -> LogConfig {
-        let Self { epoch, segment_len, batch_max, .. } = *self;
-        LogConfig { key: self.key(log), epoch, segment_len, batch_max }
+        let Self { epoch, segment_len, batch_max, writes, .. } = *self;
+        LogConfig { key: self.key(log), epoch, segment_len, batch_max, writes }
     }
 }
 
@@ -118,16 +129,22 @@ pub fn recover<S: Storage>(
         scanners.push((id, scanner, more));
     }
 
-    let mut count = 0;
-    // The earliest epoch first; every log gives all its batches of that epoch.
-    while let Some(epoch) = scanners.iter().filter(|(.., more)| *more).map(|(_, scanner, _)| scanner.epoch()).min() {
+    let shards = nodes[0].config().layout.shards.count();
+    let new = || Replay::new(shards, settings.epoch);
+    let mut replay = new();
+    read_all(&mut scanners, |id, batch| replay.batch(id, batch, &mut nodes))?;
+    if replay.found_replaced {
+        let mut suffixes = std::mem::take(&mut replay.suffixes);
+        suffixes.begin_again();
+        replay = Replay { suffixes, knows_replaced: true, ..new() };
+        nodes.iter_mut().for_each(|node| *node = Node::new(*node.config()));
         for (id, scanner, more) in &mut scanners {
-            while *more && scanner.epoch() == epoch {
-                count += replay(*id, &scanner.batch(), &mut nodes)?;
-                *more = scanner.advance().map_err(|error| RecoveryError::Log(*id, error))?;
-            }
+            scanner.rewind();
+            *more = scanner.advance().map_err(|error| RecoveryError::Log(*id, error))?;
         }
+        read_all(&mut scanners, |id, batch| replay.batch(id, batch, &mut nodes))?;
     }
+    let Replay { count, replica, .. } = replay;
 
     for (at, node) in nodes.iter().enumerate() {
         node.check_replayed().map_err(|error| RecoveryError::Record(LogId(at as u8), LogPosition::default(), error))?;
@@ -146,7 +163,7 @@ pub fn recover<S: Storage>(
         logs.insert(id, FoundLog { tail, next_slot });
     }
     let torn = logs.values().filter(|log| log.tail.torn).count();
-    Ok(Recovered { nodes, logs, records: count, torn })
+    Ok(Recovered { nodes, replica, logs, records: count, torn })
 }
 
 /// The log of each reactor, in order, made of what was found.
@@ -172,19 +189,81 @@ pub fn log_parts(logs: &BTreeMap<LogId, FoundLog>, reactors: usize, settings: Lo
     (0..reactors).map(parts).collect()
 }
 
-fn replay(log: LogId, batch: &BatchRef<'_>, nodes: &mut [Node]) -> Result<u64, RecoveryError> {
-    let mut count = 0;
-    for record in records(&batch.header, batch.bytes) {
-        let start = batch.loc(0);
-        let record = record.map_err(|_| RecoveryError::Record(log, start, ReplayError::Body))?;
-        let loc = batch.loc(record.offset);
-        let failed = |error| RecoveryError::Record(log, loc, error);
-        let kind = RecordKind::from_u8(record.header.kind).ok_or_else(|| failed(ReplayError::Body))?;
-        let shard = record.header.shard;
-        let owner = nodes[0].config().layout.reactor(shard);
-        let node = &mut nodes[owner.0 as usize];
-        node.replay(kind, shard, record.header.index, record.body, loc).map_err(failed)?;
-        count += 1;
+type Scanners<S> = [(LogId, Scanner<S>, bool)];
+
+/// Gives all batches of all logs to `take`: the earliest epoch first, and of each epoch log after log.
+fn read_all<S: Storage>(
+    scanners: &mut Scanners<S>,
+    mut take: impl FnMut(LogId, &BatchRef<'_>) -> Result<(), RecoveryError>,
+) -> Result<(), RecoveryError> {
+    while let Some(epoch) = scanners.iter().filter(|(.., more)| *more).map(|(_, scanner, _)| scanner.epoch()).min() {
+        for (id, scanner, more) in &mut *scanners {
+            while *more && scanner.epoch() == epoch {
+                take(*id, &scanner.batch())?;
+                *more = scanner.advance().map_err(|error| RecoveryError::Log(*id, error))?;
+            }
+        }
     }
-    Ok(count)
+    Ok(())
+}
+
+/// Records on their way to their nodes.
+struct Replay {
+    replica: Solo,
+    suffixes: Suffixes,
+    /// Something was replaced by what was read later: everything must be read again.
+    found_replaced: bool,
+    /// What is replaced is known, and passed over.
+    knows_replaced: bool,
+    count: u64,
+}
+
+impl Replay {
+    fn new(shards: u32, epoch: Epoch) -> Self {
+        let (replica, suffixes) = (Solo::new(shards, Term(epoch.0)), Suffixes::default());
+        Self { replica, suffixes, found_replaced: false, knows_replaced: false, count: 0 }
+    }
+
+    fn batch(&mut self, log: LogId, batch: &BatchRef<'_>, nodes: &mut [Node]) -> Result<(), RecoveryError> {
+        for record in records(&batch.header, batch.bytes) {
+            let start = batch.loc(0);
+            let record = record.map_err(|_| RecoveryError::Record(log, start, ReplayError::Body))?;
+            let at = batch.loc(record.offset);
+            self.record(&record, at, nodes).map_err(|error| RecoveryError::Record(log, at, error))?;
+        }
+        Ok(())
+    }
+
+    fn record(&mut self, record: &Record<'_>, at: LogPosition, nodes: &mut [Node]) -> Result<(), ReplayError> {
+        self.count += 1;
+        if self.knows_replaced && self.suffixes.is_replaced(&record.header) {
+            return Ok(());
+        }
+        if !self.knows_replaced {
+            self.found_replaced |= self.suffixes.look(&record.header);
+            if self.found_replaced {
+                return Ok(()); // only the rest of what is replaced is of interest
+            }
+        }
+        let header = &record.header;
+        if u32::from(header.shard) >= nodes[0].config().layout.shards.count() {
+            return Err(ReplayError::Body);
+        }
+        let owner = nodes[0].config().layout.reactor(header.shard);
+        let node = &mut nodes[owner.0 as usize];
+        let kind = RecordKind::from_u8(header.kind).ok_or(ReplayError::Kind)?;
+        header.entry().into_iter().for_each(|entry| self.replica.recovered(entry));
+        if kind == RecordKind::ShardRow {
+            let row: ShardRow = archive::read(record.body).map_err(|_| ReplayError::Body)?;
+            self.replica.recovered(Entry { shard: header.shard, term: Term(row.term), index: EntryIndex(row.last) });
+        }
+        node.replay(&replayed(record, kind, at))
+    }
+}
+
+/// What a node is told of a record.
+pub fn replayed<'a>(record: &Record<'a>, kind: RecordKind, at: LogPosition) -> Replayed<'a> {
+    let Record { header, body, .. } = *record;
+    let entry = header.entry().map(|entry| entry.index);
+    Replayed { kind, shard: header.shard, entry, ts: Timestamp(header.ts), body, at }
 }

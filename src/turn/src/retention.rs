@@ -1,12 +1,15 @@
 //! Keeping the log within its bytes: the oldest segments go, after the live state in them was written again.
 
-use tidings_core::{Counter, Node, node::Progress};
-use tidings_wire::Generation;
+use tidings_core::{Counter, Effects, Node, node::Progress};
+use tidings_wire::{EntryIndex, Generation, Lsn};
 
 use crate::{io::Io, log_port::LogPort, machine::Machine, shared::Shared};
 
 /// Segments beyond those with batches that a log needs: two prepared, one being prepared, one that was just dropped.
 const AHEAD: u64 = 4;
+
+/// Room in the open batch for a shard's row, and more.
+const SHARD_ROW_ROOM: usize = 256;
 
 /// Where a reactor is with dropping segments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +29,9 @@ enum Stage {
 pub(crate) struct Retention {
     stage: Stage,
     segments_max: usize,
+    /// The next shard whose row is written again, and the batch of the last row.
+    next_shard: u16,
+    last_row: Lsn,
 }
 
 impl Retention {
@@ -33,7 +39,21 @@ impl Retention {
     pub(crate) fn new(bytes: u64, segment_len: u64, node: &mut Node) -> Self {
         node.start_evacuation(Generation(0));
         let segments_max = usize::try_from((bytes / segment_len).saturating_sub(AHEAD)).unwrap_or(usize::MAX);
-        Self { stage: Stage::Settling, segments_max: segments_max.max(2) }
+        Self { stage: Stage::Settling, segments_max: segments_max.max(2), next_shard: 0, last_row: Lsn(0) }
+    }
+
+    /// Writes again how far shards' entries go, as far as there is room. True once all of that is durable, and all that was sealed before
+    /// it began: what is to be dropped is not being written any more.
+    fn shards_written<S>(&mut self, node: &mut Node, io: &mut Io<S>) -> bool {
+        let layout = node.config().layout;
+        while u32::from(self.next_shard) < layout.shards.count() && io.room() >= SHARD_ROW_ROOM {
+            let entry = io.replica.last(self.next_shard);
+            if layout.reactor(self.next_shard) == node.config().me && entry.index > EntryIndex(0) {
+                self.last_row = node.write_shard_row(entry, io).lsn;
+            }
+            self.next_shard += 1;
+        }
+        u32::from(self.next_shard) == layout.shards.count() && io.log.log.durable().covers(self.last_row)
     }
 
     /// One step a turn.
@@ -46,7 +66,7 @@ impl Retention {
     ) {
         match self.stage {
             Stage::Settling => {
-                if node.evacuated() == Progress::Done {
+                if self.shards_written(node, io) && node.evacuated() == Progress::Done {
                     shared.set_settled();
                     self.stage = Stage::Idle;
                 }
@@ -62,11 +82,12 @@ impl Retention {
                 } else if let Some(last) = io.log.log.segments().nth(beyond - 1).map(|segment| segment.generation) {
                     // All of them at once: that state is written again takes a batch or two, in which a log can fill a segment.
                     node.start_evacuation(last);
+                    (self.next_shard, self.last_row) = (0, io.log.log.last_sealed());
                     self.stage = Stage::Evacuating(last);
                 }
             }
             Stage::Evacuating(last) => {
-                if node.evacuated() == Progress::Done {
+                if self.shards_written(node, io) && node.evacuated() == Progress::Done {
                     let own = node.config().log;
                     shared.raise_floor(own, Generation(last.0 + 1));
                     node.set_floor(own, Generation(last.0 + 1));

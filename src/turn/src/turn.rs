@@ -10,18 +10,19 @@ use std::{collections::VecDeque, fmt, io, sync::Arc};
 
 use tidings_canary::{self as canary, Canary};
 use tidings_core::{
-    CommittedBatch, Counter, Mono, Node, Now, ReactorId, Residency, StateStore, ToConversation, ToHome, Verifier,
-    node::Progress, slab::Key,
+    CommittedEntry, Counter, DurableBatch, Mono, Node, Now, ReactorId, Residency, StateStore, ToConversation, ToHome,
+    Verifier, slab::Key,
 };
-use tidings_log::{Epoch, LogEnd, Sealed};
+use tidings_log::{LogEnd, Replica, Sealed, Solo};
 use tidings_mesh::Port;
+use tidings_wire::Committed;
 
 use crate::{
     address::Addresses,
     config::{LANE_MESSAGES_PER_TURN, ROOM_FOR_INPUT, SWEEP_MS, TurnConfig},
     connections::Connections,
     io::Io,
-    log_port::{LogParts, LogPort, Write},
+    log_port::{LogParts, LogPort},
     machine::{Completion, Event, Machine, Wake},
     report::Report,
     retention::Retention,
@@ -37,8 +38,8 @@ pub struct Seed<M: Machine, V> {
     pub config: TurnConfig,
     /// Its share of the node, recovered.
     pub node: Node,
-    /// This run.
-    pub epoch: Epoch,
+    /// Its part in the replication of shards.
+    pub replica: Solo,
     /// Bytes of a segment.
     pub segment_len: u64,
     /// Its log.
@@ -96,11 +97,11 @@ pub struct Turn<M: Machine, V> {
     /// Connections whose first bytes came and were not looked at: apart, so that many who come at once do not stand in the way
     /// of those who are there. Their bytes are copied, so that they hold no receive buffer.
     greetings: VecDeque<Key>,
-    /// A durable batch whose records are being applied.
-    applying: Option<Sealed>,
     /// Connections whose receive ended for want of a buffer.
     starved: Vec<Key>,
     keys: Vec<Key>,
+    /// Scratch space.
+    committed: Vec<Committed>,
     swept: Mono,
 }
 
@@ -116,16 +117,16 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
     /// # Errors
     /// If the log's files cannot be opened.
     pub fn new(seed: Seed<M, V>, mut machine: M, now: Mono) -> io::Result<Self> {
-        let Seed { config, mut node, epoch, segment_len, log, lanes, verifier, store, shared } = seed;
+        let Seed { config, mut node, replica, segment_len, log, lanes, verifier, store, shared } = seed;
         let log = LogPort::open(node.config().log, log, &mut machine, now)?;
         let retention = Retention::new(config.retention_bytes, segment_len, &mut node);
-        node.start_repeating_heads();
+        node.start();
         Ok(Self {
             me: node.config().me,
             config,
             machine,
             node,
-            io: Io { connections: Connections::default(), log, lanes, epoch, reads: Vec::new(), now },
+            io: Io { connections: Connections::default(), log, lanes, replica, reads: Vec::new(), now },
             verifier,
             store,
             shared,
@@ -138,9 +139,9 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
             looked_at: 0,
             ends: VecDeque::new(),
             greetings: VecDeque::new(),
-            applying: None,
             starved: Vec::new(),
             keys: Vec::new(),
+            committed: Vec::new(),
             swept: now,
         })
     }
@@ -164,6 +165,7 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
         self.io.now = now.mono;
         let before = self.node.counters.get(Counter::ProposalsDropped);
         self.node.at(now, &mut self.io).drop_proposed();
+        self.io.replica.lead_again();
         self.node.counters.get(Counter::ProposalsDropped) - before
     }
 
@@ -190,7 +192,7 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
             busy = true;
             self.take_completion(completion, now)?;
         }
-        self.apply(now);
+        self.take_durable(now);
         // Before the input: state that is written again for retention must find room in a batch that input would fill.
         self.node.at(now, &mut self.io).timeout();
         busy |= self.take_inbox(now);
@@ -213,7 +215,8 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
             for _ in 0..LANE_MESSAGES_PER_TURN {
                 let room = self.io.log.log.room() >= ROOM_FOR_INPUT;
                 let Some(mut lane) = self.io.lanes.conversation_in[from].take() else { break };
-                let credit = self.io.lanes.home_out[from].as_mut().is_some_and(|lane| lane.has_credit(1, 0));
+                let credit = self.node.may_take(ReactorId(from as u16))
+                    && self.io.lanes.home_out[from].as_mut().is_some_and(|lane| lane.has_credit(1, 0));
                 let message = if room && credit { lane.receive() } else { None };
                 let taken = message.is_some();
                 let mut held = false;
@@ -240,7 +243,7 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
                 if let Some((message, payload)) = message {
                     held = Node::prefetch_to_home(&message, &mut *self.store) == Residency::Loading;
                     if !held {
-                        self.node.at(now, &mut self.io).to_home(message, payload);
+                        self.node.at(now, &mut self.io).to_home(ReactorId(from as u16), message, payload);
                     }
                 }
                 if held {
@@ -264,10 +267,7 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
             Completion::Created { result, .. } => self.io.log.created(&result, now.mono),
             Completion::Noted { log, result } => self.io.log.noted(log, &result, now.mono),
             Completion::Written { purpose, buffer, result } => {
-                if let Write::Batch(sealed) = self.io.log.written(purpose, buffer, result, now.mono)? {
-                    assert!(self.applying.is_none(), "one batch at a time");
-                    self.applying = Some(sealed);
-                }
+                self.io.log.written(purpose, buffer, result, now.mono)?;
             }
             Completion::Read { job, buffer, result } => {
                 let bytes = result.ok().map(|len| &buffer[..len]);
@@ -279,15 +279,21 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
         Ok(())
     }
 
-    /// Applies a durable batch, as far as lanes allow.
-    fn apply(&mut self, now: Now) {
-        let Some(sealed) = self.applying.take() else { return };
-        let loc = |offset: u32| sealed.loc(offset);
-        let (committed, lsn) = (sealed.committed, sealed.lsn);
-        let batch = CommittedBatch { committed, lsn, bytes: sealed.buffer.as_slice(), loc: &loc };
-        match self.node.at(now, &mut self.io).committed(&batch) {
-            Progress::Done => self.io.log.log.recycle(sealed.buffer),
-            Progress::Stalled => self.applying = Some(sealed),
+    /// Batches that are durable are applied, in their order.
+    fn take_durable(&mut self, now: Now) {
+        while let Some(sealed) = self.io.log.take_durable(&mut self.machine) {
+            let position = |offset: u32| sealed.loc(offset);
+            let Sealed { durable, lsn, .. } = sealed;
+            self.node.at(now, &mut self.io).durable(&DurableBatch { durable, lsn, position: &position });
+            let mut committed = std::mem::take(&mut self.committed);
+            self.io.replica.durable(durable, lsn, &sealed.entries, |entry| committed.push(entry));
+            for committed in committed.drain(..) {
+                let bytes = sealed.buffer.as_slice();
+                let entry = CommittedEntry { committed, lsn, bytes, position: &position };
+                self.node.at(now, &mut self.io).committed(&entry);
+            }
+            self.committed = committed;
+            self.io.log.log.recycle(sealed);
         }
     }
 
@@ -306,15 +312,11 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
         }
     }
 
-    /// Natural group commit: if no write is in flight and somebody waits, what gathered is written.
+    /// Natural group commit: if another write may be in flight and somebody waits, what gathered is written.
     fn write_log(&mut self, now: Now) {
-        self.apply(now);
         let repair = self.stage == Stage::Recovered;
-        if self.applying.is_none()
-            && self.io.log.log.is_idle()
-            && (repair || self.io.log.wants_seal(now))
-            && self.io.log.submit(&mut self.machine, now.mono)
-        {
+        let Io { log, replica, .. } = &mut self.io;
+        if (repair || log.wants_seal(now)) && log.submit(&mut self.machine, replica, now.mono) {
             self.node.sealed();
             if repair {
                 self.stage = Stage::Repairing;

@@ -1,29 +1,74 @@
-//! The commit witness: proof that a record is committed, without which nothing that depends on it can leave.
+//! The witnesses without which nothing leaves: that a batch is durable on this node, and that an entry of a shard is committed.
 //!
-//! A log is given one [`Minter`] when it is opened. Today it mints when a batch is durable on this node (a quorum of
-//! one); with replication the quorum's position is minted instead, and no holder of a witness changes.
+//! A log is given one [`Minter`] when it is opened, which mints [`Durable`]. Who replicates a shard turns what is durable into
+//! [`Committed`]: on one node at once, among several when a majority has it. No holder of a witness sees the difference.
 
-use crate::position::Lsn;
+use crate::position::{EntryIndex, Lsn, Term};
 
-/// Proof that every record of one log up to a position is committed.
+/// Proof that every batch of one log up to a position is durable on this node.
 #[derive(Clone, Copy, Debug)]
-pub struct Committed {
+pub struct Durable {
     upto: Lsn,
 }
 
-impl Committed {
-    /// True if a record in batch `lsn` is committed.
+impl Durable {
+    /// True if batch `lsn` is durable.
     pub fn covers(&self, lsn: Lsn) -> bool {
         lsn <= self.upto
     }
 
-    /// The last committed batch.
+    /// The last durable batch.
     pub fn upto(&self) -> Lsn {
         self.upto
     }
+
+    /// Commits an entry that is in a durable batch: for those who decide that nobody else is needed for it.
+    ///
+    /// # Panics
+    /// If the batch is not durable.
+    pub fn commit(&self, shard: u16, index: EntryIndex, batch: Lsn) -> Committed {
+        assert!(self.covers(batch), "batch {batch:?} is not durable");
+        Committed { shard, index, batch }
+    }
 }
 
-/// The authority to mint [`Committed`]; it cannot be cloned, and it only ever moves forward.
+/// Proof that every entry of a shard up to an index is committed.
+#[derive(Clone, Copy, Debug)]
+pub struct Committed {
+    shard: u16,
+    index: EntryIndex,
+    batch: Lsn,
+}
+
+impl Committed {
+    /// The shard.
+    pub fn shard(&self) -> u16 {
+        self.shard
+    }
+
+    /// The last committed entry.
+    pub fn index(&self) -> EntryIndex {
+        self.index
+    }
+
+    /// True if the records of a shard in batch `lsn` are committed.
+    pub fn covers(&self, shard: u16, lsn: Lsn) -> bool {
+        shard == self.shard && lsn <= self.batch
+    }
+}
+
+/// An entry of a shard, as it was sealed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The shard.
+    pub shard: u16,
+    /// The leader's term.
+    pub term: Term,
+    /// Its number in the shard.
+    pub index: EntryIndex,
+}
+
+/// The authority to mint [`Durable`]; it cannot be cloned, and it only ever moves forward.
 #[derive(Debug)]
 pub struct Minter {
     upto: Lsn,
@@ -36,16 +81,16 @@ impl Minter {
     }
 
     /// What has been minted so far.
-    pub fn current(&self) -> Committed {
-        Committed { upto: self.upto }
+    pub fn current(&self) -> Durable {
+        Durable { upto: self.upto }
     }
 
-    /// Declares every batch up to `upto` committed.
+    /// Declares every batch up to `upto` durable.
     ///
     /// # Panics
-    /// If that moves backward: commit is final.
-    pub fn mint(&mut self, upto: Lsn) -> Committed {
-        assert!(upto >= self.upto, "commit went back from {:?} to {upto:?}", self.upto);
+    /// If that moves backward: what is durable stays so.
+    pub fn mint(&mut self, upto: Lsn) -> Durable {
+        assert!(upto >= self.upto, "what is durable went back from {:?} to {upto:?}", self.upto);
         self.upto = upto;
         self.current()
     }

@@ -1,4 +1,4 @@
-//! What travels: frames, ids, errors, versions and the commit witness.
+//! What travels: frames, ids, errors, versions and the witnesses of what is durable and committed.
 //!
 //! This crate is pure (`no_std`, no I/O, no clock) and knows nothing of how frames are carried. The layout of every
 //! frame is written down byte by byte in `docs/protocol.md`; the golden vectors under `docs/vectors/` hold both to it.
@@ -22,9 +22,9 @@ pub mod ids;
 pub mod limits;
 pub mod position;
 
-pub use commit::{Committed, Minter};
+pub use commit::{Committed, Durable, Entry, Minter};
 pub use error::{ErrorCode, Retry, WireError};
 pub use frame::{Frame, FrameBuilder, Span, split};
 pub use header::{Class, HEADER_LEN, Header, Kind, VERSION};
 pub use ids::{ClientMsgId, ConversationId, DeviceId, Lineage, Seq, Shards, TenantId, Timestamp, UserId, Uv};
-pub use position::{BatchPosition, Generation, LogId, LogPosition, Lsn};
+pub use position::{BatchPosition, EntryIndex, Generation, LogId, LogPosition, Lsn, Term};

@@ -19,6 +19,21 @@ pub struct LogId(pub u8);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Generation(pub u32);
 
+/// The term of a shard's leader. On one node it begins with the number of the start, and rises when what was proposed is dropped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Term(pub u32);
+
+/// An entry of a shard, counted from 1: the records of one shard in one batch. 0 is "before the first".
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EntryIndex(pub u64);
+
+impl EntryIndex {
+    /// The entry after this one.
+    pub fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
 /// Where a record's body was put in a batch: known at once. Its [`LogPosition`] is known when the batch is durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchPosition {

@@ -45,6 +45,7 @@ impl Conversations {
             ToConversation::Send(send) => self.on_send(from, send, Content { name, payload }, cx),
             ToConversation::Receipt(receipt) => self.on_receipt(from, receipt, cx),
             ToConversation::Fetch { asker, user, fetch } => self.on_fetch(from, *asker, *user, fetch, cx),
+            ToConversation::Reached(source) => self.on_reached(from, *source),
         }
     }
 
@@ -68,7 +69,7 @@ impl Conversations {
                 }
                 let key = found.unwrap_or_else(|| {
                     let shard = self.config.layout.conversation_shard(&send.conversation);
-                    self.entry(send.conversation, shard, send.sender, send.peer)
+                    self.entry(send.conversation, shard, || State::direct(send.sender, send.peer))
                 });
                 self.propose(from, send, key, content, cx);
             }
@@ -79,7 +80,7 @@ impl Conversations {
     fn judge(&self, from: ReactorId, send: &SendCommand, found: Option<ConversationKey>) -> Verdict {
         let refuse = |code| Verdict::Refused(code, ClientMsgId(0));
         let attempt = |member: usize, is_first| Attempt {
-            member: member as u8,
+            member: member as u32,
             device: send.device,
             id: send.client_msg_id,
             prev: send.prev,
@@ -92,12 +93,12 @@ impl Conversations {
             if self.all.len() >= self.config.entities_max as usize {
                 return refuse(ErrorCode::Busy);
             }
-            let nothing = State::new(send.sender, send.peer);
+            let nothing = State::direct(send.sender, send.peer);
             return View { state: &nothing, overlay: None }.judge(&attempt(0, true));
         };
         let conversation = self.get(key);
         let Some(member) = conversation.state.member(send.sender) else { return refuse(ErrorCode::NotMember) };
-        let is_first = conversation.is_first(member as u8, send.device, origin(from, send));
+        let is_first = conversation.is_first(member as u32, send.device, origin(from, send));
         self.view(key).judge(&attempt(member, is_first))
     }
 
@@ -110,22 +111,22 @@ impl Conversations {
         content: Content<'_>,
         cx: &mut impl ConversationContext,
     ) {
-        let wall = cx.now().wall;
+        let shard = self.get(key).shard;
+        let ts = if canary::is(Canary::TimeGoesBack) { cx.now().wall } else { cx.ts(shard) };
         let view = self.view(key);
-        let ts = if canary::is(Canary::TimeGoesBack) { wall } else { view.last_ts().max(wall) };
         let seq = view.head().next();
         let member = view.state.member(send.sender).expect("judged");
-        let peer = view.state.members[1 - member].user;
+        let peer = view.state.members.other(member).user;
         let (device, client_msg_id) = (send.device, send.client_msg_id);
         let conversation = &mut self.all[key.0 as usize];
-        conversation.seen_from(member as u8, device, origin(from, send));
-        let fact = MessageFact { seq, ts, member: member as u8, device, client_msg_id };
+        conversation.seen_from(member as u32, device, origin(from, send));
+        let fact = MessageFact { seq, ts, member: member as u32, device, client_msg_id };
         self.overlays.get_mut(&mut conversation.overlay).push(fact);
         if canary::is(Canary::JudgeChangesState) {
             conversation.state.remember(&fact);
         }
         let mut len = 0;
-        let at = cx.append(RecordKind::Message, conversation.shard, |body| {
+        let at = cx.append(RecordKind::Message, shard, |body| {
             let start = body.len();
             let mut frame = FrameBuilder::<Message>::new(body);
             let sender_name = frame.var(content.name);
@@ -156,7 +157,8 @@ impl Conversations {
             cx.to_home(from, ToHome::Sent { asker, conversation, client_msg_id, seq, ts }, &[]);
         }
         cx.count(Counter::Proposed);
-        self.waiting.push_back((at, Waiting::Message { key, len, reactor: from, asker: send.asker }));
+        let waiting = Waiting::Message { key, len, reactor: from, asker: send.asker };
+        self.waiting[shard as usize].push_back((at, waiting));
     }
 
     /// A repeat: answered with the first answer, at once if that is committed, else when it is.
@@ -171,7 +173,7 @@ impl Conversations {
         cx.count(Counter::Repeats);
         let conversation = self.get_mut(key);
         let member = conversation.state.member(send.sender).expect("judged");
-        conversation.seen_from(member as u8, send.device, origin(from, send));
+        conversation.seen_from(member as u32, send.device, origin(from, send));
         let head = conversation.state.head;
         if first <= head {
             let (asker, conversation, client_msg_id) = (send.asker, send.conversation, send.client_msg_id);
@@ -181,7 +183,8 @@ impl Conversations {
         }
         // Proposed messages wait in the order of their numbers.
         let from_last = (self.view(key).head().0 - first.0) as usize;
-        let mut of_conversation = self.waiting.iter_mut().rev().filter_map(|(_, waiting)| match waiting {
+        let shard = self.get(key).shard as usize;
+        let mut of_conversation = self.waiting[shard].iter_mut().rev().filter_map(|(_, waiting)| match waiting {
             Waiting::Message { key: of, reactor, asker, .. } if *of == key => Some((reactor, asker)),
             _ => None,
         });
@@ -215,18 +218,20 @@ impl Conversations {
         }
         let record = ReceiptRecord { conversation: id, member: user, delivered: marks.delivered, read: marks.read };
         // A receipt whose record is still in the open batch takes the new value along.
-        let open = view.overlay.and_then(|overlay| overlay.receipts[member]);
+        let open = view.overlay.and_then(|overlay| overlay.open_receipt(member));
+        let mut own = None;
         if let Some(body) = open.and_then(|at| cx.revise(at, ReceiptRecord::LEN)) {
             archive::write(&record, body);
         } else {
             if cx.room() < ReceiptRecord::LEN {
                 return refuse_other(from, asker, id, ErrorCode::Busy, of_kind, cx);
             }
-            let at = cx.append(RecordKind::Receipt, self.get(key).shard, |body| put(body, &record));
-            self.overlays.get_mut(&mut self.all[key.0 as usize].overlay).push_receipt(member, at);
-            self.waiting.push_back((at, Waiting::Receipt { key, member }));
+            let shard = self.get(key).shard;
+            let at = cx.append(RecordKind::Receipt, shard, |body| put(body, &record));
+            self.waiting[shard as usize].push_back((at, Waiting::Receipt { key, member }));
+            own = Some(at);
         }
-        self.overlays.get_mut(&mut self.all[key.0 as usize].overlay).marks[member] = marks;
+        self.overlays.get_mut(&mut self.all[key.0 as usize].overlay).push_receipt(member, marks, own);
         if canary::is(Canary::ReceiptOkBeforeDurable) {
             cx.to_home(from, ToHome::ReceiptOk { user, conversation: id, watermarks: marks }, &[]);
         }
@@ -247,22 +252,20 @@ pub(super) fn refuse(
     highest: ClientMsgId,
     cx: &mut impl ConversationContext,
 ) {
-    refuse_attempt(to, asker, (send.conversation, send.client_msg_id), code, highest, cx);
+    let refused = refuse_attempt(asker, (send.conversation, send.client_msg_id), code, highest);
+    cx.to_home(to, refused, &[]);
 }
 
-/// Refuses a SEND of which only its names are known.
+/// The refusal of a SEND of which only its names are known.
 pub(super) fn refuse_attempt(
-    to: ReactorId,
     asker: Asker,
     (conversation, client_msg_id): (ConversationId, ClientMsgId),
     code: ErrorCode,
     highest: ClientMsgId,
-    cx: &mut impl ConversationContext,
-) {
+) -> ToHome {
     let retry_after_ms = if code == ErrorCode::Busy { BUSY_RETRY_MS } else { 0 };
     let of_kind = Kind::Send as u8;
-    let refusal = Refusal { code, conversation, client_msg_id, highest, retry_after_ms, of_kind };
-    cx.to_home(to, ToHome::Refused { asker, refusal }, &[]);
+    ToHome::Refused { asker, refusal: Refusal { code, conversation, client_msg_id, highest, retry_after_ms, of_kind } }
 }
 
 /// Refuses something other than a SEND.

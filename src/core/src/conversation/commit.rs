@@ -1,11 +1,11 @@
-//! A batch is committed: what waited for its records happens now, and only now does any of it leave. Or it is dropped before its batch
-//! was sealed.
+//! An entry is committed: what waited for its records happens now, and only now does any of it leave. Or it is dropped before its
+//! batch was sealed.
 
 use alloc::collections::BTreeMap;
 
 use tidings_canary::{self as canary, Canary};
 use tidings_wire::{
-    BatchPosition, ClientMsgId, ErrorCode, LogPosition, Seq, Timestamp,
+    BatchPosition, ClientMsgId, EntryIndex, ErrorCode, LogPosition, Seq, Timestamp,
     archive::{self, Archived},
 };
 
@@ -13,10 +13,9 @@ use super::{ConversationKey, Conversations, commands::refuse_attempt, index::Sto
 use crate::{
     context::ConversationContext,
     counters::Counter,
-    effects::{CommittedBatch, ReactorId},
+    effects::{CommittedEntry, DurableBatch, ReactorId},
     home::SessionId,
     lanes::{Asker, ToHome},
-    node::Progress,
     placement::origin,
     records::ReceiptRecord,
 };
@@ -26,55 +25,89 @@ use crate::{
 pub(super) enum Waiting {
     Message { key: ConversationKey, len: usize, reactor: ReactorId, asker: Asker },
     Receipt { key: ConversationKey, member: usize },
-    State { key: ConversationKey },
 }
 
+/// A row that was appended and is not durable yet.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Row {
+    pub(super) key: ConversationKey,
+    pub(super) part: Part,
+}
+
+/// Which of a conversation's rows it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    First,
+    Middle,
+    Last,
+}
+
+/// Where a record is for good.
+type Place = LogPosition;
+
 impl Conversations {
-    /// Applies the records of a committed batch in their order. [`Progress::Stalled`] if a lane is full: call again with
-    /// the same batch before any other.
-    pub(crate) fn committed(&mut self, batch: &CommittedBatch<'_>, cx: &mut impl ConversationContext) -> Progress {
-        while let Some((at, waiting)) = self.waiting.front().copied().filter(|(at, _)| at.lsn <= batch.lsn) {
-            if !self.has_credit(&waiting, cx) {
-                cx.count(Counter::CommitStalls);
-                return Progress::Stalled;
-            }
-            self.waiting.pop_front();
-            let stored = (batch.loc)(at.offset);
+    /// Applies the records of a committed entry in their order.
+    pub(crate) fn committed(&mut self, batch: &CommittedEntry<'_>, cx: &mut impl ConversationContext) {
+        self.send_answers(cx);
+        let (shard, entry) = (batch.committed.shard(), batch.committed.index());
+        let due = |(at, _): &mut (BatchPosition, Waiting)| batch.committed.covers(shard, at.lsn);
+        while let Some((at, waiting)) = self.waiting[shard as usize].pop_front_if(due) {
+            let stored = (batch.position)(at.offset);
             match waiting {
                 Waiting::Message { key, len, reactor, asker } => {
                     let frame = batch.body(at, len);
-                    self.commit_message(key, (reactor, asker), stored, frame, cx);
+                    self.commit_message(key, (reactor, asker), (entry, stored), frame, cx);
                 }
                 Waiting::Receipt { key, member } => {
                     let record = archive::read(batch.body(at, ReceiptRecord::LEN)).expect("written here");
-                    self.commit_receipt(key, member, (at, stored), &record, cx);
+                    self.commit_receipt(key, member, (at, entry, stored), &record, cx);
                 }
-                Waiting::State { key } => {
-                    let origin = origin(self.config.log, stored);
-                    self.get_mut(key).base.restart(origin);
+            }
+        }
+    }
+
+    /// Rows of a durable batch count.
+    pub(crate) fn durable(&mut self, batch: &DurableBatch<'_>, cx: &mut impl ConversationContext) {
+        while let Some((at, row)) = self.rows.pop_front_if(|(at, _)| batch.durable.covers(at.lsn)) {
+            let place = origin(self.config.log, (batch.position)(at.offset));
+            let conversation = self.get_mut(row.key);
+            match row.part {
+                Part::First => conversation.rewritten = Some(place),
+                Part::Middle => {}
+                Part::Last => {
+                    let first = conversation.rewritten.take().expect("the first row is before the last");
+                    conversation.base.restart(first);
                     cx.count(Counter::Evacuated);
                 }
             }
         }
-        self.committed = batch.lsn;
-        Progress::Done
+        self.durable = batch.lsn;
     }
 
-    fn has_credit(&self, waiting: &Waiting, cx: &mut impl ConversationContext) -> bool {
-        let (key, len) = match waiting {
-            Waiting::Message { key, len, .. } => (*key, *len),
-            Waiting::Receipt { key, .. } => (*key, 0),
-            Waiting::State { .. } => return true,
-        };
-        let homes = self.get(key).state.members.each_ref().map(|member| self.config.layout.home(&member.user));
-        homes.into_iter().all(|home| cx.has_home_credit(home, 4, 2 * len))
+    /// An answer to who asked, which is never dropped: it waits for its lane.
+    fn answer(&mut self, to: ReactorId, message: ToHome, cx: &mut impl ConversationContext) {
+        let waiting = &mut self.answers[to.0 as usize];
+        if waiting.is_empty() && cx.has_home_credit(to, 1, 0) {
+            return cx.to_home(to, message, &[]);
+        }
+        cx.count(Counter::AnswersHeld);
+        waiting.push_back(message);
+    }
+
+    /// Sends answers that wait, as far as lanes have room.
+    pub(super) fn send_answers(&mut self, cx: &mut impl ConversationContext) {
+        for (to, waiting) in (0..).map(ReactorId).zip(&mut self.answers) {
+            while !waiting.is_empty() && cx.has_home_credit(to, 1, 0) {
+                waiting.pop_front().into_iter().for_each(|message| cx.to_home(to, message, &[]));
+            }
+        }
     }
 
     fn commit_message(
         &mut self,
         key: ConversationKey,
         (reactor, asker): (ReactorId, Asker),
-        at: LogPosition,
+        (entry, at): (EntryIndex, Place),
         frame: &[u8],
         cx: &mut impl ConversationContext,
     ) {
@@ -89,17 +122,18 @@ impl Conversations {
         conversation.base.add(origin(self.config.log, at));
         conversation.index.push(&mut self.chunks, fact.seq, Stored { loc: at, len: frame.len() as u32 });
         let MessageFact { seq, ts, client_msg_id, .. } = fact;
-        let conversation = conversation.id;
+        let (conversation, shard) = (conversation.id, conversation.shard);
+        self.changed_by(key, entry);
         cx.count(Counter::Committed);
         if asker.session != SessionId::NONE {
-            cx.to_home(reactor, ToHome::Sent { asker, conversation, client_msg_id, seq, ts }, &[]);
+            self.answer(reactor, ToHome::Sent { asker, conversation, client_msg_id, seq, ts }, cx);
         }
         for member in 0..2 {
-            let mut update = self.head_update(key, member);
-            let home = self.config.layout.home(&update.user);
+            let home = self.config.layout.home(&self.get(key).state.members[member].user);
+            let mut update = self.head_update(key, member, self.outboxes.source(shard, home, entry));
             // The session that sent it is told SENT instead, if it is of that reactor.
             update.origin = if reactor == home { asker.session } else { SessionId::NONE };
-            cx.to_home(home, ToHome::HeadUpdate(update), frame);
+            self.tell((shard, entry), home, ToHome::HeadUpdate(update), frame, cx);
         }
     }
 
@@ -107,7 +141,7 @@ impl Conversations {
         &mut self,
         key: ConversationKey,
         member: usize,
-        (at, stored): (BatchPosition, LogPosition),
+        (at, entry, stored): (BatchPosition, EntryIndex, Place),
         record: &ReceiptRecord,
         cx: &mut impl ConversationContext,
     ) {
@@ -116,54 +150,60 @@ impl Conversations {
         self.overlays.release(&mut conversation.overlay);
         conversation.state.apply_receipt(member, record.watermarks());
         conversation.base.add(origin(self.config.log, stored));
-        let (id, members) = (conversation.id, &conversation.state.members);
-        let (user, peer, watermarks) = (members[member].user, members[1 - member].user, members[member].marks);
+        let (id, shard, members) = (conversation.id, conversation.shard, &conversation.state.members);
+        let (user, peer, watermarks) = (members[member].user, members.other(member).user, members[member].marks);
         let (own_home, peer_home) = (self.config.layout.home(&user), self.config.layout.home(&peer));
+        self.changed_by(key, entry);
         cx.count(Counter::Receipts);
-        cx.to_home(own_home, ToHome::ReceiptOk { user, conversation: id, watermarks }, &[]);
-        cx.to_home(peer_home, ToHome::Receipt { user: peer, conversation: id, member: user, watermarks }, &[]);
+        self.answer(own_home, ToHome::ReceiptOk { user, conversation: id, watermarks }, cx);
+        let source = self.outboxes.source(shard, peer_home, entry);
+        let receipt = ToHome::Receipt { user: peer, conversation: id, member: user, watermarks, source };
+        self.tell((shard, entry), peer_home, receipt, &[], cx);
     }
 
     /// Everything that is proposed and whose batch is not sealed is dropped: its records are void, its numbers are free, whoever
     /// asked is told BUSY. Of what is sealed only the outcome is unknown: who asked is told BUSY, too, and a repeat decides.
-    /// Nothing happens while lanes have no room to say so.
     pub(crate) fn drop_proposed(&mut self, cx: &mut impl ConversationContext) {
-        let mut answers: BTreeMap<ReactorId, usize> = BTreeMap::new();
-        for (_, waiting) in &self.waiting {
-            if let Waiting::Message { reactor, .. } = waiting {
-                *answers.entry(*reactor).or_default() += 1;
+        for shard in 0..self.waiting.len() {
+            let mut dropped = 0;
+            while let Some((at, waiting)) = self.waiting[shard].pop_back() {
+                if !cx.void(at) {
+                    self.waiting[shard].push_back((at, waiting));
+                    break;
+                }
+                dropped += 1;
+                self.drop_waiting(at, &waiting, cx);
             }
+            self.disown_sealed(shard, cx);
+            cx.counters().add(Counter::ProposalsDropped, dropped);
         }
-        if !answers.into_iter().all(|(reactor, count)| cx.has_home_credit(reactor, count, 0)) {
-            return;
-        }
-        let mut kept = core::mem::take(&mut self.waiting);
-        let mut dropped = 0;
-        while let Some((at, waiting)) = kept.pop_back() {
+        while let Some((at, row)) = self.rows.pop_back() {
             if !cx.void(at) {
-                kept.push_back((at, waiting));
+                self.rows.push_back((at, row));
                 break;
             }
-            dropped += 1;
-            self.drop_waiting(at, &waiting, cx);
+            // It may say what was dropped.
+            self.evacuate_again(row.key);
         }
+    }
+
+    /// Who waits for something that is sealed is told that its outcome is unknown.
+    fn disown_sealed(&mut self, shard: usize, cx: &mut impl ConversationContext) {
         // A conversation's messages wait in the order in which they are in its overlay.
         let mut seen: BTreeMap<u32, usize> = BTreeMap::new();
-        for (_, waiting) in &mut kept {
-            let Waiting::Message { key, reactor, asker, .. } = waiting else { continue };
+        for place in 0..self.waiting[shard].len() {
+            let nobody = Asker { session: SessionId::NONE, request_id: 0 };
+            let Waiting::Message { key, reactor, asker, .. } = &mut self.waiting[shard][place].1 else { continue };
+            let (key, reactor, asker) = (*key, *reactor, core::mem::replace(asker, nobody));
             let nth = seen.entry(key.0).or_default();
-            let conversation = self.get(*key);
+            let conversation = self.get(key);
             let fact = self.overlays.get(conversation.overlay).and_then(|overlay| overlay.nth(*nth));
             *nth += 1;
-            let nobody = SessionId::NONE;
-            let asker = core::mem::replace(asker, Asker { session: nobody, request_id: 0 });
-            if let Some(fact) = fact.filter(|_| asker.session != nobody) {
+            if let Some(fact) = fact.filter(|_| asker != nobody) {
                 let attempt = (conversation.id, fact.client_msg_id);
-                refuse_attempt(*reactor, asker, attempt, ErrorCode::Busy, ClientMsgId(0), cx);
+                self.answer(reactor, refuse_attempt(asker, attempt, ErrorCode::Busy, ClientMsgId(0)), cx);
             }
         }
-        self.waiting = kept;
-        cx.counters().add(Counter::ProposalsDropped, dropped);
     }
 
     fn drop_waiting(&mut self, at: BatchPosition, waiting: &Waiting, cx: &mut impl ConversationContext) {
@@ -177,17 +217,14 @@ impl Conversations {
                 }
                 self.overlays.release(&mut conversation.overlay);
                 let id = conversation.id;
-                refuse_attempt(reactor, asker, (id, attempt), ErrorCode::Busy, ClientMsgId(0), cx);
+                self.answer(reactor, refuse_attempt(asker, (id, attempt), ErrorCode::Busy, ClientMsgId(0)), cx);
             }
             Waiting::Receipt { key, member } => {
                 let conversation = &mut self.all[key.0 as usize];
-                let overlay = self.overlays.get_mut(&mut conversation.overlay);
-                overlay.pop_receipt(member, at);
-                // What an earlier record of the member raises it to is judged when it is committed.
-                overlay.marks[member] = conversation.state.members[member].marks;
+                let committed = conversation.state.members[member].marks;
+                self.overlays.get_mut(&mut conversation.overlay).drop_receipt(member, at, committed);
                 self.overlays.release(&mut conversation.overlay);
             }
-            Waiting::State { key } => self.evacuate_again(key),
         }
     }
 }

@@ -16,8 +16,6 @@ pub(crate) struct Origin {
 /// The accepted attempts of one device in one conversation, the newest of them with their numbers.
 #[derive(Clone, Debug)]
 pub(crate) struct DeviceAttempts {
-    /// Index of the member whose device it is.
-    pub(crate) member: u8,
     /// The device.
     pub(crate) device: DeviceId,
     accepted: VecDeque<(ClientMsgId, Seq)>,
@@ -25,8 +23,8 @@ pub(crate) struct DeviceAttempts {
 
 impl DeviceAttempts {
     /// Of a device that never sent here.
-    pub(crate) fn new(member: u8, device: DeviceId) -> Self {
-        Self { member, device, accepted: VecDeque::new() }
+    pub(crate) fn new(device: DeviceId) -> Self {
+        Self { device, accepted: VecDeque::new() }
     }
 
     /// The highest accepted attempt; 0 if there is none.

@@ -181,6 +181,8 @@ impl Conversations {
     /// True if a FETCH waits for a lane to have room.
     pub(crate) fn waits_for_credit(&self) -> bool {
         self.jobs.waits_for(|job| job.reactor != self.config.me)
+            || self.outboxes.is_busy()
+            || self.answers.iter().any(|waiting| !waiting.is_empty())
     }
 
     /// What was read is not the message: it is reported, never served.

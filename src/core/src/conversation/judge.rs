@@ -1,6 +1,6 @@
 //! Judging an attempt to send. Changes nothing: it looks at what is committed and at what is proposed over it.
 
-use tidings_wire::{ClientMsgId, DeviceId, ErrorCode, Seq, Timestamp};
+use tidings_wire::{ClientMsgId, DeviceId, ErrorCode, Seq};
 
 use super::{overlay::Overlay, state::State};
 use crate::lanes::Watermarks;
@@ -18,7 +18,7 @@ pub(crate) struct View<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Attempt {
     /// Index of the member who makes it.
-    pub(crate) member: u8,
+    pub(crate) member: u32,
     /// On which device.
     pub(crate) device: DeviceId,
     /// Its name.
@@ -44,22 +44,13 @@ pub(crate) enum Verdict {
 impl View<'_> {
     /// The last number given out.
     pub(crate) fn head(&self) -> Seq {
-        self.last().map_or(self.state.head, |(seq, _)| seq)
-    }
-
-    /// The time of the last message.
-    pub(crate) fn last_ts(&self) -> Timestamp {
-        self.last().map_or(self.state.last_ts, |(_, ts)| ts)
-    }
-
-    fn last(&self) -> Option<(Seq, Timestamp)> {
-        self.overlay?.last().map(|fact| (fact.seq, fact.ts))
+        self.overlay.and_then(Overlay::last).map_or(self.state.head, |fact| fact.seq)
     }
 
     /// How far a member is.
     pub(crate) fn marks(&self, member: usize) -> Watermarks {
         let mut marks = self.state.members[member].marks;
-        marks.raise_to(self.overlay.map_or(Watermarks::default(), |overlay| overlay.marks[member]));
+        marks.raise_to(self.overlay.map_or(Watermarks::default(), |overlay| overlay.marks(member)));
         marks
     }
 
@@ -67,7 +58,7 @@ impl View<'_> {
     pub(crate) fn judge(&self, attempt: &Attempt) -> Verdict {
         let &Attempt { member, device, id, prev, is_first } = attempt;
         let committed = self.state.attempts(member, device);
-        let floor = self.state.members[usize::from(member)].floor;
+        let floor = self.state.members[member as usize].floor;
         let told = committed.map_or(floor, |attempts| attempts.highest());
         let proposed = self.overlay.and_then(|overlay| overlay.highest(member, device));
         let Some(highest) = proposed.or(committed.map(|attempts| attempts.highest())) else {
@@ -92,7 +83,7 @@ impl View<'_> {
 
 #[cfg(test)]
 mod tests {
-    use tidings_wire::{UserId, limits::REMEMBERED};
+    use tidings_wire::{Timestamp, UserId, limits::REMEMBERED};
 
     use super::{super::state::MessageFact, *};
 
@@ -111,7 +102,7 @@ mod tests {
 
     #[test]
     fn order_holds_when_one_of_a_pipeline_is_refused_and_only_what_is_committed_is_told() {
-        let (mut state, mut overlay) = (State::new(UserId([1; 16]), UserId([2; 16])), Overlay::default());
+        let (mut state, mut overlay) = (State::direct(UserId([1; 16]), UserId([2; 16])), Overlay::default());
         state.apply_message(&fact(1, 3));
         overlay.push(fact(2, 4));
         let view = View { state: &state, overlay: Some(&overlay) };
@@ -128,7 +119,7 @@ mod tests {
 
     #[test]
     fn repeats_get_their_answer_until_they_are_stale() {
-        let mut state = State::new(UserId([1; 16]), UserId([2; 16]));
+        let mut state = State::direct(UserId([1; 16]), UserId([2; 16]));
         for value in 1..=REMEMBERED as u64 + 1 {
             state.apply_message(&fact(value, value * 10));
         }
@@ -141,7 +132,7 @@ mod tests {
 
     #[test]
     fn an_attempt_of_a_device_that_may_be_forgotten_is_never_new() {
-        let mut state = State::new(UserId([1; 16]), UserId([2; 16]));
+        let mut state = State::direct(UserId([1; 16]), UserId([2; 16]));
         state.members[0].floor = id(50);
         let view = View { state: &state, overlay: None };
         assert_eq!(view.judge(&attempt(50, 0, true)), Verdict::Refused(ErrorCode::Stale, id(50)));

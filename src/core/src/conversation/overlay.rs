@@ -5,20 +5,27 @@ use alloc::{collections::VecDeque, vec::Vec};
 
 use tidings_wire::{BatchPosition, ClientMsgId, DeviceId, Seq};
 
-use super::state::{MessageFact, State};
+use super::{members::Member, state::MessageFact};
 use crate::lanes::Watermarks;
+
+/// What a member's receipts would raise its watermarks to.
+#[derive(Clone, Copy, Debug)]
+struct Raise {
+    member: usize,
+    marks: Watermarks,
+    /// The record that may still be changed in place.
+    open: Option<BatchPosition>,
+    /// Records that wait.
+    waiting: u32,
+}
 
 /// The proposals of one conversation.
 #[derive(Debug, Default)]
 pub(crate) struct Overlay {
     /// Messages, in their order.
     messages: VecDeque<MessageFact>,
-    /// How far receipts would raise the members' watermarks.
-    pub(crate) marks: [Watermarks; 2],
-    /// Each member's receipt record that may still be changed in place.
-    pub(crate) receipts: [Option<BatchPosition>; 2],
-    /// Receipt records that wait.
-    receipts_waiting: u32,
+    /// Members with receipts that wait.
+    receipts: Vec<Raise>,
 }
 
 impl Overlay {
@@ -33,16 +40,16 @@ impl Overlay {
     }
 
     /// The highest proposed attempt of a device.
-    pub(crate) fn highest(&self, member: u8, device: DeviceId) -> Option<ClientMsgId> {
+    pub(crate) fn highest(&self, member: u32, device: DeviceId) -> Option<ClientMsgId> {
         self.of(member, device).next_back().map(|fact| fact.client_msg_id)
     }
 
     /// The number that a proposed attempt would get.
-    pub(crate) fn find(&self, member: u8, device: DeviceId, id: ClientMsgId) -> Option<Seq> {
+    pub(crate) fn find(&self, member: u32, device: DeviceId, id: ClientMsgId) -> Option<Seq> {
         self.of(member, device).find(|fact| fact.client_msg_id == id).map(|fact| fact.seq)
     }
 
-    fn of(&self, member: u8, device: DeviceId) -> impl DoubleEndedIterator<Item = &MessageFact> {
+    fn of(&self, member: u32, device: DeviceId) -> impl DoubleEndedIterator<Item = &MessageFact> {
         self.messages.iter().filter(move |fact| (fact.member, fact.device) == (member, device))
     }
 
@@ -64,28 +71,63 @@ impl Overlay {
         self.messages.pop_back();
     }
 
-    /// A receipt is proposed.
-    pub(crate) fn push_receipt(&mut self, member: usize, at: BatchPosition) {
-        self.receipts[member] = Some(at);
-        self.receipts_waiting += 1;
+    /// How far receipts would raise a member's watermarks.
+    pub(crate) fn marks(&self, member: usize) -> Watermarks {
+        self.raise(member).map_or(Watermarks::default(), |raise| raise.marks)
     }
 
-    /// A proposed receipt is committed or dropped.
+    /// The record of a member's receipt that may still be changed in place.
+    pub(crate) fn open_receipt(&self, member: usize) -> Option<BatchPosition> {
+        self.raise(member)?.open
+    }
+
+    fn raise(&self, member: usize) -> Option<&Raise> {
+        self.receipts.iter().find(|raise| raise.member == member)
+    }
+
+    /// A receipt is proposed, in a record of its own or in one that waits already.
+    pub(crate) fn push_receipt(&mut self, member: usize, marks: Watermarks, record: Option<BatchPosition>) {
+        let at = self.receipts.iter().position(|raise| raise.member == member).unwrap_or_else(|| {
+            self.receipts.push(Raise { member, marks, open: None, waiting: 0 });
+            self.receipts.len() - 1
+        });
+        let raise = &mut self.receipts[at];
+        raise.marks = marks;
+        if record.is_some() {
+            (raise.open, raise.waiting) = (record, raise.waiting + 1);
+        }
+    }
+
+    /// A proposed receipt is committed.
     pub(crate) fn pop_receipt(&mut self, member: usize, at: BatchPosition) {
-        self.receipts[member].take_if(|open| *open == at);
-        self.receipts_waiting -= 1;
+        let found = self.receipts.iter().position(|raise| raise.member == member);
+        let place = found.expect("a receipt that waits for its commit is in the overlay");
+        let raise = &mut self.receipts[place];
+        raise.open.take_if(|open| *open == at);
+        raise.waiting -= 1;
+        if raise.waiting == 0 {
+            self.receipts.swap_remove(place);
+        }
+    }
+
+    /// A proposed receipt is dropped. What earlier ones raise the member's watermarks to is judged when they are committed.
+    pub(crate) fn drop_receipt(&mut self, member: usize, at: BatchPosition, committed: Watermarks) {
+        self.receipts.iter_mut().filter(|raise| raise.member == member).for_each(|raise| raise.marks = committed);
+        self.pop_receipt(member, at);
     }
 
     /// True if nothing is proposed.
     pub(crate) fn is_empty(&self) -> bool {
-        self.messages.is_empty() && self.receipts_waiting == 0
+        self.messages.is_empty() && self.receipts.is_empty()
     }
 
-    /// The state as it will be if all of it is committed.
-    pub(crate) fn over(&self, state: &State) -> State {
-        let mut merged = state.clone();
-        self.messages.iter().for_each(|fact| merged.apply_message(fact));
-        (0..2).for_each(|member| merged.apply_receipt(member, self.marks[member]));
+    /// A member as it will be if all of it is committed.
+    pub(crate) fn over_member(&self, member: &Member, place: usize) -> Member {
+        let mut merged = member.clone();
+        for fact in self.messages.iter().filter(|fact| fact.member as usize == place) {
+            merged.remember(fact.device, fact.client_msg_id, fact.seq);
+        }
+        merged.marks.raise_to(self.marks(place));
         merged
     }
 }
@@ -119,8 +161,8 @@ impl Overlays {
 
     /// Gives an overlay back to the pool if nothing is in it.
     pub(crate) fn release(&mut self, slot: &mut u32) {
-        let Some(overlay) = self.all.get_mut(*slot as usize).filter(|overlay| overlay.is_empty()) else { return };
-        (overlay.marks, overlay.receipts) = ([Watermarks::default(); 2], [None; 2]);
-        self.free.push(core::mem::replace(slot, NO_OVERLAY));
+        if self.get(*slot).is_some_and(Overlay::is_empty) {
+            self.free.push(core::mem::replace(slot, NO_OVERLAY));
+        }
     }
 }

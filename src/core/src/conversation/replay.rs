@@ -3,45 +3,60 @@
 use core::cmp::Ordering;
 
 use tidings_canary::{self as canary, Canary};
-use tidings_wire::{Kind, LogPosition, Seq, frames::Message, limits::FRAME_MAX, split};
+use tidings_wire::{EntryIndex, Kind, LogPosition, Seq, frames::Message, limits::FRAME_MAX, split};
 
 use super::{
-    Conversations, ReplayError,
+    ConversationKey, Conversations, ReplayError,
     index::Stored,
     state::{MessageFact, State},
 };
 use crate::{
     placement::{Origin, origin},
-    records::{ConversationRecord, ReceiptRecord, RecordKind, take},
+    records::{ConversationRow, MemberRow, ReceiptRecord, RecordKind, take},
+    replay::Replayed,
 };
 
 impl Conversations {
-    /// A record that recovery read, in the order in which records were written.
-    pub(crate) fn replay(
+    /// A record that recovery read, in the order in which records were written; of an entry, or a row.
+    pub(crate) fn replay(&mut self, record: &Replayed<'_>) -> Result<(), ReplayError> {
+        let &Replayed { kind, shard, entry, body, at, .. } = record;
+        let origin = origin(self.config.log, at);
+        let changed = match kind {
+            RecordKind::Message => Some(self.replay_message(shard, body, at, origin)?),
+            RecordKind::Receipt => self.replay_receipt(body, origin)?,
+            RecordKind::ConversationRow => {
+                self.replay_conversation(shard, body, origin)?;
+                None
+            }
+            RecordKind::MemberRow => {
+                self.replay_member(body)?;
+                None
+            }
+            _ => return Err(ReplayError::Kind),
+        };
+        changed.zip(entry).into_iter().for_each(|(key, entry)| self.replayed_change(key, entry));
+        Ok(())
+    }
+
+    fn replay_message(
         &mut self,
-        kind: RecordKind,
         shard: u16,
         body: &[u8],
         at: LogPosition,
-    ) -> Result<(), ReplayError> {
-        let origin = origin(self.config.log, at);
-        match kind {
-            RecordKind::Message => self.replay_message(shard, body, at, origin),
-            RecordKind::Receipt => self.replay_receipt(body, origin),
-            RecordKind::Conversation => self.replay_state(shard, body, origin),
-            RecordKind::Void | RecordKind::Home => Ok(()),
-        }
-    }
-
-    fn replay_message(&mut self, shard: u16, body: &[u8], at: LogPosition, origin: Origin) -> Result<(), ReplayError> {
+        origin: Origin,
+    ) -> Result<ConversationKey, ReplayError> {
         let frame = split(body, FRAME_MAX).ok().flatten().ok_or(ReplayError::Body)?;
         if frame.header().kind != Kind::Message as u8 {
             return Err(ReplayError::Body);
         }
         let message: Message = frame.fixed().map_err(|_| ReplayError::Body)?;
-        let key = self.entry(message.conversation, shard, message.sender, message.peer);
+        let key = self.entry(message.conversation, shard, State::default);
         let conversation = &mut self.all[key.0 as usize];
-        let member = conversation.state.member(message.sender).ok_or(ReplayError::Body)?;
+        // The lesser first, as when it was made. A member whose row comes later is there without what the row will say.
+        let (sender, peer) = (message.sender, message.peer);
+        let members = &mut conversation.state.members;
+        let (low, high) = (members.entry(sender.min(peer)), members.entry(sender.max(peer)));
+        let member = if sender < peer { low } else { high };
         let (seq, ts, device) = (message.seq, message.ts, message.sender_device);
         let head = conversation.state.head;
         match seq.cmp(&head.next()) {
@@ -54,42 +69,53 @@ impl Conversations {
             }
             Ordering::Equal => {}
         }
-        let mut fact = MessageFact { seq, ts, member: member as u8, device, client_msg_id: message.client_msg_id };
+        let mut fact = MessageFact { seq, ts, member: member as u32, device, client_msg_id: message.client_msg_id };
         if canary::is(Canary::IdempotencyForgotten) {
             fact.client_msg_id.0 = 0;
         }
         conversation.state.apply_message(&fact);
         conversation.base.add(origin);
         conversation.index.push(&mut self.chunks, seq, Stored { loc: at, len: body.len() as u32 });
-        Ok(())
+        Ok(key)
     }
 
-    fn replay_receipt(&mut self, mut body: &[u8], origin: Origin) -> Result<(), ReplayError> {
+    fn replay_receipt(&mut self, mut body: &[u8], origin: Origin) -> Result<Option<ConversationKey>, ReplayError> {
         let record: ReceiptRecord = take(&mut body).map_err(|_| ReplayError::Body)?;
-        // Unknown: retention dropped the segment with its messages, and the state record with these watermarks comes later.
-        let Some(key) = self.find(record.conversation) else { return Ok(()) };
+        // Unknown: retention dropped the segment with its messages, and rows with these watermarks come later.
+        let Some(key) = self.find(record.conversation) else { return Ok(None) };
         let conversation = self.get_mut(key);
-        let member = conversation.state.member(record.member).ok_or(ReplayError::Body)?;
+        let member = conversation.state.members.entry(record.member);
         conversation.state.apply_receipt(member, record.watermarks());
         conversation.base.add(origin);
+        Ok(Some(key))
+    }
+
+    /// The state begins anew: members follow, and until then what they do is remembered without what their rows will say.
+    fn replay_conversation(&mut self, shard: u16, mut body: &[u8], origin: Origin) -> Result<(), ReplayError> {
+        let row: ConversationRow = take(&mut body).map_err(|_| ReplayError::Body)?;
+        let key = self.entry(row.conversation, shard, State::default);
+        let conversation = &mut self.all[key.0 as usize];
+        let head = conversation.state.head;
+        if row.head < head {
+            return Err(ReplayError::Jump { conversation: row.conversation, head, found: row.head });
+        }
+        if row.head > head {
+            conversation.index.start_after(&mut self.chunks, row.head);
+        }
+        (conversation.state.head, conversation.state.last_ts) = (row.head, row.last_ts);
+        conversation.gap = None;
+        conversation.base.restart(origin);
+        self.replayed_change(key, EntryIndex(row.changed));
         Ok(())
     }
 
-    fn replay_state(&mut self, shard: u16, mut body: &[u8], origin: Origin) -> Result<(), ReplayError> {
-        let record: ConversationRecord = take(&mut body).map_err(|_| ReplayError::Body)?;
-        let key = self.entry(record.conversation, shard, record.members[0], record.members[1]);
-        let conversation = &mut self.all[key.0 as usize];
-        let (id, head) = (record.conversation, conversation.state.head);
-        if record.head < head {
-            return Err(ReplayError::Jump { conversation: id, head, found: record.head });
-        }
-        if record.head > head {
-            conversation.index.start_after(&mut self.chunks, record.head);
-        }
-        conversation.state = State::read(&record, &mut body)?;
-        conversation.gap = None;
-        conversation.base.restart(origin);
-        Ok(())
+    fn replay_member(&mut self, mut body: &[u8]) -> Result<(), ReplayError> {
+        let row: MemberRow = take(&mut body).map_err(|_| ReplayError::Body)?;
+        // The conversation's row is before its members'. Where it is gone, it is written again later.
+        let Some(key) = self.find(row.conversation) else { return Ok(()) };
+        let members = &mut self.get_mut(key).state.members;
+        let at = members.entry(row.user);
+        members[at].read(&row, &mut body)
     }
 
     /// Everything was read back.

@@ -1,16 +1,18 @@
-//! What conversations do without input: receipts that are due, heads told again after a start, state written again before a
+//! What conversations do without input: receipts that are due, what homes are still to be told, rows written again before a
 //! segment is dropped, FETCHes that go on.
 
 use tidings_canary::{self as canary, Canary};
-use tidings_wire::{Generation, Lsn, archive::Archived};
+use tidings_wire::{BatchPosition, Generation, Lsn, archive::Archived};
 
-use super::{ConversationKey, Conversations, commit::Waiting};
+use super::{
+    Conversation, ConversationKey, Conversations,
+    commit::{Part, Row},
+    overlay::Overlay,
+};
 use crate::{
     context::ConversationContext,
-    counters::Counter,
-    lanes::ToHome,
     limits::{DEVICES_PER_MEMBER, GUESTS_PER_MEMBER},
-    records::{ConversationRecord, DeviceRecord, PairRecord, RecordKind},
+    records::{ConversationRow, DeviceRecord, MemberRow, PairRecord, RecordKind, put},
     time::Mono,
 };
 
@@ -19,15 +21,18 @@ use crate::{
 pub(super) struct Evacuation {
     /// Segments up to this one are to be dropped.
     upto: Generation,
+    /// The next conversation.
     next: u32,
-    /// The batch of the last record.
+    /// The next of its members, if its own row was written.
+    member: Option<usize>,
+    /// The batch of the last row.
     last: Lsn,
 }
 
-/// More than the largest state of a conversation.
-const STATE_MAX: usize = {
+/// More than the largest row of a member.
+const ROW_MAX: usize = {
     let device = DeviceRecord::LEN + tidings_wire::limits::REMEMBERED * PairRecord::LEN;
-    ConversationRecord::LEN + 2 * (DEVICES_PER_MEMBER + GUESTS_PER_MEMBER) * device
+    MemberRow::LEN + (DEVICES_PER_MEMBER + GUESTS_PER_MEMBER) * device
 };
 
 impl Conversations {
@@ -45,46 +50,21 @@ impl Conversations {
             self.receipts_due = None;
             cx.want_write();
         }
-        self.tell_heads(most, cx);
+        self.send_answers(cx);
+        self.work_outboxes(most, cx);
         self.continue_fetches(cx);
         self.evacuate(most, cx)
     }
 
     /// True while there is something to be done at leisure.
     pub(crate) fn is_busy(&self) -> bool {
-        self.telling.is_some() || self.is_evacuating()
-    }
-
-    /// After a start: homes may have forgotten head updates that were not durable. The log did not forget the messages.
-    pub(crate) fn start_repeating_heads(&mut self) {
-        self.telling = (!canary::is(Canary::HeadUpdatesForgotten)).then_some(0);
-    }
-
-    fn tell_heads(&mut self, most: usize, cx: &mut impl ConversationContext) {
-        let Some(mut next) = self.telling.take() else { return };
-        for _ in 0..most {
-            if next as usize >= self.all.len() {
-                return;
-            }
-            let key = ConversationKey(next);
-            let updates = [self.head_update(key, 0), self.head_update(key, 1)];
-            let homes = updates.map(|update| self.config.layout.home(&update.user));
-            if homes.iter().any(|home| !cx.has_home_credit(*home, 4, 0)) {
-                break;
-            }
-            for (update, home) in updates.into_iter().zip(homes) {
-                cx.count(Counter::HeadUpdatesRepeated);
-                cx.to_home(home, ToHome::HeadUpdate(update), &[]);
-            }
-            next += 1;
-        }
-        self.telling = Some(next);
+        self.is_telling() || self.is_evacuating()
     }
 
     pub(crate) fn start_evacuation(&mut self, upto: Generation) {
         let forget = upto > Generation(0) && canary::is(Canary::EvacuationForgotten);
         let (next, last) = (if forget { u32::MAX } else { 0 }, Lsn(0));
-        self.evacuation = Some(Evacuation { upto, next, last });
+        self.evacuation = Some(Evacuation { upto, next, member: None, last });
     }
 
     fn is_evacuating(&self) -> bool {
@@ -93,13 +73,15 @@ impl Conversations {
 
     /// True once what [`Self::start_evacuation`] began is durable.
     pub(crate) fn is_evacuated(&self) -> bool {
-        !self.is_evacuating() && self.evacuation.as_ref().is_none_or(|evacuation| self.committed >= evacuation.last)
+        !self.is_evacuating() && self.evacuation.as_ref().is_none_or(|evacuation| self.durable >= evacuation.last)
     }
 
-    /// The state of a conversation was written again, and dropped before it was sealed.
+    /// A row of a conversation was dropped before it was sealed: all of them are written once more.
     pub(super) fn evacuate_again(&mut self, key: ConversationKey) {
-        if let Some(evacuation) = &mut self.evacuation {
-            evacuation.next = evacuation.next.min(key.0);
+        if let Some(evacuation) = &mut self.evacuation
+            && key.0 <= evacuation.next
+        {
+            (evacuation.next, evacuation.member) = (key.0, None);
         }
     }
 
@@ -107,7 +89,7 @@ impl Conversations {
         let Some(mut evacuation) = self.evacuation.take() else { return most };
         let mut left = most;
         // State is written at leisure: half of a batch stays free for messages.
-        while left > 0 && (evacuation.next as usize) < self.all.len() && cx.room() >= 2 * STATE_MAX {
+        while left > 0 && (evacuation.next as usize) < self.all.len() && cx.room() >= 2 * ROW_MAX {
             left -= 1;
             self.evacuate_next(&mut evacuation, cx);
         }
@@ -116,20 +98,73 @@ impl Conversations {
         if done { left } else { 0 }
     }
 
+    /// Writes a conversation's row, or that of its next member. What is proposed has its records before them.
     fn evacuate_next(&mut self, evacuation: &mut Evacuation, cx: &mut impl ConversationContext) {
         let key = ConversationKey(evacuation.next);
-        evacuation.next += 1;
-        self.drop_unreachable(key);
-        let conversation = self.get(key);
-        if !conversation.base.is_within(evacuation.upto) {
+        let Some(member) = evacuation.member else {
+            self.drop_unreachable(key);
+            if self.get(key).base.is_within(evacuation.upto) {
+                self.write_row(key, Part::First, evacuation, cx);
+                evacuation.member = Some(0);
+            } else {
+                evacuation.next += 1;
+            }
             return;
+        };
+        let last = member + 1 >= self.get(key).state.members.len();
+        self.write_member(key, member, if last { Part::Last } else { Part::Middle }, evacuation, cx);
+        evacuation.member = Some(member + 1);
+        if last {
+            (evacuation.next, evacuation.member) = (evacuation.next + 1, None);
         }
-        // What is proposed has its records before this one.
-        let state = self.overlays.get(conversation.overlay).map(|overlay| overlay.over(&conversation.state));
-        let state = state.as_ref().unwrap_or(&conversation.state);
-        let at = cx.append(RecordKind::Conversation, conversation.shard, |body| state.write(conversation.id, body));
+    }
+
+    fn write_row(
+        &mut self,
+        key: ConversationKey,
+        part: Part,
+        evacuation: &mut Evacuation,
+        cx: &mut impl ConversationContext,
+    ) {
+        let Conversation { id, shard, state, overlay, link, .. } = self.get(key);
+        let overlay = self.overlays.get(*overlay);
+        let last = overlay.and_then(Overlay::last).map_or((state.head, state.last_ts), |fact| (fact.seq, fact.ts));
+        let row = ConversationRow {
+            conversation: *id,
+            members: state.members.len() as u32,
+            head: last.0,
+            last_ts: last.1,
+            changed: if overlay.is_some() { ConversationRow::OPEN } else { link.changed.0 },
+        };
+        let at = cx.append(RecordKind::ConversationRow, *shard, |body| put(body, &row));
+        self.wait_for_row(at, key, part, evacuation, cx);
+    }
+
+    fn write_member(
+        &mut self,
+        key: ConversationKey,
+        member: usize,
+        part: Part,
+        evacuation: &mut Evacuation,
+        cx: &mut impl ConversationContext,
+    ) {
+        let Conversation { id, shard, state, overlay, .. } = self.get(key);
+        let overlaid = self.overlays.get(*overlay).map(|overlay| overlay.over_member(&state.members[member], member));
+        let written = overlaid.as_ref().unwrap_or(&state.members[member]);
+        let at = cx.append(RecordKind::MemberRow, *shard, |body| written.write(*id, body));
+        self.wait_for_row(at, key, part, evacuation, cx);
+    }
+
+    fn wait_for_row(
+        &mut self,
+        at: BatchPosition,
+        key: ConversationKey,
+        part: Part,
+        evacuation: &mut Evacuation,
+        cx: &mut impl ConversationContext,
+    ) {
         cx.want_write();
         evacuation.last = at.lsn;
-        self.waiting.push_back((at, Waiting::State { key }));
+        self.rows.push_back((at, Row { key, part }));
     }
 }

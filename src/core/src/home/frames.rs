@@ -215,7 +215,7 @@ impl Homes {
                 }
             }
             ToConversation::Fetch { .. } => self.fetch_ended(id),
-            ToConversation::Receipt(_) => {}
+            ToConversation::Receipt(_) | ToConversation::Reached(_) => {}
         }
         self.refuse_busy(id, frame, cx);
     }

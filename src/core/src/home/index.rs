@@ -13,7 +13,7 @@ use super::SessionId;
 use crate::{
     lanes::Watermarks,
     limits::Bucket,
-    placement::Base,
+    placement::{Base, Origin},
     records::{HomeEntryRecord, HomeRecord},
     table::{Seed, Table},
 };
@@ -49,6 +49,8 @@ pub struct Home {
     pub dirty: bool,
     /// Where its state is.
     pub base: Base,
+    /// Where the first of its rows is that are being written again.
+    pub rewritten: Option<Origin>,
     newest: u32,
     oldest: u32,
 }
@@ -118,6 +120,7 @@ impl Index {
                 durable: Uv(0),
                 dirty: false,
                 base: Base::New,
+                rewritten: None,
                 newest: NO_ENTRY,
                 oldest: NO_ENTRY,
             });

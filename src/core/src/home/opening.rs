@@ -107,6 +107,7 @@ impl Homes {
 
     /// Tells every session that the node stops, and ends it.
     pub(crate) fn drain(&mut self, cx: &mut impl HomeContext) {
+        self.claim_all();
         let open: alloc::vec::Vec<_> = self.sessions.iter().map(|(id, session)| (id, session.conn)).collect();
         for (id, conn) in open {
             frame::append(cx.out(conn), 0, &Bye { reason: ByeReason::Draining, retry_after_ms: 500 });

@@ -13,6 +13,7 @@ use super::{Homes, SessionId, index::HomeKey, session::Sync};
 use crate::{
     context::HomeContext,
     counters::Counter,
+    effects::ReactorId,
     lanes::{Asker, HeadUpdate, ToHome, Watermarks},
     limits::{OUT_HARD, OUT_SOFT},
 };
@@ -26,7 +27,7 @@ enum Haste {
 
 impl Homes {
     /// A message from a conversation, of this reactor or another.
-    pub(crate) fn told(&mut self, message: ToHome, payload: &[u8], cx: &mut impl HomeContext) {
+    pub(crate) fn told(&mut self, from: ReactorId, message: ToHome, payload: &[u8], cx: &mut impl HomeContext) {
         match message {
             ToHome::Sent { asker, conversation, client_msg_id, seq, ts } => {
                 if let Some(session) = self.sessions.get_mut(asker.session) {
@@ -50,10 +51,16 @@ impl Homes {
                 self.write_refusal(asker, &refusal, cx);
                 self.end_if_answered(asker.session, cx);
             }
-            ToHome::HeadUpdate(update) => self.on_head_update(&update, payload, cx),
-            ToHome::Receipt { user, conversation, member, watermarks } => {
+            ToHome::HeadUpdate(update) => {
+                self.sources.told(update.source);
+                self.on_head_update(&update, payload, cx);
+            }
+            ToHome::Receipt { user, conversation, member, watermarks, source } => {
+                self.sources.told(source);
                 self.on_peer_receipt(user, conversation, member, watermarks, cx);
             }
+            ToHome::AskReached { shard } => self.sources.ask(from, shard),
+            ToHome::Reached(source) => self.sources.told(source),
             ToHome::ReceiptOk { user, conversation, watermarks } => {
                 self.on_own_receipt(user, conversation, watermarks, cx);
             }

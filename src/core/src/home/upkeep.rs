@@ -1,26 +1,39 @@
 //! What homes do without input: changes that are due go to the log, and state is written again before a segment is dropped.
 
-use tidings_wire::{BatchPosition, Generation, LogPosition, Lsn, Uv, archive::Archived};
+use alloc::{boxed::Box, collections::BTreeMap};
+
+use tidings_wire::{BatchPosition, EntryIndex, Generation, Lsn, Uv, archive::Archived};
 
 use super::{HomeKey, Homes};
 use crate::{
     context::{Context, HomeContext},
     conversation::ReplayError,
     counters::Counter,
-    effects::CommittedBatch,
+    effects::{CommittedEntry, DurableBatch},
     limits::{HOME_FLUSH_MS, HOME_RECORD_ENTRIES, HOMES_PER_TURN},
-    placement::{Origin, origin},
+    placement::origin,
     records::{HomeEntryRecord, HomeRecord, RecordKind, put, take},
+    replay::Replayed,
     time::Mono,
 };
 
 /// What a record of a home is for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Waiting {
     /// Changes up to here.
     Changes { home: HomeKey, upto: Uv },
-    /// The last record of a home that was written again as a whole.
-    State { home: HomeKey, first: BatchPosition },
+    /// A shard's claim how far it has what others told.
+    Claim { shard: u16, claim: Box<BTreeMap<u16, EntryIndex>> },
+}
+
+/// A row of a home that is written again.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Row {
+    home: HomeKey,
+    /// It is the first of the home's rows.
+    first: bool,
+    /// It is the last.
+    last: bool,
 }
 
 /// State that is being written again.
@@ -29,9 +42,8 @@ pub(super) struct Evacuation {
     /// Segments up to this one are to be dropped.
     upto: Generation,
     next: u32,
-    /// The last change of the next home that is written, and the first record's place.
+    /// The last change of the next home that is written.
     written: Option<Uv>,
-    first: Option<BatchPosition>,
     /// The batch of the last record.
     last: Lsn,
 }
@@ -49,21 +61,22 @@ impl Homes {
         let state = self.index.get_mut(home);
         if !core::mem::replace(&mut state.dirty, true) {
             self.dirty.push_back((home, now.plus_ms(HOME_FLUSH_MS)));
+            self.dirtied += 1;
         }
     }
 
-    /// Puts changes that are due into the log.
+    /// Puts changes that are due into the log, and what may be claimed after that.
     pub(crate) fn flush(&mut self, cx: &mut impl HomeContext) {
         let now = cx.now().mono;
         for _ in 0..HOMES_PER_TURN {
-            let Some((home, _)) = self.dirty.front().copied().filter(|(_, due)| *due <= now) else { return };
+            let Some((home, _)) = self.dirty.front().copied().filter(|(_, due)| *due <= now) else { break };
             if cx.room() < HOME_RECORD_MAX {
                 return;
             }
             let mut entries = core::mem::take(&mut self.entry_scratch);
             if let Some(record) = self.index.flush(home, HOME_RECORD_ENTRIES, &mut entries) {
-                let at = self.append(&record, &entries, cx);
-                self.waiting.push_back((at, Waiting::Changes { home, upto: record.uv }));
+                let (at, shard) = self.append(RecordKind::HomeDelta, &record, &entries, cx);
+                self.waiting[shard as usize].push_back((at, Waiting::Changes { home, upto: record.uv }));
                 cx.want_write();
             }
             self.entry_scratch = entries;
@@ -73,53 +86,74 @@ impl Homes {
                 self.dirty.pop_front();
             }
         }
+        self.claim(cx);
     }
 
-    fn append(&self, record: &HomeRecord, entries: &[HomeEntryRecord], cx: &mut impl Context) -> BatchPosition {
+    fn append(
+        &self,
+        kind: RecordKind,
+        record: &HomeRecord,
+        entries: &[HomeEntryRecord],
+        cx: &mut impl Context,
+    ) -> (BatchPosition, u16) {
         let shard = self.config.layout.user_shard(&record.user);
-        cx.append(RecordKind::Home, shard, |body| {
+        let at = cx.append(kind, shard, |body| {
             put(body, record);
             entries.iter().for_each(|entry| put(body, entry));
-        })
+        });
+        (at, shard)
     }
 
-    /// The home records of a committed batch count.
-    pub(crate) fn committed(&mut self, batch: &CommittedBatch<'_>, cx: &mut impl Context) {
-        while let Some((at, waiting)) = self.waiting.pop_front_if(|(at, _)| at.lsn <= batch.lsn) {
-            let origin = origin(self.config.log, (batch.loc)(at.offset));
+    /// The home records of a committed entry count.
+    pub(crate) fn committed(&mut self, batch: &CommittedEntry<'_>) {
+        let shard = batch.committed.shard();
+        let due = |(at, _): &mut (BatchPosition, Waiting)| batch.committed.covers(shard, at.lsn);
+        while let Some((at, waiting)) = self.waiting[shard as usize].pop_front_if(due) {
             match waiting {
                 Waiting::Changes { home, upto } => {
                     let home = self.index.get_mut(home);
-                    home.base.add(origin);
+                    home.base.add(origin(self.config.log, (batch.position)(at.offset)));
                     home.durable = home.durable.max(upto);
                 }
-                Waiting::State { home, first } => {
-                    // The first of several records may be in an earlier segment than this last one; if it is in an
-                    // earlier batch, the segment before is the safe answer.
-                    let base = &mut self.index.get_mut(home).base;
-                    base.restart(if first.lsn == at.lsn { origin } else { earlier(origin) });
-                    cx.count(Counter::Evacuated);
-                }
+                Waiting::Claim { shard, claim } => self.claimed(shard, *claim),
             }
         }
-        self.committed = batch.lsn;
+    }
+
+    /// The rows of a durable batch count.
+    pub(crate) fn durable(&mut self, batch: &DurableBatch<'_>, cx: &mut impl Context) {
+        while let Some((at, row)) = self.rows.pop_front_if(|(at, _)| batch.durable.covers(at.lsn)) {
+            let home = self.index.get_mut(row.home);
+            if row.first {
+                home.rewritten = Some(origin(self.config.log, (batch.position)(at.offset)));
+            }
+            if row.last {
+                home.base.restart(home.rewritten.take().expect("the first row is before the last"));
+                cx.count(Counter::Evacuated);
+            }
+        }
+        self.durable = batch.lsn;
     }
 
     /// A home record that recovery read.
-    pub(crate) fn replay(&mut self, mut body: &[u8], at: LogPosition) -> Result<(), ReplayError> {
-        let record: HomeRecord = take(&mut body).map_err(|_| ReplayError::Body)?;
-        let home = self.index.home(record.user);
-        for _ in 0..record.count {
-            let entry: HomeEntryRecord = take(&mut body).map_err(|_| ReplayError::Body)?;
-            self.index.replay(home, record.uv, &entry);
+    pub(crate) fn replay(&mut self, record: &Replayed<'_>) -> Result<(), ReplayError> {
+        let mut body = record.body;
+        if record.kind == RecordKind::Sources {
+            return self.replay_sources(record.shard, body);
         }
-        self.index.get_mut(home).base.add(origin(self.config.log, at));
+        let changes: HomeRecord = take(&mut body).map_err(|_| ReplayError::Body)?;
+        let home = self.index.home(changes.user);
+        for _ in 0..changes.count {
+            let entry: HomeEntryRecord = take(&mut body).map_err(|_| ReplayError::Body)?;
+            self.index.replay(home, changes.uv, &entry);
+        }
+        self.index.get_mut(home).base.add(origin(self.config.log, record.at));
         Ok(())
     }
 
     pub(crate) fn start_evacuation(&mut self, upto: Generation) {
-        let (next, written, first, last) = (0, None, None, Lsn(0));
-        self.evacuation = Some(Evacuation { upto, next, written, first, last });
+        self.evacuation = Some(Evacuation { upto, next: 0, written: None, last: Lsn(0) });
+        self.claim_all();
     }
 
     /// True while there is state to be written again.
@@ -129,7 +163,7 @@ impl Homes {
 
     /// True once what [`Self::start_evacuation`] began is durable.
     pub(crate) fn is_evacuated(&self) -> bool {
-        !self.is_busy() && self.evacuation.as_ref().is_none_or(|evacuation| self.committed >= evacuation.last)
+        !self.is_busy() && self.evacuation.as_ref().is_none_or(|evacuation| self.durable >= evacuation.last)
     }
 
     /// Writes state again, of at most `most` homes or parts of them.
@@ -152,24 +186,17 @@ impl Homes {
             return;
         }
         let mut entries = core::mem::take(&mut self.entry_scratch);
+        let first = evacuation.written.is_none();
         let record = self.index.again(home, evacuation.written, HOME_RECORD_ENTRIES, &mut entries);
-        let at = self.append(&record, &entries, cx);
+        let (at, _) = self.append(RecordKind::HomeRow, &record, &entries, cx);
         cx.want_write();
-        let first = *evacuation.first.get_or_insert(at);
         evacuation.last = at.lsn;
         evacuation.written = entries.last().map(|entry| entry.uv).or(evacuation.written);
-        if entries.len() < HOME_RECORD_ENTRIES {
-            self.waiting.push_back((at, Waiting::State { home, first }));
-            (evacuation.written, evacuation.first) = (None, None);
-            evacuation.next += 1;
+        let last = entries.len() < HOME_RECORD_ENTRIES;
+        self.rows.push_back((at, Row { home, first, last }));
+        if last {
+            (evacuation.written, evacuation.next) = (None, evacuation.next + 1);
         }
         self.entry_scratch = entries;
-    }
-}
-
-fn earlier(origin: Origin) -> Origin {
-    match origin {
-        Origin::Own(generation) => Origin::Own(Generation(generation.0.saturating_sub(1))),
-        Origin::Elsewhere => Origin::Elsewhere,
     }
 }

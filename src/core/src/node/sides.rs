@@ -2,8 +2,7 @@
 
 use alloc::vec::Vec;
 
-use tidings_canary::{self as canary, Canary};
-use tidings_wire::{BatchPosition, LogPosition};
+use tidings_wire::{BatchPosition, LogPosition, Timestamp};
 
 use crate::{
     context::{Asking, Context, ConversationContext, HomeContext},
@@ -20,7 +19,7 @@ use crate::{
 pub(super) struct HomeSide<'a, F> {
     pub(super) now: Now,
     pub(super) counters: &'a mut Counters,
-    pub(super) indices: &'a mut [u64],
+    pub(super) clocks: &'a mut [Timestamp],
     pub(super) fx: &'a mut F,
 }
 
@@ -31,7 +30,7 @@ pub(super) struct ConversationSide<'a, F> {
     pub(super) homes: &'a mut Homes,
     pub(super) now: Now,
     pub(super) counters: &'a mut Counters,
-    pub(super) indices: &'a mut [u64],
+    pub(super) clocks: &'a mut [Timestamp],
     pub(super) fx: &'a mut F,
 }
 
@@ -50,10 +49,14 @@ macro_rules! context {
                 self.fx.room()
             }
 
+            fn ts(&self, shard: u16) -> Timestamp {
+                self.clocks[shard as usize].max(self.now.wall)
+            }
+
             fn append(&mut self, kind: RecordKind, shard: u16, fill: impl FnOnce(&mut Vec<u8>)) -> BatchPosition {
-                let index = &mut self.indices[shard as usize];
-                *index += 1 + u64::from(canary::is(Canary::IndexSkipped) && index.is_multiple_of(8));
-                self.fx.append(RecordMeta { kind, shard, index: *index }, fill)
+                let ts = self.ts(shard);
+                self.clocks[shard as usize] = ts;
+                self.fx.append(RecordMeta { kind, shard, ts }, fill)
             }
 
             fn revise(&mut self, at: BatchPosition, len: usize) -> Option<&mut [u8]> {
@@ -95,8 +98,8 @@ impl<F: Effects> HomeContext for HomeSide<'_, F> {
 impl<F: Effects> ConversationContext for ConversationSide<'_, F> {
     fn to_home(&mut self, to: ReactorId, message: ToHome, payload: &[u8]) {
         if to == self.me {
-            let mut side = HomeSide { now: self.now, counters: self.counters, indices: self.indices, fx: self.fx };
-            return self.homes.told(message, payload, &mut side);
+            let mut side = HomeSide { now: self.now, counters: self.counters, clocks: self.clocks, fx: self.fx };
+            return self.homes.told(self.me, message, payload, &mut side);
         }
         self.fx.to_home(to, message, &[payload]).expect("credit was there when the input was taken");
     }

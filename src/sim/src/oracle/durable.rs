@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use tidings_client::Watermarks;
 use tidings_core::records::{ReceiptRecord, RecordKind};
 use tidings_log::{format::BatchHeader, records};
+use tidings_turn::recover::FoundLog;
 use tidings_wire::{
-    ConversationId, Generation, LogId, Seq, UserId, archive, frames::Message, limits::FRAME_MAX, split,
+    ConversationId, Generation, LogId, Lsn, Seq, UserId, archive, frames::Message, limits::FRAME_MAX, split,
 };
 
 use super::Follower;
@@ -23,13 +24,22 @@ pub struct Durable {
     /// The oldest segment that retention left, by log.
     floors: BTreeMap<LogId, Generation>,
     marks: BTreeMap<(ConversationId, UserId), (Seq, Seq)>,
+    /// The next batch of each log, and those that are there before it.
+    next: BTreeMap<LogId, Lsn>,
+    early: BTreeMap<(LogId, Lsn), Vec<u8>>,
 }
 
 impl Durable {
     /// Nothing yet.
     pub fn new(follower: Follower) -> Self {
         let (messages, floors, marks) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Self { follower, messages, floors, marks }
+        Self { follower, messages, floors, marks, next: BTreeMap::new(), early: BTreeMap::new() }
+    }
+
+    /// A node begins with these logs: what was written after their ends was cut off.
+    pub fn begin(&mut self, logs: &BTreeMap<LogId, FoundLog>) {
+        self.early.clear();
+        self.next = logs.iter().map(|(log, found)| (*log, found.tail.last.next())).collect();
     }
 
     /// The tag of a durable message.
@@ -78,11 +88,22 @@ impl Durable {
         Watermarks { delivered, read }
     }
 
-    /// A batch became durable.
+    /// A batch is on the disk: it is durable once all before it are.
     ///
     /// # Errors
     /// What is wrong with what it says, in words.
     pub fn add(&mut self, log: LogId, batch: &[u8]) -> Result<(), String> {
+        let header: BatchHeader = archive::read(batch).map_err(|error| format!("a batch without a header: {error}"))?;
+        self.early.insert((log, header.name().lsn), batch.to_vec());
+        loop {
+            let next = *self.next.entry(log).or_insert(Lsn(1));
+            let Some(batch) = self.early.remove(&(log, next)) else { return Ok(()) };
+            self.next.insert(log, next.next());
+            self.add_next(log, &batch)?;
+        }
+    }
+
+    fn add_next(&mut self, log: LogId, batch: &[u8]) -> Result<(), String> {
         let header: BatchHeader = archive::read(batch).map_err(|error| format!("a batch without a header: {error}"))?;
         let segment = (log, header.name().generation);
         for record in records(&header, batch) {
@@ -91,8 +112,10 @@ impl Durable {
             match RecordKind::from_u8(record.header.kind) {
                 Some(RecordKind::Message) => self.add_message(record.body, segment)?,
                 Some(RecordKind::Receipt) => self.add_receipt(record.body)?,
-                Some(RecordKind::Home | RecordKind::Conversation | RecordKind::Void) => {}
-                None => return Err(format!("a record of kind {}", record.header.kind)),
+                Some(RecordKind::NoOp | RecordKind::HardState | RecordKind::Config) | None => {
+                    return Err(format!("a record of kind {}", record.header.kind));
+                }
+                Some(_) => {}
             }
         }
         Ok(())

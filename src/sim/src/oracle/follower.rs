@@ -5,19 +5,22 @@ use std::collections::BTreeMap;
 
 use tidings_core::{Layout, Node, NodeConfig, ReactorId, limits::Rate, records::RecordKind};
 use tidings_log::{Record, format::RecordHeader};
-use tidings_wire::{Generation, Lineage, LogId, LogPosition, Shards};
+use tidings_turn::recover::replayed;
+use tidings_wire::{Entry, EntryIndex, Generation, Lineage, LogId, LogPosition, Shards};
 
 /// The follower.
 #[derive(Debug)]
 pub struct Follower {
     node: Node,
-    /// The last record number of each shard. Nothing is known of it where retention may drop all records of a shard.
-    indices: Option<BTreeMap<u16, u64>>,
+    /// The last entry of each shard, and the place of its last record in it.
+    last: BTreeMap<u16, (EntryIndex, u16)>,
+    /// The time of each shard's last record.
+    times: BTreeMap<u16, u64>,
 }
 
 impl Follower {
-    /// Of a data directory with so many shards, whose records may be dropped or not.
-    pub fn new(shards: u32, may_lose: bool) -> Self {
+    /// Of a data directory with so many shards.
+    pub fn new(shards: u32) -> Self {
         let shards = Shards::new(shards).expect("a valid number of shards");
         let config = NodeConfig {
             me: ReactorId(0),
@@ -29,7 +32,7 @@ impl Follower {
             entities_max: u32::MAX,
             seed: 1,
         };
-        Self { node: Node::new(config), indices: (!may_lose).then(BTreeMap::new) }
+        Self { node: Node::new(config), last: BTreeMap::new(), times: BTreeMap::new() }
     }
 
     /// A record became durable.
@@ -37,17 +40,30 @@ impl Follower {
     /// # Errors
     /// If it cannot follow what was there before, in words.
     pub fn apply(&mut self, log: LogId, generation: Generation, record: &Record<'_>) -> Result<(), String> {
-        let RecordHeader { shard, index, kind, .. } = record.header;
-        if let Some(indices) = &mut self.indices {
-            let before = indices.insert(shard, index).unwrap_or(0);
-            if index != before + 1 {
-                return Err(format!("record {index} of shard {shard} is logged after {before}"));
+        let RecordHeader { shard, position, kind, ts, .. } = record.header;
+        if !RecordHeader::matches(record.bytes) {
+            return Err(format!("a record of shard {shard} does not match its checksum"));
+        }
+        let time = self.times.insert(shard, ts).unwrap_or(0);
+        if ts < time {
+            return Err(format!("a record of shard {shard} has time {ts} after {time}"));
+        }
+        if let Some(Entry { index, .. }) = record.header.entry() {
+            let before = self.last.insert(shard, (index, position)).unwrap_or_default();
+            if (index, position) != (before.0, before.1 + 1) && (index, position) != (before.0.next(), 0) {
+                return Err(format!("record {position} of entry {index:?} of shard {shard} is logged after {before:?}"));
             }
         }
         let kind = RecordKind::from_u8(kind).ok_or("a record of an unknown kind")?;
-        // Where it is does not matter here: nothing is read back.
+        if kind.is_local() != record.header.is_local() {
+            return Err(format!("a record of kind {kind:?} is in an entry, or is not"));
+        }
+        // Where it is does not matter here: nothing is read back. Rows say what the follower knows.
         let at = LogPosition::new(log, generation, 0);
-        self.node.replay(kind, shard, index, record.body, at).map_err(|error| error.to_string())
+        if kind.is_local() {
+            return Ok(());
+        }
+        self.node.replay(&replayed(record, kind, at)).map_err(|error| error.to_string())
     }
 
     /// A digest of each shard.

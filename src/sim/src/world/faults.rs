@@ -12,6 +12,25 @@ use crate::{
     trace::Moment,
 };
 
+/// What a write is for that something happens to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum WriteOf {
+    Batch,
+    Fill,
+    Header,
+}
+
+impl WriteOf {
+    pub(super) fn is_of(self, purpose: Purpose) -> bool {
+        let of = match purpose {
+            Purpose::Batch(_) => Self::Batch,
+            Purpose::Fill => Self::Fill,
+            Purpose::Header => Self::Header,
+        };
+        self == of
+    }
+}
+
 /// What is wrong at the moment.
 #[derive(Debug, Default)]
 pub(super) struct Weather {
@@ -20,9 +39,9 @@ pub(super) struct Weather {
     /// Nothing can be created.
     pub(super) full: bool,
     /// The next write for this purpose fails.
-    pub(super) fail_write: Option<Purpose>,
+    pub(super) fail_write: Option<WriteOf>,
     /// The machine goes down in the middle of the next write for this purpose.
-    pub(super) crash_in_write: Option<(Purpose, Crash)>,
+    pub(super) crash_in_write: Option<(WriteOf, Crash)>,
     /// The next batch is lost (false) or lands elsewhere (true).
     pub(super) lose_write: Option<bool>,
     /// A file is gone at the next start.
@@ -176,8 +195,8 @@ impl World {
         Some(0)
     }
 
-    fn some_purpose(&mut self) -> Purpose {
-        *self.random.pick(&[Purpose::Batch, Purpose::Batch, Purpose::Batch, Purpose::Fill, Purpose::Header])
+    fn some_purpose(&mut self) -> WriteOf {
+        *self.random.pick(&[WriteOf::Batch, WriteOf::Batch, WriteOf::Batch, WriteOf::Fill, WriteOf::Header])
     }
 
     fn strike_link(&mut self, fault: Fault, lasts: Nanos) -> Option<u64> {

@@ -197,18 +197,18 @@ impl World {
 
     fn log_settings(&self) -> LogSettings {
         let (segment_len, batch_max) = (self.plan.segment_len, self.plan.batch_max);
-        LogSettings { nonce: NONCE, epoch: Epoch(self.run), segment_len, batch_max }
+        LogSettings { nonce: NONCE, epoch: Epoch(self.run), segment_len, batch_max, writes: self.plan.writes }
     }
 
     fn run_node(&mut self, recovered: Recovered, calm: bool) {
         self.disk.borrow_mut().survived();
-        let Recovered { nodes, logs, records, torn } = recovered;
+        let Recovered { nodes, replica, logs, records, torn } = recovered;
+        self.oracle.durable.begin(&logs);
         self.compare("a node that recovered", &nodes.iter().flat_map(|node| node.digests()).collect());
         self.stats.torn += torn as u64;
         self.tell(Moment::Started(nodes.len(), records, torn));
         let (reactors, plan) = (nodes.len(), self.plan.clone());
         let settings = self.log_settings();
-        let LogSettings { epoch, segment_len, .. } = settings;
         let parts = log_parts(&logs, reactors, settings);
         let (lanes, relay) = connect_by_relay(reactors, LaneSize { slots: plan.lane_slots, arena: plan.lane_arena });
         let wakers: Vec<_> = (0..reactors).map(|_| SimWaker::default()).collect();
@@ -235,8 +235,8 @@ impl World {
             let seed = Seed {
                 config,
                 node,
-                epoch,
-                segment_len,
+                replica: replica.clone(),
+                segment_len: settings.segment_len,
                 log,
                 lanes,
                 verifier: Names,
@@ -267,7 +267,7 @@ impl World {
             connections: connections_max,
             buffers: plan.buffers,
             batch: plan.batch_max,
-            segments: (plan.retention / segment_len) as usize,
+            segments: (plan.retention / plan.segment_len) as usize,
         };
         self.node = Some(Process { reactors: running, relay, shared, closings, limits });
         for at in 0..reactors {

@@ -53,7 +53,7 @@ impl World {
         }
         let pending = Pending::Write { file: (log, slot), purpose, offset, bytes };
         let latency = self.submit(reactor, Some(pending), Then::Written(purpose));
-        if self.weather.crash_in_write.as_ref().is_some_and(|(of, _)| *of == purpose)
+        if self.weather.crash_in_write.as_ref().is_some_and(|(of, _)| of.is_of(purpose))
             && let Some((_, how)) = self.weather.crash_in_write.take()
         {
             let after = self.random.below(latency);
@@ -86,16 +86,16 @@ impl World {
             }
             (Then::Written(purpose), Some(pending)) => {
                 let (mut result, mut landed) = (Ok(pending.len()), true);
-                if self.weather.fail_write.take_if(|of| *of == purpose).is_some() {
+                if self.weather.fail_write.take_if(|of| of.is_of(purpose)).is_some() {
                     result = disk.fail(&pending, &mut self.random);
                     landed = disk.holds(&pending);
-                } else if let Some(misdirected) = self.weather.lose_write.take_if(|_| purpose == Purpose::Batch) {
+                } else if let Some(misdirected) = self.weather.lose_write.take_if(|_| matches!(purpose, Purpose::Batch(_))) {
                     disk.lose(&pending, misdirected, &mut self.random);
                 } else {
                     disk.land(&pending);
                 }
                 let Pending::Write { bytes: buffer, .. } = pending else { unreachable!("it was a write") };
-                if purpose == Purpose::Batch
+                if matches!(purpose, Purpose::Batch(_))
                     && landed
                     && let Err(wrong) = self.oracle.durable.add(LogId(reactor as u8), buffer.as_slice())
                 {
@@ -139,7 +139,7 @@ impl World {
         self.disk.borrow_mut().crash(how, &pending, &mut self.random);
         // What is there as a whole will be recovered, although nobody was told.
         for pending in pending {
-            if let Pending::Write { file, purpose: Purpose::Batch, bytes, .. } = &pending
+            if let Pending::Write { file, purpose: Purpose::Batch(_), bytes, .. } = &pending
                 && self.disk.borrow().holds(&pending)
                 && let Err(wrong) = self.oracle.durable.add(file.0, bytes.as_slice())
             {

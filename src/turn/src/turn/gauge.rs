@@ -18,7 +18,8 @@ pub struct Gauge {
     pub carry: usize,
     /// FETCHes under way.
     pub fetches: usize,
-    /// Records that were appended and are not applied: bounded by the bytes of two batches.
+    /// Records that were appended and are not applied: bounded by the bytes of all
+    /// batches that may be open or sealed.
     pub waiting: usize,
     /// Segments with batches.
     pub segments: usize,

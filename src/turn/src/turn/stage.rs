@@ -29,7 +29,7 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
         match self.stage {
             Stage::Recovered => false,
             Stage::Repairing => {
-                if self.io.log.log.is_idle() && self.applying.is_none() {
+                if self.io.log.log.is_idle() {
                     self.stage = Stage::Serving;
                     self.shared.set_accepting();
                 }
@@ -59,7 +59,7 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
                     self.io.log.log.want();
                 }
                 let log = &self.io.log.log;
-                let written = log.is_idle() && !log.has_records() && !log.needs_tip() && self.applying.is_none();
+                let written = log.is_idle() && !log.has_records() && !log.needs_tip();
                 let done = written && self.has_read_all() && self.io.connections.is_empty() && self.io.lanes.is_idle();
                 if done || until <= now.mono {
                     self.stage = Stage::Quiet(until);

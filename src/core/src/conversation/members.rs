@@ -1,0 +1,216 @@
+//! The members of a conversation: who they are, how far they are, and what is remembered of their devices' attempts.
+
+use alloc::{boxed::Box, collections::BTreeMap, vec::Vec};
+
+use tidings_wire::{ClientMsgId, ConversationId, DeviceId, Seq, UserId};
+
+use super::dedup::DeviceAttempts;
+use crate::{
+    digest::Digest,
+    lanes::Watermarks,
+    limits::{DEVICES_PER_MEMBER, GUESTS_PER_MEMBER},
+    records::{DeviceRecord, MemberRow, PairRecord, put, take},
+};
+
+use super::state::ReplayError;
+
+/// A member. Its place among the members never changes.
+#[derive(Clone, Debug)]
+pub(crate) struct Member {
+    /// Who.
+    pub(crate) user: UserId,
+    /// How far the member is.
+    pub(crate) marks: Watermarks,
+    /// The highest attempt that was ever forgotten of the member's devices: at or below it, an attempt of a device that is not
+    /// remembered may be a repeat.
+    pub(crate) floor: ClientMsgId,
+    /// By device.
+    devices: Vec<DeviceAttempts>,
+}
+
+impl Member {
+    fn new(user: UserId) -> Self {
+        Self { user, marks: Watermarks::default(), floor: ClientMsgId(0), devices: Vec::new() }
+    }
+
+    /// The attempts of a device that is remembered.
+    pub(crate) fn attempts(&self, device: DeviceId) -> Option<&DeviceAttempts> {
+        let at = self.devices.binary_search_by_key(&device, |attempts| attempts.device).ok()?;
+        Some(&self.devices[at])
+    }
+
+    /// Remembers an accepted attempt.
+    pub(super) fn remember(&mut self, device: DeviceId, id: ClientMsgId, seq: Seq) {
+        let place = |devices: &[DeviceAttempts]| devices.binary_search_by_key(&device, |attempts| attempts.device);
+        let at = place(&self.devices).unwrap_or_else(|_| {
+            self.make_room(device);
+            let at = place(&self.devices).expect_err("it was not there");
+            self.devices.insert(at, DeviceAttempts::new(device));
+            at
+        });
+        self.devices[at].accept(id, seq);
+    }
+
+    /// As many devices are remembered as may be, and as many guests: the one that wrote longest ago is forgotten.
+    fn make_room(&mut self, device: DeviceId) {
+        let most = if device.is_guest() { GUESTS_PER_MEMBER } else { DEVICES_PER_MEMBER };
+        let alike = |attempts: &DeviceAttempts| attempts.device.is_guest() == device.is_guest();
+        let all = self.devices.iter().enumerate().filter(|(_, attempts)| alike(attempts));
+        let (count, oldest) = (all.clone().count(), all.min_by_key(|(_, attempts)| attempts.last()));
+        if let Some((at, _)) = oldest.filter(|_| count >= most) {
+            let forgotten = self.devices.remove(at);
+            self.floor = self.floor.max(forgotten.highest());
+        }
+    }
+
+    /// Writes all of it.
+    pub(crate) fn write(&self, conversation: ConversationId, body: &mut Vec<u8>) {
+        let Self { user, marks: Watermarks { delivered, read }, floor, .. } = *self;
+        let devices = self.devices.len() as u32;
+        put(body, &MemberRow { conversation, user, delivered, read, floor, devices });
+        for attempts in &self.devices {
+            put(body, &DeviceRecord { device: attempts.device, pairs: attempts.pairs().len() as u32 });
+            attempts.pairs().for_each(|(client_msg_id, seq)| put(body, &PairRecord { client_msg_id, seq }));
+        }
+    }
+
+    /// Becomes what [`Self::write`] wrote, `rest` being what follows its first part.
+    ///
+    /// # Errors
+    /// [`ReplayError::Body`].
+    pub(crate) fn read(&mut self, row: &MemberRow, rest: &mut &[u8]) -> Result<(), ReplayError> {
+        self.marks = Watermarks { delivered: row.delivered, read: row.read };
+        self.floor = row.floor;
+        self.devices.clear();
+        for _ in 0..row.devices {
+            let device: DeviceRecord = take(rest).map_err(|_| ReplayError::Body)?;
+            let mut attempts = DeviceAttempts::new(device.device);
+            for _ in 0..device.pairs {
+                let pair: PairRecord = take(rest).map_err(|_| ReplayError::Body)?;
+                if pair.client_msg_id <= attempts.highest() {
+                    return Err(ReplayError::Body);
+                }
+                attempts.accept(pair.client_msg_id, pair.seq);
+            }
+            if self.devices.last().is_some_and(|before| before.device >= attempts.device) {
+                return Err(ReplayError::Body);
+            }
+            self.devices.push(attempts);
+        }
+        Ok(())
+    }
+
+    fn digest(&self) -> u64 {
+        let mut digest = Digest::default();
+        digest.bytes(&self.user.0);
+        digest.words(&[self.marks.delivered.0, self.marks.read.0, self.floor.0, self.devices.len() as u64]);
+        for attempts in &self.devices {
+            digest.word(u64::from(attempts.device.0));
+            for (id, seq) in attempts.pairs() {
+                digest.words(&[id.0, seq.0]);
+            }
+        }
+        digest.value()
+    }
+}
+
+/// More members than this are found by a map.
+const FEW: usize = 8;
+
+/// The members, in the order in which they came.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Members {
+    all: Vec<Member>,
+    by_user: Option<Box<BTreeMap<UserId, u32>>>,
+}
+
+impl Members {
+    /// The two of a one-to-one conversation, the lesser first.
+    pub(crate) fn pair(a: UserId, b: UserId) -> Self {
+        Self { all: [a.min(b), a.max(b)].map(Member::new).into(), by_user: None }
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// Which member a user is.
+    pub(crate) fn find(&self, user: UserId) -> Option<usize> {
+        match &self.by_user {
+            Some(by_user) => by_user.get(&user).map(|at| *at as usize),
+            None => self.all.iter().position(|member| member.user == user),
+        }
+    }
+
+    /// Which member a user is, who becomes one if that is needed.
+    pub(crate) fn entry(&mut self, user: UserId) -> usize {
+        self.find(user).unwrap_or_else(|| {
+            let at = self.all.len();
+            self.all.push(Member::new(user));
+            if let Some(by_user) = &mut self.by_user {
+                by_user.insert(user, at as u32);
+            } else if at == FEW {
+                self.by_user = Some(Box::new(self.all.iter().map(|member| member.user).zip(0..).collect()));
+            }
+            at
+        })
+    }
+
+    /// The other member of two.
+    pub(crate) fn other(&self, at: usize) -> &Member {
+        &self.all[1 - at]
+    }
+
+    /// Adds all of them to a digest. The order does not matter.
+    pub(crate) fn digest(&self, digest: &mut Digest) {
+        digest.word(self.all.iter().fold(0, |sum, member| sum.wrapping_add(member.digest())));
+    }
+}
+
+impl core::ops::Index<usize> for Members {
+    type Output = Member;
+
+    fn index(&self, at: usize) -> &Member {
+        &self.all[at]
+    }
+}
+
+impl core::ops::IndexMut<usize> for Members {
+    fn index_mut(&mut self, at: usize) -> &mut Member {
+        &mut self.all[at]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_keep_their_place_however_many_come() {
+        let user = |at: usize| UserId([at as u8; 16]);
+        let mut members = Members::default();
+        for at in 0..3 * FEW {
+            assert_eq!((members.find(user(at)), members.entry(user(at)), members.entry(user(at))), (None, at, at));
+        }
+        assert!((0..3 * FEW).all(|at| members.find(user(at)) == Some(at) && members[at].user == user(at)));
+    }
+
+    #[test]
+    fn the_device_that_wrote_longest_ago_is_forgotten_and_leaves_its_highest_attempt() {
+        let (mut member, devices) = (Member::new(UserId([1; 16])), DEVICES_PER_MEMBER as u64);
+        let mut remember = |seq, device: u64, id| {
+            member.remember(DeviceId(device as u32), ClientMsgId(id), Seq(seq));
+            member.clone()
+        };
+        for at in 1..=devices {
+            remember(at, at, 1000 - at);
+        }
+        assert_eq!(remember(devices + 1, 1, 2000).floor, ClientMsgId(0));
+        let member = remember(devices + 2, 77, 3000);
+        assert!(member.attempts(DeviceId(2)).is_none() && member.attempts(DeviceId(1)).is_some());
+        assert_eq!(member.floor, ClientMsgId(998));
+        // Guests have their own room.
+        assert!(remember(devices + 3, u64::from(DeviceId::FIRST_GUEST), 9).attempts(DeviceId(3)).is_some());
+    }
+}

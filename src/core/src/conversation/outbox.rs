@@ -1,0 +1,313 @@
+//! The outbox of a shard: which homes were told what. Head updates go to homes as entries are committed; one for which a lane has
+//! no room is dropped, counted, and told again from here: no commit waits for a home. Homes write down how far they have what a shard told
+//! ([`RecordKind::Sources`](crate::records::RecordKind)); after a start a shard asks for that, and tells what is missing.
+//!
+//! A shard's conversations form a list from the last changed to the first, so that telling costs as much as is missing.
+
+use alloc::{boxed::Box, collections::BTreeSet, vec, vec::Vec};
+
+use tidings_canary::{self as canary, Canary};
+use tidings_wire::EntryIndex;
+
+use super::{ConversationKey, Conversations};
+use crate::{
+    context::ConversationContext,
+    counters::Counter,
+    effects::ReactorId,
+    lanes::{Source, ToHome},
+};
+
+/// Names no conversation.
+const NONE: u32 = u32::MAX;
+
+/// A conversation's place in its shard's list.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Link {
+    /// The entry that changed it last.
+    pub(super) changed: EntryIndex,
+    newer: u32,
+    older: u32,
+}
+
+impl Link {
+    /// In no list.
+    pub(super) const fn new() -> Self {
+        Self { changed: EntryIndex(0), newer: NONE, older: NONE }
+    }
+}
+
+/// How far the homes on a reactor were told.
+#[derive(Clone, Copy, Debug)]
+struct Told {
+    /// The first entry that they may not have been told of.
+    missing: Option<EntryIndex>,
+    /// The same, since the repetition that is under way began.
+    since: Option<EntryIndex>,
+    /// It is to be asked how far they are.
+    ask: bool,
+}
+
+/// What is missing is being told.
+#[derive(Clone, Copy, Debug)]
+struct Walk {
+    /// The next conversation.
+    next: u32,
+    /// The shard's last entry when it began.
+    upto: EntryIndex,
+}
+
+/// A shard, as the source of what homes are told.
+#[derive(Clone, Debug)]
+struct ShardOutbox {
+    newest: u32,
+    last: EntryIndex,
+    /// By reactor.
+    told: Box<[Told]>,
+    walk: Option<Walk>,
+}
+
+/// The outboxes of a reactor's shards.
+#[derive(Debug)]
+pub(super) struct Outboxes {
+    shards: Box<[ShardOutbox]>,
+    /// Shards with something to ask or to tell.
+    busy: BTreeSet<u16>,
+    /// There was more to tell than may be told in one turn.
+    has_more: bool,
+}
+
+impl Outboxes {
+    /// Of so many shards, which tell homes on so many reactors.
+    pub(super) fn new(shards: u32, reactors: u16) -> Self {
+        let told = vec![Told { missing: None, since: None, ask: false }; reactors as usize].into_boxed_slice();
+        let outbox = ShardOutbox { newest: NONE, last: EntryIndex(0), told, walk: None };
+        Self { shards: vec![outbox; shards as usize].into_boxed_slice(), busy: BTreeSet::new(), has_more: false }
+    }
+
+    /// What a head update for homes on a reactor says of where it comes from: all before it was told, or less.
+    pub(super) fn source(&self, shard: u16, to: ReactorId, entry: EntryIndex) -> Source {
+        let Told { missing, .. } = self.shards[shard as usize].told[to.0 as usize];
+        let first = missing.unwrap_or(entry).min(entry);
+        Source { shard, reached: EntryIndex(first.0.saturating_sub(1)) }
+    }
+
+    /// True while there is something to ask or to tell.
+    pub(super) fn is_busy(&self) -> bool {
+        !self.busy.is_empty()
+    }
+
+    /// Homes on a reactor were not told of an entry.
+    fn miss(&mut self, shard: u16, to: ReactorId, entry: EntryIndex) {
+        let outbox = &mut self.shards[shard as usize];
+        let told = &mut outbox.told[to.0 as usize];
+        let missing = if outbox.walk.is_some() { &mut told.since } else { &mut told.missing };
+        *missing = Some(missing.map_or(entry, |first| first.min(entry)));
+        self.busy.insert(shard);
+    }
+}
+
+impl Conversations {
+    /// A record of an entry changed a conversation: it is the last changed of its shard.
+    pub(super) fn changed_by(&mut self, key: ConversationKey, entry: EntryIndex) {
+        let shard = self.get(key).shard as usize;
+        self.outboxes.shards[shard].last = self.outboxes.shards[shard].last.max(entry);
+        let linked = self.get(key).link.changed > EntryIndex(0);
+        self.get_mut(key).link.changed = entry;
+        let newest = self.outboxes.shards[shard].newest;
+        if newest == key.0 {
+            return;
+        }
+        if linked {
+            let Link { newer, older, .. } = self.get(key).link;
+            if let Some(walk) = &mut self.outboxes.shards[shard].walk
+                && walk.next == key.0
+            {
+                walk.next = older; // it goes to where the walk has been, and what changed it is told now
+            }
+            self.all[newer as usize].link.older = older;
+            if older != NONE {
+                self.all[older as usize].link.newer = newer;
+            }
+        }
+        let link = &mut self.get_mut(key).link;
+        (link.newer, link.older) = (NONE, newest);
+        if newest != NONE {
+            self.all[newest as usize].link.newer = key.0;
+        }
+        self.outboxes.shards[shard].newest = key.0;
+    }
+
+    /// A head update or receipt of an entry for a home, or a note that it is missing there.
+    pub(super) fn tell(
+        &mut self,
+        (shard, entry): (u16, EntryIndex),
+        to: ReactorId,
+        message: ToHome,
+        payload: &[u8],
+        cx: &mut impl ConversationContext,
+    ) {
+        if self.answers[to.0 as usize].is_empty() && cx.has_home_credit(to, 1, payload.len()) {
+            return cx.to_home(to, message, payload);
+        }
+        cx.count(Counter::HeadUpdatesDropped);
+        if !canary::is(Canary::DroppedHeadForgotten) {
+            self.outboxes.miss(shard, to, entry);
+        }
+    }
+
+    /// A record that recovery read changed a conversation. Lists are made when all is read: rows come in any order.
+    pub(super) fn replayed_change(&mut self, key: ConversationKey, entry: EntryIndex) {
+        let link = &mut self.get_mut(key).link;
+        link.changed = link.changed.max(entry);
+    }
+
+    /// Recovery read that a shard has entries up to this one.
+    pub(crate) fn replayed_entry(&mut self, shard: u16, entry: EntryIndex) {
+        let last = &mut self.outboxes.shards[shard as usize].last;
+        *last = (*last).max(entry);
+    }
+
+    /// Everything was read: lists are in the order of changes.
+    fn link_all(&mut self) {
+        let mut order: Vec<u32> = (0..self.all.len() as u32).collect();
+        for conversation in &mut self.all {
+            // What has no number that is known may have changed as late as anything.
+            let last = self.outboxes.shards[conversation.shard as usize].last;
+            conversation.link.changed = conversation.link.changed.min(last);
+        }
+        order.sort_by_key(|at| self.all[*at as usize].link.changed);
+        for at in order {
+            let (shard, changed) = (self.all[at as usize].shard as usize, self.all[at as usize].link.changed);
+            if changed == EntryIndex(0) {
+                continue; // in no list
+            }
+            let older = core::mem::replace(&mut self.outboxes.shards[shard].newest, at);
+            self.all[at as usize].link = Link { changed, newer: NONE, older };
+            if older != NONE {
+                self.all[older as usize].link.newer = at;
+            }
+        }
+    }
+
+    /// After a start: all homes are asked how far they have what this reactor's shards told.
+    pub(crate) fn start_asking(&mut self) {
+        self.link_all();
+        if canary::is(Canary::HeadUpdatesForgotten) {
+            return;
+        }
+        for (shard, outbox) in (0..).zip(&mut self.outboxes.shards) {
+            if outbox.last > EntryIndex(0) {
+                // Until the answer is here nothing is claimed.
+                outbox.told.fill(Told { missing: Some(EntryIndex(0)), since: None, ask: true });
+                self.outboxes.busy.insert(shard);
+            }
+        }
+    }
+
+    /// The homes on a reactor have what a shard told up to an entry.
+    pub(super) fn on_reached(&mut self, from: ReactorId, source: Source) {
+        let outbox = &mut self.outboxes.shards[source.shard as usize];
+        let told = &mut outbox.told[from.0 as usize];
+        // Entry 0 stands for not knowing; what was dropped meanwhile has an entry.
+        let known = told.missing.take_if(|first| *first == EntryIndex(0)).is_some();
+        if known && source.reached < outbox.last {
+            self.outboxes.miss(source.shard, from, source.reached.next());
+        }
+    }
+
+    /// True while there is more to tell than may be told in one turn.
+    pub(super) fn is_telling(&self) -> bool {
+        self.outboxes.has_more
+    }
+
+    /// Asks and tells, at most `most` conversations.
+    pub(super) fn work_outboxes(&mut self, most: usize, cx: &mut impl ConversationContext) {
+        let mut left = most;
+        let mut from = 0;
+        self.outboxes.has_more = false;
+        while let Some(shard) = self.outboxes.busy.range(from..).next().copied() {
+            self.work_outbox(shard, &mut left, cx);
+            self.outboxes.has_more = left == 0;
+            let Some(next) = shard.checked_add(1).filter(|_| left > 0) else { return };
+            from = next;
+        }
+    }
+
+    fn work_outbox(&mut self, shard: u16, left: &mut usize, cx: &mut impl ConversationContext) {
+        for to in 0..self.config.layout.reactors {
+            let (to, at) = (ReactorId(to), to as usize);
+            if self.outboxes.shards[shard as usize].told[at].ask
+                && self.answers[at].is_empty()
+                && cx.has_home_credit(to, 1, 0)
+            {
+                self.outboxes.shards[shard as usize].told[at].ask = false;
+                cx.to_home(to, ToHome::AskReached { shard }, &[]);
+            }
+        }
+        // Whoever has not answered has nothing told twice: the walk begins when all have.
+        let outbox = &self.outboxes.shards[shard as usize];
+        if outbox.told.iter().any(|told| told.missing == Some(EntryIndex(0))) {
+            return;
+        }
+        let Some(first) = outbox.told.iter().filter_map(|told| told.missing).min() else {
+            self.outboxes.busy.remove(&shard);
+            return;
+        };
+        let begin = Walk { next: outbox.newest, upto: outbox.last };
+        self.outboxes.shards[shard as usize].walk.get_or_insert(begin);
+        while let Some(Walk { next, upto }) = self.outboxes.shards[shard as usize].walk {
+            let link = self.all.get(next as usize).map(|conversation| conversation.link);
+            let Some(link) = link.filter(|link| link.changed >= first) else {
+                return self.end_walk(shard, upto, cx);
+            };
+            if *left == 0 || !self.tell_again(ConversationKey(next), cx) {
+                return;
+            }
+            *left -= 1;
+            if let Some(walk) = &mut self.outboxes.shards[shard as usize].walk {
+                walk.next = link.older;
+            }
+        }
+    }
+
+    /// Tells the homes that may not know of a conversation's last change. False if there is no room.
+    fn tell_again(&mut self, key: ConversationKey, cx: &mut impl ConversationContext) -> bool {
+        let (shard, changed) = (self.get(key).shard, self.get(key).link.changed);
+        for member in 0..self.get(key).state.members.len() {
+            let to = self.config.layout.home(&self.get(key).state.members[member].user);
+            let missing = self.outboxes.shards[shard as usize].told[to.0 as usize].missing;
+            if missing.is_none_or(|first| changed < first) {
+                continue;
+            }
+            if !self.answers[to.0 as usize].is_empty() || !cx.has_home_credit(to, 1, 0) {
+                return false;
+            }
+            let update = self.head_update(key, member, self.outboxes.source(shard, to, changed));
+            cx.count(Counter::HeadUpdatesRepeated);
+            cx.to_home(to, ToHome::HeadUpdate(update), &[]);
+        }
+        true
+    }
+
+    /// Everything up to an entry was told: homes may say so.
+    fn end_walk(&mut self, shard: u16, upto: EntryIndex, cx: &mut impl ConversationContext) {
+        for to in 0..self.config.layout.reactors {
+            let (to, at) = (ReactorId(to), to as usize);
+            if self.outboxes.shards[shard as usize].told[at].missing.is_none() {
+                continue;
+            }
+            if !self.answers[at].is_empty() || !cx.has_home_credit(to, 1, 0) {
+                return; // comes again: the walk stays at its end
+            }
+            cx.to_home(to, ToHome::Reached(Source { shard, reached: upto }), &[]);
+            self.outboxes.shards[shard as usize].told[at].missing = None;
+        }
+        let outbox = &mut self.outboxes.shards[shard as usize];
+        outbox.walk = None;
+        // What was dropped meanwhile is next.
+        outbox.told.iter_mut().for_each(|told| told.missing = told.since.take());
+        if outbox.told.iter().all(|told| told.missing.is_none()) {
+            self.outboxes.busy.remove(&shard);
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! How far the homes here have what shards of conversations tell. What was told and is not in the log is lost in a crash, so what may be
+//! claimed is written down only after every home that changed was: [`RecordKind::Sources`]. A shard that starts asks for it, and tells
+//! the rest again.
+//!
+//! A *snapshot* is taken of what was told; once every home that was dirty then is in the log, it may be claimed. Each home shard
+//! claims for itself, one shard at a time, and all of them when the server stops: who claims less is only told more.
+
+use alloc::{boxed::Box, collections::BTreeMap, vec, vec::Vec};
+
+use tidings_canary::{self as canary, Canary};
+use tidings_wire::{EntryIndex, archive::Archived};
+
+use super::{Homes, upkeep::Waiting};
+use crate::{
+    context::HomeContext,
+    conversation::ReplayError,
+    effects::ReactorId,
+    lanes::Source,
+    limits::ASKED_MAX,
+    records::{RecordKind, SourceRecord, SourcesRecord, put, take},
+};
+
+/// By shard: nothing of it is missing up to an entry.
+type Reached = BTreeMap<u16, EntryIndex>;
+
+/// The sources of a reactor's homes.
+#[derive(Debug)]
+pub(super) struct Sources {
+    /// What was told, by shard, and whether there is anything new since the last snapshot.
+    told: Box<[EntryIndex]>,
+    news: bool,
+    /// What had been told when the snapshot was taken, and the first dirty home after it.
+    snapshot: Option<(Reached, u64)>,
+    /// What may be claimed: all changes that come of it are in the log.
+    claimable: Reached,
+    /// What each home shard has claimed, durably.
+    claimed: BTreeMap<u16, Reached>,
+    /// What each home shard has written last.
+    written: BTreeMap<u16, Reached>,
+    /// The home shards of this reactor that claim next.
+    due: Vec<u16>,
+    next: usize,
+    owned: Box<[u16]>,
+    /// Who asked, and of which shard.
+    asked: Vec<(ReactorId, u16)>,
+}
+
+impl Sources {
+    /// Of the homes in some of so many shards.
+    pub(super) fn new(shards: u32, owned: impl Iterator<Item = u16>) -> Self {
+        Self {
+            told: vec![EntryIndex(0); shards as usize].into_boxed_slice(),
+            news: false,
+            snapshot: None,
+            claimable: Reached::new(),
+            claimed: BTreeMap::new(),
+            written: BTreeMap::new(),
+            due: Vec::new(),
+            next: 0,
+            owned: owned.collect(),
+            asked: Vec::new(),
+        }
+    }
+
+    /// Something of a shard was told.
+    pub(super) fn told(&mut self, source: Source) {
+        let reached = &mut self.told[source.shard as usize];
+        if source.reached > *reached {
+            (*reached, self.news) = (source.reached, true);
+        }
+    }
+
+    /// All that was told of any shard.
+    fn snapshot(&self) -> Reached {
+        (0..).zip(self.told.iter().copied()).filter(|(_, reached)| *reached > EntryIndex(0)).collect()
+    }
+
+    /// Somebody asks.
+    pub(super) fn ask(&mut self, from: ReactorId, shard: u16) {
+        if !self.asked.contains(&(from, shard)) && self.asked.len() < ASKED_MAX {
+            self.asked.push((from, shard));
+        }
+    }
+
+    /// All home shards claim what they can: the server stops.
+    pub(super) fn claim_all(&mut self) {
+        self.due = self.owned.to_vec();
+    }
+
+    /// How far all homes here have what a shard told, durably.
+    fn reached(&self, shard: u16) -> EntryIndex {
+        let of = |home: &u16| self.claimed.get(home).and_then(|reached| reached.get(&shard)).copied().unwrap_or_default();
+        self.owned.iter().map(of).min().unwrap_or_default()
+    }
+}
+
+impl Homes {
+    /// The next answer to who asked; given back with [`Self::ask_again`] if there is no room for it.
+    pub(crate) fn next_answer(&mut self) -> Option<(ReactorId, Source)> {
+        let (to, shard) = self.sources.asked.pop()?;
+        Some((to, Source { shard, reached: self.sources.reached(shard) }))
+    }
+
+    /// True if somebody asked who was not answered.
+    pub(crate) fn has_answers(&self) -> bool {
+        !self.sources.asked.is_empty()
+    }
+
+    /// Somebody asks how far homes have what a shard told.
+    pub(crate) fn ask_again(&mut self, from: ReactorId, shard: u16) {
+        self.sources.ask(from, shard);
+    }
+
+    /// All home shards claim what they can: the server stops.
+    pub(crate) fn claim_all(&mut self) {
+        self.sources.claim_all();
+    }
+
+    /// Takes and completes snapshots, and writes claims down.
+    pub(super) fn claim(&mut self, cx: &mut impl HomeContext) {
+        let (first_dirty, last_dirty) = (self.dirtied - self.dirty.len() as u64, self.dirtied);
+        let sources = &mut self.sources;
+        let early = canary::is(Canary::ClaimedEarly);
+        if let Some((reached, _)) = sources.snapshot.take_if(|(_, until)| first_dirty >= *until || early) {
+            sources.claimable = reached;
+            if sources.due.is_empty() && !sources.owned.is_empty() {
+                sources.due.push(sources.owned[sources.next % sources.owned.len()]);
+                sources.next += 1;
+            }
+        }
+        if sources.snapshot.is_none() && core::mem::take(&mut sources.news) {
+            sources.snapshot = Some((sources.snapshot(), last_dirty));
+        }
+        while let Some(shard) = self.sources.due.pop() {
+            let changed = self.sources.written.get(&shard) != Some(&self.sources.claimable);
+            if !changed || self.sources.claimable.is_empty() {
+                continue;
+            }
+            let len = SourcesRecord::LEN + self.sources.claimable.len() * SourceRecord::LEN;
+            if cx.room() < len {
+                return self.sources.due.push(shard);
+            }
+            self.write_claim(shard, cx);
+        }
+    }
+
+    fn write_claim(&mut self, shard: u16, cx: &mut impl HomeContext) {
+        let claim = self.sources.claimable.clone();
+        let at = cx.append(RecordKind::Sources, shard, |body| {
+            put(body, &SourcesRecord { count: claim.len() as u32 });
+            for (shard, reached) in &claim {
+                put(body, &SourceRecord { shard: *shard, reached: reached.0 });
+            }
+        });
+        self.sources.written.insert(shard, claim.clone());
+        self.waiting[shard as usize].push_back((at, Waiting::Claim { shard, claim: Box::new(claim) }));
+    }
+
+    /// A claim is committed.
+    pub(super) fn claimed(&mut self, shard: u16, claim: Reached) {
+        self.sources.claimed.insert(shard, claim);
+    }
+
+    /// A claim that recovery read.
+    pub(super) fn replay_sources(&mut self, shard: u16, mut body: &[u8]) -> Result<(), ReplayError> {
+        let record: SourcesRecord = take(&mut body).map_err(|_| ReplayError::Body)?;
+        let mut claim = Reached::new();
+        for _ in 0..record.count {
+            let source: SourceRecord = take(&mut body).map_err(|_| ReplayError::Body)?;
+            claim.insert(source.shard, EntryIndex(source.reached));
+        }
+        self.sources.written.insert(shard, claim.clone());
+        self.sources.claimed.insert(shard, claim);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_homes_of_a_reactor_have_what_the_least_of_its_shards_claims() {
+        let mut sources = Sources::new(8, [3, 7].into_iter());
+        assert_eq!(sources.reached(1), EntryIndex(0));
+        sources.claimed.insert(3, Reached::from([(1, EntryIndex(9))]));
+        assert_eq!(sources.reached(1), EntryIndex(0));
+        sources.claimed.insert(7, Reached::from([(1, EntryIndex(4)), (2, EntryIndex(8))]));
+        assert_eq!((sources.reached(1), sources.reached(2)), (EntryIndex(4), EntryIndex(0)));
+    }
+}
