@@ -1,7 +1,4 @@
-//! What fuzz targets share: choices made from the fuzzer's bytes, and worlds to run the product in.
-
-pub mod disk;
-pub mod world;
+//! What fuzz targets share: choices made from the fuzzer's bytes, with which it is driven.
 
 /// The fuzzer's bytes, as choices. When they are used up every choice is 0.
 #[derive(Debug)]

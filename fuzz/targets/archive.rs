@@ -40,7 +40,11 @@ fuzz_target!(|bytes: &[u8]| {
     check::<ReceiptRecord>(bytes);
     check::<HomeRecord>(bytes);
     check::<HomeEntryRecord>(bytes);
-    check::<ConversationRecord>(bytes);
+    check::<ConversationRow>(bytes);
+    check::<MemberRow>(bytes);
+    check::<ShardRow>(bytes);
+    check::<SourcesRecord>(bytes);
+    check::<SourceRecord>(bytes);
     check::<DeviceRecord>(bytes);
     check::<PairRecord>(bytes);
     check::<BatchHeader>(bytes);

@@ -5,11 +5,16 @@
 use std::collections::BTreeMap;
 
 use libfuzzer_sys::fuzz_target;
-use tidings_core::{Authenticated, Claims, ConnId, SessionId, TokenFault, Verifier, authenticate};
-use tidings_fuzz::{Choices, world::Reactor};
+use tidings_core::{Authenticated, ConnId, Mono, NodeConfig, Now, SessionId, limits::Rate};
+use tidings_fuzz::Choices;
+use tidings_testkit::{
+    frames::{self, frames},
+    names,
+    reactor::{self, beginning, node_config},
+};
 use tidings_wire::{
-    ClientMsgId, ConversationId, DeviceId, Lineage, Kind, Seq, Timestamp, UserId, Uv,
-    frame::{self, FixedPart, FrameBuilder},
+    ClientMsgId, ConversationId, Kind, Lineage, Seq, UserId, Uv,
+    frame::{self, FixedPart},
     frames::*,
     limits::FRAME_MAX,
     split,
@@ -17,27 +22,42 @@ use tidings_wire::{
 
 const USERS: u64 = 3;
 
-struct AnyToken;
-
-impl Verifier for AnyToken {
-    fn verify(&self, token: &[u8], _: Timestamp) -> Result<Claims, TokenFault> {
-        let name = std::str::from_utf8(token).map_err(|_| TokenFault::Invalid)?;
-        Ok(Claims { tenant: "t".into(), name: name.into(), device: None, until: None })
-    }
+fn name(at: u64) -> String {
+    format!("user{at}")
 }
 
 fn user(at: u64) -> UserId {
-    UserId::derive("t", &format!("user{at}"))
+    names::user(&name(at))
 }
 
 fn who(at: u64, device: u32, connection_number: u64) -> Authenticated {
-    let mut bytes = Vec::new();
-    let mut frame = FrameBuilder::<Hello>::new(&mut bytes);
-    let token = frame.var(format!("user{at}").as_bytes());
-    let (user, device) = (UserId::NONE, DeviceId(device));
-    frame.finish(1, &Hello { version_min: 1, version_max: 1, device, user, capabilities: 0, token, connection_number });
-    let frame = split(&bytes, FRAME_MAX).expect("just built").expect("whole");
-    authenticate(&AnyToken, &frame, Timestamp(0)).expect("any token will do")
+    names::numbered(&name(at), device, connection_number)
+}
+
+/// A reactor and its time.
+struct Reactor {
+    at: reactor::Reactor,
+    now: Now,
+}
+
+impl Reactor {
+    fn new() -> Self {
+        let user_rate = Rate { per_second: 50, burst: 50 };
+        let config = NodeConfig { user_rate, entities_max: 8, ..node_config(0, 1, 8) };
+        Self { at: reactor::Reactor::new(config), now: beginning() }
+    }
+
+    fn open(&mut self, who: &Authenticated, conn: u64) -> Option<SessionId> {
+        self.at.node.at(self.now, &mut self.at.world).open_session(who, ConnId(conn)).ok()
+    }
+
+    /// Time passes, and reads that were asked for are done.
+    fn turn(&mut self, ms: u64) {
+        self.now.mono = Mono(self.now.mono.0 + ms * 1_000_000);
+        self.now.wall.0 += ms * 1000;
+        self.at.timeout(self.now);
+        self.at.serve_reads(self.now);
+    }
 }
 
 /// A live session of the model.
@@ -59,9 +79,7 @@ struct Model {
 
 impl Model {
     fn look(&mut self, live: &Live, output: &[u8]) {
-        let mut rest = output;
-        while let Some(frame) = split(rest, FRAME_MAX).expect("a node says only what can be read") {
-            rest = &rest[frame.bytes().len()..];
+        for frame in frames(output) {
             match frame.kind() {
                 Ok(Kind::Sent) => {
                     let sent: Sent = frame.fixed().expect("a node says only what can be read");
@@ -92,7 +110,7 @@ fn say<T: FixedPart>(reactor: &mut Reactor, live: &Live, part: &T) {
 
 fn give(reactor: &mut Reactor, live: &Live, bytes: &[u8]) {
     if let Ok(Some(frame)) = split(bytes, FRAME_MAX) {
-        reactor.node.at(reactor.now, &mut reactor.world).frame(live.id, &frame);
+        reactor.at.node.at(reactor.now, &mut reactor.at.world).frame(live.id, &frame);
     }
 }
 
@@ -100,29 +118,12 @@ fn send(reactor: &mut Reactor, live: &Live, choices: &mut Choices<'_>) {
     let (peer, id) = (choices.below(USERS), 1 + choices.below(12));
     let prev = if choices.byte() % 4 == 0 { 0 } else { id - 1 };
     let text = [live.user as u8, live.device as u8, peer as u8, id as u8];
-    let mut bytes = Vec::new();
-    let mut frame = FrameBuilder::<Send>::new(&mut bytes);
-    let payload = frame.var(&text);
-    frame.finish(
-        id,
-        &Send {
-            conversation: ConversationId::direct(user(live.user), user(peer)),
-            peer: user(peer),
-            client_msg_id: ClientMsgId(id),
-            prev: ClientMsgId(prev),
-            expires_at: Timestamp(0),
-            trace: TraceId::default(),
-            flags: MessageFlags::default(),
-            payload_crc: crc32c::crc32c(&text),
-            payload,
-        },
-    );
-    give(reactor, live, &bytes);
+    give(reactor, live, &frames::send(user(live.user), user(peer), id, prev, &text));
 }
 
 fuzz_target!(|bytes: &[u8]| {
     let mut choices = Choices::new(bytes);
-    let (mut reactor, mut model) = (Reactor::default(), Model::default());
+    let (mut reactor, mut model) = (Reactor::new(), Model::default());
     let (mut lives, mut conns): (Vec<Live>, u64) = (Vec::new(), 0);
     while !choices.is_empty() {
         let live = lives.get(choices.below(lives.len() as u64) as usize).copied();
@@ -132,12 +133,12 @@ fuzz_target!(|bytes: &[u8]| {
                 let (at, device) = (choices.below(USERS), 1 + choices.below(2) as u32);
                 conns += 1;
                 let who = who(at, device, choices.below(2) * conns);
-                if let Ok(id) = reactor.node.at(reactor.now, &mut reactor.world).open_session(&who, ConnId(conns)) {
+                if let Some(id) = reactor.open(&who, conns) {
                     lives.push(Live { id, conn: conns, user: at, device });
                 }
             }
             (1..=3, Some(live)) => send(&mut reactor, &live, &mut choices),
-            (4, Some(_)) => reactor.commit(),
+            (4, Some(_)) => reactor.at.commit(reactor.now),
             (5, Some(live)) => {
                 let (conversation, upto) = (with(&live, &mut choices), Seq(choices.below(9)));
                 if choices.byte() % 2 == 0 {
@@ -158,22 +159,22 @@ fuzz_target!(|bytes: &[u8]| {
             }
             (8, Some(_)) => reactor.turn(choices.below(2000)),
             (9, Some(live)) => {
-                reactor.node.close_session(live.id);
+                reactor.at.node.close_session(live.id);
                 lives.retain(|other| other.id != live.id);
             }
             (10, Some(_)) => {
-                reactor.restart();
+                reactor.at.restart();
                 lives.clear();
             }
             (_, Some(live)) => give(&mut reactor, &live, choices.bytes(60)),
         }
         for live in &lives {
-            if let Some(output) = reactor.world.outs.get_mut(&live.conn) {
+            if let Some(output) = reactor.at.world.outs.get_mut(&live.conn) {
                 model.look(live, &std::mem::take(output));
-                reactor.node.at(reactor.now, &mut reactor.world).output_gone(live.id);
+                reactor.at.node.at(reactor.now, &mut reactor.at.world).output_gone(live.id);
             }
         }
-        let closed = std::mem::take(&mut reactor.world.closed);
+        let closed = std::mem::take(&mut reactor.at.world.closed);
         lives.retain(|live| !closed.contains(&ConnId(live.conn)));
     }
     check_what_is_there(&mut reactor, &mut model);
@@ -181,24 +182,23 @@ fuzz_target!(|bytes: &[u8]| {
 
 /// What was acknowledged is there after a restart, under its number and with its text, and the numbers have no gaps.
 fn check_what_is_there(reactor: &mut Reactor, model: &mut Model) {
-    reactor.restart();
+    reactor.at.restart();
     reactor.turn(3_600_000); // full buckets for those who ask
     for at in 0..USERS {
         let conn = 1_000_000 + at;
-        let opened = reactor.node.at(reactor.now, &mut reactor.world).open_session(&who(at, 9, 0), ConnId(conn));
-        let Ok(id) = opened else { continue }; // more homes than fit
+        let Some(id) = reactor.open(&who(at, 9, 0), conn) else { continue }; // more homes than fit
         let live = Live { id, conn, user: at, device: 9 };
         for peer in 0..USERS {
             let conversation = ConversationId::direct(user(at), user(peer));
             let (from, upto, limit, order) = (Seq(1), Seq(0), 0, FetchOrder::Upward);
-            reactor.world.outs.insert(conn, Vec::new());
+            reactor.at.world.outs.insert(conn, Vec::new());
             say(reactor, &live, &Fetch { conversation, from, upto, limit, order });
             for _ in 0..50 {
                 reactor.turn(1);
             }
-            let output = reactor.world.outs.remove(&conn).unwrap_or_default();
+            let output = reactor.at.world.outs.remove(&conn).unwrap_or_default();
             model.look(&live, &output);
-            let found = texts(&output);
+            let found = frames::messages(&output);
             assert!(found.iter().map(|(seq, _)| seq.0).eq(1..=found.len() as u64), "{found:?}");
             for (attempt, seq) in model.answers.iter().filter(|(attempt, _)| attempt.2 == conversation) {
                 let (_, text) = &found[seq.0 as usize - 1];
@@ -207,19 +207,6 @@ fn check_what_is_there(reactor: &mut Reactor, model: &mut Model) {
             }
         }
     }
-}
-
-/// The numbers and texts of the messages in a stretch of output.
-fn texts(output: &[u8]) -> Vec<(Seq, Vec<u8>)> {
-    let (mut rest, mut found) = (output, Vec::new());
-    while let Some(frame) = split(rest, FRAME_MAX).expect("a node says only what can be read") {
-        rest = &rest[frame.bytes().len()..];
-        if frame.kind() == Ok(Kind::Message) {
-            let message: Message = frame.fixed().expect("a node says only what can be read");
-            found.push((message.seq, frame.var(message.payload).expect("inside the frame").to_vec()));
-        }
-    }
-    found
 }
 
 fn with(live: &Live, choices: &mut Choices<'_>) -> ConversationId {

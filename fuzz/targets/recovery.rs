@@ -5,13 +5,13 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use tidings_fuzz::{Choices, disk::Memory};
-use tidings_log::{
-    Epoch, Log, LogConfig, LogKey, RecordMeta, RecoverError, Scanner, SlotId, Storage, Tail,
-    prepare::{Outcome, Preparer, Step},
-    records,
+use tidings_fuzz::Choices;
+use tidings_log::{LogKey, RecordMeta, RecoverError, Scanner, Scope, SlotId, Solo, Tail, records};
+use tidings_testkit::{
+    Memory,
+    store::{Store, log_config},
 };
-use tidings_wire::LogId;
+use tidings_wire::{LogId, Term};
 
 const SEGMENT: u64 = 32 * 1024;
 const KEY: LogKey = LogKey { log: LogId(1), nonce: 0x1234_5678_9abc_def0 };
@@ -23,57 +23,34 @@ fn scan(disk: &Memory) -> Result<(Vec<u64>, Tail), RecoverError> {
     while scanner.advance()? {
         let batch = scanner.batch();
         for record in records(&batch.header, batch.bytes) {
-            numbers.push(record.expect("a verified batch has valid records").header.index);
+            numbers.push(record.expect("a verified batch has valid records").header.ts);
         }
     }
     Ok((numbers, scanner.finish()?.0))
 }
 
 struct Writer {
-    disk: Memory,
-    log: Log,
-    preparer: Preparer,
+    store: Store,
+    replica: Solo,
     next: u64,
 }
 
 impl Writer {
     fn new(disk: Memory, tail: Tail, next: u64, epoch: u32) -> Self {
-        let next_slot = disk.0.borrow().keys().last().map_or(0, |slot| slot.0 + 1);
-        let preparer = Preparer::new(KEY, SEGMENT, tail.raw.clone(), next_slot);
-        let config = LogConfig { key: KEY, epoch: Epoch(epoch), segment_len: SEGMENT, batch_max: 16 * 1024 };
-        Self { log: Log::open(config, tail), disk, preparer, next }
-    }
-
-    fn prepare(&mut self) {
-        let mut now = 0;
-        while self.log.ready_segments() < 2 {
-            now += 1_000_000_000;
-            match self.preparer.next(now, self.log.ready_segments(), self.log.next_generation()) {
-                Some(Step::Create(slot, len)) => {
-                    self.disk.0.borrow_mut().insert(slot, vec![0; len as usize]);
-                    self.preparer.created(Outcome::Done);
-                }
-                Some(Step::Fill { slot, offset, buffer } | Step::Write { slot, offset, buffer }) => {
-                    self.disk.write(slot, offset, buffer.as_slice()).expect("memory does not fail");
-                    let ready = self.preparer.written(buffer, Outcome::Done, self.log.next_generation());
-                    ready.into_iter().for_each(|segment| self.log.add_ready(segment));
-                }
-                None => {}
-            }
-        }
+        let store = Store::open(disk, log_config(KEY, epoch, SEGMENT, 16 * 1024), tail);
+        Self { store, replica: Solo::new(8, Term(epoch)), next }
     }
 
     fn batch(&mut self, count: u64, len: usize) {
-        self.prepare();
         for _ in 0..count {
-            let meta = RecordMeta { kind: 1, version: 1, shard: 3, term: 1, index: self.next };
+            let meta = RecordMeta { kind: 16, version: 1, scope: Scope::Entry, shard: 3, ts: self.next };
             self.next += 1;
-            self.log.append(meta, |body| body.resize(body.len() + len, 0xab));
+            self.store.log.append(meta, |body| body.resize(body.len() + len, 0xab));
         }
-        let write = self.log.seal().expect("nothing is in flight");
-        self.disk.write(write.slot, write.offset, write.buffer.as_slice()).expect("memory does not fail");
-        let sealed = self.log.written(write.buffer);
-        self.log.recycle(sealed.buffer);
+        let write = self.store.seal(&mut self.replica);
+        self.store.land(write);
+        let sealed = self.store.log.take_durable().expect("it is written");
+        self.store.log.recycle(sealed);
     }
 }
 

@@ -5,7 +5,8 @@
 use std::hint::black_box;
 
 use gungraun::{Callgrind, EventKind, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main};
-use tidings_gates::{MESSAGES, Reactor, sends};
+use tidings_gates::{Chat, MESSAGES, sends};
+use tidings_log::{RecordMeta, Scope};
 use tidings_wire::{
     frame::{self, FrameBuilder, Span},
     frames::{Message, Send, Sent},
@@ -38,48 +39,49 @@ fn decode(bytes: Vec<u8>) -> usize {
     seen
 }
 
-fn ready_to_apply() -> (Reactor, Vec<u8>) {
-    let mut reactor = Reactor::warm(1024);
-    let bytes = reactor.next_sends(1024);
-    (reactor, bytes)
+fn ready_to_apply() -> (Chat, Vec<u8>) {
+    let mut chat = Chat::warm(1024);
+    let bytes = chat.next_sends(1024);
+    (chat, bytes)
 }
 
 // The same window decoded, checked, sequenced and appended to the open batch.
 #[library_benchmark(config = at_most(271_000))]
 #[bench::window_of_1k(setup = ready_to_apply)]
-fn apply((mut reactor, bytes): (Reactor, Vec<u8>)) -> Reactor {
-    reactor.apply(black_box(&bytes));
-    reactor
+fn apply((mut chat, bytes): (Chat, Vec<u8>)) -> Chat {
+    chat.apply(black_box(&bytes));
+    chat
 }
 
-fn ready_to_commit() -> Reactor {
-    let (mut reactor, bytes) = ready_to_apply();
-    reactor.apply(&bytes);
-    reactor
+fn ready_to_commit() -> Chat {
+    let (mut chat, bytes) = ready_to_apply();
+    chat.apply(&bytes);
+    chat
 }
 
 // The batch sealed with its checksum, taken for durable, and what it allows written out: SENT and MESSAGE.
 #[library_benchmark(config = at_most(191_000))]
 #[bench::window_of_1k(setup = ready_to_commit)]
-fn commit(mut reactor: Reactor) -> Reactor {
-    reactor.commit();
-    reactor
+fn commit(mut chat: Chat) -> Chat {
+    chat.commit();
+    chat
 }
 
-fn warm() -> (Reactor, Vec<u8>) {
-    (Reactor::warm(1024), vec![7; 1024])
+fn warm() -> (Chat, Vec<u8>) {
+    (Chat::warm(1024), vec![7; 1024])
 }
 
 // Records of a kilobyte appended to the log, and the batch sealed.
 #[library_benchmark(config = at_most(57_800))]
 #[bench::window_of_1k(setup = warm)]
-fn append((mut reactor, payload): (Reactor, Vec<u8>)) -> Reactor {
-    for index in 0..MESSAGES {
-        let meta = tidings_log::RecordMeta { kind: 1, version: 1, shard: 3, term: 0, index };
-        reactor.world.log.append(meta, |body| body.extend_from_slice(&payload));
+fn append((mut chat, payload): (Chat, Vec<u8>)) -> Chat {
+    let world = &mut chat.reactor.world;
+    for ts in 0..MESSAGES {
+        let meta = RecordMeta { kind: 16, version: 1, scope: Scope::Entry, shard: 3, ts };
+        world.store.log.append(meta, |body| body.extend_from_slice(&payload));
     }
-    black_box(reactor.world.log.seal());
-    reactor
+    black_box(world.store.log.seal(&mut world.replica));
+    chat
 }
 
 fn output() -> (Vec<u8>, Vec<u8>) {

@@ -9,7 +9,10 @@ mod sides;
 
 use alloc::{boxed::Box, vec};
 
-use tidings_wire::{BatchPosition, DeviceId, Entry, EntryIndex, ErrorCode, Frame, Generation, Lineage, LogId, Timestamp, UserId, archive};
+use tidings_wire::{
+    BatchPosition, DeviceId, Entry, EntryIndex, ErrorCode, Frame, Generation, Lineage, LogId, Timestamp, UserId,
+    archive,
+};
 
 use crate::{
     conversation::{Conversations, ReplayError},

@@ -1,6 +1,6 @@
 //! The open batch, and reading the records of a closed one.
 
-use tidings_wire::{Entry, Term, EntryIndex, WireError, archive};
+use tidings_wire::{Entry, EntryIndex, Term, WireError, archive};
 
 use crate::{
     buffer::AlignedBuf,

@@ -127,8 +127,7 @@ pub struct BatchHeader {
 impl Archived for BatchHeader {
     const FIRST_LEN: usize = 61;
 }
-const _: () =
-    assert!(BatchHeader::LEN <= BATCH_HEADER && (BATCH_HEADER + RECORD_HEADER).is_multiple_of(RECORD_ALIGN));
+const _: () = assert!(BatchHeader::LEN <= BATCH_HEADER && (BATCH_HEADER + RECORD_HEADER).is_multiple_of(RECORD_ALIGN));
 
 /// What a sealed batch says of itself, besides its size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -281,7 +280,8 @@ mod tests {
     fn a_stamped_record_says_where_it_belongs_and_every_byte_is_checked() {
         let mut record = vec![0; RECORD_HEADER + 9];
         let (kind, version, ts, len) = (7, 1, 12, record.len() as u32);
-        let header = RecordHeader { crc: 0, term: 0, index: 0, position: 0, len, shard: 3, flags: 0, kind, version, ts };
+        let header =
+            RecordHeader { crc: 0, term: 0, index: 0, position: 0, len, shard: 3, flags: 0, kind, version, ts };
         tidings_wire::archive::write(&header, &mut record);
         RecordHeader::stamp(&mut record, Term(5), EntryIndex(1 << 40), 6);
         let read: RecordHeader = tidings_wire::archive::read(&record[..RECORD_HEADER]).unwrap();

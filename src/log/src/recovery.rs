@@ -376,7 +376,9 @@ impl<S: Storage> Scanner<S> {
     /// Looks at every block of the rest of this segment and of the next one, and at the first batch of all others; if that is not
     /// there, it may still have been in flight when another was written, so all of such a segment is looked at.
     fn look_further(&mut self) -> Result<Further, RecoverError> {
-        let missing = self.last.map_or(Lsn(0), |(lsn, _)| lsn.next());
+        // A log begins with batch 1. Of one whose beginning was dropped the oldest segment's first batch was durable, whatever its number.
+        let begins = self.segments.first().is_some_and(|oldest| oldest.generation == Generation(1));
+        let missing = self.last.map_or(Lsn(u64::from(begins)), |(lsn, _)| lsn.next());
         let mut found = Further::Nothing;
         let mut from = self.offset;
         for at in self.at..self.segments.len() {

@@ -219,14 +219,15 @@ impl Log {
         self.starved
     }
 
-    /// True if no write is in flight.
+    /// True if all that was sealed is durable.
     pub fn is_idle(&self) -> bool {
         self.in_flight.is_empty()
     }
 
     /// True if another write may be in flight.
     pub fn may_write(&self) -> bool {
-        self.in_flight.len() < self.config.writes && self.sealed < SEALED_MAX && !self.poisoned
+        let writing = self.in_flight.iter().filter(|write| write.written.is_none()).count();
+        writing < self.config.writes && self.sealed < SEALED_MAX && !self.poisoned
     }
 
     /// True if the last durable batch is not yet written down as durable, so that after a crash damage to it would

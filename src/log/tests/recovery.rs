@@ -1,51 +1,25 @@
 //! The log over a disk in memory: what was written and completed comes back, whatever a crash left of the rest.
 
-use std::{cell::RefCell, collections::BTreeMap, io, rc::Rc};
-
 use proptest::prelude::*;
 use tidings_log::{
-    BLOCK, Damage, Epoch, Log, LogConfig, LogKey, LogWrite, RecordMeta, RecoverError, Scanner, SlotId, Storage, Tail,
-    prepare::{Outcome, Preparer, Step},
+    BLOCK, Damage, LogConfig, LogKey, LogWrite, RecordMeta, RecoverError, Scanner, Scope, Solo, Storage, Tail,
+    format::RecordHeader,
     records,
     recovery::{Decision, Further, Here, NextSegment, decide},
 };
-use tidings_wire::{LogId, Lsn};
+use tidings_testkit::{
+    Memory,
+    store::{Store, log_config},
+};
+use tidings_wire::{LogId, Lsn, Term};
 
 const SEGMENT: u64 = 64 * 1024;
 const KEY: LogKey = LogKey { log: LogId(1), nonce: 0x1234_5678_9abc_def0 };
 
-#[derive(Clone, Default, Debug)]
-struct Memory(Rc<RefCell<BTreeMap<SlotId, Vec<u8>>>>);
-
-impl Storage for Memory {
-    fn slots(&self) -> io::Result<Vec<SlotId>> {
-        Ok(self.0.borrow().keys().copied().collect())
-    }
-    fn len(&self, slot: SlotId) -> io::Result<u64> {
-        Ok(self.0.borrow()[&slot].len() as u64)
-    }
-    fn sync(&self, _: SlotId) -> io::Result<()> {
-        Ok(())
-    }
-    fn read(&self, slot: SlotId, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
-        let files = self.0.borrow();
-        let rest = files[&slot].get(offset as usize..).unwrap_or_default();
-        let len = rest.len().min(buffer.len());
-        buffer[..len].copy_from_slice(&rest[..len]);
-        buffer[len..].fill(0);
-        Ok(())
-    }
-    fn write(&self, slot: SlotId, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.0.borrow_mut().get_mut(&slot).unwrap()[offset as usize..][..bytes.len()].copy_from_slice(bytes);
-        Ok(())
-    }
-}
-
-/// A log, its preparer and its disk, driven by hand.
+/// A log and its disk, driven by hand.
 struct Node {
-    disk: Memory,
-    log: Log,
-    preparer: Preparer,
+    store: Store,
+    replica: Solo,
     next: u64,
 }
 
@@ -57,8 +31,8 @@ fn scan(disk: &Memory) -> Result<(Vec<u64>, Tail), RecoverError> {
         let batch = scanner.batch();
         for record in records(&batch.header, batch.bytes) {
             let record = record.expect("a verified batch has valid records");
-            assert_eq!(record.header.index.to_le_bytes(), record.body[..8]);
-            numbers.push(record.header.index);
+            assert!(RecordHeader::matches(record.bytes) && record.header.ts.to_le_bytes() == record.body[..8]);
+            numbers.push(record.header.ts);
         }
     }
     Ok((numbers, scanner.finish()?.0))
@@ -66,32 +40,13 @@ fn scan(disk: &Memory) -> Result<(Vec<u64>, Tail), RecoverError> {
 
 impl Node {
     fn start(disk: Memory, epoch: u32) -> (Self, Vec<u64>) {
-        let (numbers, tail) = scan(&disk).expect("recovery");
-        let next_slot = disk.0.borrow().keys().last().map_or(0, |slot| slot.0 + 1);
-        let preparer = Preparer::new(KEY, SEGMENT, tail.raw.clone(), next_slot);
-        let config = LogConfig { key: KEY, epoch: Epoch(epoch), segment_len: SEGMENT, batch_max: 32 * 1024 };
-        let mut node = Self { disk, log: Log::open(config, tail), preparer, next: numbers.last().map_or(1, |n| n + 1) };
-        node.prepare();
-        (node, numbers)
+        Self::start_with(disk, log_config(KEY, epoch, SEGMENT, 32 * 1024))
     }
 
-    fn prepare(&mut self) {
-        let mut now = 0;
-        while self.log.ready_segments() < 2 {
-            now += 1_000_000_000;
-            match self.preparer.next(now, self.log.ready_segments(), self.log.next_generation()) {
-                Some(Step::Create(slot, len)) => {
-                    self.disk.0.borrow_mut().insert(slot, vec![0; len as usize]);
-                    self.preparer.created(Outcome::Done);
-                }
-                Some(Step::Fill { slot, offset, buffer } | Step::Write { slot, offset, buffer }) => {
-                    self.disk.write(slot, offset, buffer.as_slice()).unwrap();
-                    let ready = self.preparer.written(buffer, Outcome::Done, self.log.next_generation());
-                    ready.into_iter().for_each(|segment| self.log.add_ready(segment));
-                }
-                None => {}
-            }
-        }
+    fn start_with(disk: Memory, config: LogConfig) -> (Self, Vec<u64>) {
+        let (numbers, tail) = scan(&disk).expect("recovery");
+        let next = numbers.last().map_or(1, |n| n + 1);
+        (Self { store: Store::open(disk, config, tail), replica: Solo::new(8, Term(1)), next }, numbers)
     }
 
     /// Appends a batch of `count` records with bodies of `len` bytes, and hands out its write.
@@ -99,28 +54,28 @@ impl Node {
         for _ in 0..count {
             let number = self.next;
             self.next += 1;
-            let meta = RecordMeta { kind: 1, version: 1, shard: 3, term: 1, index: number };
-            self.log.append(meta, |body| {
+            let meta = RecordMeta { kind: 16, version: 1, scope: Scope::Entry, shard: 3, ts: number };
+            self.store.log.append(meta, |body| {
                 body.extend(number.to_le_bytes());
                 body.resize(body.len() + len, 0xab);
             });
         }
-        self.log.seal().expect("the device is free and a segment is ready")
+        self.store.seal(&mut self.replica)
     }
 
     fn complete(&mut self, write: LogWrite) {
-        self.disk.write(write.slot, write.offset, write.buffer.as_slice()).unwrap();
-        let lsn = Lsn(self.log.committed().upto().0 + 1);
-        let sealed = self.log.written(write.buffer);
-        assert!(sealed.committed.covers(lsn) && !sealed.committed.covers(lsn.next()));
-        self.log.recycle(sealed.buffer);
-        self.prepare();
+        let lsn = write.lsn;
+        self.store.land(write);
+        let sealed = self.store.log.take_durable().expect("it is the next one");
+        assert!(sealed.durable.covers(lsn) && !sealed.durable.covers(lsn.next()));
+        self.store.log.recycle(sealed);
+        self.store.prepare();
     }
 
     fn tip(&mut self) {
-        let tip = self.log.seal().expect("idle");
+        let tip = self.store.seal(&mut self.replica);
         self.complete(tip);
-        assert!(!self.log.needs_tip());
+        assert!(!self.store.log.needs_tip());
     }
 }
 
@@ -191,7 +146,7 @@ fn damage_to_the_last_batch_is_a_torn_tail_before_the_tip_and_damage_after_it() 
         let write = node.batch(1, 100);
         let (slot, offset) = (write.slot, write.offset);
         node.complete(write);
-        assert!(node.log.needs_tip());
+        assert!(node.store.log.needs_tip());
         if with_tip {
             node.tip();
         }
@@ -213,8 +168,8 @@ fn a_lost_segment_and_a_segment_with_lost_headers_are_damage() {
         let write = node.batch(1, 24 * 1024);
         node.complete(write);
     }
-    assert!(node.log.segments().len() > 2);
-    let slots: Vec<_> = node.log.segments().map(|segment| segment.slot).collect();
+    assert!(node.store.log.segments().len() > 2);
+    let slots: Vec<_> = node.store.log.segments().map(|segment| segment.slot).collect();
 
     let kept = disk.0.borrow_mut().remove(&slots[1]).unwrap();
     assert!(matches!(expect_damage(&disk), Damage::SegmentMissing(_)));
@@ -236,9 +191,9 @@ fn recycled_segments_do_not_show_their_old_batches() {
     for round in 0..40 {
         let write = node.batch(1, 20 * 1024);
         node.complete(write);
-        while node.log.segments().len() > 2 {
-            let dropped = node.log.drop_oldest().unwrap();
-            node.preparer.recycle(dropped);
+        while node.store.log.segments().len() > 2 {
+            let dropped = node.store.log.drop_oldest().unwrap();
+            node.store.preparer.recycle(dropped);
         }
         let (numbers, tail) = scan(&disk).unwrap();
         assert_eq!(numbers.last(), Some(&(round + 1)));
@@ -256,20 +211,14 @@ fn another_segment_length_is_for_new_segments() {
     node.complete(write);
     let mut expected = vec![1];
     for (epoch, len) in [(2, 2 * SEGMENT), (3, SEGMENT)] {
-        let (numbers, tail) = scan(&disk).unwrap();
+        let (mut node, numbers) = Node::start_with(disk.clone(), log_config(KEY, epoch, len, 32 * 1024));
         assert_eq!(numbers, expected);
-        let next_slot = disk.0.borrow().keys().last().map_or(0, |slot| slot.0 + 1);
-        let preparer = Preparer::new(KEY, len, tail.raw.clone(), next_slot);
-        let config = LogConfig { key: KEY, epoch: Epoch(epoch), segment_len: len, batch_max: 32 * 1024 };
-        let next = numbers.last().unwrap() + 1;
-        let mut node = Node { disk: disk.clone(), log: Log::open(config, tail), preparer, next };
         for _ in 0..12 {
-            node.prepare();
             let write = node.batch(1, 24 * 1024);
             node.complete(write);
-            while node.log.segments().len() > 3 {
-                let dropped = node.log.drop_oldest().unwrap();
-                node.preparer.recycle(dropped);
+            while node.store.log.segments().len() > 3 {
+                let dropped = node.store.log.drop_oldest().unwrap();
+                node.store.preparer.recycle(dropped);
             }
         }
         expected = scan(&disk).unwrap().0;
@@ -322,6 +271,46 @@ proptest! {
         prop_assert_eq!(scan(&disk).unwrap().0, expected);
     }
 
+    /// With several writes in flight they land in any order, and a crash leaves any of them: what is there up to the first that is
+    /// missing comes back, and the log goes on from there.
+    #[test]
+    fn any_of_several_writes_in_flight_may_be_lost(
+        runs in prop::collection::vec((prop::collection::vec((1u64..4, 0usize..12_000), 1..9), any::<u64>(), 2usize..5), 1..5),
+    ) {
+        let disk = Memory::default();
+        let mut expected = Vec::new();
+        for (epoch, (batches, chance, writes)) in runs.into_iter().enumerate() {
+            let config = LogConfig { writes, ..log_config(KEY, epoch as u32 + 1, SEGMENT, 48 * 1024) };
+            let (mut node, numbers) = Node::start_with(disk.clone(), config);
+            prop_assert_eq!(&numbers, &expected);
+            let mut flying: Vec<(Vec<u64>, LogWrite)> = Vec::new();
+            for (at, (count, len)) in batches.into_iter().enumerate() {
+                let numbers = (node.next..node.next + count).collect();
+                flying.push((numbers, node.batch(count, len)));
+                while flying.len() == writes {
+                    // One of them lands; those that are durable are taken, in their order.
+                    let (numbers, write) = flying.remove((chance >> at) as usize % writes);
+                    node.store.land(write);
+                    expected.extend(numbers);
+                    while let Some(sealed) = node.store.log.take_durable() {
+                        node.store.log.recycle(sealed);
+                    }
+                }
+            }
+            // Of those in flight some are there and some are not.
+            for (at, (numbers, write)) in flying.into_iter().enumerate() {
+                if chance >> (32 + at) & 1 == 1 {
+                    expected.extend(numbers);
+                    disk.write(write.slot, write.offset, write.buffer.as_slice()).unwrap();
+                }
+            }
+            expected.sort_unstable();
+            let whole = expected.iter().zip(1..).take_while(|(number, place)| *number == place).count();
+            expected.truncate(whole);
+        }
+        prop_assert_eq!(scan(&disk).unwrap().0, expected);
+    }
+
     /// Recovery of arbitrary bytes ends: with a log, or with an error.
     #[test]
     fn arbitrary_bytes_are_survived(bytes in prop::collection::vec(any::<u8>(), 0..3 * BLOCK)) {
@@ -343,7 +332,7 @@ fn a_segment_without_header_and_beginning_is_damage() {
         let write = node.batch(1, 100);
         node.complete(write);
     }
-    let slot = node.log.segments().next().unwrap().slot;
-    node.disk.0.borrow_mut().get_mut(&slot).unwrap()[..3 * BLOCK].fill(0);
-    assert!(matches!(scan(&node.disk), Err(RecoverError::Damaged(Damage::SegmentMissing(_)))));
+    let slot = node.store.log.segments().next().unwrap().slot;
+    node.store.disk.0.borrow_mut().get_mut(&slot).unwrap()[..3 * BLOCK].fill(0);
+    assert!(matches!(scan(&node.store.disk), Err(RecoverError::Damaged(Damage::SegmentMissing(_)))));
 }

@@ -1,6 +1,6 @@
 //! The members of a conversation: who they are, how far they are, and what is remembered of their devices' attempts.
 
-use alloc::{boxed::Box, collections::BTreeMap, vec::Vec};
+use alloc::{collections::BTreeMap, vec::Vec};
 
 use tidings_wire::{ClientMsgId, ConversationId, DeviceId, Seq, UserId};
 
@@ -121,13 +121,14 @@ const FEW: usize = 8;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Members {
     all: Vec<Member>,
-    by_user: Option<Box<BTreeMap<UserId, u32>>>,
+    /// Empty while there are few.
+    by_user: BTreeMap<UserId, u32>,
 }
 
 impl Members {
     /// The two of a one-to-one conversation, the lesser first.
     pub(crate) fn pair(a: UserId, b: UserId) -> Self {
-        Self { all: [a.min(b), a.max(b)].map(Member::new).into(), by_user: None }
+        Self { all: [a.min(b), a.max(b)].map(Member::new).into(), by_user: BTreeMap::new() }
     }
 
     /// How many there are.
@@ -137,10 +138,10 @@ impl Members {
 
     /// Which member a user is.
     pub(crate) fn find(&self, user: UserId) -> Option<usize> {
-        match &self.by_user {
-            Some(by_user) => by_user.get(&user).map(|at| *at as usize),
-            None => self.all.iter().position(|member| member.user == user),
+        if self.by_user.is_empty() {
+            return self.all.iter().position(|member| member.user == user);
         }
+        self.by_user.get(&user).map(|at| *at as usize)
     }
 
     /// Which member a user is, who becomes one if that is needed.
@@ -148,10 +149,10 @@ impl Members {
         self.find(user).unwrap_or_else(|| {
             let at = self.all.len();
             self.all.push(Member::new(user));
-            if let Some(by_user) = &mut self.by_user {
-                by_user.insert(user, at as u32);
+            if at > FEW {
+                self.by_user.insert(user, at as u32);
             } else if at == FEW {
-                self.by_user = Some(Box::new(self.all.iter().map(|member| member.user).zip(0..).collect()));
+                self.by_user = self.all.iter().map(|member| member.user).zip(0..).collect();
             }
             at
         })

@@ -207,10 +207,11 @@ impl Conversations {
     /// The homes on a reactor have what a shard told up to an entry.
     pub(super) fn on_reached(&mut self, from: ReactorId, source: Source) {
         let outbox = &mut self.outboxes.shards[source.shard as usize];
+        let newest = self.all.get(outbox.newest as usize).map_or(EntryIndex(0), |newest| newest.link.changed);
         let told = &mut outbox.told[from.0 as usize];
         // Entry 0 stands for not knowing; what was dropped meanwhile has an entry.
         let known = told.missing.take_if(|first| *first == EntryIndex(0)).is_some();
-        if known && source.reached < outbox.last {
+        if known && source.reached < newest {
             self.outboxes.miss(source.shard, from, source.reached.next());
         }
     }

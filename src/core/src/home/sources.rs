@@ -3,7 +3,7 @@
 //! the rest again.
 //!
 //! A *snapshot* is taken of what was told; once every home that was dirty then is in the log, it may be claimed. Each home shard
-//! claims for itself, one shard at a time, and all of them when the server stops: who claims less is only told more.
+//! claims for itself: one a second, and all of them when the server stops or drops segments. Who claims less is only told more.
 
 use alloc::{boxed::Box, collections::BTreeMap, vec, vec::Vec};
 
@@ -16,8 +16,9 @@ use crate::{
     conversation::ReplayError,
     effects::ReactorId,
     lanes::Source,
-    limits::ASKED_MAX,
+    limits::{ASKED_MAX, HOME_FLUSH_MS},
     records::{RecordKind, SourceRecord, SourcesRecord, put, take},
+    time::Mono,
 };
 
 /// By shard: nothing of it is missing up to an entry.
@@ -37,9 +38,11 @@ pub(super) struct Sources {
     claimed: BTreeMap<u16, Reached>,
     /// What each home shard has written last.
     written: BTreeMap<u16, Reached>,
-    /// The home shards of this reactor that claim next.
+    /// Home shards of this reactor that claim as soon as there is room.
     due: Vec<u16>,
+    /// The next one whose turn it is, and when.
     next: usize,
+    next_at: Mono,
     owned: Box<[u16]>,
     /// Who asked, and of which shard.
     asked: Vec<(ReactorId, u16)>,
@@ -57,6 +60,7 @@ impl Sources {
             written: BTreeMap::new(),
             due: Vec::new(),
             next: 0,
+            next_at: Mono(0),
             owned: owned.collect(),
             asked: Vec::new(),
         }
@@ -87,9 +91,23 @@ impl Sources {
         self.due = self.owned.to_vec();
     }
 
+    /// True if a home shard may claim more than it has written.
+    fn has_news(&self, shard: u16) -> bool {
+        !self.claimable.is_empty() && self.written.get(&shard) != Some(&self.claimable)
+    }
+
+    /// The next home shard that may.
+    fn next_with_news(&mut self) -> Option<u16> {
+        let all = self.owned.len();
+        let found = (0..all).map(|at| (self.next + at) % all).find(|at| self.has_news(self.owned[*at]))?;
+        self.next = found + 1;
+        Some(self.owned[found])
+    }
+
     /// How far all homes here have what a shard told, durably.
     fn reached(&self, shard: u16) -> EntryIndex {
-        let of = |home: &u16| self.claimed.get(home).and_then(|reached| reached.get(&shard)).copied().unwrap_or_default();
+        let of =
+            |home: &u16| self.claimed.get(home).and_then(|reached| reached.get(&shard)).copied().unwrap_or_default();
         self.owned.iter().map(of).min().unwrap_or_default()
     }
 }
@@ -123,17 +141,17 @@ impl Homes {
         let early = canary::is(Canary::ClaimedEarly);
         if let Some((reached, _)) = sources.snapshot.take_if(|(_, until)| first_dirty >= *until || early) {
             sources.claimable = reached;
-            if sources.due.is_empty() && !sources.owned.is_empty() {
-                sources.due.push(sources.owned[sources.next % sources.owned.len()]);
-                sources.next += 1;
-            }
         }
         if sources.snapshot.is_none() && core::mem::take(&mut sources.news) {
             sources.snapshot = Some((sources.snapshot(), last_dirty));
         }
+        if sources.next_at <= cx.now().mono {
+            sources.next_at = cx.now().mono.plus_ms(HOME_FLUSH_MS);
+            let next = sources.next_with_news();
+            sources.due.extend(next);
+        }
         while let Some(shard) = self.sources.due.pop() {
-            let changed = self.sources.written.get(&shard) != Some(&self.sources.claimable);
-            if !changed || self.sources.claimable.is_empty() {
+            if !self.sources.has_news(shard) {
                 continue;
             }
             let len = SourcesRecord::LEN + self.sources.claimable.len() * SourceRecord::LEN;
@@ -152,8 +170,9 @@ impl Homes {
                 put(body, &SourceRecord { shard: *shard, reached: reached.0 });
             }
         });
+        cx.want_write();
         self.sources.written.insert(shard, claim.clone());
-        self.waiting[shard as usize].push_back((at, Waiting::Claim { shard, claim: Box::new(claim) }));
+        self.waiting[shard as usize].push_back((at, Waiting::Claim { shard, claim }));
     }
 
     /// A claim is committed.

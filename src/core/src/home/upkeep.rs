@@ -1,6 +1,6 @@
 //! What homes do without input: changes that are due go to the log, and state is written again before a segment is dropped.
 
-use alloc::{boxed::Box, collections::BTreeMap};
+use alloc::collections::BTreeMap;
 
 use tidings_wire::{BatchPosition, EntryIndex, Generation, Lsn, Uv, archive::Archived};
 
@@ -23,7 +23,7 @@ pub(super) enum Waiting {
     /// Changes up to here.
     Changes { home: HomeKey, upto: Uv },
     /// A shard's claim how far it has what others told.
-    Claim { shard: u16, claim: Box<BTreeMap<u16, EntryIndex>> },
+    Claim { shard: u16, claim: BTreeMap<u16, EntryIndex> },
 }
 
 /// A row of a home that is written again.
@@ -115,7 +115,7 @@ impl Homes {
                     home.base.add(origin(self.config.log, (batch.position)(at.offset)));
                     home.durable = home.durable.max(upto);
                 }
-                Waiting::Claim { shard, claim } => self.claimed(shard, *claim),
+                Waiting::Claim { shard, claim } => self.claimed(shard, claim),
             }
         }
     }

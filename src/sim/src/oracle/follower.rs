@@ -51,7 +51,9 @@ impl Follower {
         if let Some(Entry { index, .. }) = record.header.entry() {
             let before = self.last.insert(shard, (index, position)).unwrap_or_default();
             if (index, position) != (before.0, before.1 + 1) && (index, position) != (before.0.next(), 0) {
-                return Err(format!("record {position} of entry {index:?} of shard {shard} is logged after {before:?}"));
+                return Err(format!(
+                    "record {position} of entry {index:?} of shard {shard} is logged after {before:?}"
+                ));
             }
         }
         let kind = RecordKind::from_u8(kind).ok_or("a record of an unknown kind")?;

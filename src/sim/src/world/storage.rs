@@ -89,7 +89,9 @@ impl World {
                 if self.weather.fail_write.take_if(|of| of.is_of(purpose)).is_some() {
                     result = disk.fail(&pending, &mut self.random);
                     landed = disk.holds(&pending);
-                } else if let Some(misdirected) = self.weather.lose_write.take_if(|_| matches!(purpose, Purpose::Batch(_))) {
+                } else if let Some(misdirected) =
+                    self.weather.lose_write.take_if(|_| matches!(purpose, Purpose::Batch(_)))
+                {
                     disk.lose(&pending, misdirected, &mut self.random);
                 } else {
                     disk.land(&pending);

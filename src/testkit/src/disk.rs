@@ -4,9 +4,21 @@ use std::{cell::RefCell, collections::BTreeMap, io, rc::Rc};
 
 use tidings_log::{SlotId, Storage};
 
-/// The files.
+/// The files. Clones share them.
 #[derive(Clone, Default, Debug)]
 pub struct Memory(pub Rc<RefCell<BTreeMap<SlotId, Vec<u8>>>>);
+
+impl Memory {
+    /// A copy that shares nothing: what a crash now would leave.
+    pub fn copied(&self) -> Self {
+        Self(Rc::new(RefCell::new(self.0.borrow().clone())))
+    }
+
+    /// The first slot that has no file.
+    pub fn next_slot(&self) -> u32 {
+        self.0.borrow().keys().last().map_or(0, |slot| slot.0 + 1)
+    }
+}
 
 impl Storage for Memory {
     fn slots(&self) -> io::Result<Vec<SlotId>> {

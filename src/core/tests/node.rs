@@ -1,21 +1,13 @@
 //! Two nodes, in-memory lanes, a log that commits when told: what leaves, when, and in which order.
 
-extern crate std;
-use std::{boxed::Box, vec::Vec};
-
+use tidings_core::{ConnId, Counter, node::Progress};
+use tidings_testkit::{Cluster, Device, Reactor, numbered, user};
 use tidings_wire::{ClientMsgId, ConversationId, ErrorCode, Generation, Kind, Lineage, LogId, Seq, Uv, frames::*};
-
-use super::*;
-use crate::{ConnId, Counter};
-
-mod cluster;
-
-use cluster::*;
 
 /// Alice and Bob, whose homes are on one reactor or on two.
 fn both_layouts(test: impl Fn(&mut Cluster, Device, Device)) {
     for reactors in [1, 2, 3] {
-        let mut cluster = cluster(reactors);
+        let mut cluster = Cluster::new(reactors);
         let (alice, bob) = (cluster.live("alice", 1, 1), cluster.live("bob", 1, 2));
         test(&mut cluster, alice, bob);
     }
@@ -43,8 +35,8 @@ fn nothing_leaves_before_the_commit() {
 /// A HELLO that was held up on its way does not take the place of the connection that the device made after it.
 #[test]
 fn an_earlier_connection_that_arrives_later_is_the_superseded_one() {
-    let mut cluster = cluster(1);
-    let (node, world) = &mut cluster.nodes[0];
+    let mut cluster = Cluster::new(1);
+    let Reactor { node, world, .. } = &mut cluster.reactors[0];
     let id = node.at(cluster.now, world).open_session(&numbered("alice", 1, 20), ConnId(1)).unwrap();
     let late = node.at(cluster.now, world).open_session(&numbered("alice", 1, 10), ConnId(2));
     assert_eq!(late, Err(ErrorCode::Superseded));
@@ -124,9 +116,9 @@ fn receipts_are_told_once_durable_coalesced_and_never_ahead_of_the_facts() {
         cluster.ask(bob, &Delivered { conversation, upto: Seq(3) });
         cluster.ask(bob, &Read { conversation, upto: Seq(1) });
         assert!(cluster.take(alice).0.is_empty() && cluster.take(bob).0.is_empty());
-        assert!(cluster.nodes.iter().all(|(_, world)| !world.wanted || world.batch.len() < 200), "one record");
+        assert!(cluster.reactors.iter().all(|reactor| !reactor.world.wanted), "one record");
         cluster.later(RECEIPT_DELAY);
-        assert!(cluster.nodes.iter().any(|(_, world)| world.wanted));
+        assert!(cluster.reactors.iter().any(|reactor| reactor.world.wanted));
         cluster.commit();
         let receipt = cluster.take(alice).all::<Receipt>();
         let expected = Receipt { conversation, member: bob.user, delivered: Seq(3), read: Seq(1) };
@@ -137,14 +129,14 @@ fn receipts_are_told_once_durable_coalesced_and_never_ahead_of_the_facts() {
     });
 }
 
-const RECEIPT_DELAY: u64 = crate::limits::RECEIPT_DELAY_MS;
+const RECEIPT_DELAY: u64 = tidings_core::limits::RECEIPT_DELAY_MS;
 
 /// An offline device finds what it missed at the cost of what changed; the cursor that it gets is durable.
 #[test]
 fn resume_lists_what_changed_and_fetch_brings_it() {
     both_layouts(|cluster, alice, _| {
         for (peer, id) in [("bob", 1), ("carol", 1), ("bob", 2)] {
-            cluster.send(alice, peer, id, id - 1, &std::format!("{peer} {id}"));
+            cluster.send(alice, peer, id, id - 1, &format!("{peer} {id}"));
         }
         cluster.commit();
         let conversation = ConversationId::direct(alice.user, user("bob"));
@@ -185,10 +177,10 @@ fn a_slow_device_falls_behind_and_catches_up() {
             cluster.take(alice);
         }
         let out = cluster.take(bob);
-        assert!(out.0.len() <= crate::limits::OUT_SOFT);
+        assert!(out.0.len() <= tidings_core::limits::OUT_SOFT);
         let got = out.texts().len() as u64;
         assert!((1..10).contains(&got));
-        let (node, world) = &mut cluster.nodes[bob.at];
+        let Reactor { node, world, .. } = &mut cluster.reactors[bob.at];
         node.at(cluster.now, world).output_gone(bob.id);
         assert_eq!(cluster.take(bob).all::<Changed>()[0].count, 1);
         cluster.send(alice, "bob", 11, 10, "live again");
@@ -197,22 +189,76 @@ fn a_slow_device_falls_behind_and_catches_up() {
     });
 }
 
+/// No commit waits for a lane. What has no room is told again: answers as they are, head updates as a hint to look.
 #[test]
-fn a_full_lane_holds_the_commit_back_and_loses_nothing() {
-    let mut cluster = cluster(3);
-    let names: Vec<Box<str>> = (0..12).map(|n| std::format!("u{n}").into()).collect();
+fn a_full_lane_holds_nothing_back_and_loses_nothing() {
+    let mut cluster = Cluster::new(3);
+    let names: Vec<String> = (0..12).map(|n| format!("u{n}")).collect();
     let devices: Vec<_> = names.iter().zip(0..).map(|(name, conn)| cluster.live(name, 1, conn)).collect();
     for (at, from) in devices.iter().enumerate() {
         cluster.send(*from, &names[(at + 1) % 12], 1, 0, "x");
     }
-    cluster.nodes.iter_mut().for_each(|(_, world)| world.home_credit = false);
-    assert_eq!(cluster.commit(), Progress::Stalled);
+    cluster.reactors.iter_mut().for_each(|reactor| reactor.world.home_credit = false);
+    cluster.commit();
+    let count = |cluster: &Cluster, counter| -> u64 {
+        cluster.reactors.iter().map(|reactor| reactor.node.counters.get(counter)).sum()
+    };
+    assert_eq!(count(&cluster, Counter::Committed), 12);
+    assert!(count(&cluster, Counter::HeadUpdatesDropped) > 0 && count(&cluster, Counter::AnswersHeld) > 0);
+    assert!(cluster.reactors.iter().any(|reactor| reactor.node.waits_for_credit()));
+    cluster.reactors.iter_mut().for_each(|reactor| reactor.world.home_credit = true);
+    cluster.later(1);
     for device in devices {
-        assert_eq!(cluster.take(device).kinds().len(), 2, "SENT and MESSAGE");
+        let told = cluster.take(device);
+        let Reactor { node, world, .. } = &mut cluster.reactors[device.at];
+        node.at(cluster.now, world).output_gone(device.id);
+        let list = cluster.take(device).all::<Changed>().len() + told.all::<Changed>().len();
+        assert_eq!(told.all::<Sent>().len(), 1);
+        assert!(told.all::<Message>().len() + list > 0, "{:?}", told.kinds());
+    }
+    cluster.later(1);
+    assert!(cluster.reactors.iter().all(|reactor| !reactor.node.waits_for_credit()));
+}
+
+/// After a start only those homes are told something that had not written it down.
+#[test]
+fn a_start_tells_homes_what_they_lack_and_not_what_they_have() {
+    let repeated = |cluster: &Cluster| -> u64 {
+        let of = |reactor: &Reactor| reactor.node.counters.get(Counter::HeadUpdatesRepeated);
+        cluster.reactors.iter().map(of).sum()
+    };
+    for reactors in [1, 3] {
+        let mut cluster = Cluster::new(reactors);
+        let names: Vec<String> = (0..40).map(|n| format!("u{n}")).collect();
+        for (at, name) in names.iter().enumerate() {
+            let device = cluster.live(name, 1, at as u64);
+            for (id, other) in (1..).zip(&names[..at]) {
+                cluster.send(device, other, id, 0, "x");
+            }
+        }
+        cluster.commit();
+        cluster.restart();
+        (0..9).for_each(|_| cluster.later(1));
+        assert_eq!(repeated(&cluster), 2 * 780, "nobody had written anything down");
+        // Homes write down what they were told, and each home shard what it has.
+        let writer = cluster.connect("u0", 7, 99);
+        for id in 1..140 {
+            cluster.send(writer, "u1", id, id - 1, "goes on");
+            cluster.commit();
+            cluster.later(1100);
+            cluster.commit();
+        }
+        cluster.restart();
+        (0..9).for_each(|_| cluster.later(1));
+        let few = repeated(&cluster);
+        assert!(few < 200, "{few} of 1560 head updates were told again");
+        let device = cluster.connect("u1", 9, 5);
+        cluster.ask(device, &Resume { lineage: Lineage::NONE, uv: Uv(0), below: Uv(0), page: 0 });
+        assert_eq!(cluster.take(device).all::<Changed>()[0].count, 39);
     }
 }
 
-fn digests(node: &Node) -> Vec<(u16, u64)> {
+fn digests(node: &tidings_core::Node) -> Vec<(u16, u64)> {
     node.digests().collect()
 }
 
@@ -228,19 +274,16 @@ fn a_node_rebuilds_itself_from_its_records() {
         cluster.ask(bob, &Read { conversation, upto: Seq(3) });
         cluster.commit();
         cluster.send(alice, "bob", 6, 5, "proposed while state is written again");
-        cluster.nodes.iter_mut().for_each(|(node, _)| node.start_evacuation(Generation(1)));
-        let before: Vec<_> = cluster.nodes.iter().map(|(_, world)| world.durable.len()).collect();
+        cluster.reactors.iter_mut().for_each(|reactor| reactor.node.start_evacuation(Generation(1)));
+        let before: Vec<_> = cluster.reactors.iter().map(Reactor::records).collect();
         cluster.later(0);
         cluster.commit();
-        for (at, from) in before.into_iter().enumerate() {
-            let (node, world) = &cluster.nodes[at];
-            let again = cluster.replayed(at, 0);
-            assert_eq!(digests(&again), digests(node));
-            assert!((0..64).all(|shard| again.index(shard) == node.index(shard)));
-            // From the state alone. What was proposed when it was written has its record before.
-            assert_eq!(digests(&cluster.replayed(at, from)), digests(node), "{:?}", &world.durable[from..]);
+        for (reactor, from) in cluster.reactors.iter().zip(before) {
+            assert_eq!(digests(&reactor.replayed(0)), digests(&reactor.node));
+            // From the rows alone. What was proposed when they were written has its record before.
+            assert_eq!(digests(&reactor.replayed(from)), digests(&reactor.node));
         }
-        assert!(cluster.nodes.iter().any(|(node, _)| !digests(node).is_empty()));
+        assert!(cluster.digests().iter().any(|digests| !digests.is_empty()));
     });
 }
 
@@ -254,10 +297,10 @@ fn what_is_dropped_before_it_is_sealed_leaves_no_trace() {
         cluster.ask(bob, &Delivered { conversation, upto: Seq(1) });
         cluster.take(alice);
         cluster.take(bob);
-        let before: Vec<_> = cluster.nodes.iter().map(|(node, _)| digests(node)).collect();
+        let before = cluster.digests();
         cluster.send(alice, "bob", 2, 1, "goes");
         cluster.send(alice, "bob", 3, 2, "goes");
-        for (node, world) in &mut cluster.nodes {
+        for Reactor { node, world, .. } in &mut cluster.reactors {
             node.at(cluster.now, world).drop_proposed();
         }
         cluster.deliver();
@@ -266,14 +309,14 @@ fn what_is_dropped_before_it_is_sealed_leaves_no_trace() {
         assert_eq!(told.error().0, ErrorCode::Busy);
         cluster.commit();
         assert!(cluster.take(bob).0.is_empty() && cluster.take(alice).0.is_empty());
-        assert_eq!(cluster.nodes.iter().map(|(node, _)| digests(node)).collect::<Vec<_>>(), before);
+        assert_eq!(cluster.digests(), before);
         cluster.send(alice, "bob", 2, 1, "again");
         cluster.ask(bob, &Delivered { conversation, upto: Seq(1) });
         cluster.commit();
         assert_eq!(cluster.take(alice).all::<Sent>()[0].seq, Seq(2));
         assert_eq!(cluster.take(bob).texts(), [(2, "again".into())]);
-        for at in 0..cluster.nodes.len() {
-            assert_eq!(digests(&cluster.replayed(at, 0)), digests(&cluster.nodes[at].0));
+        for reactor in &cluster.reactors {
+            assert_eq!(digests(&reactor.replayed(0)), digests(&reactor.node));
         }
     });
 }
@@ -285,14 +328,16 @@ fn state_in_old_segments_is_written_again_before_they_go() {
         cluster.commit();
         cluster.later(2000);
         cluster.commit();
-        for (node, _) in &mut cluster.nodes {
-            node.start_evacuation(Generation(1));
+        for reactor in &mut cluster.reactors {
+            reactor.node.start_evacuation(Generation(1));
         }
-        assert!(cluster.nodes.iter().any(|(node, _)| node.evacuated() == Progress::Stalled));
+        assert!(cluster.reactors.iter().any(|reactor| reactor.node.evacuated() == Progress::Stalled));
         cluster.later(0);
         cluster.commit();
-        assert!(cluster.nodes.iter().all(|(node, _)| node.evacuated() == Progress::Done && !node.is_busy()));
-        let written: u64 = cluster.nodes.iter().map(|(node, _)| node.counters.get(Counter::Evacuated)).sum();
+        assert!(
+            cluster.reactors.iter().all(|Reactor { node, .. }| node.evacuated() == Progress::Done && !node.is_busy())
+        );
+        let written: u64 = cluster.reactors.iter().map(|reactor| reactor.node.counters.get(Counter::Evacuated)).sum();
         assert_eq!(written, 3, "one conversation, two homes");
     });
 }
@@ -324,9 +369,9 @@ fn refused_attempts_leave_nothing_and_a_forgotten_device_repeats_nothing() {
         cluster.send(alice, "stranger", 5, 4, "out of order from the start");
         assert_eq!(cluster.take(alice).error().0, ErrorCode::OutOfOrder);
         cluster.commit();
-        assert!(cluster.nodes.iter().all(|(node, _)| digests(node).is_empty()), "no conversation was made");
+        assert!(cluster.digests().iter().all(|digests| digests.is_empty()), "no conversation was made");
 
-        let devices = crate::limits::DEVICES_PER_MEMBER as u64;
+        let devices = tidings_core::limits::DEVICES_PER_MEMBER as u64;
         cluster.send(alice, "bob", 7, 0, "the first");
         cluster.commit();
         assert_eq!(cluster.take(alice).all::<Sent>()[0].seq, Seq(1));
@@ -336,8 +381,7 @@ fn refused_attempts_leave_nothing_and_a_forgotten_device_repeats_nothing() {
             cluster.commit();
             assert_eq!(cluster.take(from).all::<Sent>()[0].seq, Seq(2 + at));
             cluster.take(bob);
-            let (node, _) = &mut cluster.nodes[from.at];
-            node.close_session(from.id);
+            cluster.reactors[from.at].node.close_session(from.id);
         }
         cluster.take(alice);
         cluster.send(alice, "bob", 7, 0, "the first");
@@ -349,8 +393,8 @@ fn refused_attempts_leave_nothing_and_a_forgotten_device_repeats_nothing() {
         cluster.send(bob, "alice", 1, 0, "has room of its own");
         cluster.commit();
         assert_eq!(cluster.take(bob).all::<Sent>()[0].seq, Seq(3 + devices));
-        for at in 0..cluster.nodes.len() {
-            assert_eq!(digests(&cluster.replayed(at, 0)), digests(&cluster.nodes[at].0));
+        for reactor in &cluster.reactors {
+            assert_eq!(digests(&reactor.replayed(0)), digests(&reactor.node));
         }
     });
 }
@@ -361,12 +405,12 @@ fn fetch_steps_over_a_hole_that_another_logs_retention_left() {
     both_layouts(|cluster, alice, bob| {
         let other = LogId(9);
         for (id, log) in [(1, None), (2, Some(other)), (3, Some(other)), (4, None)] {
-            cluster.written_to = log;
-            cluster.send(alice, "bob", id, id - 1, &std::format!("{id}"));
+            cluster.found_in(log);
+            cluster.send(alice, "bob", id, id - 1, &format!("{id}"));
             cluster.commit();
         }
         cluster.take(bob);
-        cluster.nodes.iter_mut().for_each(|(node, _)| node.set_floor(other, Generation(2)));
+        cluster.reactors.iter_mut().for_each(|reactor| reactor.node.set_floor(other, Generation(2)));
         let conversation = ConversationId::direct(alice.user, bob.user);
         for order in [FetchOrder::Upward, FetchOrder::Last] {
             cluster.ask(bob, &Fetch { conversation, from: Seq(1), upto: Seq(0), limit: 10, order });
@@ -416,16 +460,16 @@ fn fetches_are_bounded_per_session_and_a_far_one_ends_early() {
         }
         let conversation = ConversationId::direct(alice.user, bob.user);
         let fetch = Fetch { conversation, from: Seq(1), upto: Seq(0), limit: 0, order: FetchOrder::Upward };
-        for _ in 0..=crate::limits::FETCHES_PER_SESSION {
+        for _ in 0..=tidings_core::limits::FETCHES_PER_SESSION {
             cluster.ask(bob, &fetch);
         }
         assert_eq!(cluster.take(bob).error().0, ErrorCode::Busy);
         let mut reads = 0;
-        while cluster.nodes.iter().any(|(_, world)| !world.reads.is_empty()) && reads < 1000 {
+        while cluster.reactors.iter().any(|reactor| !reactor.world.reads.is_empty()) && reads < 1000 {
             cluster.serve_reads();
             reads += 1;
-            let buffered = cluster.nodes[bob.at].1.outs.get(&bob.conn.0).map_or(0, Vec::len);
-            let most = crate::limits::OUT_HARD + crate::limits::FETCHES_PER_SESSION as usize * 70_000;
+            let buffered = cluster.reactors[bob.at].world.outs.get(&bob.conn.0).map_or(0, Vec::len);
+            let most = tidings_core::limits::OUT_HARD + tidings_core::limits::FETCHES_PER_SESSION as usize * 70_000;
             assert!(buffered <= most, "{buffered} bytes wait for somebody who does not read");
         }
     });
