@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use tidings_wire::{
     ClientMsgId, ConversationId, Frame, Seq, Timestamp, UserId,
-    frame::FrameBuilder,
-    frames::{Message, MessageFlags, Send, Sent, TraceId},
+    frame::{FrameBuilder, Span},
+    frames::{Control, Message, MessageFlags, Send, Sent, TraceId},
 };
 
 use crate::offers::{Measured, Offers};
@@ -58,6 +58,9 @@ pub fn append_traced(
             flags: MessageFlags::default(),
             payload_crc: payload.crc,
             payload: bytes,
+            control: Control::TEXT,
+            target: Seq(0),
+            body: Span::default(),
         },
     );
 }

@@ -233,6 +233,11 @@ impl Relay {
                 payload_crc: send.payload_crc,
                 sender_name,
                 payload,
+                control: send.control,
+                target: send.target,
+                ordinal: 0,
+                body: Span::default(),
+                clear_crc: 0,
             },
         );
         self.hurry(partner);

@@ -44,6 +44,11 @@ fn message(choices: &mut Choices<'_>, me: UserId, out: &mut Vec<u8>) {
             payload_crc: crc32c::crc32c(&text),
             sender_name: name,
             payload,
+            control: Control::TEXT,
+            target: Seq(0),
+            ordinal: 0,
+            body: Span::default(),
+            clear_crc: Message::crc_of_clear(b"peer", &[]),
         },
     );
 }

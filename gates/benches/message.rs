@@ -117,6 +117,11 @@ fn encode((mut out, payload): (Vec<u8>, Vec<u8>)) -> Vec<u8> {
                 payload_crc: send.payload_crc,
                 sender_name,
                 payload,
+                control: send.control,
+                target: send.target,
+                ordinal: id,
+                body: Span::default(),
+                clear_crc: Message::crc_of_clear(b"alice", &[]),
             },
         );
     }

@@ -7,9 +7,9 @@ use std::{
 };
 
 use tidings_wire::{
-    ClientMsgId, ConversationId, DeviceId, ErrorCode, Kind, Lineage, Timestamp, UserId, Uv, frame,
+    DeviceId, ErrorCode, Kind, Lineage, UserId, Uv, frame,
     frame::{FixedPart, FrameBuilder},
-    frames::{ErrorFrame, Hello, MessageFlags, Resume, Send, TraceId, Welcome},
+    frames::{ErrorFrame, Hello, Resume, Welcome},
     limits, split,
 };
 
@@ -76,24 +76,7 @@ pub fn bytes_of<T: FixedPart>(request_id: u64, part: &T) -> Vec<u8> {
 /// A SEND frame; its request id is `id`.
 pub fn send_bytes(from: &str, to: &str, id: u64, prev: u64, payload: &[u8]) -> Vec<u8> {
     let (from, peer) = (UserId::derive("default", from), UserId::derive("default", to));
-    let mut bytes = Vec::new();
-    let mut frame = FrameBuilder::<Send>::new(&mut bytes);
-    let span = frame.var(payload);
-    frame.finish(
-        id,
-        &Send {
-            conversation: ConversationId::direct(from, peer),
-            peer,
-            client_msg_id: ClientMsgId(id),
-            prev: ClientMsgId(prev),
-            expires_at: Timestamp(0),
-            trace: TraceId::default(),
-            flags: MessageFlags::default(),
-            payload_crc: crc32c::crc32c(payload),
-            payload: span,
-        },
-    );
-    bytes
+    tidings_testkit::frames::send(from, peer, id, prev, payload)
 }
 
 impl Raw {

@@ -280,7 +280,7 @@ fn a_conversation_that_the_user_is_not_in() {
     is_refused(&mut raw, &foreign, ErrorCode::NotMember);
     let mut anonymous = foreign;
     anonymous[24 + 16..24 + 32].fill(0);
-    Header { len: 121, kind: Kind::Send as u8, flags: 0, class: 1, fixed_len: 88, request_id: 1 }
+    Header { len: 139, kind: Kind::Send as u8, flags: 0, class: 1, fixed_len: 106, request_id: 1 }
         .encode(&mut anonymous);
     is_refused(&mut raw, &anonymous, ErrorCode::NotMember);
     is_refused(&mut raw, &send_bytes("mallory", "mallory", 1, 0, b"to myself"), ErrorCode::BadPeer);

@@ -96,6 +96,9 @@ class Send(Body):
     flags: U32
     payload_crc: U32
     payload: Span
+    control: U16 = 0
+    target: U64 = 0
+    body: Span = b""
 
 
 @_kind(4, MESSAGE_CLASS)
@@ -121,6 +124,11 @@ class Message(Body):
     payload_crc: U32
     sender_name: Span
     payload: Span
+    control: U16
+    target: U64
+    ordinal: U64
+    body: Span
+    clear_crc: U32
 
 
 @_kind(6, RECEIPT_CLASS)

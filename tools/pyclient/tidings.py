@@ -227,6 +227,8 @@ class Client:
     def _take_message(self, request: int, message: k.Message) -> None:
         if crc32c(message.payload) != message.payload_crc:
             raise k.ProtocolError(f"the payload of message {message.seq} was harmed")
+        if crc32c(message.sender_name + message.body) != message.clear_crc:
+            raise k.ProtocolError(f"the name or the body of message {message.seq} was harmed")
         if request in self._fetching:
             self._fetching[request].append(message)
         elif not request:

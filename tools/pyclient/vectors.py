@@ -20,6 +20,7 @@ TRACE = b"\x09" * 16
 UNTIL = TIME + 900_000_000
 TEXT = b"hi bob"
 TEXT_CRC = 0x34206312
+BODY = b"\x01\x02\x03"
 
 IDS = {"user/alice": ALICE, "user/bob": BOB, "conversation/alice-bob": CHAT}
 
@@ -29,9 +30,14 @@ ENTRY_BYTES = k.ENTRY_LAYOUT.pack(CHAT, BOB, 5, 4, 3, 2, 1)
 FRAMES: dict[str, tuple[int, k.Body]] = {
     "HELLO": (1, k.Hello(1, 1, device=7, user=ALICE, capabilities=0, token=b"token", connection_number=9)),
     "WELCOME": (1, k.Welcome(VERSION, 60, 73728, 65536, 64, ALICE, 7, HISTORY, 77, TIME, redirect=b"", token_until=UNTIL)),
-    "SEND": (2, k.Send(CHAT, BOB, 101, 100, 0, TRACE, 1, TEXT_CRC, TEXT)),
+    "SEND": (2, k.Send(CHAT, BOB, 101, 100, 0, TRACE, 1, TEXT_CRC, TEXT, 900, 4, BODY)),
     "SENT": (2, k.Sent(CHAT, 101, seq=5, ts=TIME)),
-    "MESSAGE": (0, k.Message(CHAT, 5, TIME, ALICE, BOB, 7, 1, 101, 0, TRACE, TEXT_CRC, b"alice", TEXT)),
+    "MESSAGE": (
+        0,
+        k.Message(
+            CHAT, 5, TIME, ALICE, BOB, 7, 1, 101, 0, TRACE, TEXT_CRC, b"alice", TEXT, 900, 4, 3, BODY, crc32c(b"alice" + BODY)
+        ),
+    ),
     "DELIVERED": (0, k.Delivered(CHAT, upto=5)),
     "READ": (0, k.Read(CHAT, upto=4)),
     "RECEIPT": (0, k.Receipt(CHAT, BOB, delivered=5, read=4)),

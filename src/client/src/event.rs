@@ -1,6 +1,6 @@
 //! What a session tells its application.
 
-use tidings_wire::{ClientMsgId, ConversationId, DeviceId, ErrorCode, Seq, Timestamp, UserId};
+use tidings_wire::{ClientMsgId, ConversationId, DeviceId, ErrorCode, Seq, Timestamp, UserId, frames::Control};
 
 /// A message, in its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +23,14 @@ pub struct Message {
     pub client_msg_id: ClientMsgId,
     /// Flags, see [`tidings_wire::frames::MessageFlags`].
     pub flags: u32,
+    /// What it does besides saying something.
+    pub control: Control,
+    /// The message that it is about; 0: none.
+    pub target: Seq,
+    /// How many messages with content there are up to and including this one; 0 for an own message that SENT told of.
+    pub ordinal: u64,
+    /// What the server has read of it: an archive, as the control says.
+    pub body: Vec<u8>,
     /// What it says.
     pub payload: Vec<u8>,
 }

@@ -35,4 +35,6 @@ pub use config::{Config, DEFAULT_TENANT, History, Time, Tokens};
 pub use event::{Event, Message, Watermarks};
 pub use session::Session;
 pub use sync::{SavedConversation, SavedState};
-pub use tidings_wire::{ClientMsgId, ConversationId, DeviceId, ErrorCode, Lineage, Seq, Timestamp, UserId, Uv};
+pub use tidings_wire::{
+    ClientMsgId, ConversationId, DeviceId, ErrorCode, Lineage, Seq, Timestamp, UserId, Uv, frames::Control,
+};

@@ -1,9 +1,9 @@
 //! Own messages on their way: in order, each until its answer, again after a refusal or a reconnect; and receipts.
 
 use tidings_wire::{
-    ClientMsgId, ConversationId, ErrorCode, Timestamp, frame,
-    frame::FrameBuilder,
-    frames::{Delivered, ErrorFrame, MessageFlags, Read, Send, Sent, TraceId},
+    ClientMsgId, ConversationId, ErrorCode, Seq, Timestamp, frame,
+    frame::{FrameBuilder, Span},
+    frames::{Control, Delivered, ErrorFrame, MessageFlags, Read, Send, Sent, TraceId},
 };
 
 use crate::{
@@ -46,6 +46,9 @@ impl Session {
                     flags: MessageFlags(message.flags),
                     payload_crc: crc32c::crc32c(&message.payload),
                     payload,
+                    control: Control::TEXT,
+                    target: Seq(0),
+                    body: Span::default(),
                 },
             );
             message.in_flight = true;
@@ -86,6 +89,10 @@ impl Session {
                 peer,
                 client_msg_id: id,
                 flags: message.flags,
+                control: Control::TEXT,
+                target: Seq(0),
+                ordinal: 0,
+                body: Vec::new(),
                 payload: message.payload,
             });
         }

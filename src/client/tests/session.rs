@@ -68,6 +68,11 @@ fn message(id: u64, seq: u64) -> Vec<u8> {
             payload_crc: crc32c::crc32c(text.as_bytes()),
             sender_name,
             payload,
+            control: Control::TEXT,
+            target: Seq(0),
+            ordinal: seq,
+            body: Span::default(),
+            clear_crc: Message::crc_of_clear(b"bob", &[]),
         },
     );
     bytes

@@ -4,7 +4,7 @@
 
 use tidings_wire::{
     ClientMsgId, ConversationId, DeviceId, EntryIndex, ErrorCode, Seq, Timestamp, UserId,
-    frames::{Fetch, Fetched, MessageFlags, ReceiptKind, TraceId},
+    frames::{Control, Fetch, Fetched, MessageFlags, ReceiptKind, TraceId},
 };
 
 use crate::home::SessionId;
@@ -12,7 +12,7 @@ use crate::home::SessionId;
 /// From a home to a conversation.
 #[derive(Clone, Copy, Debug)]
 pub enum ToConversation {
-    /// A new message; the payload is the sender's name, then the message's payload.
+    /// A new message; the payload is its [`Parts`].
     Send(SendCommand),
     /// A device has, or a user has read, everything up to a message.
     Receipt(ReceiptCommand),
@@ -30,6 +30,17 @@ pub enum ToConversation {
 }
 
 impl ToConversation {
+    /// The parts of what goes with it.
+    ///
+    /// # Panics
+    /// If there is less than it says: it comes from another reactor of this process.
+    pub fn parts<'a>(&self, bytes: &'a [u8]) -> Parts<'a> {
+        let Self::Send(send) = self else { return Parts { payload: bytes, ..Parts::default() } };
+        let (name, rest) = bytes.split_at(usize::from(send.name_len));
+        let (body, payload) = rest.split_at(send.body_len as usize);
+        Parts { name, body, payload }
+    }
+
     /// The conversation that it is to; `None` if it is to a shard.
     pub fn conversation(&self) -> Option<ConversationId> {
         match self {
@@ -84,8 +95,25 @@ pub struct SendCommand {
     pub flags: MessageFlags,
     /// As in SEND.
     pub payload_crc: u32,
+    /// As in SEND.
+    pub control: Control,
+    /// As in SEND.
+    pub target: Seq,
     /// Bytes of the name at the payload's start.
     pub name_len: u8,
+    /// Bytes of the body after it.
+    pub body_len: u32,
+}
+
+/// The variable parts of a message on its way to its conversation, in this order.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Parts<'a> {
+    /// The sender's name.
+    pub name: &'a [u8],
+    /// What the server must read.
+    pub body: &'a [u8],
+    /// What people write.
+    pub payload: &'a [u8],
 }
 
 /// [`ToConversation::Receipt`].

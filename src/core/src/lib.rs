@@ -3,7 +3,8 @@
 //! [`node::Node`] is one reactor's share of the node: it is given frames, lane messages, commits and the time, and acts
 //! through [`effects::Effects`]. It has two halves under a router, and each can do only what its context lets it:
 //! - `home`: who is connected, what a frame asks for, and what changed for each user;
-//! - `conversation`: what number a message gets, whether it was here before, and what is stored.
+//! - `engine`: what number a message gets, whether it was here before, what is stored, and who is told; what a conversation is, is in
+//!   `conversation`, and what messages may do in [`features`].
 //!
 //! They talk in [`lanes`] messages, whether they live on one reactor or on two. The loop that drives a node:
 //! ```text
@@ -23,6 +24,8 @@ mod conversation;
 pub mod counters;
 mod digest;
 pub mod effects;
+mod engine;
+pub mod features;
 mod home;
 pub mod lanes;
 pub mod limits;
@@ -35,7 +38,7 @@ pub mod slab;
 pub mod table;
 pub mod time;
 
-pub use conversation::ReplayError;
+pub use conversation::state::ReplayError;
 pub use counters::{Counter, Counters};
 pub use effects::{CommittedEntry, ConnId, DurableBatch, Effects, JobId, NoCredit, ReactorId, RecordMeta};
 pub use home::{Authenticated, Claims, SessionId, TokenFault, Verifier, authenticate, reauthenticate};

@@ -2,7 +2,7 @@
 //!
 //! A message passes through in this order: [`Router::frame`] hands it to its home's half (`home/frames.rs`), which
 //! checks it and gives back a [`ToConversation`]; [`Router::to_conversation`] hands that to the conversation's half
-//! (`conversation/commands.rs`), which judges it and appends its record; [`Router::committed`] applies it
+//! (`engine/dispatch.rs`), which judges it and appends its record; [`Router::committed`] applies it
 //! there, tells the sender and updates both homes; [`Router::to_home`] hands that to the homes, which push it to live devices.
 
 mod sides;
@@ -15,11 +15,13 @@ use tidings_wire::{
 };
 
 use crate::{
-    conversation::{Conversations, ReplayError},
+    conversation::state::ReplayError,
     counters::Counters,
     effects::{CommittedEntry, ConnId, DurableBatch, Effects, JobId, ReactorId, RecordMeta},
+    engine::Conversations,
+    features::Row,
     home::{Authenticated, Command, Homes, SessionId},
-    lanes::{ToConversation, ToHome},
+    lanes::{Parts, ToConversation, ToHome},
     limits::{ENTITIES_PER_TURN, Rate},
     placement::Layout,
     records::{RecordKind, ShardRow, put},
@@ -47,6 +49,8 @@ pub struct NodeConfig {
     pub entities_max: u32,
     /// Random: keys the hash tables.
     pub seed: u64,
+    /// What messages may do: [`FEATURES`](crate::features::FEATURES), unless a test adds one.
+    pub features: &'static [Row],
 }
 
 /// Whether everything that could be done was.
@@ -266,7 +270,7 @@ impl<F: Effects> Router<'_, F> {
     /// A frame of a session. A session that ended meanwhile is ignored.
     pub fn frame(&mut self, id: SessionId, frame: &Frame<'_>) {
         let (homes, mut side) = self.home_side();
-        let Some(Command { message, named, payload }) = homes.frame(id, frame, &mut side) else { return };
+        let Some(Command { message, named, body, payload }) = homes.frame(id, frame, &mut side) else { return };
         let conversation = message.conversation().expect("a session's command is about a conversation");
         let to = self.node.config.layout.conversation(&conversation);
         // The name leaves its home for the call: taking and putting back a box moves two words.
@@ -274,8 +278,8 @@ impl<F: Effects> Router<'_, F> {
         let name = lent.as_bytes();
         if to == self.node.config.me {
             let (conversations, mut side) = self.conversation_side();
-            conversations.take(to, &message, name, payload, &mut side);
-        } else if self.fx.to_conversation(to, message, &[name, payload]).is_err() {
+            conversations.take(to, &message, Parts { name, body, payload }, &mut side);
+        } else if self.fx.to_conversation(to, message, &[name, body, payload]).is_err() {
             let (homes, mut side) = self.home_side();
             homes.not_taken(id, &message, frame, &mut side);
         }
@@ -287,10 +291,9 @@ impl<F: Effects> Router<'_, F> {
     /// A message from the home of another reactor. The caller made sure that the log has room for a frame and that the
     /// lane back has credit for one answer.
     pub fn to_conversation(&mut self, from: ReactorId, message: ToConversation, payload: &[u8]) {
-        let name_len = if let ToConversation::Send(send) = &message { send.name_len as usize } else { 0 };
-        let (name, payload) = payload.split_at(name_len);
+        let parts = message.parts(payload);
         let (conversations, mut side) = self.conversation_side();
-        conversations.take(from, &message, name, payload, &mut side);
+        conversations.take(from, &message, parts, &mut side);
     }
 
     /// A message from a conversation of another reactor.
@@ -348,7 +351,7 @@ impl<F: Effects> Router<'_, F> {
             let message = ToConversation::Reached(source);
             if to == self.node.config.me {
                 let (conversations, mut side) = self.conversation_side();
-                conversations.take(to, &message, &[], &[], &mut side);
+                conversations.take(to, &message, Parts::default(), &mut side);
             } else if self.fx.to_conversation(to, message, &[]).is_err() {
                 return self.node.homes.ask_again(to, source.shard);
             }

@@ -155,8 +155,21 @@ pub struct ConversationRow {
     pub head: Seq,
     /// That message's time.
     pub last_ts: Timestamp,
+    /// Messages with content.
+    pub ordinal: u64,
     /// The entry that changed it last; [`ConversationRow::OPEN`] if that has no number yet.
     pub changed: u64,
+    /// What features keep of it: so many [`SettingRecord`]s follow, each with its bytes after it.
+    pub settings: u32,
+}
+
+/// What a feature keeps of a conversation; `len` bytes follow.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SettingRecord {
+    /// The feature's number.
+    pub control: u16,
+    /// Its bytes.
+    pub len: u32,
 }
 
 impl ConversationRow {
@@ -215,7 +228,8 @@ first_len! {
     SourcesRecord: 4;
     SourceRecord: 10;
     ShardRow: 12;
-    ConversationRow: 44;
+    ConversationRow: 56;
+    SettingRecord: 6;
     MemberRow: 60;
     DeviceRecord: 8;
     PairRecord: 16;

@@ -1,8 +1,15 @@
 //! Two nodes, in-memory lanes, a log that commits when told: what leaves, when, and in which order.
 
-use tidings_core::{ConnId, Counter, node::Progress};
+use tidings_core::{
+    ConnId, Counter, Replayed,
+    node::Progress,
+    records::{ConversationRow, MemberRow, RecordKind, put},
+};
 use tidings_testkit::{Cluster, Device, Reactor, numbered, user};
-use tidings_wire::{ClientMsgId, ConversationId, ErrorCode, Generation, Kind, Lineage, LogId, Seq, Uv, frames::*};
+use tidings_wire::{
+    ClientMsgId, ConversationId, ErrorCode, Generation, Kind, Lineage, LogId, LogPosition, Seq, Timestamp, UserId, Uv,
+    frames::*,
+};
 
 /// Alice and Bob, whose homes are on one reactor or on two.
 fn both_layouts(test: impl Fn(&mut Cluster, Device, Device)) {
@@ -473,4 +480,46 @@ fn fetches_are_bounded_per_session_and_a_far_one_ends_early() {
             assert!(buffered <= most, "{buffered} bytes wait for somebody who does not read");
         }
     });
+}
+
+/// A conversation of 100,000 members is written again in rows, over many batches, while it goes on.
+#[test]
+fn a_conversation_with_many_members_is_written_in_rows_of_bounded_size() {
+    const MEMBERS: u32 = 100_000;
+    let mut cluster = Cluster::new(1);
+    let conversation = ConversationId([6; 16]);
+    let shard = cluster.reactors[0].node.config().layout.conversation_shard(&conversation);
+    let member = |at: u32| {
+        let mut id = [9; 16];
+        id[..4].copy_from_slice(&at.to_le_bytes());
+        UserId(id)
+    };
+    let (head, last_ts, ordinal, changed) = (Seq(7), Timestamp(9), 7, 1);
+    let row = ConversationRow { conversation, members: MEMBERS, head, last_ts, ordinal, changed, settings: 0 };
+    let mut replay = |kind, body: &[u8]| {
+        let at = LogPosition::new(LogId(0), Generation(1), 0);
+        let record = Replayed { kind, shard, entry: None, ts: Timestamp(9), body, at };
+        cluster.reactors[0].node.replay(&record).unwrap();
+    };
+    let mut body = Vec::new();
+    put(&mut body, &row);
+    replay(RecordKind::ConversationRow, &body);
+    for at in 0..MEMBERS {
+        body.clear();
+        let (delivered, read, floor) = (Seq(u64::from(at % 7)), Seq(0), ClientMsgId(u64::from(at)));
+        put(&mut body, &MemberRow { conversation, user: member(at), delivered, read, floor, devices: 0 });
+        replay(RecordKind::MemberRow, &body);
+    }
+    let reactor = &mut cluster.reactors[0];
+    reactor.node.start_evacuation(Generation(1));
+    let mut batches = 0;
+    while reactor.node.evacuated() == Progress::Stalled {
+        reactor.timeout(cluster.now);
+        reactor.commit(cluster.now);
+        batches += 1;
+    }
+    assert!(batches > 100 && batches < 1000, "{batches} batches");
+    let again = reactor.replayed(0);
+    assert_eq!(digests(&again), digests(&reactor.node));
+    assert!(!digests(&again).is_empty());
 }

@@ -2,8 +2,8 @@
 
 use tidings_wire::{
     ClientMsgId, ConversationId, Frame, Kind, Seq, Timestamp, UserId,
-    frame::FrameBuilder,
-    frames::{Message, MessageFlags, Send, TraceId},
+    frame::{FrameBuilder, Span},
+    frames::{Control, Message, MessageFlags, Send, TraceId},
     limits::FRAME_MAX,
     split,
 };
@@ -22,7 +22,22 @@ pub fn append_send(bytes: &mut Vec<u8>, from: UserId, peer: UserId, id: u64, pre
     let payload = frame.var(payload);
     let (client_msg_id, prev, conversation) = (ClientMsgId(id), ClientMsgId(prev), ConversationId::direct(from, peer));
     let (expires_at, trace, flags) = (Timestamp(0), TraceId::default(), MessageFlags::default());
-    frame.finish(id, &Send { conversation, peer, client_msg_id, prev, expires_at, trace, flags, payload_crc, payload });
+    let (control, target, body) = (Control::TEXT, Seq(0), Span::default());
+    let send = Send {
+        conversation,
+        peer,
+        client_msg_id,
+        prev,
+        expires_at,
+        trace,
+        flags,
+        payload_crc,
+        payload,
+        control,
+        target,
+        body,
+    };
+    frame.finish(id, &send);
 }
 
 /// The frames of a stretch of output.

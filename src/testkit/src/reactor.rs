@@ -1,6 +1,8 @@
 //! One node and its world, and how it starts again.
 
-use tidings_core::{Layout, Mono, Node, NodeConfig, Now, ReactorId, Replayed, limits::Rate, records::RecordKind};
+use tidings_core::{
+    Layout, Mono, Node, NodeConfig, Now, ReactorId, Replayed, features::FEATURES, limits::Rate, records::RecordKind,
+};
 use tidings_log::{Epoch, Scanner, records};
 use tidings_wire::{Lineage, LogId, LogPosition, Shards, Timestamp};
 
@@ -27,6 +29,7 @@ pub fn node_config(me: u16, reactors: u16, shards: u32) -> NodeConfig {
         idle_timeout_s: 60,
         entities_max: 1000,
         seed: 5,
+        features: FEATURES,
     }
 }
 

@@ -101,6 +101,10 @@ codes! {
     FutureSeq = 47, "FUTURE_SEQ", Never;
     /// The message had expired when it arrived.
     Expired = 48, "EXPIRED", Never;
+    /// A control that this server does not know.
+    ControlUnknown = 49, "CONTROL_UNKNOWN", Never;
+    /// The body is not what the control says, or too long.
+    BodyInvalid = 50, "BODY_INVALID", Never;
 
     // The server's state.
     /// A queue is full.

@@ -5,7 +5,7 @@ pub mod receipt;
 pub mod session;
 pub mod sync;
 
-pub use message::{Message, MessageFlags, Send, Sent, TraceId};
+pub use message::{Control, Message, MessageFlags, Send, Sent, TraceId};
 pub use receipt::{Delivered, Read, Receipt, ReceiptKind, ReceiptOk};
 pub use session::{Bye, ByeReason, ErrorFrame, Hello, Ping, Pong, Reauth, ReauthOk, Welcome};
 pub use sync::{Changed, ChangedConversation, Fetch, FetchOrder, Fetched, Resume, ResumeStatus};

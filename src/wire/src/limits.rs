@@ -2,7 +2,7 @@
 
 /// Longest frame, header included. Announced in WELCOME.
 pub const FRAME_MAX: u32 = 72 * 1024;
-/// Longest payload of one message.
+/// Longest payload of one message, with its body.
 pub const PAYLOAD_MAX: u32 = 64 * 1024;
 /// Longest fixed part that a frame may have, known fields or not.
 pub const FIXED_MAX: usize = 512;

@@ -36,6 +36,7 @@ fn send(conversation: ConversationId) -> Vec<u8> {
     let mut out = Vec::new();
     let mut frame = FrameBuilder::<Send>::new(&mut out);
     let payload = frame.var(b"hi bob");
+    let body = frame.var(&[1, 2, 3]);
     frame.finish(
         2,
         &Send {
@@ -48,6 +49,9 @@ fn send(conversation: ConversationId) -> Vec<u8> {
             flags: MessageFlags(MessageFlags::SILENT),
             payload_crc: 0x3420_6312,
             payload,
+            control: Control(900),
+            target: Seq(4),
+            body,
         },
     );
     out
@@ -58,6 +62,7 @@ fn message(conversation: ConversationId) -> Vec<u8> {
     let mut frame = FrameBuilder::<Message>::new(&mut out);
     let sender_name = frame.var(b"alice");
     let payload = frame.var(b"hi bob");
+    let body = frame.var(&[1, 2, 3]);
     frame.finish(
         0,
         &Message {
@@ -74,6 +79,11 @@ fn message(conversation: ConversationId) -> Vec<u8> {
             payload_crc: 0x3420_6312,
             sender_name,
             payload,
+            control: Control(900),
+            target: Seq(4),
+            ordinal: 3,
+            body,
+            clear_crc: Message::crc_of_clear(b"alice", &[1, 2, 3]),
         },
     );
     out
@@ -206,6 +216,34 @@ fn frames_read_back_and_longer_fixed_parts_are_read_by_their_prefix() {
     Header { kind: Kind::Delivered as u8, ..header }.encode(&mut newer);
     let frame = split(&newer, limits::FRAME_MAX).unwrap().unwrap();
     assert_eq!(frame.fixed::<Delivered>().unwrap(), Delivered { conversation, upto: Seq(5) });
+}
+
+/// Frames as they were before fields were appended (`docs/vectors/older.txt`): what is missing is zero.
+#[test]
+fn frames_of_older_sizes_are_understood() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/vectors/older.txt");
+    let text = fs::read_to_string(path).unwrap();
+    let bytes_of = |name: &str| -> Vec<u8> {
+        let digits = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')).expect(name);
+        (0..digits.len() / 2).map(|at| u8::from_str_radix(&digits[2 * at..][..2], 16).unwrap()).collect()
+    };
+    let (old, new) = (bytes_of("SEND"), send(ConversationId::direct(user("alice"), user("bob"))));
+    let (old, new) = (split(&old, limits::FRAME_MAX), split(&new, limits::FRAME_MAX));
+    let (old, new) = (old.unwrap().unwrap(), new.unwrap().unwrap());
+    let (was, is): (Send, Send) = (old.fixed().unwrap(), new.fixed().unwrap());
+    assert_eq!((old.fixed_bytes().len(), new.fixed_bytes().len()), (88, 106));
+    assert_eq!(old.var(was.payload), new.var(is.payload));
+    let (control, target, body) = (Control::TEXT, Seq(0), Span::default());
+    assert_eq!(was, Send { control, target, body, payload: was.payload, ..is });
+
+    let (old, new) = (bytes_of("MESSAGE"), message(ConversationId::direct(user("alice"), user("bob"))));
+    let (old, new) = (split(&old, limits::FRAME_MAX), split(&new, limits::FRAME_MAX));
+    let (old, new) = (old.unwrap().unwrap(), new.unwrap().unwrap());
+    let (was, is): (Message, Message) = (old.fixed().unwrap(), new.fixed().unwrap());
+    assert_eq!((old.fixed_bytes().len(), new.fixed_bytes().len()), (124, 154));
+    assert_eq!((old.var(was.payload), old.var(was.sender_name)), (new.var(is.payload), new.var(is.sender_name)));
+    let (payload, sender_name, ordinal, clear_crc) = (was.payload, was.sender_name, 0, 0);
+    assert_eq!(was, Message { control, target, body, payload, sender_name, ordinal, clear_crc, ..is });
 }
 
 #[test]

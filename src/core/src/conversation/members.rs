@@ -40,7 +40,7 @@ impl Member {
     }
 
     /// Remembers an accepted attempt.
-    pub(super) fn remember(&mut self, device: DeviceId, id: ClientMsgId, seq: Seq) {
+    pub(crate) fn remember(&mut self, device: DeviceId, id: ClientMsgId, seq: Seq) {
         let place = |devices: &[DeviceAttempts]| devices.binary_search_by_key(&device, |attempts| attempts.device);
         let at = place(&self.devices).unwrap_or_else(|_| {
             self.make_room(device);

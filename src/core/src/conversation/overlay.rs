@@ -1,11 +1,18 @@
 //! What is proposed in a conversation and not committed: laid over the committed state while it waits, and dropped without a trace if it
 //! never is. Overlays are pooled, since few conversations have one at a time and all have one again and again.
 
-use alloc::{collections::VecDeque, vec::Vec};
+use alloc::{
+    boxed::Box,
+    collections::{BTreeMap, VecDeque},
+    vec::Vec,
+};
 
-use tidings_wire::{BatchPosition, ClientMsgId, DeviceId, Seq};
+use tidings_wire::{BatchPosition, ClientMsgId, DeviceId, Seq, frames::Control};
 
-use super::{members::Member, state::MessageFact};
+use super::{
+    members::Member,
+    state::{MessageFact, Settings},
+};
 use crate::lanes::Watermarks;
 
 /// What a member's receipts would raise its watermarks to.
@@ -26,6 +33,10 @@ pub(crate) struct Overlay {
     messages: VecDeque<MessageFact>,
     /// Members with receipts that wait.
     receipts: Vec<Raise>,
+    /// What features will keep that is something else than what they keep.
+    settings: BTreeMap<Control, Box<[u8]>>,
+    /// What each proposed act replaced there, to be put back if it is dropped; `None`: nothing was there.
+    undo: Vec<(Seq, Control, Option<Box<[u8]>>)>,
 }
 
 impl Overlay {
@@ -53,9 +64,13 @@ impl Overlay {
         self.messages.iter().filter(move |fact| (fact.member, fact.device) == (member, device))
     }
 
-    /// A message is proposed.
-    pub(crate) fn push(&mut self, fact: MessageFact) {
+    /// A message is proposed; if its feature keeps something else then, what that will be.
+    pub(crate) fn push(&mut self, fact: MessageFact, kept: Option<&[u8]>) {
         self.messages.push_back(fact);
+        if let Some(kept) = kept {
+            let before = self.settings.insert(fact.control, kept.into());
+            self.undo.push((fact.seq, fact.control, before));
+        }
     }
 
     /// The first proposed message is committed.
@@ -63,12 +78,36 @@ impl Overlay {
     /// # Panics
     /// If none is proposed: each message that waits is here.
     pub(crate) fn pop_first(&mut self) -> MessageFact {
-        self.messages.pop_front().expect("a message that waits for its commit is in the overlay")
+        let fact = self.messages.pop_front().expect("a message that waits for its commit is in the overlay");
+        if !self.undo.is_empty() {
+            self.undo.retain(|(seq, ..)| *seq > fact.seq);
+            // What no proposal will change is as it is committed.
+            self.settings.retain(|control, _| self.undo.iter().any(|(_, of, _)| of == control));
+        }
+        fact
     }
 
     /// The last proposed message is dropped.
     pub(crate) fn drop_last(&mut self) {
-        self.messages.pop_back();
+        let Some(fact) = self.messages.pop_back() else { return };
+        if let Some((_, control, before)) = self.undo.pop_if(|(seq, ..)| *seq == fact.seq) {
+            match before {
+                Some(kept) => drop(self.settings.insert(control, kept)),
+                None => drop(self.settings.remove(&control)),
+            }
+        }
+    }
+
+    /// What a feature will keep, if that is something else than what it keeps.
+    pub(crate) fn kept(&self, control: Control) -> Option<&[u8]> {
+        self.settings.get(&control).map(|kept| &**kept)
+    }
+
+    /// What features will keep.
+    pub(crate) fn over_settings(&self, settings: &Settings) -> Settings {
+        let mut merged = settings.clone();
+        self.settings.iter().for_each(|(control, kept)| merged.set(*control, kept));
+        merged
     }
 
     /// How far receipts would raise a member's watermarks.

@@ -1,10 +1,15 @@
 //! The committed state of a conversation: a function of its records, and of nothing else. A commit, recovery and (later) a follower
-//! change it by the same [`State::apply_message`] and [`State::apply_receipt`].
+//! change it by the same [`State::apply_message`] and [`receipt::apply`](crate::features::receipt::apply).
 
-use tidings_wire::{ClientMsgId, ConversationId, DeviceId, Seq, Timestamp, UserId};
+use alloc::{boxed::Box, collections::BTreeMap};
+
+use tidings_wire::{ClientMsgId, ConversationId, DeviceId, Seq, Timestamp, UserId, frames::Control};
 
 use super::{dedup::DeviceAttempts, members::Members};
-use crate::{digest::Digest, lanes::Watermarks};
+use crate::{
+    digest::Digest,
+    features::{self, Act, Kept, Row},
+};
 
 /// Recovery read a record that cannot follow what it read before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +56,37 @@ pub(crate) struct MessageFact {
     pub(crate) device: DeviceId,
     /// The device's attempt.
     pub(crate) client_msg_id: ClientMsgId,
+    /// What it does.
+    pub(crate) control: Control,
+    /// The message that it is about.
+    pub(crate) target: Seq,
+    /// Messages with content up to and including it.
+    pub(crate) ordinal: u64,
+}
+
+/// What features keep of a conversation, each its own bytes.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Settings(BTreeMap<Control, Box<[u8]>>);
+
+impl Settings {
+    /// What one of them keeps; empty if it keeps nothing.
+    pub(crate) fn get(&self, control: Control) -> &[u8] {
+        self.0.get(&control).map_or(&[], |kept| kept)
+    }
+
+    /// One of them keeps something else.
+    pub(crate) fn set(&mut self, control: Control, kept: &[u8]) {
+        if kept.is_empty() {
+            self.0.remove(&control);
+        } else {
+            self.0.insert(control, kept.into());
+        }
+    }
+
+    /// All of them, by their numbers.
+    pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = (Control, &[u8])> {
+        self.0.iter().map(|(control, kept)| (*control, &**kept))
+    }
 }
 
 /// The state.
@@ -62,12 +98,16 @@ pub(crate) struct State {
     pub(crate) head: Seq,
     /// The last message's time.
     pub(crate) last_ts: Timestamp,
+    /// Messages with content.
+    pub(crate) ordinal: u64,
+    /// What features keep.
+    pub(crate) settings: Settings,
 }
 
 impl State {
     /// A one-to-one conversation without messages.
     pub(crate) fn direct(a: UserId, b: UserId) -> Self {
-        Self { members: Members::pair(a, b), head: Seq(0), last_ts: Timestamp(0) }
+        Self { members: Members::pair(a, b), ..Self::default() }
     }
 
     /// Which member a user is.
@@ -80,24 +120,24 @@ impl State {
         self.members[member as usize].attempts(device)
     }
 
-    /// The next message.
+    /// The next message, and what it does. `features` are those of the server.
     ///
     /// # Panics
     /// If it is not the next one: numbers have no gaps.
-    pub(crate) fn apply_message(&mut self, fact: &MessageFact) {
+    pub(crate) fn apply_message(&mut self, features: &'static [Row], fact: &MessageFact, body: &[u8]) {
         assert_eq!(fact.seq, self.head.next(), "numbers have no gaps");
-        (self.head, self.last_ts) = (fact.seq, fact.ts);
+        (self.head, self.last_ts, self.ordinal) = (fact.seq, fact.ts, fact.ordinal);
         self.remember(fact);
+        // What a later version of the server knew is kept as a message, and changes nothing here.
+        if let Some(row) = features::find(features, fact.control) {
+            let act = Act { target: fact.target, body };
+            row.feature.apply(&mut Kept::new(&mut self.settings, fact.control), fact.seq, &act);
+        }
     }
 
     /// Remembers the attempt that a message was.
-    pub(super) fn remember(&mut self, fact: &MessageFact) {
+    pub(crate) fn remember(&mut self, fact: &MessageFact) {
         self.members[fact.member as usize].remember(fact.device, fact.client_msg_id, fact.seq);
-    }
-
-    /// A member's receipt.
-    pub(crate) fn apply_receipt(&mut self, member: usize, marks: Watermarks) {
-        self.members[member].marks.raise_to(marks);
     }
 
     /// Recovery goes on after messages that are not there: retention dropped them, and rows will say the rest.
@@ -107,7 +147,11 @@ impl State {
 
     /// Adds all of it to a digest.
     pub(crate) fn digest(&self, digest: &mut Digest) {
-        digest.words(&[self.head.0, self.last_ts.0]);
+        digest.words(&[self.head.0, self.last_ts.0, self.ordinal]);
+        for (control, kept) in self.settings.iter() {
+            digest.word(u64::from(control.0));
+            digest.bytes(kept);
+        }
         self.members.digest(digest);
     }
 }
@@ -117,7 +161,11 @@ mod tests {
     use alloc::vec::Vec;
 
     use super::*;
-    use crate::records::{MemberRow, take};
+    use crate::{
+        features::FEATURES,
+        lanes::Watermarks,
+        records::{MemberRow, take},
+    };
 
     #[test]
     fn what_is_written_reads_back_to_the_same_digest_in_any_order() {
@@ -125,10 +173,12 @@ mod tests {
         for at in 1..=40 {
             let (seq, device, client_msg_id) = (Seq(at), DeviceId((at % 36) as u32), ClientMsgId(at * 10));
             let member = (at % 5 == 0).into();
-            state.apply_message(&MessageFact { seq, ts: Timestamp(at), member, device, client_msg_id });
+            let (ts, control, target, ordinal) = (Timestamp(at), Control::TEXT, Seq(0), at);
+            let fact = MessageFact { seq, ts, member, device, client_msg_id, control, target, ordinal };
+            state.apply_message(FEATURES, &fact, &[]);
         }
-        state.apply_receipt(1, Watermarks { delivered: Seq(7), read: Seq(3) });
-        let mut again = State { head: state.head, last_ts: state.last_ts, ..State::default() };
+        state.members[1].marks.raise_to(Watermarks { delivered: Seq(7), read: Seq(3) });
+        let mut again = State { head: state.head, last_ts: state.last_ts, ordinal: state.ordinal, ..State::default() };
         for member in [1, 0] {
             let mut body = Vec::new();
             state.members[member].write(ConversationId([5; 16]), &mut body);
@@ -144,7 +194,7 @@ mod tests {
             digest.value()
         };
         assert_eq!(digest(&again), digest(&state));
-        state.apply_receipt(1, Watermarks { delivered: Seq(8), read: Seq(3) });
+        state.members[1].marks.raise_to(Watermarks { delivered: Seq(8), read: Seq(3) });
         assert_ne!(digest(&again), digest(&state));
     }
 }

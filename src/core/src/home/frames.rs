@@ -23,6 +23,8 @@ pub(crate) struct Command<'f> {
     pub(crate) message: ToConversation,
     /// The home whose user's name goes with it, if one does.
     pub(crate) named: Option<HomeKey>,
+    /// What the server must read of it.
+    pub(crate) body: &'f [u8],
     /// The payload.
     pub(crate) payload: &'f [u8],
 }
@@ -112,8 +114,8 @@ impl Homes {
         cx: &mut impl HomeContext,
     ) -> Result<Option<Command<'f>>, WireError> {
         let send: Send = frame.fixed()?;
-        let payload = frame.var(send.payload)?;
-        if let Err((code, retry_after_ms)) = self.check_send(id, &send, payload, cx.now()) {
+        let (payload, body) = (frame.var(send.payload)?, frame.var(send.body)?);
+        if let Err((code, retry_after_ms)) = self.check_send(id, &send, (body, payload), cx.now()) {
             self.refuse_send(id, frame, &send, code, retry_after_ms, cx);
             return Ok(None);
         }
@@ -131,16 +133,25 @@ impl Homes {
             trace: send.trace,
             flags: send.flags,
             payload_crc: send.payload_crc,
+            control: send.control,
+            target: send.target,
             name_len: self.index.get(session.home).name.len() as u8,
+            body_len: body.len() as u32,
         });
-        Ok(Some(Command { message, named: Some(session.home), payload }))
+        Ok(Some(Command { message, named: Some(session.home), body, payload }))
     }
 
     /// Everything about a SEND that can be judged without its conversation.
-    fn check_send(&mut self, id: SessionId, send: &Send, payload: &[u8], now: Now) -> Result<(), (ErrorCode, u32)> {
+    fn check_send(
+        &mut self,
+        id: SessionId,
+        send: &Send,
+        (body, payload): (&[u8], &[u8]),
+        now: Now,
+    ) -> Result<(), (ErrorCode, u32)> {
         let refuse = |code| Err((code, 0));
         let Some(session) = self.sessions.get(id) else { return Ok(()) };
-        if payload.len() > limits::PAYLOAD_MAX as usize {
+        if body.len() + payload.len() > limits::PAYLOAD_MAX as usize {
             return refuse(ErrorCode::PayloadTooLarge);
         }
         if u32::from(session.in_flight) >= limits::WINDOW {
@@ -179,7 +190,7 @@ impl Homes {
     ) -> Option<Command<'f>> {
         let (user, asker) = (self.user_of(id)?, Asker { session: id, request_id });
         let message = ToConversation::Receipt(ReceiptCommand { asker, user, conversation, kind, upto });
-        Some(Command { message, named: None, payload: &[] })
+        Some(Command { message, named: None, body: &[], payload: &[] })
     }
 
     fn on_fetch<'f>(
@@ -197,7 +208,7 @@ impl Homes {
         session.fetches += 1;
         let asker = Asker { session: id, request_id };
         let message = ToConversation::Fetch { asker, user: session.user, fetch };
-        Ok(Some(Command { message, named: None, payload: &[] }))
+        Ok(Some(Command { message, named: None, body: &[], payload: &[] }))
     }
 
     /// The lane did not take what [`Self::frame`] gave back for `frame`.

@@ -13,7 +13,7 @@ use tidings_wire::{EntryIndex, archive::Archived};
 use super::{Homes, upkeep::Waiting};
 use crate::{
     context::HomeContext,
-    conversation::ReplayError,
+    conversation::state::ReplayError,
     effects::ReactorId,
     lanes::Source,
     limits::{ASKED_MAX, HOME_FLUSH_MS},

@@ -7,7 +7,7 @@ use tidings_wire::{BatchPosition, EntryIndex, Generation, Lsn, Uv, archive::Arch
 use super::{HomeKey, Homes};
 use crate::{
     context::{Context, HomeContext},
-    conversation::ReplayError,
+    conversation::state::ReplayError,
     counters::Counter,
     effects::{CommittedEntry, DurableBatch},
     limits::{HOME_FLUSH_MS, HOME_RECORD_ENTRIES, HOMES_PER_TURN},

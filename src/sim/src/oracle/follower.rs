@@ -31,6 +31,7 @@ impl Follower {
             idle_timeout_s: 1,
             entities_max: u32::MAX,
             seed: 1,
+            features: tidings_core::features::FEATURES,
         };
         Self { node: Node::new(config), last: BTreeMap::new(), times: BTreeMap::new() }
     }

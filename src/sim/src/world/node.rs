@@ -165,6 +165,7 @@ impl World {
                 idle_timeout_s: 20,
                 entities_max,
                 seed: NONCE ^ u64::from(at),
+                features: tidings_core::features::FEATURES,
             })
         };
         let own = (0..reactors).map(|at| LogId(at as u8));

@@ -23,6 +23,15 @@ impl MessageFlags {
     pub const COMPRESSIBLE: u32 = 8;
 }
 
+/// What a message does besides saying something: text, or an act of some feature. The list is in `docs/protocol.md`.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Control(pub u16);
+
+impl Control {
+    /// It only says something.
+    pub const TEXT: Self = Self(0);
+}
+
 /// Opaque to the server; ties a message to a trace.
 #[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TraceId(pub [u8; 16]);
@@ -48,6 +57,12 @@ pub struct Send {
     pub payload_crc: u32,
     /// The payload.
     pub payload: Span,
+    /// What it does.
+    pub control: Control,
+    /// The message that it is about; 0: none.
+    pub target: Seq,
+    /// What the server must read of it: an archive, as the control says.
+    pub body: Span,
 }
 
 /// The message is durable.
@@ -92,10 +107,27 @@ pub struct Message {
     pub sender_name: Span,
     /// The payload.
     pub payload: Span,
+    /// SEND's.
+    pub control: Control,
+    /// SEND's.
+    pub target: Seq,
+    /// How many messages with content there are up to and including this one.
+    pub ordinal: u64,
+    /// SEND's.
+    pub body: Span,
+    /// CRC-32C of the sender's name and the body after it.
+    pub clear_crc: u32,
+}
+
+impl Message {
+    /// [`Message::clear_crc`] of a name and a body.
+    pub fn crc_of_clear(name: &[u8], body: &[u8]) -> u32 {
+        crc32c::crc32c_append(crc32c::crc32c(name), body)
+    }
 }
 
 fixed_parts! {
-    Send: Send, first 88, now 88;
+    Send: Send, first 88, now 106;
     Sent: Sent, first 40, now 40;
-    Message: Message, first 124, now 124;
+    Message: Message, first 124, now 154;
 }

@@ -187,7 +187,7 @@ impl Model {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tidings_client::{DeviceId, Timestamp};
+    use tidings_client::{Control, DeviceId, Timestamp};
 
     const HERE: ConversationId = ConversationId([1; 16]);
 
@@ -202,6 +202,10 @@ mod tests {
             peer: UserId::NONE,
             client_msg_id: ClientMsgId(100 + seq),
             flags: 0,
+            control: Control::TEXT,
+            target: Seq(0),
+            ordinal: seq,
+            body: Vec::new(),
             payload: format!("{seq}").into(),
         }
     }

@@ -7,12 +7,12 @@ use tidings_wire::{BatchPosition, Generation, Lsn, archive::Archived};
 use super::{
     Conversation, ConversationKey, Conversations,
     commit::{Part, Row},
-    overlay::Overlay,
 };
 use crate::{
     context::ConversationContext,
+    conversation::overlay::Overlay,
     limits::{DEVICES_PER_MEMBER, GUESTS_PER_MEMBER},
-    records::{ConversationRow, DeviceRecord, MemberRow, PairRecord, RecordKind, put},
+    records::{ConversationRow, DeviceRecord, MemberRow, PairRecord, RecordKind, SettingRecord, put},
     time::Mono,
 };
 
@@ -128,15 +128,26 @@ impl Conversations {
     ) {
         let Conversation { id, shard, state, overlay, link, .. } = self.get(key);
         let overlay = self.overlays.get(*overlay);
-        let last = overlay.and_then(Overlay::last).map_or((state.head, state.last_ts), |fact| (fact.seq, fact.ts));
+        let overlaid = overlay.map(|overlay| overlay.over_settings(&state.settings));
+        let settings = overlaid.as_ref().unwrap_or(&state.settings);
+        let committed = (state.head, state.last_ts, state.ordinal);
+        let last = overlay.and_then(Overlay::last).map_or(committed, |fact| (fact.seq, fact.ts, fact.ordinal));
         let row = ConversationRow {
             conversation: *id,
             members: state.members.len() as u32,
             head: last.0,
             last_ts: last.1,
+            ordinal: last.2,
             changed: if overlay.is_some() { ConversationRow::OPEN } else { link.changed.0 },
+            settings: settings.iter().len() as u32,
         };
-        let at = cx.append(RecordKind::ConversationRow, *shard, |body| put(body, &row));
+        let at = cx.append(RecordKind::ConversationRow, *shard, |body| {
+            put(body, &row);
+            for (control, kept) in settings.iter() {
+                put(body, &SettingRecord { control: control.0, len: kept.len() as u32 });
+                body.extend_from_slice(kept);
+            }
+        });
         self.wait_for_row(at, key, part, evacuation, cx);
     }
 

@@ -8,7 +8,7 @@ use tidings_wire::{
 
 use super::{
     ConversationKey, Conversations,
-    commands::refuse_other,
+    dispatch::refuse_other,
     history::{Job, checked, page},
 };
 use crate::{

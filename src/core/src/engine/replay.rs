@@ -3,18 +3,28 @@
 use core::cmp::Ordering;
 
 use tidings_canary::{self as canary, Canary};
-use tidings_wire::{EntryIndex, Kind, LogPosition, Seq, frames::Message, limits::FRAME_MAX, split};
-
-use super::{
-    ConversationKey, Conversations, ReplayError,
-    index::Stored,
-    state::{MessageFact, State},
+use tidings_wire::{
+    EntryIndex, Kind, LogPosition, Seq,
+    frames::{Control, Message},
+    limits::FRAME_MAX,
+    split,
 };
+
+use super::{ConversationKey, Conversations, index::Stored};
 use crate::{
+    conversation::state::{MessageFact, ReplayError, Settings, State},
+    features::receipt,
     placement::{Origin, origin},
-    records::{ConversationRow, MemberRow, ReceiptRecord, RecordKind, take},
+    records::{ConversationRow, MemberRow, ReceiptRecord, RecordKind, SettingRecord, take},
     replay::Replayed,
 };
+
+/// The body of a message that was built here.
+pub(super) fn body_of(frame: &[u8]) -> &[u8] {
+    let frame = split(frame, FRAME_MAX).ok().flatten().expect("built here");
+    let message: Message = frame.fixed().expect("built here");
+    frame.var(message.body).expect("built here")
+}
 
 impl Conversations {
     /// A record that recovery read, in the order in which records were written; of an entry, or a row.
@@ -69,11 +79,14 @@ impl Conversations {
             }
             Ordering::Equal => {}
         }
-        let mut fact = MessageFact { seq, ts, member: member as u32, device, client_msg_id: message.client_msg_id };
+        let Message { client_msg_id, control, target, ordinal, .. } = message;
+        let member = member as u32;
+        let mut fact = MessageFact { seq, ts, member, device, client_msg_id, control, target, ordinal };
         if canary::is(Canary::IdempotencyForgotten) {
             fact.client_msg_id.0 = 0;
         }
-        conversation.state.apply_message(&fact);
+        let act = frame.var(message.body).map_err(|_| ReplayError::Body)?;
+        conversation.state.apply_message(self.config.features, &fact, act);
         conversation.base.add(origin);
         conversation.index.push(&mut self.chunks, seq, Stored { loc: at, len: body.len() as u32 });
         Ok(key)
@@ -85,7 +98,7 @@ impl Conversations {
         let Some(key) = self.find(record.conversation) else { return Ok(None) };
         let conversation = self.get_mut(key);
         let member = conversation.state.members.entry(record.member);
-        conversation.state.apply_receipt(member, record.watermarks());
+        receipt::apply(&mut conversation.state, member, &record);
         conversation.base.add(origin);
         Ok(Some(key))
     }
@@ -102,7 +115,14 @@ impl Conversations {
         if row.head > head {
             conversation.index.start_after(&mut self.chunks, row.head);
         }
-        (conversation.state.head, conversation.state.last_ts) = (row.head, row.last_ts);
+        let state = &mut conversation.state;
+        (state.head, state.last_ts, state.ordinal) = (row.head, row.last_ts, row.ordinal);
+        state.settings = Settings::default();
+        for _ in 0..row.settings {
+            let setting: SettingRecord = take(&mut body).map_err(|_| ReplayError::Body)?;
+            let kept = body.split_off(..setting.len as usize).ok_or(ReplayError::Body)?;
+            state.settings.set(Control(setting.control), kept);
+        }
         conversation.gap = None;
         conversation.base.restart(origin);
         self.replayed_change(key, EntryIndex(row.changed));

@@ -1,6 +1,6 @@
 //! Judging an attempt to send. Changes nothing: it looks at what is committed and at what is proposed over it.
 
-use tidings_wire::{ClientMsgId, DeviceId, ErrorCode, Seq};
+use tidings_wire::{ClientMsgId, DeviceId, ErrorCode, Seq, frames::Control};
 
 use super::{overlay::Overlay, state::State};
 use crate::lanes::Watermarks;
@@ -41,10 +41,21 @@ pub(crate) enum Verdict {
     Refused(ErrorCode, ClientMsgId),
 }
 
-impl View<'_> {
+impl<'a> View<'a> {
     /// The last number given out.
     pub(crate) fn head(&self) -> Seq {
         self.overlay.and_then(Overlay::last).map_or(self.state.head, |fact| fact.seq)
+    }
+
+    /// Messages with content, as far as they have numbers.
+    pub(crate) fn ordinal(&self) -> u64 {
+        self.overlay.and_then(Overlay::last).map_or(self.state.ordinal, |fact| fact.ordinal)
+    }
+
+    /// What a feature keeps.
+    pub(crate) fn kept(&self, control: Control) -> &'a [u8] {
+        let proposed = self.overlay.and_then(|overlay| overlay.kept(control));
+        proposed.unwrap_or_else(|| self.state.settings.get(control))
     }
 
     /// How far a member is.
@@ -86,6 +97,7 @@ mod tests {
     use tidings_wire::{Timestamp, UserId, limits::REMEMBERED};
 
     use super::{super::state::MessageFact, *};
+    use crate::features::FEATURES;
 
     fn id(value: u64) -> ClientMsgId {
         ClientMsgId(value)
@@ -93,7 +105,8 @@ mod tests {
 
     fn fact(seq: u64, attempt: u64) -> MessageFact {
         let (ts, client_msg_id) = (Timestamp(seq), ClientMsgId(attempt));
-        MessageFact { seq: Seq(seq), ts, member: 0, device: DeviceId(1), client_msg_id }
+        let (control, target, ordinal) = (Control::TEXT, Seq(0), seq);
+        MessageFact { seq: Seq(seq), ts, member: 0, device: DeviceId(1), client_msg_id, control, target, ordinal }
     }
 
     fn attempt(id: u64, prev: u64, is_first: bool) -> Attempt {
@@ -103,8 +116,8 @@ mod tests {
     #[test]
     fn order_holds_when_one_of_a_pipeline_is_refused_and_only_what_is_committed_is_told() {
         let (mut state, mut overlay) = (State::direct(UserId([1; 16]), UserId([2; 16])), Overlay::default());
-        state.apply_message(&fact(1, 3));
-        overlay.push(fact(2, 4));
+        state.apply_message(FEATURES, &fact(1, 3), &[]);
+        overlay.push(fact(2, 4), None);
         let view = View { state: &state, overlay: Some(&overlay) };
         let refused = Verdict::Refused(ErrorCode::OutOfOrder, id(3));
         // 5 is refused on its way here; 6 and 7 name it.
@@ -121,7 +134,7 @@ mod tests {
     fn repeats_get_their_answer_until_they_are_stale() {
         let mut state = State::direct(UserId([1; 16]), UserId([2; 16]));
         for value in 1..=REMEMBERED as u64 + 1 {
-            state.apply_message(&fact(value, value * 10));
+            state.apply_message(FEATURES, &fact(value, value * 10), &[]);
         }
         let view = View { state: &state, overlay: None };
         let stale = Verdict::Refused(ErrorCode::Stale, id(10 * (REMEMBERED as u64 + 1)));

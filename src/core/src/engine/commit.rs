@@ -7,13 +7,16 @@ use tidings_canary::{self as canary, Canary};
 use tidings_wire::{
     BatchPosition, ClientMsgId, EntryIndex, ErrorCode, LogPosition, Seq, Timestamp,
     archive::{self, Archived},
+    frames::Control,
 };
 
-use super::{ConversationKey, Conversations, commands::refuse_attempt, index::Stored, state::MessageFact};
+use super::{ConversationKey, Conversations, dispatch::refuse_attempt, index::Stored, replay::body_of};
 use crate::{
     context::ConversationContext,
+    conversation::state::MessageFact,
     counters::Counter,
     effects::{CommittedEntry, DurableBatch, ReactorId},
+    features::receipt,
     home::SessionId,
     lanes::{Asker, ToHome},
     placement::origin,
@@ -114,10 +117,12 @@ impl Conversations {
         let conversation = &mut self.all[key.0 as usize];
         let fact = self.overlays.get_mut(&mut conversation.overlay).pop_first();
         self.overlays.release(&mut conversation.overlay);
-        conversation.state.apply_message(&fact);
+        let body = if fact.control == Control::TEXT { &[][..] } else { body_of(frame) };
+        conversation.state.apply_message(self.config.features, &fact, body);
         if canary::is(Canary::AppliedTwice) {
             conversation.state.skip_to(Seq(fact.seq.0 - 1));
-            conversation.state.apply_message(&MessageFact { ts: Timestamp(fact.ts.0 + 1), ..fact });
+            let later = MessageFact { ts: Timestamp(fact.ts.0 + 1), ..fact };
+            conversation.state.apply_message(self.config.features, &later, body);
         }
         conversation.base.add(origin(self.config.log, at));
         conversation.index.push(&mut self.chunks, fact.seq, Stored { loc: at, len: frame.len() as u32 });
@@ -148,7 +153,7 @@ impl Conversations {
         let conversation = &mut self.all[key.0 as usize];
         self.overlays.get_mut(&mut conversation.overlay).pop_receipt(member, at);
         self.overlays.release(&mut conversation.overlay);
-        conversation.state.apply_receipt(member, record.watermarks());
+        receipt::apply(&mut conversation.state, member, record);
         conversation.base.add(origin(self.config.log, stored));
         let (id, shard, members) = (conversation.id, conversation.shard, &conversation.state.members);
         let (user, peer, watermarks) = (members[member].user, members.other(member).user, members[member].marks);

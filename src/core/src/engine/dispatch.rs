@@ -1,35 +1,30 @@
 //! What comes to a conversation from homes: attempts to send, receipts, fetches. Records and messages to homes come of it.
 
+use alloc::boxed::Box;
+
 use tidings_canary::{self as canary, Canary};
 use tidings_wire::{
     ClientMsgId, ConversationId, ErrorCode, HEADER_LEN, Kind, Seq, Timestamp,
     archive::{self, Archived},
     frame::FrameBuilder,
-    frames::{Message, ReceiptKind},
+    frames::{Control, Message, MessageFlags, ReceiptKind},
 };
 
-use super::{
-    ConversationKey, Conversations,
-    commit::Waiting,
-    dedup::Origin,
-    judge::{Attempt, Verdict, View},
-    state::{MessageFact, State},
-};
+use super::{ConversationKey, Conversations, commit::Waiting};
 use crate::{
     context::ConversationContext,
+    conversation::{
+        dedup::Origin,
+        state::{MessageFact, Settings, State},
+        view::{Attempt, Verdict, View},
+    },
     counters::Counter,
     effects::ReactorId,
-    lanes::{Asker, ReceiptCommand, Refusal, SendCommand, ToConversation, ToHome},
+    features::{self, Act, Kept, Row, Seen, Weight, receipt},
+    lanes::{Asker, Parts, ReceiptCommand, Refusal, SendCommand, ToConversation, ToHome},
     limits::{BUSY_RETRY_MS, RECEIPT_DELAY_MS},
     records::{ReceiptRecord, RecordKind, put},
 };
-
-/// The parts of a message's payload that a home sends along.
-#[derive(Clone, Copy, Debug)]
-struct Content<'a> {
-    name: &'a [u8],
-    payload: &'a [u8],
-}
 
 impl Conversations {
     /// A message from a home, of this reactor or another.
@@ -37,47 +32,40 @@ impl Conversations {
         &mut self,
         from: ReactorId,
         message: &ToConversation,
-        name: &[u8],
-        payload: &[u8],
+        parts: Parts<'_>,
         cx: &mut impl ConversationContext,
     ) {
         match message {
-            ToConversation::Send(send) => self.on_send(from, send, Content { name, payload }, cx),
+            ToConversation::Send(send) => self.on_send(from, send, parts, cx),
             ToConversation::Receipt(receipt) => self.on_receipt(from, receipt, cx),
             ToConversation::Fetch { asker, user, fetch } => self.on_fetch(from, *asker, *user, fetch, cx),
             ToConversation::Reached(source) => self.on_reached(from, *source),
         }
     }
 
-    fn on_send(
-        &mut self,
-        from: ReactorId,
-        send: &SendCommand,
-        content: Content<'_>,
-        cx: &mut impl ConversationContext,
-    ) {
+    fn on_send(&mut self, from: ReactorId, send: &SendCommand, parts: Parts<'_>, cx: &mut impl ConversationContext) {
         let found = self.find(send.conversation);
-        match self.judge(from, send, found) {
+        match self.judge(from, send, found, parts.body) {
             Verdict::Refused(code, highest) => refuse(from, send.asker, send, code, highest, cx),
             Verdict::Repeat(seq) => {
                 let key = found.expect("a repeat is of a message");
                 self.on_repeat(from, send, key, seq, cx);
             }
             Verdict::New => {
-                if cx.room() < HEADER_LEN + Message::LEN + content.name.len() + content.payload.len() {
+                if cx.room() < HEADER_LEN + Message::LEN + parts.name.len() + parts.body.len() + parts.payload.len() {
                     return refuse(from, send.asker, send, ErrorCode::Busy, ClientMsgId(0), cx);
                 }
                 let key = found.unwrap_or_else(|| {
                     let shard = self.config.layout.conversation_shard(&send.conversation);
                     self.entry(send.conversation, shard, || State::direct(send.sender, send.peer))
                 });
-                self.propose(from, send, key, content, cx);
+                self.propose(from, send, key, parts, cx);
             }
         }
     }
 
     /// Judges an attempt: new or a repeat, or why it is refused. What is refused leaves nothing behind.
-    fn judge(&self, from: ReactorId, send: &SendCommand, found: Option<ConversationKey>) -> Verdict {
+    fn judge(&self, from: ReactorId, send: &SendCommand, found: Option<ConversationKey>, body: &[u8]) -> Verdict {
         let refuse = |code| Verdict::Refused(code, ClientMsgId(0));
         let attempt = |member: usize, is_first| Attempt {
             member: member as u32,
@@ -94,12 +82,27 @@ impl Conversations {
                 return refuse(ErrorCode::Busy);
             }
             let nothing = State::direct(send.sender, send.peer);
-            return View { state: &nothing, overlay: None }.judge(&attempt(0, true));
+            let view = View { state: &nothing, overlay: None };
+            return self.allowed(&view, send, body, view.judge(&attempt(0, true)));
         };
         let conversation = self.get(key);
         let Some(member) = conversation.state.member(send.sender) else { return refuse(ErrorCode::NotMember) };
         let is_first = conversation.is_first(member as u32, send.device, origin(from, send));
-        self.view(key).judge(&attempt(member, is_first))
+        let view = self.view(key);
+        self.allowed(&view, send, body, view.judge(&attempt(member, is_first)))
+    }
+
+    /// Whether a new attempt is allowed by its feature. A repeat is answered as it was.
+    fn allowed(&self, view: &View<'_>, send: &SendCommand, body: &[u8], verdict: Verdict) -> Verdict {
+        if verdict != Verdict::New {
+            return verdict;
+        }
+        let refuse = |code| Verdict::Refused(code, ClientMsgId(0));
+        let Some(row) = features::find(self.config.features, send.control) else {
+            return refuse(ErrorCode::ControlUnknown);
+        };
+        let judged = row.feature.judge(&Seen::new(*view, send.control), &Act { target: send.target, body });
+        judged.map_or_else(refuse, |()| Verdict::New)
     }
 
     /// Numbers a message and appends its record: the MESSAGE frame that every device will get.
@@ -108,20 +111,27 @@ impl Conversations {
         from: ReactorId,
         send: &SendCommand,
         key: ConversationKey,
-        content: Content<'_>,
+        parts: Parts<'_>,
         cx: &mut impl ConversationContext,
     ) {
         let shard = self.get(key).shard;
         let ts = if canary::is(Canary::TimeGoesBack) { cx.now().wall } else { cx.ts(shard) };
         let view = self.view(key);
         let seq = view.head().next();
+        let row = features::find(self.config.features, send.control).expect("judged");
+        let ordinal = view.ordinal() + u64::from(row.weight == Weight::Content);
+        let kept = self.kept_after(&view, row, send, seq, parts.body);
         let member = view.state.member(send.sender).expect("judged");
         let peer = view.state.members.other(member).user;
         let (device, client_msg_id) = (send.device, send.client_msg_id);
         let conversation = &mut self.all[key.0 as usize];
         conversation.seen_from(member as u32, device, origin(from, send));
-        let fact = MessageFact { seq, ts, member: member as u32, device, client_msg_id };
-        self.overlays.get_mut(&mut conversation.overlay).push(fact);
+        let (control, target) = (send.control, send.target);
+        let fact = MessageFact { seq, ts, member: member as u32, device, client_msg_id, control, target, ordinal };
+        self.overlays.get_mut(&mut conversation.overlay).push(fact, kept.as_deref());
+        // So that clients who do not know controls show none of them as text.
+        let own = if control == Control::TEXT { 0 } else { MessageFlags::CONTROL };
+        let flags = MessageFlags(send.flags.0 | own);
         if canary::is(Canary::JudgeChangesState) {
             conversation.state.remember(&fact);
         }
@@ -129,8 +139,9 @@ impl Conversations {
         let at = cx.append(RecordKind::Message, shard, |body| {
             let start = body.len();
             let mut frame = FrameBuilder::<Message>::new(body);
-            let sender_name = frame.var(content.name);
-            let payload = frame.var(content.payload);
+            let sender_name = frame.var(parts.name);
+            let clear = frame.var(parts.body);
+            let payload = frame.var(parts.payload);
             frame.finish(
                 0,
                 &Message {
@@ -140,13 +151,18 @@ impl Conversations {
                     sender: send.sender,
                     peer,
                     sender_device: device,
-                    flags: send.flags,
+                    flags,
                     client_msg_id,
                     expires_at: send.expires_at,
                     trace: send.trace,
                     payload_crc: send.payload_crc,
                     sender_name,
                     payload,
+                    control,
+                    target,
+                    ordinal,
+                    body: clear,
+                    clear_crc: Message::crc_of_clear(parts.name, parts.body),
                 },
             );
             len = body.len() - start;
@@ -159,6 +175,20 @@ impl Conversations {
         cx.count(Counter::Proposed);
         let waiting = Waiting::Message { key, len, reactor: from, asker: send.asker };
         self.waiting[shard as usize].push_back((at, waiting));
+    }
+
+    /// What a feature will keep once an act is committed; `None` if that is what it keeps now.
+    fn kept_after(&self, view: &View<'_>, row: &Row, send: &SendCommand, seq: Seq, body: &[u8]) -> Option<Box<[u8]>> {
+        if send.control == Control::TEXT {
+            return None;
+        }
+        let before = view.kept(send.control);
+        let mut settings = Settings::default();
+        settings.set(send.control, before);
+        let act = Act { target: send.target, body };
+        row.feature.apply(&mut Kept::new(&mut settings, send.control), seq, &act);
+        let after = settings.get(send.control);
+        (after != before).then(|| after.into())
     }
 
     /// A repeat: answered with the first answer, at once if that is committed, else when it is.
@@ -197,26 +227,26 @@ impl Conversations {
         }
     }
 
-    fn on_receipt(&mut self, from: ReactorId, receipt: &ReceiptCommand, cx: &mut impl ConversationContext) {
-        let ReceiptCommand { asker, user, conversation: id, kind, upto } = *receipt;
+    fn on_receipt(&mut self, from: ReactorId, command: &ReceiptCommand, cx: &mut impl ConversationContext) {
+        let ReceiptCommand { asker, user, conversation: id, kind, upto } = *command;
         let of_kind = if kind == ReceiptKind::Read { Kind::Read } else { Kind::Delivered };
         let found = self.find(id).and_then(|key| Some((key, self.get(key).state.member(user)?)));
         let Some((key, member)) = found else {
             return refuse_other(from, asker, id, ErrorCode::NotMember, of_kind, cx);
         };
         let view = self.view(key);
-        if upto > view.state.head {
-            return refuse_other(from, asker, id, ErrorCode::FutureSeq, of_kind, cx);
-        }
-        let upto = if canary::is(Canary::ReceiptOfEverything) { view.state.head } else { upto };
-        let (committed, mut marks) = (view.state.members[member].marks, view.marks(member));
-        if !marks.raise(kind, upto) {
-            if committed.reach(marks) {
-                cx.to_home(from, ToHome::ReceiptOk { user, conversation: id, watermarks: committed }, &[]);
+        let marks = match receipt::judge(&view, member, kind, upto) {
+            Err(code) => return refuse_other(from, asker, id, code, of_kind, cx),
+            Ok(receipt::Verdict::Known(committed)) => {
+                let watermarks = view.state.members[member].marks;
+                if committed {
+                    cx.to_home(from, ToHome::ReceiptOk { user, conversation: id, watermarks }, &[]);
+                }
+                return;
             }
-            return;
-        }
-        let record = ReceiptRecord { conversation: id, member: user, delivered: marks.delivered, read: marks.read };
+            Ok(receipt::Verdict::New(marks)) => marks,
+        };
+        let record = receipt::record(id, &view, member, marks);
         // A receipt whose record is still in the open batch takes the new value along.
         let open = view.overlay.and_then(|overlay| overlay.open_receipt(member));
         let mut own = None;

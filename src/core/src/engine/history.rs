@@ -131,8 +131,11 @@ pub fn checked<'a>(bytes: &'a [u8], conversation: tidings_wire::ConversationId, 
     }
     let message: Message = frame.fixed().ok()?;
     let payload = frame.var(message.payload).ok()?;
+    let (name, body) = (frame.var(message.sender_name).ok()?, frame.var(message.body).ok()?);
     let right = message.conversation == conversation && message.seq == seq;
-    (right && crc32c::crc32c(payload) == message.payload_crc).then_some(frame)
+    let whole =
+        crc32c::crc32c(payload) == message.payload_crc && Message::crc_of_clear(name, body) == message.clear_crc;
+    (right && whole).then_some(frame)
 }
 
 /// All FETCHes of a reactor.

@@ -1,0 +1,222 @@
+//! The engine: what happens to all conversations alike. A message from a home is judged ([`dispatch`]), proposed as a record, committed with its
+//! entry ([`commit`]), and told to homes ([`outbox`]); recovery does the same without the telling ([`replay`]); what is stored is read back
+//! ([`fetching`]), and written again before it is dropped ([`upkeep`]). What a message may do is a feature's
+//! ([`features`](crate::features)); what a conversation is, is in [`conversation`](crate::conversation).
+
+mod commit;
+mod dispatch;
+mod fetching;
+mod history;
+mod index;
+mod outbox;
+mod replay;
+mod upkeep;
+
+use alloc::{boxed::Box, collections::BTreeMap, collections::VecDeque, vec, vec::Vec};
+
+use tidings_wire::{BatchPosition, ConversationId, DeviceId, Generation, Lsn, Seq};
+
+use crate::{
+    conversation::{
+        dedup::Origin,
+        overlay::{NO_OVERLAY, Overlays},
+        state::State,
+        view::View,
+    },
+    digest::Digest,
+    effects::ReactorId,
+    lanes::{HeadUpdate, Source, ToHome},
+    node::NodeConfig,
+    placement::{Base, Origin as Place},
+    table::{Seed, Table},
+    time::Mono,
+};
+use history::Jobs;
+use index::{Chunks, MessageIndex};
+use outbox::Outboxes;
+
+/// A conversation of this reactor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ConversationKey(pub u32);
+
+/// A conversation.
+#[derive(Debug)]
+pub(crate) struct Conversation {
+    /// Which.
+    id: ConversationId,
+    /// Its shard.
+    shard: u16,
+    /// What is committed.
+    state: State,
+    /// What is proposed.
+    overlay: u32,
+    /// The session that each device sent from last.
+    origins: Vec<(u32, DeviceId, Origin)>,
+    /// Where its messages are.
+    index: MessageIndex,
+    /// Where its state is.
+    base: Base,
+    /// Where the first of its rows is that are being written again.
+    rewritten: Option<Place>,
+    /// Its place among those of its shard.
+    link: outbox::Link,
+    /// Recovery jumped from here to a later message, and has not read the state that explains it.
+    gap: Option<Seq>,
+}
+
+/// Devices of a conversation whose last session is known; of others an unknown `prev` is believed.
+const ORIGINS_MAX: usize = 64;
+
+impl Conversation {
+    /// True if a session has not sent here before, as far as is known.
+    fn is_first(&self, member: u32, device: DeviceId, origin: Origin) -> bool {
+        let known = self.origins.iter().find(|(of, known, _)| (*of, *known) == (member, device));
+        known.is_none_or(|(_, _, before)| *before != origin)
+    }
+
+    /// A session sent a new attempt or a repeat.
+    fn seen_from(&mut self, member: u32, device: DeviceId, origin: Origin) {
+        let known = self.origins.iter_mut().find(|(of, known, _)| (*of, *known) == (member, device));
+        match known {
+            Some((_, _, before)) => *before = origin,
+            None => {
+                if self.origins.len() == ORIGINS_MAX {
+                    self.origins.remove(0);
+                }
+                self.origins.push((member, device, origin));
+            }
+        }
+    }
+}
+
+/// The conversations of a reactor.
+#[derive(Debug)]
+pub(crate) struct Conversations {
+    config: NodeConfig,
+    all: Vec<Conversation>,
+    by_id: Table<ConversationId, u32>,
+    chunks: Chunks,
+    overlays: Overlays,
+    jobs: Jobs,
+    /// Records that were appended and are not committed yet, by shard.
+    waiting: Box<[VecDeque<(BatchPosition, commit::Waiting)>]>,
+    /// Rows that were appended and are not durable yet.
+    rows: VecDeque<(BatchPosition, commit::Row)>,
+    /// Answers that wait for a lane, by reactor: as many as records wait at most.
+    answers: Box<[VecDeque<ToHome>]>,
+    outboxes: Outboxes,
+    /// The oldest segment that is still there, by log.
+    floors: Vec<Generation>,
+    receipts_due: Option<Mono>,
+    evacuation: Option<upkeep::Evacuation>,
+    /// The last durable batch.
+    durable: Lsn,
+}
+
+impl Conversations {
+    /// None.
+    pub(crate) fn new(config: NodeConfig) -> Self {
+        let (shards, reactors) = (config.layout.shards.count(), config.layout.reactors);
+        Self {
+            all: Vec::new(),
+            by_id: Table::with_hasher(Seed(config.seed)),
+            chunks: Chunks::default(),
+            overlays: Overlays::default(),
+            jobs: Jobs::default(),
+            waiting: vec![VecDeque::new(); shards as usize].into_boxed_slice(),
+            rows: VecDeque::new(),
+            answers: vec![VecDeque::new(); reactors as usize].into_boxed_slice(),
+            outboxes: Outboxes::new(shards, reactors),
+            floors: Vec::new(),
+            receipts_due: None,
+            evacuation: None,
+            durable: Lsn(0),
+            config,
+        }
+    }
+
+    /// Records that were appended and are not committed yet.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.iter().map(VecDeque::len).sum::<usize>() + self.rows.len()
+    }
+
+    /// True if more may be asked from a reactor: none of its answers waits for a lane.
+    pub(crate) fn may_take(&self, from: ReactorId) -> bool {
+        self.answers[from.0 as usize].is_empty()
+    }
+
+    /// FETCHes under way.
+    pub(crate) fn fetches(&self) -> usize {
+        self.jobs.active()
+    }
+
+    /// A conversation, if it exists.
+    fn find(&self, id: ConversationId) -> Option<ConversationKey> {
+        self.by_id.get(&id).copied().map(ConversationKey)
+    }
+
+    /// A conversation, made if it does not exist.
+    fn entry(&mut self, id: ConversationId, shard: u16, state: impl FnOnce() -> State) -> ConversationKey {
+        let next = self.all.len() as u32;
+        let index = *self.by_id.entry(id).or_insert(next);
+        if index == next {
+            self.all.push(Conversation {
+                id,
+                shard,
+                state: state(),
+                overlay: NO_OVERLAY,
+                origins: Vec::new(),
+                index: MessageIndex::default(),
+                base: Base::New,
+                rewritten: None,
+                link: outbox::Link::new(),
+                gap: None,
+            });
+        }
+        ConversationKey(index)
+    }
+
+    fn get(&self, key: ConversationKey) -> &Conversation {
+        &self.all[key.0 as usize]
+    }
+
+    fn get_mut(&mut self, key: ConversationKey) -> &mut Conversation {
+        &mut self.all[key.0 as usize]
+    }
+
+    /// A conversation with what is proposed.
+    fn view(&self, key: ConversationKey) -> View<'_> {
+        let conversation = self.get(key);
+        View { state: &conversation.state, overlay: self.overlays.get(conversation.overlay) }
+    }
+
+    /// What a member's home is to know of a one-to-one conversation.
+    fn head_update(&self, key: ConversationKey, member: usize, source: Source) -> HeadUpdate {
+        let Conversation { id, state, .. } = self.get(key);
+        let (own, peer) = (&state.members[member], state.members.other(member));
+        HeadUpdate {
+            user: own.user,
+            conversation: *id,
+            peer: peer.user,
+            head: state.head,
+            own: own.marks,
+            peers: peer.marks,
+            origin: crate::home::SessionId::NONE,
+            source,
+        }
+    }
+
+    /// A digest of each shard's committed state. The order of conversations does not matter; one that nothing was ever committed
+    /// in is not there.
+    pub(crate) fn digests(&self) -> BTreeMap<u16, u64> {
+        let mut digests = BTreeMap::new();
+        for conversation in self.all.iter().filter(|conversation| conversation.state.head > Seq(0)) {
+            let mut digest = Digest::default();
+            digest.bytes(&conversation.id.0);
+            conversation.state.digest(&mut digest);
+            let sum: &mut u64 = digests.entry(conversation.shard).or_default();
+            *sum = sum.wrapping_add(digest.value());
+        }
+        digests
+    }
+}
