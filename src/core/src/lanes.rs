@@ -25,8 +25,9 @@ pub enum ToConversation {
         /// What.
         fetch: Fetch,
     },
-    /// The answer to [`ToHome::AskReached`].
-    Reached(Source),
+    /// How far the homes of a reactor have what a shard told: the answer to [`ToHome::AskReached`], or said unasked since something
+    /// was lost on its way. What is missing is told again.
+    Reached(Reached),
 }
 
 impl ToConversation {
@@ -199,6 +200,15 @@ pub struct Refusal {
     pub of_kind: u8,
 }
 
+/// How far homes have what a shard told, and how often something of it was lost: who says that nothing is missing says since which loss.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reached {
+    /// How far.
+    pub source: Source,
+    /// How often.
+    pub losses: u32,
+}
+
 /// From a conversation to a home or one of its sessions.
 #[derive(Clone, Copy, Debug)]
 pub enum ToHome {
@@ -252,7 +262,7 @@ pub enum ToHome {
         shard: u16,
     },
     /// What was missing was told.
-    Reached(Source),
+    Reached(Reached),
     /// A stored message; the payload is its MESSAGE frame.
     Data {
         /// Who asked.

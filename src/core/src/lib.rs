@@ -46,5 +46,5 @@ pub use lanes::{ToConversation, ToHome};
 pub use node::{Node, NodeConfig, Router};
 pub use placement::Layout;
 pub use replay::Replayed;
-pub use residency::{Entity, Everything, Residency, StateStore};
+pub use residency::{Entity, Everything, Loaded, Residency, StateStore};
 pub use time::{Mono, Now};

@@ -261,10 +261,22 @@ impl<F: Effects> Router<'_, F> {
         homes.reauthenticated(id, frame, outcome, &mut side);
     }
 
-    /// A frame needs something that is being loaded: refused for now, as when a queue is full.
-    pub fn refuse_loading(&mut self, id: SessionId, frame: &Frame<'_>) {
+    /// A frame needs something that could not be loaded: refused for now, as when a queue is full.
+    pub fn refuse_frame(&mut self, id: SessionId, frame: &Frame<'_>) {
         let (homes, mut side) = self.home_side();
         homes.refuse_busy(id, frame, &mut side);
+    }
+
+    /// A message from the home of another reactor needs something that could not be loaded, or cannot wait for it: refused for now.
+    pub fn refuse_message(&mut self, from: ReactorId, message: &ToConversation) {
+        let (conversations, mut side) = self.conversation_side();
+        conversations.refuse(from, message, &mut side);
+    }
+
+    /// A message from a conversation of another reactor needs something that could not be loaded, or cannot wait for it: it is lost.
+    pub fn lose_message(&mut self, from: ReactorId, message: &ToHome) {
+        let Node { homes, counters, .. } = self.node;
+        homes.lose(from, message, counters);
     }
 
     /// A frame of a session. A session that ended meanwhile is ignored.
@@ -347,13 +359,13 @@ impl<F: Effects> Router<'_, F> {
 impl<F: Effects> Router<'_, F> {
     /// Shards that asked how far homes here are get their answer, as far as lanes have room.
     fn answer_reached(&mut self) {
-        while let Some((to, source)) = self.node.homes.next_answer() {
-            let message = ToConversation::Reached(source);
+        while let Some((to, reached)) = self.node.homes.next_answer() {
+            let message = ToConversation::Reached(reached);
             if to == self.node.config.me {
                 let (conversations, mut side) = self.conversation_side();
                 conversations.take(to, &message, Parts::default(), &mut side);
             } else if self.fx.to_conversation(to, message, &[]).is_err() {
-                return self.node.homes.ask_again(to, source.shard);
+                return self.node.homes.ask_again(to, reached.source.shard);
             }
         }
     }

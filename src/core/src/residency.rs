@@ -1,5 +1,5 @@
-//! *Prefetch, then apply*: an input is applied only once the entities that it touches are in memory; until then it waits where
-//! it came in, and what is behind it waits too. Who loads them is behind [`StateStore`].
+//! *Prefetch, then apply*: an input is applied only once the entity that it touches is in memory; until then it is parked
+//! (`turn/parking.rs`). Who loads entities is behind [`StateStore`].
 
 use tidings_wire::{ConversationId, Frame, Kind, UserId};
 
@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// Something that an input touches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Entity {
     /// A user's home.
     Home(UserId),
@@ -22,14 +22,26 @@ pub enum Entity {
 pub enum Residency {
     /// It is in memory, or does not exist at all.
     Resident,
-    /// It is being loaded: ask again.
+    /// It is being loaded: [`StateStore::take_loaded`] says when it is there.
     Loading,
+}
+
+/// How a load ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loaded {
+    /// The entity is in memory, or it is known that it does not exist.
+    Here,
+    /// It could not be loaded, this time.
+    Failed,
 }
 
 /// Where entities come from that are not in memory.
 pub trait StateStore {
     /// Whether `entity` is in memory; begins to load it if it is not.
     fn prefetch(&mut self, entity: Entity) -> Residency;
+
+    /// A load that ended since this was asked last.
+    fn take_loaded(&mut self) -> Option<(Entity, Loaded)>;
 }
 
 /// Recovery put everything into memory: the store of today.
@@ -40,40 +52,42 @@ impl StateStore for Everything {
     fn prefetch(&mut self, _: Entity) -> Residency {
         Residency::Resident
     }
+
+    fn take_loaded(&mut self) -> Option<(Entity, Loaded)> {
+        None
+    }
 }
 
 impl Node {
     /// What must be in memory before [`Router::frame`](crate::Router::frame) of a live session, whose home is: the conversation, if it is here.
-    pub fn prefetch_frame(&self, frame: &Frame<'_>, store: &mut dyn StateStore) -> Residency {
+    pub fn entity_of(&self, frame: &Frame<'_>) -> Option<Entity> {
         let about_conversation = [Kind::Send, Kind::Delivered, Kind::Read, Kind::Fetch];
         if !frame.kind().is_ok_and(|kind| about_conversation.contains(&kind)) {
-            return Residency::Resident;
+            return None;
         }
         // The fixed parts of all four begin with it; one that is too short is refused when it is applied.
-        let Some(id) = frame.fixed_bytes().first_chunk::<16>() else { return Residency::Resident };
-        let conversation = ConversationId(*id);
+        let conversation = ConversationId(*frame.fixed_bytes().first_chunk::<16>()?);
         let here = self.config().layout.conversation(&conversation) == self.config().me;
-        if here { store.prefetch(Entity::Conversation(conversation)) } else { Residency::Resident }
+        here.then_some(Entity::Conversation(conversation))
     }
+}
 
-    /// What must be in memory before [`Router::to_conversation`](crate::Router::to_conversation).
-    pub fn prefetch_to_conversation(message: &ToConversation, store: &mut dyn StateStore) -> Residency {
-        let conversation = message.conversation();
-        conversation.map_or(Residency::Resident, |conversation| store.prefetch(Entity::Conversation(conversation)))
+impl ToConversation {
+    /// What must be in memory before it is taken.
+    pub fn entity(&self) -> Option<Entity> {
+        self.conversation().map(Entity::Conversation)
     }
+}
 
-    /// What must be in memory before [`Router::to_home`](crate::Router::to_home).
-    pub fn prefetch_to_home(message: &ToHome, store: &mut dyn StateStore) -> Residency {
-        match message {
-            ToHome::HeadUpdate(HeadUpdate { user, .. })
-            | ToHome::Receipt { user, .. }
-            | ToHome::ReceiptOk { user, .. } => store.prefetch(Entity::Home(*user)),
-            // About a session, whose home is in memory while it lives.
-            ToHome::Sent { .. } | ToHome::Refused { .. } | ToHome::Data { .. } | ToHome::Fetched { .. } => {
-                Residency::Resident
+impl ToHome {
+    /// What must be in memory before it is taken. What is about a session, or about all homes of a reactor, needs nothing: a home is in memory while it has
+    /// sessions.
+    pub fn entity(&self) -> Option<Entity> {
+        match self {
+            Self::HeadUpdate(HeadUpdate { user, .. }) | Self::Receipt { user, .. } | Self::ReceiptOk { user, .. } => {
+                Some(Entity::Home(*user))
             }
-            // About a reactor's homes, not one of them.
-            ToHome::AskReached { .. } | ToHome::Reached(_) => Residency::Resident,
+            _ => None,
         }
     }
 }

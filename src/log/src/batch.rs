@@ -41,11 +41,34 @@ pub struct SealedEntry {
     pub records: u16,
 }
 
+/// A record of the open batch: where it begins, and what its place in an entry depends on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Placed {
+    start: u32,
+    len: u32,
+    shard: u16,
+    scope: Scope,
+}
+
+/// What a batch is made of, used again and again.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub(crate) buffer: AlignedBuf,
+    pub(crate) records: Vec<Placed>,
+}
+
+impl Parts {
+    /// For batches of at most `capacity` bytes.
+    pub(crate) fn new(capacity: usize) -> Self {
+        Self { buffer: AlignedBuf::new(capacity), records: Vec::new() }
+    }
+}
+
 /// A batch that is being filled.
 #[derive(Debug)]
 pub(crate) struct OpenBatch {
     buffer: AlignedBuf,
-    count: u32,
+    records: Vec<Placed>,
 }
 
 /// Bytes that a record with a body of `body` bytes takes in a batch at most.
@@ -54,14 +77,16 @@ pub fn record_size(body: usize) -> usize {
 }
 
 impl OpenBatch {
-    pub(crate) fn new(mut buffer: AlignedBuf) -> Self {
+    pub(crate) fn new(parts: Parts) -> Self {
+        let Parts { mut buffer, mut records } = parts;
+        records.clear();
         buffer.clear();
         buffer.zero_to(BATCH_HEADER);
-        Self { buffer, count: 0 }
+        Self { buffer, records }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.count == 0
+        self.records.is_empty()
     }
 
     /// The largest body that still fits, with padding to whole blocks.
@@ -86,7 +111,7 @@ impl OpenBatch {
         let header = RecordHeader { crc, term, index, position, len, shard, flags, kind, version, ts };
         archive::write(&header, &mut self.buffer.as_mut_slice()[start..]);
         self.buffer.zero_to(start + record_size(body));
-        self.count += 1;
+        self.records.push(Placed { start: start as u32, len, shard, scope });
         start + RECORD_HEADER
     }
 
@@ -96,6 +121,8 @@ impl OpenBatch {
         let bytes = &mut self.buffer.as_mut_slice()[start..];
         let header: RecordHeader = archive::read(&bytes[..RECORD_HEADER]).expect("written by append()");
         archive::write(&RecordHeader { kind, flags: header.flags | LOCAL, ..header }, bytes);
+        let place = self.records.binary_search_by_key(&start, |record| record.start as usize);
+        self.records[place.expect("it was appended")].scope = Scope::Local;
     }
 
     /// `len` bytes of the body at `offset`, to change in place.
@@ -111,29 +138,28 @@ impl OpenBatch {
         name: BatchName,
         replica: &mut impl Replica,
         entries: &mut Vec<SealedEntry>,
-    ) -> (AlignedBuf, usize, u64) {
+    ) -> (Parts, usize, u64) {
         self.stamp(replica, entries);
         let used = self.buffer.len();
         self.buffer.zero_to(self.sealed_len());
-        let checksum = BatchHeader::seal(key, name, self.buffer.as_mut_slice(), used, self.count);
-        (self.buffer, used, checksum)
+        let count = u32::try_from(self.records.len()).expect("a batch is below 4 GiB");
+        let checksum = BatchHeader::seal(key, name, self.buffer.as_mut_slice(), used, count);
+        let Self { buffer, records } = self;
+        (Parts { buffer, records }, used, checksum)
     }
 
     fn stamp(&mut self, replica: &mut impl Replica, entries: &mut Vec<SealedEntry>) {
         entries.clear();
-        let mut rest = &mut self.buffer.as_mut_slice()[BATCH_HEADER..];
-        for _ in 0..self.count {
-            let header: RecordHeader = archive::read(&rest[..RECORD_HEADER]).expect("written by append()");
-            let (record, after) = rest.split_at_mut(record_size(header.len as usize - RECORD_HEADER));
-            let record = &mut record[..header.len as usize];
-            rest = after;
-            if header.is_local() {
+        let bytes = self.buffer.as_mut_slice();
+        for &Placed { start, len, shard, scope } in &self.records {
+            let record = &mut bytes[start as usize..][..len as usize];
+            if scope == Scope::Local {
                 RecordHeader::stamp(record, Term(0), EntryIndex(0), 0);
                 continue;
             }
             // Few shards have records in one batch, and most often the last one has the next.
-            let at = entries.iter().rposition(|sealed| sealed.entry.shard == header.shard).unwrap_or_else(|| {
-                entries.push(SealedEntry { entry: replica.propose(header.shard), records: 0 });
+            let at = entries.iter().rposition(|sealed| sealed.entry.shard == shard).unwrap_or_else(|| {
+                entries.push(SealedEntry { entry: replica.propose(shard), records: 0 });
                 entries.len() - 1
             });
             let SealedEntry { entry, records } = &mut entries[at];

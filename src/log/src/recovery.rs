@@ -106,7 +106,7 @@ impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::SegmentMissing(generation) => write!(f, "segment {} is missing or unreadable", generation.0),
-            Self::LogMissing(LogEnd { generation, batch }) => {
+            Self::LogMissing(LogEnd { generation, batch, .. }) => {
                 write!(f, "all of it is missing, up to segment {} and batch {}", generation.0, batch.0)
             }
             Self::Shorter { found, known } => {
@@ -423,9 +423,14 @@ impl<S: Storage> Scanner<S> {
         self.segments.last().map_or(Generation(0), |segment| segment.generation)
     }
 
+    /// The oldest segment; 0: there is none.
+    pub fn oldest(&self) -> Generation {
+        self.segments.first().map_or(Generation(0), |segment| segment.generation)
+    }
+
     /// Where the log ends, once [`Self::advance`] has read all of it.
     pub fn end(&self) -> LogEnd {
-        LogEnd { generation: self.newest(), batch: self.last.map_or(Lsn(0), |(lsn, _)| lsn) }
+        LogEnd { first: self.oldest(), generation: self.newest(), batch: self.last.map_or(Lsn(0), |(lsn, _)| lsn) }
     }
 
     /// The first slot number that was never used.

@@ -13,7 +13,7 @@ use std::{collections::VecDeque, io};
 use tidings_wire::{BatchPosition, Durable, Generation, LogPosition, Lsn, Minter, Term};
 
 use crate::{
-    batch::{OpenBatch, RecordMeta, SealedEntry},
+    batch::{OpenBatch, Parts, Placed, RecordMeta, SealedEntry},
     buffer::AlignedBuf,
     end::LogEnd,
     format::{BLOCK, BatchName, Epoch, FIRST_BATCH, LogKey},
@@ -64,6 +64,7 @@ pub struct Sealed {
     pub entries: Vec<SealedEntry>,
     /// Its bytes.
     pub buffer: AlignedBuf,
+    records: Vec<Placed>,
     key: LogKey,
     generation: Generation,
     offset: u64,
@@ -92,6 +93,7 @@ struct InFlight {
     lsn: Lsn,
     /// Its bytes, once they are on the device.
     written: Option<AlignedBuf>,
+    records: Vec<Placed>,
     entries: Vec<SealedEntry>,
     generation: Generation,
     offset: u64,
@@ -130,7 +132,7 @@ pub struct Log {
     in_flight: VecDeque<InFlight>,
     /// Sealed and not recycled.
     sealed: usize,
-    spare: Vec<(AlignedBuf, Vec<SealedEntry>)>,
+    spare: Vec<(Parts, Vec<SealedEntry>)>,
     prev: u64,
     minter: Minter,
     /// Up to here, durability is written down in a later batch that is durable itself.
@@ -150,7 +152,7 @@ impl Log {
         assert!(config.segment_len >= FIRST_BATCH + (config.batch_max + BLOCK) as u64, "a segment holds a batch");
         assert!(config.segment_len <= LogPosition::SEGMENT_MAX, "locations reach all of a segment");
         assert!((1..=SEALED_MAX).contains(&config.writes), "{} writes in flight", config.writes);
-        let open = OpenBatch::new(AlignedBuf::new(config.batch_max + BLOCK));
+        let open = OpenBatch::new(Parts::new(config.batch_max + BLOCK));
         Self {
             config,
             segments: tail.segments.into(),
@@ -248,7 +250,8 @@ impl Log {
 
     /// Where the log ends: its newest segment and its last durable batch.
     pub fn end(&self) -> LogEnd {
-        LogEnd { generation: Generation(self.next_generation().0 - 1), batch: self.minter.current().upto() }
+        let first = self.segments.front().or(self.ready.front()).map_or(Generation(0), |segment| segment.generation);
+        LogEnd { first, generation: Generation(self.next_generation().0 - 1), batch: self.minter.current().upto() }
     }
 
     /// Seals the open batch, empty or not (an empty one is a *tip*), and hands out its write. `None` while as many writes are in
@@ -268,16 +271,26 @@ impl Log {
             (self.next_offset, self.starved) = (FIRST_BATCH, false);
         }
         let active = *self.segments.back().expect("there is an active segment");
-        let new = || (AlignedBuf::new(self.config.batch_max + BLOCK), Vec::new());
+        let new = || (Parts::new(self.config.batch_max + BLOCK), Vec::new());
         let (spare, mut entries) = self.spare.pop().unwrap_or_else(new);
         let sealing = std::mem::replace(&mut self.open, OpenBatch::new(spare));
         let tip = sealing.is_empty();
         let (lsn, durable) = (self.open_lsn, self.minter.current().upto());
         let name = BatchName { generation: active.generation, epoch: self.config.epoch, lsn, durable, prev: self.prev };
-        let (buffer, used, checksum) = sealing.seal(self.config.key, name, replica, &mut entries);
+        let (Parts { buffer, records }, used, checksum) = sealing.seal(self.config.key, name, replica, &mut entries);
         self.stats.padding += len - used as u64;
         let (generation, offset) = (active.generation, self.next_offset);
-        self.in_flight.push_back(InFlight { lsn, written: None, entries, generation, offset, len, durable, tip });
+        self.in_flight.push_back(InFlight {
+            lsn,
+            written: None,
+            records,
+            entries,
+            generation,
+            offset,
+            len,
+            durable,
+            tip,
+        });
         self.sealed += 1;
         self.next_offset += len;
         self.prev = checksum;
@@ -316,9 +329,10 @@ impl Log {
         self.stats.batches += 1;
         self.stats.bytes += done.len;
         self.covered = if done.tip { done.lsn } else { done.durable };
-        let InFlight { lsn, entries, generation, offset, written, .. } = done;
+        let InFlight { lsn, records, entries, generation, offset, written, .. } = done;
         let buffer = written.expect("it is written");
-        Some(Sealed { durable: self.minter.mint(lsn), lsn, entries, buffer, key: self.config.key, generation, offset })
+        let (durable, key) = (self.minter.mint(lsn), self.config.key);
+        Some(Sealed { durable, lsn, entries, buffer, records, key, generation, offset })
     }
 
     /// The write failed. What the device holds now is unknown, so nothing may be appended or retried ever again: the
@@ -330,7 +344,8 @@ impl Log {
     /// Takes back a batch whose records were applied.
     pub fn recycle(&mut self, batch: Sealed) {
         self.sealed -= 1;
-        self.spare.push((batch.buffer, batch.entries));
+        let Sealed { buffer, records, entries, .. } = batch;
+        self.spare.push((Parts { buffer, records }, entries));
     }
 
     /// Segments that hold batches, oldest first.

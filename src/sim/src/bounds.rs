@@ -2,7 +2,7 @@
 
 use tidings_core::limits::{FETCHES, OUT_HARD};
 use tidings_log::{prepare::READY_AIM, writer::SEALED_MAX};
-use tidings_turn::Gauge;
+use tidings_turn::{Gauge, PARKED_CARRY_MAX, PARKED_MESSAGES_MAX};
 use tidings_wire::limits::FRAME_MAX;
 
 use crate::stats::Stats;
@@ -39,9 +39,10 @@ impl Limits {
             ("connections", gauge.connections, self.connections + TOLD_FULL),
             ("received chunks", gauge.inbox, self.buffers + self.connections + TOLD_FULL),
             ("bytes of output", gauge.output, OUT_HARD + OUT_SLACK),
-            ("bytes of a partial frame", gauge.carry, FRAME_MAX as usize + crate::CHUNK),
+            ("bytes of unparsed frames", gauge.carry, PARKED_CARRY_MAX + FRAME_MAX as usize + crate::CHUNK),
             ("fetches", gauge.fetches, FETCHES),
             ("records", gauge.waiting, (SEALED_MAX + 1) * self.batch / RECORD_MIN),
+            ("parked messages", gauge.parked, PARKED_MESSAGES_MAX),
             ("segments", gauge.segments, self.segments.max(2) + SEGMENTS_SLACK),
             ("prepared segments", gauge.ready, READY_AIM + SEGMENTS_SLACK),
         ];

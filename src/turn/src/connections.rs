@@ -45,6 +45,8 @@ pub struct Connection<S> {
     pub dirty: bool,
     /// Our direction was shut after the last output.
     pub shut: bool,
+    /// Its next frame waits for something to be loaded.
+    pub parked: bool,
     /// When it was accepted, or began to leave.
     pub since: Mono,
     /// When bytes last came.
@@ -103,6 +105,7 @@ impl<S> Connections<S> {
             receiving: false,
             dirty: false,
             shut: false,
+            parked: false,
             since: now,
             heard: now,
             frame_since: now,

@@ -1,7 +1,8 @@
 //! From received bytes to frames: cutting the stream, the handshake, handing a connection to its home's reactor.
 
+use tidings_canary::{self as canary, Canary};
 use tidings_core::{
-    Authenticated, Counter, Node, Now, ReactorId, Residency, StateStore, Verifier, authenticate, reauthenticate,
+    Authenticated, Counter, Entity, Loaded, Node, Now, ReactorId, StateStore, Verifier, authenticate, reauthenticate,
     slab::Key,
 };
 use tidings_wire::{
@@ -17,6 +18,7 @@ use crate::{
     connections::{State, conn_id},
     io::Io,
     machine::{Machine, Wake},
+    parking::{FRAMES_AHEAD, Parked, Parking},
     shared::{Handover, Shared},
 };
 
@@ -35,6 +37,7 @@ pub(crate) struct Input<'a, M: Machine, V> {
     pub(crate) io: &'a mut Io<M::Socket>,
     pub(crate) verifier: &'a V,
     pub(crate) store: &'a mut dyn StateStore,
+    pub(crate) parking: &'a mut Parking,
     pub(crate) addresses: &'a mut Addresses,
     pub(crate) limits: &'a ConnectionLimits,
     pub(crate) shared: &'a Shared<M>,
@@ -67,11 +70,16 @@ impl<M: Machine, V: Verifier> Input<'_, M, V> {
                         self.node.at(self.now, self.io).reauthenticated(session, &frame, outcome);
                     }
                 }
-                State::Live(session) => match self.node.prefetch_frame(&frame, self.store) {
-                    Residency::Resident => self.node.at(self.now, self.io).frame(session, &frame),
-                    // Not held back here: that would have to be bounded, too. The client sends it again.
-                    Residency::Loading => self.node.at(self.now, self.io).refuse_loading(session, &frame),
-                },
+                State::Live(session) => {
+                    if let Some(entity) = self.node.entity_of(&frame)
+                        && !self.parking.may_pass(entity, self.store)
+                    {
+                        self.look_ahead(&bytes[used..]);
+                        self.park(key, entity);
+                        return Cut::Used(used - frame.bytes().len());
+                    }
+                    self.node.at(self.now, self.io).frame(session, &frame);
+                }
                 _ => {
                     if let Some(who) = self.greet(key, &frame) {
                         let home = self.node.config().layout.home(&who.user());
@@ -85,6 +93,42 @@ impl<M: Machine, V: Verifier> Input<'_, M, V> {
             }
         }
         Cut::Used(bytes.len())
+    }
+
+    /// A connection's next frame waits for an entity.
+    fn park(&mut self, key: Key, entity: Entity) {
+        if let Some(connection) = self.io.connections.get_mut(key) {
+            connection.parked = true;
+            let parked = self.parking.park(entity, Parked::Connection(key), self.now.mono);
+            parked.expect("connections are bounded by their number");
+        }
+    }
+
+    /// Begins to load what the next frames of a connection need.
+    fn look_ahead(&mut self, mut bytes: &[u8]) {
+        for _ in 1..FRAMES_AHEAD {
+            let Ok(Some(frame)) = split(bytes, FRAME_MAX) else { return };
+            bytes = &bytes[frame.bytes().len()..];
+            self.node.entity_of(&frame).map(|entity| self.store.prefetch(entity));
+        }
+    }
+
+    /// What a connection's first frame waited for was loaded, or not: it goes on, and what is behind it. The bytes that were used.
+    pub(crate) fn go_on(&mut self, key: Key, loaded: Loaded, bytes: &[u8]) -> usize {
+        let Some(connection) = self.io.connections.get_mut(key) else { return 0 };
+        connection.parked = false;
+        let State::Live(session) = connection.state else { return 0 };
+        let Ok(Some(frame)) = split(bytes, FRAME_MAX) else { return 0 };
+        let first = frame.bytes().len();
+        match loaded {
+            Loaded::Here if canary::is(Canary::ParkedLost) => {}
+            Loaded::Here => self.node.at(self.now, self.io).frame(session, &frame),
+            Loaded::Failed => self.node.at(self.now, self.io).refuse_frame(session, &frame),
+        }
+        match self.cut(key, &bytes[first..]) {
+            Cut::Used(used) => first + used,
+            Cut::HandedOver => unreachable!("only a connection without a session is handed over"),
+        }
     }
 
     /// The framing is lost: says so, and ends the connection.

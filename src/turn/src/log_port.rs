@@ -32,8 +32,17 @@ pub struct Archive {
     pub segments: Vec<SegmentInfo>,
     /// True if nobody writes it any more: who adopts it may delete its segments.
     pub orphaned: bool,
-    /// Nobody will look for it any more: its last segment may be deleted.
-    pub given_up: bool,
+    /// The oldest segment that a start must find: those before it may be deleted.
+    pub kept_from: Generation,
+}
+
+/// What is being written down outside of the logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Noting {
+    /// That a prepared segment is there.
+    Prepared,
+    /// That segments before this one may be gone.
+    KeptFrom(Generation),
 }
 
 /// What a log's port is made with.
@@ -59,8 +68,10 @@ pub(crate) struct LogPort {
     pub(crate) prepare_failures: u64,
     /// A prepared segment that may be used once it is written down that it is there.
     prepared: Option<SegmentInfo>,
-    /// Something is being written down.
-    noting: bool,
+    /// What is being written down, if something is.
+    noting: Option<Noting>,
+    /// The oldest segment that a start must find: those before it may be dropped.
+    kept_from: Generation,
     archives: Vec<Archive>,
     /// Reads that cannot be done: their segment is gone.
     failed: VecDeque<JobId>,
@@ -92,7 +103,8 @@ impl LogPort {
             prepare_after: now,
             prepare_failures: 0,
             prepared: None,
-            noting: false,
+            noting: None,
+            kept_from: Generation(0),
             archives,
             failed: VecDeque::new(),
             spare: Vec::new(),
@@ -201,17 +213,21 @@ impl LogPort {
 
     /// Where a log ends was written down, or not.
     pub(crate) fn noted(&mut self, log: LogId, result: &io::Result<()>, now: Mono) {
-        self.noting = false;
-        match result {
-            Ok(()) if log == self.own => {
-                let segment = self.prepared.take().expect("the own end is written down for a prepared segment");
+        let noting = self.noting.take().expect("something was to be written down");
+        if result.is_err() {
+            self.prepare_failed(now);
+            return;
+        }
+        match noting {
+            Noting::Prepared => {
+                let segment = self.prepared.take().expect("it waits for that");
                 self.log.add_ready(segment);
             }
-            Ok(()) => {
+            Noting::KeptFrom(generation) if log == self.own => self.kept_from = generation,
+            Noting::KeptFrom(generation) => {
                 let archive = self.archives.iter_mut().find(|archive| archive.log == log);
-                archive.expect("only a log that is known is given up").given_up = true;
+                archive.expect("only a log that is known is dropped").kept_from = generation;
             }
-            Err(_) => drop(self.prepare_failed(now)),
         }
     }
 
@@ -229,14 +245,14 @@ impl LogPort {
         {
             self.preparer.forget_oldest();
         }
-        if now < self.prepare_after || self.noting {
+        if now < self.prepare_after || self.noting.is_some() {
             return;
         }
         if let Some(segment) = &self.prepared {
             // From then on it may hold batches, and a start must not take its absence for the end of the log.
-            self.noting = true;
-            let batch = self.log.durable().upto();
-            return machine.note(self.own, Some(LogEnd { generation: segment.generation, batch }));
+            self.noting = Some(Noting::Prepared);
+            let end = LogEnd { generation: segment.generation, ..self.log.end() };
+            return machine.note(self.own, Some(end));
         }
         match self.preparer.next(now.0, self.log.ready_segments(), self.log.next_generation()) {
             Some(Step::Create(slot, len)) => machine.create(slot, len),
@@ -253,6 +269,19 @@ impl LogPort {
         }
     }
 
+    /// True once it is written down that segments up to `last` may be gone.
+    pub(crate) fn may_drop(&mut self, last: Generation, machine: &mut impl Machine, now: Mono) -> bool {
+        if self.kept_from > last {
+            return true;
+        }
+        if now >= self.prepare_after && self.noting.is_none() {
+            let first = Generation(last.0 + 1);
+            self.noting = Some(Noting::KeptFrom(first));
+            machine.note(self.own, Some(LogEnd { first, ..self.log.end() }));
+        }
+        false
+    }
+
     /// Drops the oldest segment of the own log; its file waits to be used again.
     pub(crate) fn drop_oldest(&mut self) -> Option<SegmentInfo> {
         let dropped = self.log.drop_oldest()?;
@@ -263,10 +292,15 @@ impl LogPort {
     /// Deletes the oldest segment of an orphaned log; `None` if there is none.
     pub(crate) fn drop_archived(&mut self, machine: &mut impl Machine, now: Mono) -> Option<(LogId, Generation)> {
         let archive = self.archives.iter_mut().find(|archive| archive.orphaned && !archive.segments.is_empty())?;
-        if archive.segments.len() == 1 && !archive.given_up {
-            // A start would miss it.
-            if now >= self.prepare_after && !std::mem::replace(&mut self.noting, true) {
-                machine.note(archive.log, None);
+        let oldest = archive.segments[0].generation;
+        if archive.kept_from <= oldest {
+            // A start would miss it. Without the last of its segments the log is gone.
+            if now >= self.prepare_after && self.noting.is_none() {
+                let first = Generation(oldest.0 + 1);
+                let newest = archive.segments.last().map_or(oldest, |segment| segment.generation);
+                let end = LogEnd { first, generation: newest, batch: Lsn(0) };
+                self.noting = Some(Noting::KeptFrom(first));
+                machine.note(archive.log, (newest > oldest).then_some(end));
             }
             return None;
         }

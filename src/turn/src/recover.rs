@@ -15,7 +15,7 @@ use tidings_log::{
     BatchRef, Epoch, Log, LogConfig, LogEnd, LogKey, Record, RecoverError, Scanner, Solo, Storage, Tail,
     prepare::Preparer, records,
 };
-use tidings_wire::{Entry, EntryIndex, LogId, LogPosition, Lsn, Term, Timestamp, archive};
+use tidings_wire::{Entry, EntryIndex, Generation, LogId, LogPosition, Lsn, Term, Timestamp, archive};
 
 use crate::{
     log_port::{Archive, LogParts},
@@ -122,7 +122,8 @@ pub fn recover<S: Storage>(
         let failed = |error: RecoverError| RecoveryError::Log(id, error);
         let mut scanner = Scanner::open(storage, settings.key(id)).map_err(failed)?;
         // Before anything is cut off: a missing segment must not make what is before it look like a torn tail.
-        let newest = LogEnd { generation: scanner.newest(), batch: Lsn(u64::MAX) };
+        let (first, generation) = (scanner.oldest(), scanner.newest());
+        let newest = LogEnd { first, generation, batch: Lsn(u64::MAX) };
         let end = known.get(&id).copied().unwrap_or_default();
         end.check(newest).map_err(|damage| failed(RecoverError::Damaged(damage)))?;
         let more = scanner.advance().map_err(failed)?;
@@ -177,7 +178,7 @@ pub fn log_parts(logs: &BTreeMap<LogId, FoundLog>, reactors: usize, settings: Lo
             log: *log,
             segments: found.tail.segments.clone(),
             orphaned: log.0 as usize >= reactors && log.0 as usize % reactors == at,
-            given_up: false,
+            kept_from: Generation(0),
         };
         let FoundLog { tail, next_slot } = &logs[&own];
         LogParts {

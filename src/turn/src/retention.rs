@@ -95,6 +95,9 @@ impl Retention {
                 }
             }
             Stage::Dropping(last) => {
+                if !io.log.may_drop(last, machine, io.now) {
+                    return;
+                }
                 let dropped = io.log.drop_oldest().expect("the active segment is not among them").generation;
                 assert!(dropped <= last, "segments are dropped in order");
                 node.counters.count(Counter::SegmentsDropped);

@@ -29,7 +29,11 @@ fn judge<S>(connection: &Connection<S>, limits: &ConnectionLimits, now: Now) -> 
         State::Greeting if passed(connection.since, limits.handshake_timeout_ms) => {
             Verdict::TooSlow("HELLO took too long")
         }
-        State::Live(_) if !connection.carry.is_empty() && passed(connection.frame_since, limits.frame_timeout_ms) => {
+        State::Live(_)
+            if !connection.parked
+                && !connection.carry.is_empty()
+                && passed(connection.frame_since, limits.frame_timeout_ms) =>
+        {
             Verdict::TooSlow("a frame took too long")
         }
         State::Live(_) if passed(connection.heard, limits.idle_timeout_ms) => Verdict::Cut,

@@ -1,6 +1,7 @@
 //! The turn: everything a core does, in batches.
 
 mod gauge;
+mod lanes;
 mod receive;
 mod rest;
 mod send;
@@ -10,8 +11,8 @@ use std::{collections::VecDeque, fmt, io, sync::Arc};
 
 use tidings_canary::{self as canary, Canary};
 use tidings_core::{
-    CommittedEntry, Counter, DurableBatch, Mono, Node, Now, ReactorId, Residency, StateStore, ToConversation, ToHome,
-    Verifier, slab::Key,
+    CommittedEntry, Counter, DurableBatch, Mono, Node, Now, ReactorId, StateStore, ToConversation, ToHome, Verifier,
+    slab::Key,
 };
 use tidings_log::{LogEnd, Replica, Sealed, Solo};
 use tidings_mesh::Port;
@@ -19,11 +20,12 @@ use tidings_wire::Committed;
 
 use crate::{
     address::Addresses,
-    config::{LANE_MESSAGES_PER_TURN, ROOM_FOR_INPUT, SWEEP_MS, TurnConfig},
+    config::{SWEEP_MS, TurnConfig},
     connections::Connections,
     io::Io,
     log_port::{LogParts, LogPort},
     machine::{Completion, Event, Machine, Wake},
+    parking::Parking,
     report::Report,
     retention::Retention,
     shared::Shared,
@@ -80,6 +82,8 @@ pub struct Turn<M: Machine, V> {
     io: Io<M::Socket>,
     verifier: V,
     store: Box<dyn StateStore + Send>,
+    /// What waits for the store.
+    parking: Parking,
     shared: Arc<Shared<M>>,
     /// The accept is armed.
     listening: bool,
@@ -129,6 +133,7 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
             io: Io { connections: Connections::default(), log, lanes, replica, reads: Vec::new(), now },
             verifier,
             store,
+            parking: Parking::default(),
             shared,
             listening: false,
             was_listening: false,
@@ -186,7 +191,8 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
     /// stop.
     pub fn turn(&mut self, now: Now, completions: impl IntoIterator<Item = Event<M>>) -> io::Result<Outcome> {
         self.io.now = now.mono;
-        let mut busy = self.take_lanes(now);
+        let mut busy = self.take_parked(now);
+        busy |= self.take_lanes(now);
         busy |= self.take_handovers(now);
         for completion in completions {
             busy = true;
@@ -205,58 +211,6 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
             return Ok(Outcome::Ended);
         }
         Ok(if busy || self.node.is_busy() { Outcome::Busy } else { Outcome::Idle })
-    }
-
-    /// Lanes from other reactors. *Up* is only taken while the log has room and the answer has credit; *down* always. What
-    /// needs something that is being loaded waits in its lane.
-    fn take_lanes(&mut self, now: Now) -> bool {
-        let mut busy = false;
-        for from in 0..self.shared.reactors() {
-            for _ in 0..LANE_MESSAGES_PER_TURN {
-                let room = self.io.log.log.room() >= ROOM_FOR_INPUT;
-                let Some(mut lane) = self.io.lanes.conversation_in[from].take() else { break };
-                let credit = self.node.may_take(ReactorId(from as u16))
-                    && self.io.lanes.home_out[from].as_mut().is_some_and(|lane| lane.has_credit(1, 0));
-                let message = if room && credit { lane.receive() } else { None };
-                let taken = message.is_some();
-                let mut held = false;
-                if let Some((message, payload)) = message {
-                    held = Node::prefetch_to_conversation(&message, &mut *self.store) == Residency::Loading;
-                    if !held {
-                        self.node.at(now, &mut self.io).to_conversation(ReactorId(from as u16), message, payload);
-                    }
-                }
-                if held {
-                    lane.put_back();
-                }
-                self.io.lanes.conversation_in[from] = Some(lane);
-                busy |= taken;
-                if !taken || held {
-                    break;
-                }
-            }
-            for _ in 0..LANE_MESSAGES_PER_TURN {
-                let Some(mut lane) = self.io.lanes.home_in[from].take() else { break };
-                let message = lane.receive();
-                let taken = message.is_some();
-                let mut held = false;
-                if let Some((message, payload)) = message {
-                    held = Node::prefetch_to_home(&message, &mut *self.store) == Residency::Loading;
-                    if !held {
-                        self.node.at(now, &mut self.io).to_home(ReactorId(from as u16), message, payload);
-                    }
-                }
-                if held {
-                    lane.put_back();
-                }
-                self.io.lanes.home_in[from] = Some(lane);
-                busy |= taken;
-                if !taken || held {
-                    break;
-                }
-            }
-        }
-        busy
     }
 
     fn take_completion(&mut self, completion: Event<M>, now: Now) -> io::Result<()> {

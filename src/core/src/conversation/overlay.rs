@@ -26,6 +26,15 @@ struct Raise {
     waiting: u32,
 }
 
+/// What a proposed act replaced, to be put back if it is dropped.
+#[derive(Debug)]
+struct Undo {
+    seq: Seq,
+    control: Control,
+    /// `None`: nothing was there.
+    before: Option<Box<[u8]>>,
+}
+
 /// The proposals of one conversation.
 #[derive(Debug, Default)]
 pub(crate) struct Overlay {
@@ -35,8 +44,8 @@ pub(crate) struct Overlay {
     receipts: Vec<Raise>,
     /// What features will keep that is something else than what they keep.
     settings: BTreeMap<Control, Box<[u8]>>,
-    /// What each proposed act replaced there, to be put back if it is dropped; `None`: nothing was there.
-    undo: Vec<(Seq, Control, Option<Box<[u8]>>)>,
+    /// What proposed acts replaced there.
+    undo: Vec<Undo>,
 }
 
 impl Overlay {
@@ -69,7 +78,7 @@ impl Overlay {
         self.messages.push_back(fact);
         if let Some(kept) = kept {
             let before = self.settings.insert(fact.control, kept.into());
-            self.undo.push((fact.seq, fact.control, before));
+            self.undo.push(Undo { seq: fact.seq, control: fact.control, before });
         }
     }
 
@@ -80,9 +89,9 @@ impl Overlay {
     pub(crate) fn pop_first(&mut self) -> MessageFact {
         let fact = self.messages.pop_front().expect("a message that waits for its commit is in the overlay");
         if !self.undo.is_empty() {
-            self.undo.retain(|(seq, ..)| *seq > fact.seq);
+            self.undo.retain(|undo| undo.seq > fact.seq);
             // What no proposal will change is as it is committed.
-            self.settings.retain(|control, _| self.undo.iter().any(|(_, of, _)| of == control));
+            self.settings.retain(|control, _| self.undo.iter().any(|undo| undo.control == *control));
         }
         fact
     }
@@ -90,7 +99,7 @@ impl Overlay {
     /// The last proposed message is dropped.
     pub(crate) fn drop_last(&mut self) {
         let Some(fact) = self.messages.pop_back() else { return };
-        if let Some((_, control, before)) = self.undo.pop_if(|(seq, ..)| *seq == fact.seq) {
+        if let Some(Undo { control, before, .. }) = self.undo.pop_if(|undo| undo.seq == fact.seq) {
             match before {
                 Some(kept) => drop(self.settings.insert(control, kept)),
                 None => drop(self.settings.remove(&control)),

@@ -88,7 +88,7 @@ impl Conversations {
     }
 
     /// An answer to who asked, which is never dropped: it waits for its lane.
-    fn answer(&mut self, to: ReactorId, message: ToHome, cx: &mut impl ConversationContext) {
+    pub(super) fn answer(&mut self, to: ReactorId, message: ToHome, cx: &mut impl ConversationContext) {
         let waiting = &mut self.answers[to.0 as usize];
         if waiting.is_empty() && cx.has_home_credit(to, 1, 0) {
             return cx.to_home(to, message, &[]);

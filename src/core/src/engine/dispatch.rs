@@ -39,8 +39,25 @@ impl Conversations {
             ToConversation::Send(send) => self.on_send(from, send, parts, cx),
             ToConversation::Receipt(receipt) => self.on_receipt(from, receipt, cx),
             ToConversation::Fetch { asker, user, fetch } => self.on_fetch(from, *asker, *user, fetch, cx),
-            ToConversation::Reached(source) => self.on_reached(from, *source),
+            ToConversation::Reached(reached) => self.on_reached(from, *reached),
         }
+    }
+
+    /// A message from a home cannot be taken now.
+    pub(crate) fn refuse(&mut self, from: ReactorId, message: &ToConversation, cx: &mut impl ConversationContext) {
+        let (busy, none) = (ErrorCode::Busy, ClientMsgId(0));
+        let refused = match message {
+            ToConversation::Send(send) => {
+                refuse_attempt(send.asker, (send.conversation, send.client_msg_id), busy, none)
+            }
+            ToConversation::Receipt(receipt) => {
+                let of_kind = if receipt.kind == ReceiptKind::Read { Kind::Read } else { Kind::Delivered };
+                refusal_of(receipt.asker, receipt.conversation, busy, of_kind)
+            }
+            ToConversation::Fetch { asker, fetch, .. } => refusal_of(*asker, fetch.conversation, busy, Kind::Fetch),
+            ToConversation::Reached(_) => return,
+        };
+        self.answer(from, refused, cx);
     }
 
     fn on_send(&mut self, from: ReactorId, send: &SendCommand, parts: Parts<'_>, cx: &mut impl ConversationContext) {
@@ -307,8 +324,13 @@ pub(super) fn refuse_other(
     of_kind: Kind,
     cx: &mut impl ConversationContext,
 ) {
+    cx.to_home(to, refusal_of(asker, conversation, code, of_kind), &[]);
+}
+
+/// The refusal of something other than a SEND.
+fn refusal_of(asker: Asker, conversation: ConversationId, code: ErrorCode, of_kind: Kind) -> ToHome {
     let (client_msg_id, highest) = (ClientMsgId(0), ClientMsgId(0));
     let retry_after_ms = if code == ErrorCode::Busy { BUSY_RETRY_MS } else { 0 };
-    let refusal = Refusal { code, conversation, client_msg_id, highest, retry_after_ms, of_kind: of_kind as u8 };
-    cx.to_home(to, ToHome::Refused { asker, refusal }, &[]);
+    let of_kind = of_kind as u8;
+    ToHome::Refused { asker, refusal: Refusal { code, conversation, client_msg_id, highest, retry_after_ms, of_kind } }
 }

@@ -14,7 +14,7 @@ use crate::{
     context::ConversationContext,
     counters::Counter,
     effects::ReactorId,
-    lanes::{Source, ToHome},
+    lanes::{Reached, Source, ToHome},
 };
 
 /// Names no conversation.
@@ -45,6 +45,9 @@ struct Told {
     since: Option<EntryIndex>,
     /// It is to be asked how far they are.
     ask: bool,
+    /// How often they say that something was lost, and how often they did when the repetition that is under way began.
+    losses: u32,
+    heard: u32,
 }
 
 /// What is missing is being told.
@@ -79,7 +82,8 @@ pub(super) struct Outboxes {
 impl Outboxes {
     /// Of so many shards, which tell homes on so many reactors.
     pub(super) fn new(shards: u32, reactors: u16) -> Self {
-        let told = vec![Told { missing: None, since: None, ask: false }; reactors as usize].into_boxed_slice();
+        let told = vec![Told { missing: None, since: None, ask: false, losses: 0, heard: 0 }; reactors as usize]
+            .into_boxed_slice();
         let outbox = ShardOutbox { newest: NONE, last: EntryIndex(0), told, walk: None };
         Self { shards: vec![outbox; shards as usize].into_boxed_slice(), busy: BTreeSet::new(), has_more: false }
     }
@@ -198,21 +202,24 @@ impl Conversations {
         for (shard, outbox) in (0..).zip(&mut self.outboxes.shards) {
             if outbox.last > EntryIndex(0) {
                 // Until the answer is here nothing is claimed.
-                outbox.told.fill(Told { missing: Some(EntryIndex(0)), since: None, ask: true });
+                outbox.told.fill(Told { missing: Some(EntryIndex(0)), since: None, ask: true, losses: 0, heard: 0 });
                 self.outboxes.busy.insert(shard);
             }
         }
     }
 
-    /// The homes on a reactor have what a shard told up to an entry.
-    pub(super) fn on_reached(&mut self, from: ReactorId, source: Source) {
+    /// The homes on a reactor have what a shard told up to an entry: the rest is told again.
+    pub(super) fn on_reached(&mut self, from: ReactorId, reached: Reached) {
+        let Reached { source, losses } = reached;
         let outbox = &mut self.outboxes.shards[source.shard as usize];
         let newest = self.all.get(outbox.newest as usize).map_or(EntryIndex(0), |newest| newest.link.changed);
         let told = &mut outbox.told[from.0 as usize];
         // Entry 0 stands for not knowing; what was dropped meanwhile has an entry.
-        let known = told.missing.take_if(|first| *first == EntryIndex(0)).is_some();
-        if known && source.reached < newest {
-            self.outboxes.miss(source.shard, from, source.reached.next());
+        told.missing.take_if(|first| *first == EntryIndex(0));
+        let lost = core::mem::replace(&mut told.losses, losses) != losses;
+        if source.reached < newest || lost {
+            // After a loss something is told in any case, so that it can be said that nothing is missing any more.
+            self.outboxes.miss(source.shard, from, source.reached.next().min(newest).max(EntryIndex(1)));
         }
     }
 
@@ -254,8 +261,11 @@ impl Conversations {
             self.outboxes.busy.remove(&shard);
             return;
         };
-        let begin = Walk { next: outbox.newest, upto: outbox.last };
-        self.outboxes.shards[shard as usize].walk.get_or_insert(begin);
+        if outbox.walk.is_none() {
+            let outbox = &mut self.outboxes.shards[shard as usize];
+            outbox.walk = Some(Walk { next: outbox.newest, upto: outbox.last });
+            outbox.told.iter_mut().for_each(|told| told.heard = told.losses);
+        }
         while let Some(Walk { next, upto }) = self.outboxes.shards[shard as usize].walk {
             let link = self.all.get(next as usize).map(|conversation| conversation.link);
             let Some(link) = link.filter(|link| link.changed >= first) else {
@@ -300,8 +310,10 @@ impl Conversations {
             if !self.answers[at].is_empty() || !cx.has_home_credit(to, 1, 0) {
                 return; // comes again: the walk stays at its end
             }
-            cx.to_home(to, ToHome::Reached(Source { shard, reached: upto }), &[]);
-            self.outboxes.shards[shard as usize].told[at].missing = None;
+            let told = &mut self.outboxes.shards[shard as usize].told[at];
+            told.missing = None;
+            let reached = Reached { source: Source { shard, reached: upto }, losses: told.heard };
+            cx.to_home(to, ToHome::Reached(reached), &[]);
         }
         let outbox = &mut self.outboxes.shards[shard as usize];
         outbox.walk = None;

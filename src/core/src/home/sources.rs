@@ -14,15 +14,16 @@ use super::{Homes, upkeep::Waiting};
 use crate::{
     context::HomeContext,
     conversation::state::ReplayError,
+    counters::{Counter, Counters},
     effects::ReactorId,
-    lanes::Source,
+    lanes::{HeadUpdate, Reached, Source, ToHome},
     limits::{ASKED_MAX, HOME_FLUSH_MS},
     records::{RecordKind, SourceRecord, SourcesRecord, put, take},
     time::Mono,
 };
 
 /// By shard: nothing of it is missing up to an entry.
-type Reached = BTreeMap<u16, EntryIndex>;
+type Claim = BTreeMap<u16, EntryIndex>;
 
 /// The sources of a reactor's homes.
 #[derive(Debug)]
@@ -31,13 +32,13 @@ pub(super) struct Sources {
     told: Box<[EntryIndex]>,
     news: bool,
     /// What had been told when the snapshot was taken, and the first dirty home after it.
-    snapshot: Option<(Reached, u64)>,
+    snapshot: Option<(Claim, u64)>,
     /// What may be claimed: all changes that come of it are in the log.
-    claimable: Reached,
+    claimable: Claim,
     /// What each home shard has claimed, durably.
-    claimed: BTreeMap<u16, Reached>,
+    claimed: BTreeMap<u16, Claim>,
     /// What each home shard has written last.
-    written: BTreeMap<u16, Reached>,
+    written: BTreeMap<u16, Claim>,
     /// Home shards of this reactor that claim as soon as there is room.
     due: Vec<u16>,
     /// The next one whose turn it is, and when.
@@ -46,6 +47,15 @@ pub(super) struct Sources {
     owned: Box<[u16]>,
     /// Who asked, and of which shard.
     asked: Vec<(ReactorId, u16)>,
+    /// How often something of a shard was lost on its way, and whether it was told again since.
+    lost: BTreeMap<u16, (u32, Again)>,
+}
+
+/// Whether what was lost was told again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Again {
+    Told,
+    NotYet,
 }
 
 impl Sources {
@@ -55,7 +65,7 @@ impl Sources {
             told: vec![EntryIndex(0); shards as usize].into_boxed_slice(),
             news: false,
             snapshot: None,
-            claimable: Reached::new(),
+            claimable: Claim::new(),
             claimed: BTreeMap::new(),
             written: BTreeMap::new(),
             due: Vec::new(),
@@ -63,19 +73,40 @@ impl Sources {
             next_at: Mono(0),
             owned: owned.collect(),
             asked: Vec::new(),
+            lost: BTreeMap::new(),
         }
     }
 
     /// Something of a shard was told.
     pub(super) fn told(&mut self, source: Source) {
+        if self.lost.get(&source.shard).is_some_and(|(_, again)| *again == Again::NotYet) {
+            return; // it does not know yet what is missing here
+        }
         let reached = &mut self.told[source.shard as usize];
         if source.reached > *reached {
             (*reached, self.news) = (source.reached, true);
         }
     }
 
+    /// Everything of a shard was told.
+    pub(super) fn told_all(&mut self, reached: Reached) {
+        if let Some((losses, again)) = self.lost.get_mut(&reached.source.shard)
+            && *losses == reached.losses
+        {
+            *again = Again::Told;
+        }
+        self.told(reached.source);
+    }
+
+    /// Something that a shard told was lost on its way: it is asked for again.
+    pub(super) fn lose(&mut self, from: ReactorId, shard: u16) {
+        let (losses, again) = self.lost.entry(shard).or_insert((0, Again::Told));
+        (*losses, *again) = (losses.wrapping_add(1), Again::NotYet);
+        self.ask(from, shard);
+    }
+
     /// All that was told of any shard.
-    fn snapshot(&self) -> Reached {
+    fn snapshot(&self) -> Claim {
         (0..).zip(self.told.iter().copied()).filter(|(_, reached)| *reached > EntryIndex(0)).collect()
     }
 
@@ -114,9 +145,22 @@ impl Sources {
 
 impl Homes {
     /// The next answer to who asked; given back with [`Self::ask_again`] if there is no room for it.
-    pub(crate) fn next_answer(&mut self) -> Option<(ReactorId, Source)> {
+    pub(crate) fn next_answer(&mut self) -> Option<(ReactorId, Reached)> {
         let (to, shard) = self.sources.asked.pop()?;
-        Some((to, Source { shard, reached: self.sources.reached(shard) }))
+        let losses = self.sources.lost.get(&shard).map_or(0, |(losses, _)| *losses);
+        Some((to, Reached { source: Source { shard, reached: self.sources.reached(shard) }, losses }))
+    }
+
+    /// A message from a reactor's conversation could not wait for its home to be loaded. What is known of a conversation is told
+    /// again; an answer that is lost is asked for again by the device.
+    pub(crate) fn lose(&mut self, from: ReactorId, message: &ToHome, counters: &mut Counters) {
+        counters.count(Counter::HeadUpdatesDropped);
+        match message {
+            ToHome::HeadUpdate(HeadUpdate { source, .. }) | ToHome::Receipt { source, .. } => {
+                self.sources.lose(from, source.shard);
+            }
+            _ => {}
+        }
     }
 
     /// True if somebody asked who was not answered.
@@ -176,14 +220,14 @@ impl Homes {
     }
 
     /// A claim is committed.
-    pub(super) fn claimed(&mut self, shard: u16, claim: Reached) {
+    pub(super) fn claimed(&mut self, shard: u16, claim: Claim) {
         self.sources.claimed.insert(shard, claim);
     }
 
     /// A claim that recovery read.
     pub(super) fn replay_sources(&mut self, shard: u16, mut body: &[u8]) -> Result<(), ReplayError> {
         let record: SourcesRecord = take(&mut body).map_err(|_| ReplayError::Body)?;
-        let mut claim = Reached::new();
+        let mut claim = Claim::new();
         for _ in 0..record.count {
             let source: SourceRecord = take(&mut body).map_err(|_| ReplayError::Body)?;
             claim.insert(source.shard, EntryIndex(source.reached));
@@ -202,9 +246,9 @@ mod tests {
     fn all_homes_of_a_reactor_have_what_the_least_of_its_shards_claims() {
         let mut sources = Sources::new(8, [3, 7].into_iter());
         assert_eq!(sources.reached(1), EntryIndex(0));
-        sources.claimed.insert(3, Reached::from([(1, EntryIndex(9))]));
+        sources.claimed.insert(3, Claim::from([(1, EntryIndex(9))]));
         assert_eq!(sources.reached(1), EntryIndex(0));
-        sources.claimed.insert(7, Reached::from([(1, EntryIndex(4)), (2, EntryIndex(8))]));
+        sources.claimed.insert(7, Claim::from([(1, EntryIndex(4)), (2, EntryIndex(8))]));
         assert_eq!((sources.reached(1), sources.reached(2)), (EntryIndex(4), EntryIndex(0)));
     }
 }

@@ -60,7 +60,7 @@ impl Homes {
                 self.on_peer_receipt(user, conversation, member, watermarks, cx);
             }
             ToHome::AskReached { shard } => self.sources.ask(from, shard),
-            ToHome::Reached(source) => self.sources.told(source),
+            ToHome::Reached(reached) => self.sources.told_all(reached),
             ToHome::ReceiptOk { user, conversation, watermarks } => {
                 self.on_own_receipt(user, conversation, watermarks, cx);
             }

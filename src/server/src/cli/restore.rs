@@ -45,6 +45,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
 fn sentence(log: &RestoredLog) -> String {
     let RestoredLog { log, found, known } = log;
     let words = |end: &LogEnd| format!("segment {}, batch {}", end.generation.0, end.batch.0);
+    if found.first > known.first && known.first.0 > 0 {
+        return format!("log {} begins with segment {}; it began with {}", log.0, found.first.0, known.first.0);
+    }
     let missing = found.generation < known.generation || found.batch < known.batch;
     match missing {
         true => format!("log {} ends with {}; it had at least {}", log.0, words(found), words(known)),

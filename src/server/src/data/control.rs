@@ -50,19 +50,20 @@ struct Control {
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
 struct End {
+    first: u32,
     segment: u32,
     batch: u64,
 }
 
 impl From<LogEnd> for End {
     fn from(end: LogEnd) -> Self {
-        Self { segment: end.generation.0, batch: end.batch.0 }
+        Self { first: end.first.0, segment: end.generation.0, batch: end.batch.0 }
     }
 }
 
 impl From<End> for LogEnd {
     fn from(end: End) -> Self {
-        Self { generation: Generation(end.segment), batch: Lsn(end.batch) }
+        Self { first: Generation(end.first), generation: Generation(end.segment), batch: Lsn(end.batch) }
     }
 }
 
@@ -221,6 +222,7 @@ impl Notes for ControlFile {
             match end {
                 Some(end) => {
                     let known = control.logs.entry(log.0).or_insert(end.into());
+                    known.first = known.first.max(end.first.0);
                     known.segment = known.segment.max(end.generation.0);
                     known.batch = known.batch.max(end.batch.0);
                 }
@@ -262,7 +264,7 @@ mod tests {
     use crate::process::TempDir;
 
     fn end(segment: u32) -> LogEnd {
-        LogEnd { generation: Generation(segment), batch: Lsn(10 * u64::from(segment)) }
+        LogEnd { first: Generation(1), generation: Generation(segment), batch: Lsn(10 * u64::from(segment)) }
     }
 
     fn written(dir: &Path) -> ControlFile {

@@ -8,8 +8,8 @@ use std::{
 };
 
 use tidings_core::{
-    Claims, Entity, Layout, Mono, Node, NodeConfig, Now, ReactorId, Residency, StateStore, ToConversation, ToHome,
-    TokenFault, Verifier, limits::Rate,
+    Claims, Entity, Layout, Loaded, Mono, Node, NodeConfig, Now, ReactorId, Residency, StateStore, ToConversation,
+    ToHome, TokenFault, Verifier, limits::Rate,
 };
 use tidings_log::Epoch;
 use tidings_mesh::{LaneSize, fence_before_look};
@@ -48,20 +48,40 @@ impl Verifier for Names {
     }
 }
 
-/// A store that has to load something now and then.
+/// A store that has to load something now and then, takes its time, and fails.
 #[derive(Debug)]
 struct Loading {
     random: Random,
     millionths: u32,
+    /// What is being loaded, and how often it will still be asked for before it is there.
+    loads: BTreeMap<Entity, u32>,
 }
 
 impl StateStore for Loading {
-    fn prefetch(&mut self, _: Entity) -> Residency {
-        if self.millionths > 0 && self.random.chance(self.millionths) {
-            Residency::Loading
-        } else {
-            Residency::Resident
+    fn prefetch(&mut self, entity: Entity) -> Residency {
+        if self.loads.contains_key(&entity) {
+            return Residency::Loading;
         }
+        if self.millionths == 0 || !self.random.chance(self.millionths) {
+            return Residency::Resident;
+        }
+        let bits = self.random.below(10);
+        let takes = 1 + self.random.below(1 << bits) as u32;
+        self.loads.insert(entity, takes);
+        Residency::Loading
+    }
+
+    fn take_loaded(&mut self) -> Option<(Entity, Loaded)> {
+        let mut done = None;
+        for (entity, left) in &mut self.loads {
+            *left = left.saturating_sub(1);
+            if *left == 0 {
+                done = Some(*entity);
+            }
+        }
+        let entity = done?;
+        self.loads.remove(&entity);
+        Some((entity, if self.random.chance(MILLION / 8) { Loaded::Failed } else { Loaded::Here }))
     }
 }
 
@@ -232,7 +252,8 @@ impl World {
         let mut running = Vec::new();
         for (at, (((node, log), lanes), waker)) in nodes.into_iter().zip(parts).zip(lanes).zip(wakers).enumerate() {
             let machine = SimMachine::new(LogId(at as u8), Rc::clone(&self.disk), Rc::clone(&closings), plan.buffers);
-            let store = Loading { random: self.random.fork(at as u64), millionths: plan.not_resident };
+            let store =
+                Loading { random: self.random.fork(at as u64), millionths: plan.not_resident, loads: BTreeMap::new() };
             let seed = Seed {
                 config,
                 node,

@@ -32,7 +32,12 @@ pub(super) enum Then {
 /// The control file is written: as a whole or not at all.
 fn note(ends: &mut BTreeMap<LogId, LogEnd>, log: LogId, end: Option<LogEnd>) {
     match end {
-        Some(end) => drop(ends.insert(log, end)),
+        Some(end) => {
+            let known = ends.entry(log).or_insert(end);
+            known.first = known.first.max(end.first);
+            known.generation = known.generation.max(end.generation);
+            known.batch = known.batch.max(end.batch);
+        }
         None => drop(ends.remove(&log)),
     }
 }

@@ -25,6 +25,8 @@ pub struct Gauge {
     pub segments: usize,
     /// Prepared segments.
     pub ready: usize,
+    /// Lane messages that wait for a load.
+    pub parked: usize,
     /// Bytes that the open batch still takes.
     pub room: usize,
 }
@@ -44,6 +46,7 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
             waiting: self.node.waiting(),
             segments: self.io.log.log.segments().len(),
             ready: self.io.log.log.ready_segments(),
+            parked: self.parking.messages(),
             room: self.io.log.log.room(),
         }
     }

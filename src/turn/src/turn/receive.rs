@@ -3,7 +3,7 @@
 use std::io;
 
 use tidings_canary::{self as canary, Canary};
-use tidings_core::{Counter, Now, Verifier, slab::Key};
+use tidings_core::{Counter, Loaded, Now, Verifier, slab::Key};
 use tidings_wire::ErrorCode;
 
 use super::{Stage, Turn};
@@ -12,6 +12,7 @@ use crate::{
     connections::State,
     input::{Cut, Input},
     machine::{Machine, Received, Receiving},
+    parking::PARKED_CARRY_MAX,
     shared::Handover,
     sweep,
 };
@@ -62,6 +63,7 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
             io: &mut self.io,
             verifier: &self.verifier,
             store: &mut *self.store,
+            parking: &mut self.parking,
             addresses: &mut self.addresses,
             limits: &self.config.limits,
             shared: &self.shared,
@@ -190,6 +192,13 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
 
     fn take_chunk(&mut self, key: Key, chunk: &M::Chunk, now: Now) {
         let Some(connection) = self.io.connections.get_mut(key) else { return };
+        if connection.parked {
+            connection.carry.extend_from_slice(self.machine.bytes(chunk));
+            if connection.carry.len() > PARKED_CARRY_MAX {
+                self.go_on(key, Loaded::Failed, now);
+            }
+            return;
+        }
         let mut whole = std::mem::take(&mut connection.carry);
         let (mut input, machine) = self.input_and_machine(now);
         let bytes = machine.bytes(chunk);
@@ -219,6 +228,21 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
             self.io.connections.give_back(whole);
         } else {
             connection.carry = whole;
+        }
+    }
+
+    /// A connection's first frame has waited long enough.
+    pub(super) fn go_on(&mut self, key: Key, loaded: Loaded, now: Now) {
+        let Some(connection) = self.io.connections.get_mut(key).filter(|connection| connection.parked) else { return };
+        let mut whole = std::mem::take(&mut connection.carry);
+        let used = self.input(now).go_on(key, loaded, &whole);
+        whole.drain(..used);
+        let Some(connection) = self.io.connections.get_mut(key) else { return };
+        connection.frame_since = now.mono;
+        connection.carry = whole;
+        if connection.carry.is_empty() {
+            let spare = std::mem::take(&mut connection.carry);
+            self.io.connections.give_back(spare);
         }
     }
 
