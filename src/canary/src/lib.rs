@@ -92,8 +92,6 @@ canaries! {
     DroppedHeadForgotten, "dropped-head-update-forgotten";
     /// The first frame of a connection that waited for a load is forgotten.
     ParkedLost, "parked-frame-lost";
-    /// What comes for an entity passes what waits for it.
-    ParkedPassed, "parked-passed";
     /// What was read from the disk is served as it is.
     DamageServed, "damage-served";
 }

@@ -450,7 +450,8 @@ impl<S: Storage> Scanner<S> {
     /// If the storage fails.
     pub fn finish(self) -> Result<(Tail, S), RecoverError> {
         let used = if self.last.is_some() { self.at + 1 } else { 0 };
-        if self.torn {
+        // What was torn may be in the next segment only: then there is nothing behind the last batch to be erased.
+        if self.torn && self.offset + BLOCK as u64 <= self.segments[self.at].len {
             self.storage.write(self.segments[self.at].slot, self.offset, &[0; BLOCK])?;
         }
         let (segments, ready) = self.segments.split_at(used);

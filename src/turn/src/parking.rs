@@ -7,7 +7,6 @@ use std::{
     ops::Bound,
 };
 
-use tidings_canary::{self as canary, Canary};
 use tidings_core::{Entity, Loaded, Mono, ReactorId, Residency, StateStore, ToConversation, ToHome, slab::Key};
 
 /// Lane messages that wait on a reactor.
@@ -66,7 +65,7 @@ pub(crate) struct Parking {
 impl Parking {
     /// Whether something that touches `entity` may go on: it is there, and nobody waits for it.
     pub(crate) fn may_pass(&self, entity: Entity, store: &mut dyn StateStore) -> bool {
-        let waits = !self.rooms.is_empty() && self.rooms.contains_key(&entity) && !canary::is(Canary::ParkedPassed);
+        let waits = !self.rooms.is_empty() && self.rooms.contains_key(&entity);
         !waits && store.prefetch(entity) == Residency::Resident
     }
 
