@@ -245,6 +245,10 @@ impl ServerConfig {
                 tidings_log::prepare::CHUNK
             ));
         }
+        let most = tidings_log::writer::SEALED_MAX;
+        if !(1..=most).contains(&self.log.writes) {
+            return refuse(format!("log.writes is {}: it must be from 1 to {most}", self.log.writes));
+        }
         let least = self.log.segment_bytes * 6 * self.cores.len().max(1) as u64;
         if self.retention.max_bytes < least {
             return refuse(format!(
