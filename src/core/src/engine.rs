@@ -56,8 +56,10 @@ pub(crate) struct Conversation {
     index: MessageIndex,
     /// Where its state is.
     base: Base,
-    /// Where the first of its rows is that are being written again.
+    /// Where the first of its rows is that are being written again, or were read and are not complete.
     rewritten: Option<Place>,
+    /// Rows of members that are still to be read before they are.
+    rows_missing: u32,
     /// Its place among those of its shard.
     link: outbox::Link,
     /// Recovery jumped from here to a later message, and has not read the state that explains it.
@@ -169,6 +171,7 @@ impl Conversations {
                 index: MessageIndex::default(),
                 base: Base::New,
                 rewritten: None,
+                rows_missing: 0,
                 link: outbox::Link::new(),
                 gap: None,
             });

@@ -60,12 +60,8 @@ impl<'a> Kept<'a> {
         self.settings.get(self.control)
     }
 
-    /// Keeps something else; nothing, if that is empty.
-    ///
-    /// # Panics
-    /// If it is longer than [`KEPT_MAX`]: what is judged is bounded.
+    /// Keeps something else; nothing, if that is empty. An act after which it would be more than [`KEPT_MAX`] is refused by the engine.
     pub fn set(&mut self, kept: &[u8]) {
-        assert!(kept.len() <= KEPT_MAX, "{} bytes of {:?}", kept.len(), self.control);
         self.settings.set(self.control, kept);
     }
 }

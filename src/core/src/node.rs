@@ -143,7 +143,18 @@ impl Node {
 
     /// Everything was read back: homes are asked how far they have what this reactor's shards told, and are told the rest again.
     pub fn start(&mut self) {
+        self.homes.start();
         self.conversations.start_asking();
+    }
+
+    /// A message from a conversation of another reactor waits for its home to be loaded.
+    pub fn hold(&mut self, message: &ToHome) {
+        self.homes.hold(message);
+    }
+
+    /// It waits no more, and is taken or lost next.
+    pub fn release(&mut self, message: &ToHome) {
+        self.homes.release(message);
     }
 
     /// True if more may be taken from the lane of a reactor: answers to it do not wait for a lane.

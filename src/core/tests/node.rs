@@ -523,3 +523,44 @@ fn a_conversation_with_many_members_is_written_in_rows_of_bounded_size() {
     assert_eq!(digests(&again), digests(&reactor.node));
     assert!(!digests(&again).is_empty());
 }
+
+/// A crash between the rows of a conversation leaves what is older to count: it is written again before its segment goes.
+#[test]
+fn half_of_the_rows_of_a_conversation_do_not_stand_for_it() {
+    const CONVERSATIONS: u64 = 100;
+    let mut cluster = Cluster::new(1);
+    let alice = cluster.live("alice", 1, 1);
+    for at in 0..CONVERSATIONS {
+        cluster.send(alice, &format!("peer{at}"), 1, 0, "x");
+        cluster.commit();
+    }
+    // Until the log goes on in its second segment.
+    let (big, mut id) = ("x".repeat(60_000), 1);
+    while cluster.reactors[0].world.store.log.segments().len() < 2 {
+        id += 1;
+        cluster.send(alice, "somebody", id, if id == 2 { 0 } else { id - 1 }, &big);
+        cluster.commit();
+        cluster.take(alice);
+    }
+    let reactor = &mut cluster.reactors[0];
+    reactor.node.start_evacuation(Generation(1));
+    // What a turn writes ends between the rows of a conversation, and there the process dies.
+    reactor.timeout(cluster.now);
+    reactor.commit(cluster.now);
+    assert_eq!(reactor.node.evacuated(), Progress::Stalled);
+    let whole = reactor.node.counters.get(Counter::Evacuated);
+    let mut rows = [0, 0];
+    reactor.each_record(|record| {
+        rows[0] += u64::from(record.kind == RecordKind::ConversationRow);
+        rows[1] += u64::from(record.kind == RecordKind::MemberRow);
+    });
+    assert!(whole > 0 && rows[0] == whole + 1 && rows[1] < 2 * rows[0], "{whole} are whole, of {rows:?} rows");
+    reactor.restart();
+    reactor.node.start_evacuation(Generation(1));
+    while reactor.node.evacuated() == Progress::Stalled {
+        reactor.timeout(cluster.now);
+        reactor.commit(cluster.now);
+    }
+    let written = reactor.node.counters.get(Counter::Evacuated);
+    assert_eq!(written, CONVERSATIONS + 1 - whole, "all that were not whole, the half one too");
+}

@@ -373,7 +373,7 @@ impl<S: Storage> Scanner<S> {
         Ok(if continues { NextSegment::Continues } else { NextSegment::DoesNot })
     }
 
-    /// Looks at every block of the rest of this segment and of the next one, and at the first batch of all others; if that is not
+    /// Looks at every block of the rest of this segment and of the next two, and at the first batch of all others; if that is not
     /// there, it may still have been in flight when another was written, so all of such a segment is looked at.
     fn look_further(&mut self) -> Result<Further, RecoverError> {
         // A log begins with batch 1. Of one whose beginning was dropped the oldest segment's first batch was durable, whatever its number.
@@ -384,7 +384,7 @@ impl<S: Storage> Scanner<S> {
         for at in self.at..self.segments.len() {
             let SegmentInfo { slot, generation, len } = self.segments[at];
             let first = self.valid_batch(slot, generation, FIRST_BATCH, len)?.is_some();
-            let end = if at > self.at + 1 && first { FIRST_BATCH + BLOCK as u64 } else { len };
+            let end = if at > self.at + 2 && first { FIRST_BATCH + BLOCK as u64 } else { len };
             let mut offset = from;
             while offset + BLOCK as u64 <= end {
                 if let Some(header) = self.valid_batch(slot, generation, offset, len)?

@@ -98,9 +98,9 @@ impl<M: Machine, V: Verifier> Input<'_, M, V> {
     /// A connection's next frame waits for an entity.
     fn park(&mut self, key: Key, entity: Entity) {
         if let Some(connection) = self.io.connections.get_mut(key) {
-            connection.parked = true;
+            connection.parked = Some(entity);
             let parked = self.parking.park(entity, Parked::Connection(key), self.now.mono);
-            parked.expect("connections are bounded by their number");
+            parked.expect("what a connection holds is its own");
         }
     }
 
@@ -113,17 +113,26 @@ impl<M: Machine, V: Verifier> Input<'_, M, V> {
         }
     }
 
-    /// What a connection's first frame waited for was loaded, or not: it goes on, and what is behind it. The bytes that were used.
-    pub(crate) fn go_on(&mut self, key: Key, loaded: Loaded, bytes: &[u8]) -> usize {
+    /// What a connection's first frame waited for was loaded, or not: it goes on, and what is after it. If it was not, frames are refused until no more
+    /// than `keep` bytes are left. The bytes that were used.
+    pub(crate) fn go_on(&mut self, key: Key, loaded: Loaded, bytes: &[u8], keep: usize) -> usize {
         let Some(connection) = self.io.connections.get_mut(key) else { return 0 };
-        connection.parked = false;
+        connection.parked = None;
         let State::Live(session) = connection.state else { return 0 };
         let Ok(Some(frame)) = split(bytes, FRAME_MAX) else { return 0 };
-        let first = frame.bytes().len();
+        let mut first = frame.bytes().len();
         match loaded {
             Loaded::Here if canary::is(Canary::ParkedLost) => {}
             Loaded::Here => self.node.at(self.now, self.io).frame(session, &frame),
-            Loaded::Failed => self.node.at(self.now, self.io).refuse_frame(session, &frame),
+            Loaded::Failed => {
+                self.node.at(self.now, self.io).refuse_frame(session, &frame);
+                while bytes.len() - first > keep
+                    && let Ok(Some(frame)) = split(&bytes[first..], FRAME_MAX)
+                {
+                    self.node.at(self.now, self.io).refuse_frame(session, &frame);
+                    first += frame.bytes().len();
+                }
+            }
         }
         match self.cut(key, &bytes[first..]) {
             Cut::Used(used) => first + used,

@@ -1,4 +1,4 @@
-//! The log's side of the machine: the write in flight, the segments being prepared, and reads of history.
+//! The log's side of the machine: the writes in flight, the segments being prepared, and reads of history.
 
 use std::{collections::VecDeque, io};
 
@@ -34,6 +34,17 @@ pub struct Archive {
     pub orphaned: bool,
     /// The oldest segment that a start must find: those before it may be deleted.
     pub kept_from: Generation,
+}
+
+/// What came of dropping a segment of an orphaned log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Archived {
+    /// This one is gone.
+    Dropped(LogId, Generation),
+    /// One will be, and nothing else is to go instead.
+    Waits,
+    /// There is none, or it cannot be deleted.
+    Nothing,
 }
 
 /// What is being written down outside of the logs.
@@ -289,9 +300,10 @@ impl LogPort {
         Some(dropped)
     }
 
-    /// Deletes the oldest segment of an orphaned log; `None` if there is none.
-    pub(crate) fn drop_archived(&mut self, machine: &mut impl Machine, now: Mono) -> Option<(LogId, Generation)> {
-        let archive = self.archives.iter_mut().find(|archive| archive.orphaned && !archive.segments.is_empty())?;
+    /// Deletes the oldest segment of an orphaned log, once it is written down that it may be gone.
+    pub(crate) fn drop_archived(&mut self, machine: &mut impl Machine, now: Mono) -> Archived {
+        let archive = self.archives.iter_mut().find(|archive| archive.orphaned && !archive.segments.is_empty());
+        let Some(archive) = archive else { return Archived::Nothing };
         let oldest = archive.segments[0].generation;
         if archive.kept_from <= oldest {
             // A start would miss it. Without the last of its segments the log is gone.
@@ -302,11 +314,13 @@ impl LogPort {
                 self.noting = Some(Noting::KeptFrom(first));
                 machine.note(archive.log, (newest > oldest).then_some(end));
             }
-            return None;
+            return Archived::Waits;
         }
         // In order, and not past one that cannot be deleted: a hole would look like damage.
-        machine.remove(archive.log, archive.segments[0].slot).ok()?;
-        Some((archive.log, archive.segments.remove(0).generation))
+        if machine.remove(archive.log, archive.segments[0].slot).is_err() {
+            return Archived::Nothing;
+        }
+        Archived::Dropped(archive.log, archive.segments.remove(0).generation)
     }
 
     /// Segments of orphaned logs that are still there.

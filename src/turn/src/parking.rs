@@ -13,7 +13,7 @@ use tidings_core::{Entity, Loaded, Mono, ReactorId, Residency, StateStore, ToCon
 pub const PARKED_MESSAGES_MAX: usize = 4096;
 /// Bytes of their payloads.
 pub const PARKED_BYTES_MAX: usize = 4 << 20;
-/// Bytes that a connection may have unparsed while it waits. Beyond that its first frame is refused.
+/// Bytes that a connection may have unparsed while it waits. Beyond that its frames are refused, until half of that is left.
 pub const PARKED_CARRY_MAX: usize = 256 << 10;
 /// Whole frames of a connection that are looked at ahead, so that their loads overlap.
 pub const FRAMES_AHEAD: usize = 16;
@@ -104,8 +104,7 @@ impl Parking {
         }
     }
 
-    /// The next whose load has ended, in a room after `after`: for what it waited, and how the load ended. Its room stays until
-    /// [`Self::done`], so that what comes meanwhile does not pass it.
+    /// The next whose load has ended, in a room after `after`: for what it waited, and how the load ended. With the last its room goes.
     pub(crate) fn next(&mut self, after: Option<Entity>) -> Option<(Entity, Loaded, Parked)> {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let mut rooms = self.rooms.range_mut((from, Bound::Unbounded));
@@ -117,23 +116,19 @@ impl Parking {
         if let Some(size) = parked.size() {
             (self.messages, self.bytes) = (self.messages - 1, self.bytes - size);
         }
+        if room.waiting.is_empty() {
+            self.rooms.remove(&entity);
+        }
         Some((entity, loaded, parked))
     }
 
     /// What [`Self::next`] gave cannot go on yet.
-    pub(crate) fn put_back(&mut self, entity: Entity, parked: Parked) {
+    pub(crate) fn put_back(&mut self, entity: Entity, loaded: Loaded, parked: Parked, now: Mono) {
         if let Some(size) = parked.size() {
             (self.messages, self.bytes) = (self.messages + 1, self.bytes + size);
         }
-        let room = self.rooms.get_mut(&entity).expect("it came from this room");
-        room.waiting.push_front(parked);
-    }
-
-    /// What [`Self::next`] gave went on. An empty room goes.
-    pub(crate) fn done(&mut self, entity: Entity) {
-        if self.rooms.get(&entity).is_some_and(|room| room.waiting.is_empty()) {
-            self.rooms.remove(&entity);
-        }
+        let room = Room { waiting: VecDeque::new(), loaded: Some(loaded), since: now };
+        self.rooms.entry(entity).or_insert(room).waiting.push_front(parked);
     }
 
     /// True if nobody waits.
@@ -175,10 +170,9 @@ mod tests {
 
     fn keys(parking: &mut Parking) -> Vec<u32> {
         let mut keys = Vec::new();
-        while let Some((entity, _, parked)) = parking.next(None) {
+        while let Some((_, _, parked)) = parking.next(None) {
             let Parked::Connection(key) = parked else { panic!("only connections were parked") };
             keys.push(key.index);
-            parking.done(entity);
         }
         keys
     }

@@ -3,7 +3,12 @@
 use tidings_core::{Counter, Effects, Node, node::Progress};
 use tidings_wire::{EntryIndex, Generation, Lsn};
 
-use crate::{io::Io, log_port::LogPort, machine::Machine, shared::Shared};
+use crate::{
+    io::Io,
+    log_port::{Archived, LogPort},
+    machine::Machine,
+    shared::Shared,
+};
 
 /// Segments beyond those with batches that a log needs: two prepared, one being prepared, one that was just dropped.
 const AHEAD: u64 = 4;
@@ -18,6 +23,8 @@ enum Stage {
     Settling,
     /// Nothing to do, or waiting for others to settle.
     Idle,
+    /// Segments up to this one are to go, once all that is sealed is applied: what is in flight may be in them.
+    Waiting(Generation, Lsn),
     /// State in segments up to this one is being written again.
     Evacuating(Generation),
     /// Segments up to this one hold nothing that is needed, and go.
@@ -42,8 +49,7 @@ impl Retention {
         Self { stage: Stage::Settling, segments_max: segments_max.max(2), next_shard: 0, last_row: Lsn(0) }
     }
 
-    /// Writes again how far shards' entries go, as far as there is room. True once all of that is durable, and all that was sealed before
-    /// it began: what is to be dropped is not being written any more.
+    /// Writes again how far shards' entries go, as far as there is room. True once all of that is durable.
     fn shards_written<S>(&mut self, node: &mut Node, io: &mut Io<S>) -> bool {
         let layout = node.config().layout;
         while u32::from(self.next_shard) < layout.shards.count() && io.room() >= SHARD_ROW_ROOM {
@@ -76,13 +82,24 @@ impl Retention {
                 if !shared.all_settled() || beyond == 0 {
                     return;
                 }
-                if let Some((log, dropped)) = io.log.drop_archived(machine, io.now) {
-                    shared.raise_floor(log, Generation(dropped.0 + 1));
-                    node.counters.count(Counter::SegmentsDropped);
-                } else if let Some(last) = io.log.log.segments().nth(beyond - 1).map(|segment| segment.generation) {
-                    // All of them at once: that state is written again takes a batch or two, in which a log can fill a segment.
+                match io.log.drop_archived(machine, io.now) {
+                    Archived::Dropped(log, dropped) => {
+                        shared.raise_floor(log, Generation(dropped.0 + 1));
+                        node.counters.count(Counter::SegmentsDropped);
+                    }
+                    Archived::Waits => {}
+                    Archived::Nothing => {
+                        // All of them at once: that state is written again takes a batch or two, in which a log can fill a segment.
+                        let last = io.log.log.segments().nth(beyond - 1).map(|segment| segment.generation);
+                        let sealed = io.log.log.last_sealed();
+                        self.stage = last.map_or(Stage::Idle, |last| Stage::Waiting(last, sealed));
+                    }
+                }
+            }
+            Stage::Waiting(last, sealed) => {
+                if io.log.log.durable().covers(sealed) {
                     node.start_evacuation(last);
-                    (self.next_shard, self.last_row) = (0, io.log.log.last_sealed());
+                    (self.next_shard, self.last_row) = (0, sealed);
                     self.stage = Stage::Evacuating(last);
                 }
             }

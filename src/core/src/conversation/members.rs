@@ -79,7 +79,8 @@ impl Member {
     /// # Errors
     /// [`ReplayError::Body`].
     pub(crate) fn read(&mut self, row: &MemberRow, rest: &mut &[u8]) -> Result<(), ReplayError> {
-        self.marks = Watermarks { delivered: row.delivered, read: row.read };
+        // They never fall: a row says less than a record before it if that was sealed when later ones were dropped.
+        self.marks.raise_to(Watermarks { delivered: row.delivered, read: row.read });
         self.floor = row.floor;
         self.devices.clear();
         for _ in 0..row.devices {

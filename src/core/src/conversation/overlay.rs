@@ -101,8 +101,11 @@ impl Overlay {
         let Some(fact) = self.messages.pop_back() else { return };
         if let Some(Undo { control, before, .. }) = self.undo.pop_if(|undo| undo.seq == fact.seq) {
             match before {
-                Some(kept) => drop(self.settings.insert(control, kept)),
-                None => drop(self.settings.remove(&control)),
+                // As long as an earlier act is proposed; else it is what is committed.
+                Some(kept) if self.undo.iter().any(|undo| undo.control == control) => {
+                    self.settings.insert(control, kept);
+                }
+                _ => drop(self.settings.remove(&control)),
             }
         }
     }
@@ -209,7 +212,8 @@ impl Overlays {
 
     /// Gives an overlay back to the pool if nothing is in it.
     pub(crate) fn release(&mut self, slot: &mut u32) {
-        if self.get(*slot).is_some_and(Overlay::is_empty) {
+        if let Some(overlay) = self.get(*slot).filter(|overlay| overlay.is_empty()) {
+            assert!(overlay.settings.is_empty() && overlay.undo.is_empty(), "what no message proposes is not there");
             self.free.push(core::mem::replace(slot, NO_OVERLAY));
         }
     }

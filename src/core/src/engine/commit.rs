@@ -161,13 +161,15 @@ impl Conversations {
         self.changed_by(key, entry);
         cx.count(Counter::Receipts);
         self.answer(own_home, ToHome::ReceiptOk { user, conversation: id, watermarks }, cx);
+        self.outboxes.miss_if_walking(shard, own_home, entry);
+        self.outboxes.miss_if_walking(shard, peer_home, entry);
         let source = self.outboxes.source(shard, peer_home, entry);
         let receipt = ToHome::Receipt { user: peer, conversation: id, member: user, watermarks, source };
         self.tell((shard, entry), peer_home, receipt, &[], cx);
     }
 
     /// Everything that is proposed and whose batch is not sealed is dropped: its records are void, its numbers are free, whoever
-    /// asked is told BUSY. Of what is sealed only the outcome is unknown: who asked is told BUSY, too, and a repeat decides.
+    /// sent is told BUSY (a receipt is repeated until it is answered). Of what is sealed only the outcome is unknown: who asked is told BUSY, too, and a repeat decides.
     pub(crate) fn drop_proposed(&mut self, cx: &mut impl ConversationContext) {
         for shard in 0..self.waiting.len() {
             let mut dropped = 0;

@@ -20,7 +20,7 @@ use crate::{
     },
     counters::Counter,
     effects::ReactorId,
-    features::{self, Act, Kept, Row, Seen, Weight, receipt},
+    features::{self, Act, KEPT_MAX, Kept, Row, Seen, Weight, receipt},
     lanes::{Asker, Parts, ReceiptCommand, Refusal, SendCommand, ToConversation, ToHome},
     limits::{BUSY_RETRY_MS, RECEIPT_DELAY_MS},
     records::{ReceiptRecord, RecordKind, put},
@@ -119,7 +119,12 @@ impl Conversations {
             return refuse(ErrorCode::ControlUnknown);
         };
         let judged = row.feature.judge(&Seen::new(*view, send.control), &Act { target: send.target, body });
-        judged.map_or_else(refuse, |()| Verdict::New)
+        let kept = self.kept_after(view, row, send, view.head().next(), body).map_or(0, |kept| kept.len());
+        match judged {
+            Err(code) => refuse(code),
+            Ok(()) if kept > KEPT_MAX => refuse(ErrorCode::BodyInvalid),
+            Ok(()) => Verdict::New,
+        }
     }
 
     /// Numbers a message and appends its record: the MESSAGE frame that every device will get.

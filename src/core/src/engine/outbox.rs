@@ -90,9 +90,16 @@ impl Outboxes {
 
     /// What a head update for homes on a reactor says of where it comes from: all before it was told, or less.
     pub(super) fn source(&self, shard: u16, to: ReactorId, entry: EntryIndex) -> Source {
-        let Told { missing, .. } = self.shards[shard as usize].told[to.0 as usize];
-        let first = missing.unwrap_or(entry).min(entry);
+        let Told { missing, since, .. } = self.shards[shard as usize].told[to.0 as usize];
+        let first = missing.into_iter().chain(since).fold(entry, EntryIndex::min);
         Source { shard, reached: EntryIndex(first.0.saturating_sub(1)) }
+    }
+
+    /// Something less than its head was told of a conversation, which a walk may pass over for that: the next one tells it.
+    pub(super) fn miss_if_walking(&mut self, shard: u16, to: ReactorId, entry: EntryIndex) {
+        if self.shards[shard as usize].walk.is_some() {
+            self.miss(shard, to, entry);
+        }
     }
 
     /// True while there is something to ask or to tell.
@@ -126,7 +133,7 @@ impl Conversations {
             if let Some(walk) = &mut self.outboxes.shards[shard].walk
                 && walk.next == key.0
             {
-                walk.next = older; // it goes to where the walk has been, and what changed it is told now
+                walk.next = older; // it goes to where the walk has been
             }
             self.all[newer as usize].link.older = older;
             if older != NONE {
@@ -214,7 +221,10 @@ impl Conversations {
         let outbox = &mut self.outboxes.shards[source.shard as usize];
         let newest = self.all.get(outbox.newest as usize).map_or(EntryIndex(0), |newest| newest.link.changed);
         let told = &mut outbox.told[from.0 as usize];
-        // Entry 0 stands for not knowing; what was dropped meanwhile has an entry.
+        // What a restore took away was claimed, and is no more.
+        let source =
+            Source { reached: if source.reached > outbox.last { EntryIndex(0) } else { source.reached }, ..source };
+        // Entry 0 stands for not knowing. What was dropped meanwhile is above what they claim.
         told.missing.take_if(|first| *first == EntryIndex(0));
         let lost = core::mem::replace(&mut told.losses, losses) != losses;
         if source.reached < newest || lost {

@@ -124,7 +124,9 @@ impl Conversations {
             state.settings.set(Control(setting.control), kept);
         }
         conversation.gap = None;
-        conversation.base.restart(origin);
+        // Until all rows are there, what is older counts: a crash may have come between them.
+        (conversation.rewritten, conversation.rows_missing) = (Some(origin), row.members);
+        conversation.base.add(origin);
         self.replayed_change(key, EntryIndex(row.changed));
         Ok(())
     }
@@ -133,9 +135,17 @@ impl Conversations {
         let row: MemberRow = take(&mut body).map_err(|_| ReplayError::Body)?;
         // The conversation's row is before its members'. Where it is gone, it is written again later.
         let Some(key) = self.find(row.conversation) else { return Ok(()) };
-        let members = &mut self.get_mut(key).state.members;
+        let conversation = self.get_mut(key);
+        let members = &mut conversation.state.members;
         let at = members.entry(row.user);
-        members[at].read(&row, &mut body)
+        members[at].read(&row, &mut body)?;
+        conversation.rows_missing = conversation.rows_missing.saturating_sub(1);
+        if conversation.rows_missing == 0
+            && let Some(first) = conversation.rewritten.take()
+        {
+            conversation.base.restart(first);
+        }
+        Ok(())
     }
 
     /// Everything was read back.

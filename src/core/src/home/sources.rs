@@ -28,9 +28,13 @@ type Claim = BTreeMap<u16, EntryIndex>;
 /// The sources of a reactor's homes.
 #[derive(Debug)]
 pub(super) struct Sources {
-    /// What was told, by shard, and whether there is anything new since the last snapshot.
+    /// Up to where nothing that was told is missing here, by shard, and whether there is anything new since the last snapshot.
     told: Box<[EntryIndex]>,
     news: bool,
+    /// Up to where nothing is missing once what waits for a load is here, too.
+    heard: Box<[EntryIndex]>,
+    /// By shard, what was not missing before each message that waits for a load.
+    held: BTreeMap<u16, Vec<EntryIndex>>,
     /// What had been told when the snapshot was taken, and the first dirty home after it.
     snapshot: Option<(Claim, u64)>,
     /// What may be claimed: all changes that come of it are in the log.
@@ -64,6 +68,8 @@ impl Sources {
         Self {
             told: vec![EntryIndex(0); shards as usize].into_boxed_slice(),
             news: false,
+            heard: vec![EntryIndex(0); shards as usize].into_boxed_slice(),
+            held: BTreeMap::new(),
             snapshot: None,
             claimable: Claim::new(),
             claimed: BTreeMap::new(),
@@ -82,10 +88,42 @@ impl Sources {
         if self.lost.get(&source.shard).is_some_and(|(_, again)| *again == Again::NotYet) {
             return; // it does not know yet what is missing here
         }
-        let reached = &mut self.told[source.shard as usize];
-        if source.reached > *reached {
-            (*reached, self.news) = (source.reached, true);
+        let heard = &mut self.heard[source.shard as usize];
+        *heard = (*heard).max(source.reached);
+        self.raise(source.shard);
+    }
+
+    fn raise(&mut self, shard: u16) {
+        let heard = self.heard[shard as usize];
+        let held = self.held.get(&shard).and_then(|held| held.iter().min().copied());
+        let reached = held.map_or(heard, |held| held.min(heard));
+        if reached > self.told[shard as usize] {
+            (self.told[shard as usize], self.news) = (reached, true);
         }
+    }
+
+    /// Something that a shard told waits for a load: what is told after it leaves a gap.
+    fn hold(&mut self, source: Source) {
+        self.held.entry(source.shard).or_default().push(source.reached);
+    }
+
+    /// It waits no more.
+    fn release(&mut self, source: Source) {
+        if let Some(held) = self.held.get_mut(&source.shard) {
+            held.iter().position(|reached| *reached == source.reached).map(|at| held.swap_remove(at));
+            if held.is_empty() {
+                self.held.remove(&source.shard);
+            }
+        }
+    }
+
+    /// What was claimed before the start is not missing after it.
+    pub(super) fn start(&mut self) {
+        for shard in 0..self.told.len() as u16 {
+            let reached = self.reached(shard);
+            (self.told[shard as usize], self.heard[shard as usize]) = (reached, reached);
+        }
+        self.claimable = self.snapshot();
     }
 
     /// Everything of a shard was told.
@@ -151,16 +189,26 @@ impl Homes {
         Some((to, Reached { source: Source { shard, reached: self.sources.reached(shard) }, losses }))
     }
 
+    /// Recovery is over.
+    pub(crate) fn start(&mut self) {
+        self.sources.start();
+    }
+
+    /// A message from a conversation waits for its home to be loaded.
+    pub(crate) fn hold(&mut self, message: &ToHome) {
+        source_of(message).into_iter().for_each(|source| self.sources.hold(source));
+    }
+
+    /// It waits no more: it is given to [`Homes::told`] or to [`Homes::lose`] next.
+    pub(crate) fn release(&mut self, message: &ToHome) {
+        source_of(message).into_iter().for_each(|source| self.sources.release(source));
+    }
+
     /// A message from a reactor's conversation could not wait for its home to be loaded. What is known of a conversation is told
     /// again; an answer that is lost is asked for again by the device.
     pub(crate) fn lose(&mut self, from: ReactorId, message: &ToHome, counters: &mut Counters) {
         counters.count(Counter::HeadUpdatesDropped);
-        match message {
-            ToHome::HeadUpdate(HeadUpdate { source, .. }) | ToHome::Receipt { source, .. } => {
-                self.sources.lose(from, source.shard);
-            }
-            _ => {}
-        }
+        source_of(message).into_iter().for_each(|source| self.sources.lose(from, source.shard));
     }
 
     /// True if somebody asked who was not answered.
@@ -235,6 +283,14 @@ impl Homes {
         self.sources.written.insert(shard, claim.clone());
         self.sources.claimed.insert(shard, claim);
         Ok(())
+    }
+}
+
+/// Where a message comes from, if it says what a shard has committed.
+fn source_of(message: &ToHome) -> Option<Source> {
+    match message {
+        ToHome::HeadUpdate(HeadUpdate { source, .. }) | ToHome::Receipt { source, .. } => Some(*source),
+        _ => None,
     }
 }
 

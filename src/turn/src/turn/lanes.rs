@@ -1,12 +1,12 @@
 //! What comes from other reactors, and what waits for an entity to be loaded.
 
-use tidings_core::{Loaded, Now, ReactorId, Verifier};
+use tidings_core::{Entity, Loaded, Now, ReactorId, Verifier};
 
 use super::Turn;
 use crate::{
     config::{LANE_MESSAGES_PER_TURN, ROOM_FOR_INPUT},
     machine::Machine,
-    parking::Parked,
+    parking::{NoPlace, Parked},
 };
 
 impl<M: Machine, V: Verifier> Turn<M, V> {
@@ -71,8 +71,9 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
                 None => self.node.at(now, &mut self.io).to_home(from, message, payload),
                 Some(entity) => {
                     let parked = Parked::ToHome(from, message, payload.to_vec());
-                    if self.parking.park(entity, parked, now.mono).is_err() {
-                        self.node.at(now, &mut self.io).lose_message(from, &message);
+                    match self.parking.park(entity, parked, now.mono) {
+                        Ok(()) => self.node.hold(&message),
+                        Err(NoPlace) => self.node.at(now, &mut self.io).lose_message(from, &message),
                     }
                 }
             }
@@ -88,26 +89,26 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
         }
         self.parking.look(&mut *self.store, now.mono);
         let (mut busy, mut after) = (false, None);
-        while let Some((entity, loaded, parked)) = self.parking.next(after) {
-            if let Some(parked) = self.unpark(loaded, parked, now) {
-                self.parking.put_back(entity, parked);
+        for _ in 0..LANE_MESSAGES_PER_TURN {
+            let Some((entity, loaded, parked)) = self.parking.next(after) else { break };
+            if let Some(parked) = self.unpark(entity, loaded, parked, now) {
+                self.parking.put_back(entity, loaded, parked, now.mono);
                 after = Some(entity); // its turn comes when there is room
                 continue;
             }
             busy = true;
-            self.parking.done(entity);
         }
         busy
     }
 
     /// One of them; given back if there is no room for what it would do.
-    fn unpark(&mut self, loaded: Loaded, parked: Parked, now: Now) -> Option<Parked> {
+    fn unpark(&mut self, entity: Entity, loaded: Loaded, parked: Parked, now: Now) -> Option<Parked> {
         match parked {
             Parked::Connection(key) => {
                 if self.io.log.log.room() < ROOM_FOR_INPUT {
                     return Some(parked);
                 }
-                self.go_on(key, loaded, now);
+                self.go_on(key, (entity, loaded), usize::MAX, now);
             }
             Parked::ToConversation(from, message, payload) => {
                 if !self.may_answer(from.0 as usize) {
@@ -120,6 +121,7 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
                 }
             }
             Parked::ToHome(from, message, payload) => {
+                self.node.release(&message);
                 let mut node = self.node.at(now, &mut self.io);
                 match loaded {
                     Loaded::Here => node.to_home(from, message, &payload),

@@ -3,7 +3,7 @@
 use std::io;
 
 use tidings_canary::{self as canary, Canary};
-use tidings_core::{Counter, Loaded, Now, Verifier, slab::Key};
+use tidings_core::{Counter, Entity, Loaded, Now, Verifier, slab::Key};
 use tidings_wire::ErrorCode;
 
 use super::{Stage, Turn};
@@ -192,10 +192,10 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
 
     fn take_chunk(&mut self, key: Key, chunk: &M::Chunk, now: Now) {
         let Some(connection) = self.io.connections.get_mut(key) else { return };
-        if connection.parked {
+        if let Some(entity) = connection.parked {
             connection.carry.extend_from_slice(self.machine.bytes(chunk));
             if connection.carry.len() > PARKED_CARRY_MAX {
-                self.go_on(key, Loaded::Failed, now);
+                self.go_on(key, (entity, Loaded::Failed), PARKED_CARRY_MAX / 2, now);
             }
             return;
         }
@@ -232,10 +232,12 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
     }
 
     /// A connection's first frame has waited long enough.
-    pub(super) fn go_on(&mut self, key: Key, loaded: Loaded, now: Now) {
-        let Some(connection) = self.io.connections.get_mut(key).filter(|connection| connection.parked) else { return };
+    pub(super) fn go_on(&mut self, key: Key, (entity, loaded): (Entity, Loaded), keep: usize, now: Now) {
+        // It may wait for something else by now.
+        let waits = self.io.connections.get_mut(key).filter(|connection| connection.parked == Some(entity));
+        let Some(connection) = waits else { return };
         let mut whole = std::mem::take(&mut connection.carry);
-        let used = self.input(now).go_on(key, loaded, &whole);
+        let used = self.input(now).go_on(key, loaded, &whole, keep);
         whole.drain(..used);
         let Some(connection) = self.io.connections.get_mut(key) else { return };
         connection.frame_since = now.mono;

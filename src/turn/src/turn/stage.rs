@@ -60,7 +60,11 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
                 }
                 let log = &self.io.log.log;
                 let written = log.is_idle() && !log.has_records() && !log.needs_tip();
-                let done = written && self.has_read_all() && self.io.connections.is_empty() && self.io.lanes.is_idle();
+                let done = written
+                    && self.parking.is_empty()
+                    && self.has_read_all()
+                    && self.io.connections.is_empty()
+                    && self.io.lanes.is_idle();
                 if done || until <= now.mono {
                     self.stage = Stage::Quiet(until);
                     self.shared.set_quiet();
