@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, net::IpAddr};
 
 use tidings_core::{
-    ConnId, Entity, Mono, SessionId,
+    ConnId, Mono, SessionId,
     slab::{Key, Slab},
 };
 
@@ -45,8 +45,8 @@ pub struct Connection<S> {
     pub dirty: bool,
     /// Our direction was shut after the last output.
     pub shut: bool,
-    /// What its next frame waits for to be loaded.
-    pub parked: Option<Entity>,
+    /// Its next frame waits for something to be loaded; for what, the parking knows.
+    pub parked: bool,
     /// When it was accepted, or began to leave.
     pub since: Mono,
     /// When bytes last came.
@@ -105,7 +105,7 @@ impl<S> Connections<S> {
             receiving: false,
             dirty: false,
             shut: false,
-            parked: None,
+            parked: false,
             since: now,
             heard: now,
             frame_since: now,

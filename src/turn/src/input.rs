@@ -98,7 +98,7 @@ impl<M: Machine, V: Verifier> Input<'_, M, V> {
     /// A connection's next frame waits for an entity.
     fn park(&mut self, key: Key, entity: Entity) {
         if let Some(connection) = self.io.connections.get_mut(key) {
-            connection.parked = Some(entity);
+            connection.parked = true;
             let parked = self.parking.park(entity, Parked::Connection(key), self.now.mono);
             parked.expect("what a connection holds is its own");
         }
@@ -117,7 +117,7 @@ impl<M: Machine, V: Verifier> Input<'_, M, V> {
     /// than `keep` bytes are left. The bytes that were used.
     pub(crate) fn go_on(&mut self, key: Key, loaded: Loaded, bytes: &[u8], keep: usize) -> usize {
         let Some(connection) = self.io.connections.get_mut(key) else { return 0 };
-        connection.parked = None;
+        connection.parked = false;
         let State::Live(session) = connection.state else { return 0 };
         let Ok(Some(frame)) = split(bytes, FRAME_MAX) else { return 0 };
         let mut first = frame.bytes().len();

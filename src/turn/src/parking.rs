@@ -58,6 +58,8 @@ struct Room {
 #[derive(Debug, Default)]
 pub(crate) struct Parking {
     rooms: BTreeMap<Entity, Room>,
+    /// What each connection waits for. One that ended is forgotten when its turn comes.
+    connections: BTreeMap<u64, Entity>,
     messages: usize,
     bytes: usize,
 }
@@ -79,6 +81,9 @@ impl Parking {
                 return Err(NoPlace);
             }
             (self.messages, self.bytes) = (self.messages + 1, self.bytes + size);
+        }
+        if let Parked::Connection(key) = parked {
+            self.connections.insert(key.to_u64(), entity);
         }
         let room = self.rooms.entry(entity).or_insert(Room { waiting: VecDeque::new(), loaded: None, since: now });
         room.waiting.push_back(parked);
@@ -129,6 +134,20 @@ impl Parking {
         }
         let room = Room { waiting: VecDeque::new(), loaded: Some(loaded), since: now };
         self.rooms.entry(entity).or_insert(room).waiting.push_front(parked);
+    }
+
+    /// What a connection waits for.
+    pub(crate) fn what_waits(&self, key: Key) -> Option<Entity> {
+        self.connections.get(&key.to_u64()).copied()
+    }
+
+    /// A connection goes on that waited for an entity. False if it does not wait for that (any more).
+    pub(crate) fn leaves(&mut self, key: Key, entity: Entity) -> bool {
+        let waits = self.what_waits(key) == Some(entity);
+        if waits {
+            self.connections.remove(&key.to_u64());
+        }
+        waits
     }
 
     /// True if nobody waits.

@@ -30,7 +30,7 @@ fn judge<S>(connection: &Connection<S>, limits: &ConnectionLimits, now: Now) -> 
             Verdict::TooSlow("HELLO took too long")
         }
         State::Live(_)
-            if connection.parked.is_none()
+            if !connection.parked
                 && !connection.carry.is_empty()
                 && passed(connection.frame_since, limits.frame_timeout_ms) =>
         {

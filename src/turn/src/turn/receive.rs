@@ -192,9 +192,11 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
 
     fn take_chunk(&mut self, key: Key, chunk: &M::Chunk, now: Now) {
         let Some(connection) = self.io.connections.get_mut(key) else { return };
-        if let Some(entity) = connection.parked {
+        if connection.parked {
             connection.carry.extend_from_slice(self.machine.bytes(chunk));
-            if connection.carry.len() > PARKED_CARRY_MAX {
+            if connection.carry.len() > PARKED_CARRY_MAX
+                && let Some(entity) = self.parking.what_waits(key)
+            {
                 self.go_on(key, (entity, Loaded::Failed), PARKED_CARRY_MAX / 2, now);
             }
             return;
@@ -233,9 +235,11 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
 
     /// A connection's first frame has waited long enough.
     pub(super) fn go_on(&mut self, key: Key, (entity, loaded): (Entity, Loaded), keep: usize, now: Now) {
-        // It may wait for something else by now.
-        let waits = self.io.connections.get_mut(key).filter(|connection| connection.parked == Some(entity));
-        let Some(connection) = waits else { return };
+        // It may wait for something else by now, or be gone.
+        if !self.parking.leaves(key, entity) {
+            return;
+        }
+        let Some(connection) = self.io.connections.get_mut(key).filter(|connection| connection.parked) else { return };
         let mut whole = std::mem::take(&mut connection.carry);
         let used = self.input(now).go_on(key, loaded, &whole, keep);
         whole.drain(..used);
