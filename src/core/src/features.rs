@@ -103,7 +103,7 @@ pub struct Row {
     pub feature: &'static dyn Feature,
 }
 
-/// The features of this server, by their numbers. Receipts have frames of their own and no number ([`receipt`]).
+/// The features of this server, by their numbers. Receipts have frames of their own and no number (`features/receipt.rs`).
 pub const FEATURES: &[Row] =
     &[Row { control: Control::TEXT, name: "text", weight: Weight::Content, feature: &text::Text }];
 
