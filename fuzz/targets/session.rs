@@ -9,7 +9,7 @@ use tidings_fuzz::Choices;
 use tidings_wire::{
     DeviceId, Lineage, Timestamp, UserId,
     archive::{Archived, read},
-    frame::{self, FixedPart, FrameBuilder},
+    frame::{self, FixedPart, FrameBuilder, Span},
     frames::*,
 };
 
