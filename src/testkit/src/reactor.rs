@@ -4,7 +4,7 @@ use tidings_core::{
     Layout, Mono, Node, NodeConfig, Now, ReactorId, Replayed, features::FEATURES, limits::Rate, records::RecordKind,
 };
 use tidings_log::{Epoch, Scanner, records};
-use tidings_wire::{Lineage, LogId, LogPosition, Shards, Timestamp};
+use tidings_wire::{Lineage, LogId, Shards, Timestamp};
 
 use crate::{disk::Memory, store::tail_of, world::World};
 
@@ -63,7 +63,6 @@ impl Reactor {
                 let kind = RecordKind::from_u8(header.kind).unwrap();
                 let entry = header.entry().map(|entry| entry.index);
                 let (shard, ts, body) = (header.shard, Timestamp(header.ts), record.body);
-                let at = LogPosition::new(at.log(), at.generation(), at.offset());
                 take(&Replayed { kind, shard, entry, ts, body, at });
             }
         }

@@ -1,7 +1,7 @@
 //! A log with its files in memory, whose segments are prepared at once.
 
 use tidings_log::{
-    AlignedBuf, Epoch, Log, LogConfig, LogKey, LogWrite, Replica, Scanner, Storage, Tail,
+    Epoch, Log, LogConfig, LogKey, LogWrite, Replica, Scanner, Storage, Tail,
     prepare::{Outcome, Preparer, Step},
 };
 
@@ -75,10 +75,5 @@ impl Store {
     pub fn land(&mut self, write: LogWrite) {
         self.disk.write(write.slot, write.offset, write.buffer.as_slice()).unwrap();
         self.log.written(write.lsn, write.buffer);
-    }
-
-    /// A buffer like a batch's.
-    pub fn buffer(len: usize) -> AlignedBuf {
-        AlignedBuf::new(len)
     }
 }

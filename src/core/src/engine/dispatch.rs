@@ -118,13 +118,12 @@ impl Conversations {
         let Some(row) = features::find(self.config.features, send.control) else {
             return refuse(ErrorCode::ControlUnknown);
         };
-        let judged = row.feature.judge(&Seen::new(*view, send.control), &Act { target: send.target, body });
-        let kept = self.kept_after(view, row, send, view.head().next(), body).map_or(0, |kept| kept.len());
-        match judged {
-            Err(code) => refuse(code),
-            Ok(()) if kept > KEPT_MAX => refuse(ErrorCode::BodyInvalid),
-            Ok(()) => Verdict::New,
+        if let Err(code) = row.feature.judge(&Seen::new(*view, send.control), &Act { target: send.target, body }) {
+            return refuse(code);
         }
+        // Only what was judged is ever applied, here as well.
+        let kept = self.kept_after(view, row, send, view.head().next(), body).map_or(0, |kept| kept.len());
+        if kept > KEPT_MAX { refuse(ErrorCode::BodyInvalid) } else { Verdict::New }
     }
 
     /// Numbers a message and appends its record: the MESSAGE frame that every device will get.
