@@ -20,8 +20,8 @@ use tidings_wire::Timestamp;
 use crate::{Failure, cpu, cpu::Usage};
 
 /// Messages of one user are not limited here; the log may take this much.
-const SETTINGS: &str = "[limits]\nuser_per_second = 10000000\nuser_burst = 10000000\naddress_per_second = 1000000\n\
-                        address_burst = 1000000\n[retention]\nmax_bytes = 8589934592\n";
+const SETTINGS: &str = "[limits]\nuser_per_second = 10000000\nuser_burst = 10000000\nuser_bytes = 9000000000000000000\n\
+                        address_bytes = 9000000000000000000\naddress_per_second = 1000000\naddress_burst = 1000000\n[retention]\nmax_bytes = 8589934592\n";
 
 /// Where the parts of a run are.
 #[derive(Debug, Clone, Args)]

@@ -4,7 +4,7 @@
 
 use tidings_core::{ConnId, NodeConfig, SessionId, limits::Rate};
 use tidings_testkit::{
-    authenticated,
+    ADDRESS, authenticated,
     frames::append_send,
     reactor::{Reactor, beginning, node_config},
     user,
@@ -43,7 +43,9 @@ impl Chat {
         let mut reactor = Reactor::new(NodeConfig { user_rate, ..node_config(0, 1, 8) });
         let mut open = |name, conn| {
             let Reactor { node, world, .. } = &mut reactor;
-            node.at(beginning(), world).open_session(&authenticated(name, 1), ConnId(conn)).expect("there is room")
+            node.at(beginning(), world)
+                .open_session(&authenticated(name, 1), (ConnId(conn), ADDRESS))
+                .expect("there is room")
         };
         let (alice, bob) = (open("alice", 1), open("bob", 2));
         let mut resume = Vec::new();

@@ -18,9 +18,13 @@ struct Node {
 
 impl Node {
     fn start() -> Self {
+        Self::start_with("")
+    }
+
+    fn start_with(settings: &str) -> Self {
         let dir = TempDir::new("cli").unwrap();
         let config = dir.path().join("test.toml");
-        std::fs::write(&config, "[log]\nsegment_bytes = 4194304\n").unwrap();
+        std::fs::write(&config, format!("[log]\nsegment_bytes = 4194304\n{settings}")).unwrap();
         let (data, listen) = (dir.path().join("data"), SocketAddr::from(([127, 0, 0, 1], 0)));
         let (binary, cores, config, canary) = (binary::tidings(), "0,1".into(), Some(config), None);
         let launch = Launch { binary, data, listen, cores, config, canary };
@@ -222,6 +226,8 @@ fn settings_that_cannot_be_are_refused_in_a_sentence() {
         ("shards", "shards = 1000", "power of two"),
         ("segments", "[log]\nsegment_bytes = 1000", "segment_bytes"),
         ("retention", "[retention]\nmax_bytes = 1000", "max_bytes"),
+        ("window", "[retention]\nwindow_s = 0", "window_s"),
+        ("budget", "[limits]\nuser_bytes = 1000", "user_bytes"),
     ] {
         let file = dir.path().join(name);
         std::fs::write(&file, text).unwrap();
@@ -233,4 +239,16 @@ fn settings_that_cannot_be_are_refused_in_a_sentence() {
         assert!(!ok && said.contains(hint), "{cores}: {said}");
     }
     assert!(!dir.path().join("data").exists(), "nothing was made");
+}
+
+/// A sender who has filled its budget is told so while it waits, and the operator is told who it is.
+#[test]
+fn a_spent_budget_is_told_to_its_user_and_to_the_operator() {
+    let mut node = Node::start_with("[retention]\nwindow_s = 60\n[limits]\nuser_bytes = 300000\n");
+    let lines = node.run(&["send", "--user", "loud", "--to", "bob", "-"], &"word\n".repeat(19));
+    let said = String::from_utf8(lines.stderr).unwrap();
+    assert!(lines.status.success() && said.contains("BUDGET_EXCEEDED"), "{said}");
+    assert_eq!(node.lines(&["tail", "--user", "bob", "--json", "--count", "19"], "").len(), 19);
+    let (status, said) = node.server.take().unwrap().stop().unwrap();
+    assert!(status.success() && said.contains("alarm: user loud (") && said.contains("limits.user_bytes"), "{said}");
 }

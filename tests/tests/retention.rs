@@ -8,7 +8,7 @@ use std::{
 use tidings::ServerConfig;
 use tidings_client::{Event, Seq, UserId, blocking::Client};
 use tidings_tests::{Serving, raw::send_bytes, serving::small};
-use tidings_wire::frames::Sent;
+use tidings_wire::{ErrorCode, frames::Sent};
 
 fn bytes_below(path: &Path) -> u64 {
     let entries = std::fs::read_dir(path).unwrap().map(Result::unwrap);
@@ -129,6 +129,47 @@ fn retention_and_moving_shards_together() {
             raw.write(&send_bytes(&from, &to, 1, 0, b"count"));
             let expected = (round as u64 + 1) * 251;
             assert_eq!(raw.next().unwrap().fixed::<Sent>().seq, Seq(expected), "{from}, round {round}");
+        }
+    }
+}
+
+/// With the settings' own budgets nobody makes what others wrote leave the log: who tries is refused, at a rate that has a time,
+/// and an unread message from before is there.
+#[test]
+fn one_user_cannot_empty_the_log() {
+    let mut config = ServerConfig { cores: vec![0], ..small() };
+    config.retention.max_bytes = 64 << 20;
+    (config.limits.user_bytes, config.limits.address_bytes) = (0, 0);
+    let serving = Serving::start(config);
+    let mut early = serving.session("early", 1);
+    early.write(&send_bytes("early", "late", 10, 0, b"unread"));
+    assert_eq!(early.next().unwrap().fixed::<Sent>().seq, Seq(1));
+
+    let mut loud = serving.session("loud", 1);
+    let (mut accepted, mut refused) = (0, 0);
+    for id in 1..=2000 {
+        loud.write(&send_bytes("loud", "listener", id, accepted, &[7; 60_000])); // 120 MB
+        let answer = loud.next().unwrap();
+        match answer.error() {
+            None => accepted = id,
+            Some((code, error)) => {
+                assert!(code == ErrorCode::BudgetExceeded && error.retry_after_ms > 0, "{code}");
+                refused += 1;
+            }
+        }
+    }
+    assert!(refused > 1900, "{refused}");
+    assert_eq!(serving.server().shared().counter("log_segments_dropped"), 0);
+    let named = serving.server().shared().next_over_budget().unwrap();
+    assert_eq!(&*named.name, "loud");
+    let mut late = serving.client("late", 1);
+    let until = Instant::now() + Duration::from_secs(20);
+    loop {
+        assert!(Instant::now() < until, "the unread message comes");
+        match late.poll(Duration::from_millis(20)).unwrap() {
+            Some(Event::Message(message)) => break assert_eq!(message.payload, b"unread"),
+            Some(Event::Lost { .. }) => panic!("it is lost"),
+            _ => {}
         }
     }
 }

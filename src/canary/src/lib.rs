@@ -56,6 +56,8 @@ canaries! {
     RepeatAnsweredWithHead, "repeat-answered-with-head";
     /// A receipt claims everything that is there.
     ReceiptOfEverything, "receipt-of-everything";
+    /// Everybody may fill as much of the log as there is.
+    BudgetForgotten, "budget-forgotten";
     /// A write that ended after a part of it is taken for whole.
     ShortWriteBelieved, "short-write-believed";
     /// Accepting is not armed again after the kernel ended it.

@@ -96,6 +96,17 @@ pub enum Event {
         /// Why.
         code: ErrorCode,
     },
+    /// A message is refused for a second or more: it is sent again after that, by itself.
+    SendDelayed {
+        /// Where.
+        conversation: ConversationId,
+        /// What [`crate::Session::send`] gave.
+        id: ClientMsgId,
+        /// Why.
+        code: ErrorCode,
+        /// Milliseconds until it may be sent again.
+        retry_ms: u32,
+    },
     /// The next message of a conversation, own ones included: numbers come without gap and repeat.
     Message(Message),
     /// Messages of a conversation are gone for good: retention dropped them before this device came.

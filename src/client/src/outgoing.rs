@@ -11,6 +11,9 @@ use crate::{
     session::Session,
 };
 
+/// A refusal that lasts so long is told to the application.
+const DELAY_TOLD_MS: u32 = 1000;
+
 impl Session {
     /// Sends what is in a conversation's outbox and not in flight, as far as the window allows. `prev` chains attempts, so
     /// that one that is refused takes those behind it along: after that, nothing is sent before all answers are in.
@@ -126,9 +129,11 @@ impl Session {
             conversation.outbox.remove(at);
         }
         self.touch(error.conversation);
+        let (conversation, id, retry_ms) = (error.conversation, error.client_msg_id, error.retry_after_ms);
         if !again {
-            let (conversation, id) = (error.conversation, error.client_msg_id);
             self.events.push_back(Event::SendFailed { conversation, id, code });
+        } else if retry_ms >= DELAY_TOLD_MS {
+            self.events.push_back(Event::SendDelayed { conversation, id, code, retry_ms });
         }
     }
 

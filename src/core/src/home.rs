@@ -2,6 +2,7 @@
 //! conversations tell; what goes out are socket output, home records, and messages to conversations.
 
 mod authentication;
+mod budgets;
 mod catch_up;
 mod expiry;
 mod frames;
@@ -22,6 +23,7 @@ use alloc::{
 use tidings_wire::{BatchPosition, DeviceId, Lsn, UserId};
 
 use crate::{
+    budget::AddressBudgets,
     counters::{Counter, Counters},
     effects::ConnId,
     node::NodeConfig,
@@ -29,6 +31,7 @@ use crate::{
     time::Mono,
 };
 pub use authentication::{Authenticated, Claims, TokenFault, Verifier, authenticate, reauthenticate};
+pub use budgets::{OverBudget, Whose};
 pub(crate) use frames::Command;
 use index::{HomeKey, Index};
 pub use session::SessionId;
@@ -45,6 +48,8 @@ pub(crate) struct Homes {
     /// How many were ever put there.
     dirtied: u64,
     sources: sources::Sources,
+    addresses: AddressBudgets,
+    over_budget: Option<OverBudget>,
     /// When sessions end with their tokens, the next first.
     expiring: BTreeSet<expiry::Ending>,
     /// Records that were appended and are not committed yet, by shard.
@@ -69,6 +74,8 @@ impl Homes {
             dirty: VecDeque::new(),
             dirtied: 0,
             sources: sources::Sources::new(layout.shards.count(), owned),
+            addresses: AddressBudgets::new(config.seed),
+            over_budget: None,
             expiring: BTreeSet::new(),
             waiting: vec![VecDeque::new(); layout.shards.count() as usize].into_boxed_slice(),
             rows: VecDeque::new(),

@@ -19,6 +19,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod budget;
 mod context;
 mod conversation;
 pub mod counters;
@@ -38,10 +39,13 @@ pub mod slab;
 pub mod table;
 pub mod time;
 
+pub use budget::Budget;
 pub use conversation::state::ReplayError;
 pub use counters::{Counter, Counters};
 pub use effects::{CommittedEntry, ConnId, DurableBatch, Effects, JobId, NoCredit, ReactorId, RecordMeta};
-pub use home::{Authenticated, Claims, SessionId, TokenFault, Verifier, authenticate, reauthenticate};
+pub use home::{
+    Authenticated, Claims, OverBudget, SessionId, TokenFault, Verifier, Whose, authenticate, reauthenticate,
+};
 pub use lanes::{ToConversation, ToHome};
 pub use node::{Node, NodeConfig, Router};
 pub use placement::Layout;

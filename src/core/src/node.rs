@@ -8,6 +8,7 @@
 mod sides;
 
 use alloc::{boxed::Box, vec};
+use core::net::IpAddr;
 
 use tidings_wire::{
     BatchPosition, DeviceId, Entry, EntryIndex, ErrorCode, Frame, Generation, Lineage, LogId, Timestamp, UserId,
@@ -15,12 +16,13 @@ use tidings_wire::{
 };
 
 use crate::{
+    budget::Budget,
     conversation::state::ReplayError,
     counters::Counters,
     effects::{CommittedEntry, ConnId, DurableBatch, Effects, JobId, ReactorId, RecordMeta},
     engine::Conversations,
     features::Row,
-    home::{Authenticated, Command, Homes, SessionId},
+    home::{Authenticated, Command, Homes, OverBudget, SessionId},
     lanes::{Parts, ToConversation, ToHome},
     limits::{ENTITIES_PER_TURN, Rate},
     placement::Layout,
@@ -43,6 +45,10 @@ pub struct NodeConfig {
     pub lineage: Lineage,
     /// SENDs of one user.
     pub user_rate: Rate,
+    /// What a user may fill of the log.
+    pub user_budget: Budget,
+    /// What an address may fill of the log through this reactor.
+    pub address_budget: Budget,
     /// Seconds of silence after which a session is closed; announced in WELCOME.
     pub idle_timeout_s: u16,
     /// Conversations and homes that may exist here, each.
@@ -109,6 +115,11 @@ impl Node {
     /// The user of a session and the device, while it lives.
     pub fn who(&self, id: SessionId) -> Option<(UserId, DeviceId)> {
         self.homes.who(id)
+    }
+
+    /// Somebody whose SEND was refused since the last call for having filled as much of the log as it may.
+    pub fn take_over_budget(&mut self) -> Option<OverBudget> {
+        self.homes.take_over_budget()
     }
 
     /// The connection of a session is gone, or is to go.
@@ -243,9 +254,13 @@ impl<F: Effects> Router<'_, F> {
     ///
     /// # Errors
     /// [`ErrorCode::Full`] or [`ErrorCode::Superseded`], already written to `conn`, which is to be closed.
-    pub fn open_session(&mut self, who: &Authenticated, conn: ConnId) -> Result<SessionId, ErrorCode> {
+    pub fn open_session(
+        &mut self,
+        who: &Authenticated,
+        (conn, address): (ConnId, IpAddr),
+    ) -> Result<SessionId, ErrorCode> {
         let (homes, mut side) = self.home_side();
-        homes.open_session(who, conn, &mut side)
+        homes.open_session(who, (conn, address), &mut side)
     }
 
     /// Ends a session with an error of its connection.

@@ -1,11 +1,12 @@
 //! Two nodes, in-memory lanes, a log that commits when told: what leaves, when, and in which order.
 
 use tidings_core::{
-    ConnId, Counter, Replayed,
+    Budget, ConnId, Counter, NodeConfig, Replayed, Whose,
+    budget::SEND_COST,
     node::Progress,
     records::{ConversationRow, MemberRow, RecordKind, put},
 };
-use tidings_testkit::{Cluster, Device, Reactor, numbered, user};
+use tidings_testkit::{ADDRESS, Cluster, Device, Reactor, numbered, user};
 use tidings_wire::{
     ClientMsgId, ConversationId, ErrorCode, Generation, Kind, Lineage, LogId, LogPosition, Seq, Timestamp, UserId, Uv,
     frames::*,
@@ -44,10 +45,10 @@ fn nothing_leaves_before_the_commit() {
 fn an_earlier_connection_that_arrives_later_is_the_superseded_one() {
     let mut cluster = Cluster::new(1);
     let Reactor { node, world, .. } = &mut cluster.reactors[0];
-    let id = node.at(cluster.now, world).open_session(&numbered("alice", 1, 20), ConnId(1)).unwrap();
-    let late = node.at(cluster.now, world).open_session(&numbered("alice", 1, 10), ConnId(2));
+    let id = node.at(cluster.now, world).open_session(&numbered("alice", 1, 20), (ConnId(1), ADDRESS)).unwrap();
+    let late = node.at(cluster.now, world).open_session(&numbered("alice", 1, 10), (ConnId(2), ADDRESS));
     assert_eq!(late, Err(ErrorCode::Superseded));
-    assert!(node.at(cluster.now, world).open_session(&numbered("alice", 1, 21), ConnId(3)).unwrap() != id);
+    assert!(node.at(cluster.now, world).open_session(&numbered("alice", 1, 21), (ConnId(3), ADDRESS)).unwrap() != id);
     let alice = |id, conn| Device { at: 0, id, conn: ConnId(conn), user: user("alice") };
     assert_eq!(cluster.take(alice(id, 2)).error().0, ErrorCode::Superseded);
     assert_eq!(cluster.take(alice(id, 1)).kinds(), [Kind::Welcome, Kind::Error]);
@@ -563,4 +564,48 @@ fn half_of_the_rows_of_a_conversation_do_not_stand_for_it() {
     }
     let written = reactor.node.counters.get(Counter::Evacuated);
     assert_eq!(written, CONVERSATIONS + 1 - whole, "all that were not whole, the half one too");
+}
+
+/// A user who has filled as much of the log as it may is refused with a time, and named; others go on; what comes back can be used.
+#[test]
+fn who_fills_the_log_is_refused_and_named_while_others_go_on() {
+    let budget = Budget::new(8 * (SEND_COST + 2), 4000); // four messages at once, and one more in 1000 s
+    let mut cluster = Cluster::with(2, |config| NodeConfig { user_budget: budget, ..config });
+    let (alice, tablet) = (cluster.live("alice", 1, 1), cluster.live("alice", 2, 2));
+    let bob = cluster.live("bob", 1, 3);
+    for (device, id, prev) in [(alice, 10, 0), (tablet, 20, 0), (alice, 30, 10), (tablet, 40, 20)] {
+        cluster.send(device, "bob", id, prev, "hi");
+        cluster.commit();
+    }
+    assert_eq!(cluster.take(bob).all::<Message>().len(), 4);
+    cluster.take(alice);
+    for _ in 0..2 {
+        cluster.send(alice, "bob", 50, 30, "hi");
+        let refused = cluster.take(alice).all::<ErrorFrame>()[0];
+        assert_eq!((refused.code, refused.retry_after_ms), (ErrorCode::BudgetExceeded as u16, 1_000_000));
+    }
+    let named = cluster.reactors.iter_mut().find_map(|reactor| reactor.node.take_over_budget()).unwrap();
+    assert_eq!((&*named.name, named.user, named.whose), ("alice", alice.user, Whose::User));
+    assert!(cluster.reactors.iter_mut().all(|reactor| reactor.node.take_over_budget().is_none()));
+    cluster.send(bob, "alice", 10, 0, "quiet");
+    cluster.commit();
+    assert_eq!(cluster.take(bob).kinds(), [Kind::Sent]);
+    cluster.later(1_000_000);
+    cluster.send(alice, "bob", 50, 30, "hi");
+    cluster.commit();
+    assert!(cluster.take(alice).kinds().contains(&Kind::Sent));
+}
+
+/// The budget of an address is that of all who come from there, and one who is refused for it has paid nothing.
+#[test]
+fn an_address_has_a_budget_for_all_its_users() {
+    let budget = Budget::new(4 * (SEND_COST + 2), 4000);
+    let mut cluster = Cluster::with(1, |config| NodeConfig { address_budget: budget, ..config });
+    let (alice, bob) = (cluster.live("alice", 1, 1), cluster.live("bob", 1, 2));
+    cluster.send(alice, "bob", 10, 0, "hi");
+    cluster.send(bob, "alice", 10, 0, "hi");
+    cluster.send(bob, "alice", 20, 10, "hi");
+    let refused = cluster.take(bob).all::<ErrorFrame>()[0];
+    assert_eq!(refused.code, ErrorCode::BudgetExceeded as u16);
+    assert_eq!(cluster.reactors[0].node.take_over_budget().unwrap().whose, Whose::Address);
 }

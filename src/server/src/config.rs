@@ -6,7 +6,7 @@ use std::{
 };
 
 use serde::Deserialize;
-use tidings_core::{Everything, StateStore, limits::Rate};
+use tidings_core::{Budget, Everything, StateStore, budget::SEND_COST, limits::Rate};
 #[cfg(feature = "canary")]
 use tidings_reactor::Canary;
 use tidings_wire::TenantId;
@@ -68,6 +68,8 @@ pub struct LogSettings {
 pub struct RetentionSettings {
     /// Bytes of log on disk, over all reactors. Whole oldest segments are dropped beyond that.
     pub max_bytes: u64,
+    /// Seconds in which nobody may fill more of the log than [`LimitSettings::user_bytes`] and [`LimitSettings::address_bytes`].
+    pub window_s: u32,
 }
 
 /// `[limits]`
@@ -80,6 +82,10 @@ pub struct LimitSettings {
     pub user_per_second: u32,
     /// SENDs that a user may save up.
     pub user_burst: u32,
+    /// Bytes of log that a user may fill in `retention.window_s`; 0: a sixteenth of a reactor's log.
+    pub user_bytes: u64,
+    /// Bytes of log that an address may fill in `retention.window_s`, over all reactors; 0: a quarter of a reactor's log.
+    pub address_bytes: u64,
     /// Handshakes a second from one address, on each reactor.
     pub address_per_second: u32,
     /// Handshakes that an address may save up.
@@ -95,6 +101,13 @@ pub struct LimitSettings {
     /// Conversations and homes in memory, each, on each reactor.
     pub entities_max: u32,
 }
+
+/// By default a user may fill this part of a reactor's log in a window, so that no one account can empty it.
+const USER_SHARE: u64 = 16;
+/// By default an address may.
+const ADDRESS_SHARE: u64 = 4;
+/// Less than this would refuse a single large message for good.
+const BUDGET_MIN: u64 = 4 * (SEND_COST + tidings_wire::limits::PAYLOAD_MAX as u64);
 
 /// `[receive]`
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -136,7 +149,7 @@ impl Default for LogSettings {
 
 impl Default for RetentionSettings {
     fn default() -> Self {
-        Self { max_bytes: 64 << 30 }
+        Self { max_bytes: 64 << 30, window_s: 7 * 24 * 3600 }
     }
 }
 
@@ -146,6 +159,8 @@ impl Default for LimitSettings {
             connections_max: 1_000_000,
             user_per_second: 1000,
             user_burst: 2000,
+            user_bytes: 0,
+            address_bytes: 0,
             address_per_second: 1000,
             address_burst: 20_000,
             handshake_timeout_ms: 10_000,
@@ -222,6 +237,25 @@ impl ServerConfig {
         toml::from_str(&text).map_err(|error| failed(&error))
     }
 
+    /// Bytes of a reactor's log.
+    fn log_bytes(&self) -> u64 {
+        self.retention.max_bytes / self.cores.len().max(1) as u64
+    }
+
+    /// What a user may fill of the log.
+    pub fn user_budget(&self) -> Budget {
+        let share = (self.log_bytes() / USER_SHARE).max(BUDGET_MIN);
+        let bytes = if self.limits.user_bytes == 0 { share } else { self.limits.user_bytes };
+        Budget::new(bytes, self.retention.window_s)
+    }
+
+    /// What an address may fill of the log through one reactor: users are spread over all of them.
+    pub fn address_budget(&self) -> Budget {
+        let bytes =
+            if self.limits.address_bytes == 0 { self.log_bytes() / ADDRESS_SHARE } else { self.limits.address_bytes };
+        Budget::new((bytes / self.cores.len().max(1) as u64).max(BUDGET_MIN), self.retention.window_s)
+    }
+
     /// Checks what no type can.
     ///
     /// # Errors
@@ -256,6 +290,14 @@ impl ServerConfig {
                 self.retention.max_bytes,
                 self.cores.len()
             ));
+        }
+        for (name, bytes) in [("user", self.limits.user_bytes), ("address", self.limits.address_bytes)] {
+            if (1..BUDGET_MIN).contains(&bytes) {
+                return refuse(format!("limits.{name}_bytes is {bytes}: it must be 0 or at least {BUDGET_MIN}"));
+            }
+        }
+        if self.retention.window_s == 0 {
+            return refuse("retention.window_s must be at least 1".into());
         }
         if !self.receive.buffers.is_power_of_two() || self.receive.buffers > 1 << 15 || self.receive.buffer_bytes < 512
         {

@@ -292,6 +292,8 @@ fn node_config(at: u16, layout: Layout, data: &DataDir, config: &ServerConfig) -
         layout,
         lineage: data.lineage(),
         user_rate: config.limits.user_rate(),
+        user_budget: config.user_budget(),
+        address_budget: config.address_budget(),
         idle_timeout_s: config.limits.idle_timeout_s,
         entities_max: config.limits.entities_max,
         seed: data.log_nonce() ^ u64::from(at),

@@ -1,9 +1,16 @@
 //! What a seed decides before anything happens: how large the world is, what it does, what befalls it.
 
+use tidings_core::Budget;
+
 use crate::{
     agenda::{MS, Nanos, SECOND, US},
     random::{MILLION, Random},
 };
+
+/// The part of a reactor's log that a user may fill, as in a server's settings.
+const FLOOD_SHARE: u64 = 16;
+/// In which time: longer than a world lives.
+const FLOOD_WINDOW_S: u32 = 3600;
 
 /// Scenes that there are.
 pub const SCENES: u64 = 5;
@@ -29,11 +36,13 @@ pub enum Profile {
     Retention,
     /// Writes that are lost or go elsewhere, bits that turn over, sectors that cannot be read.
     Media,
+    /// One user writes as much as it can, to push what others wrote out of a small log.
+    Flood,
 }
 
 impl Profile {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Small,
         Self::Swarm,
         Self::Crash,
@@ -43,6 +52,7 @@ impl Profile {
         Self::Limits,
         Self::Retention,
         Self::Media,
+        Self::Flood,
     ];
 
     /// The name for the command line.
@@ -57,6 +67,7 @@ impl Profile {
             Self::Limits => "limits",
             Self::Retention => "retention",
             Self::Media => "media",
+            Self::Flood => "flood",
         }
     }
 
@@ -243,6 +254,10 @@ pub struct Plan {
     pub connections_max: usize,
     /// SENDs of a user a second.
     pub user_rate: u32,
+    /// What a user may fill of the log, as long as limits are not raised.
+    pub user_budget: Budget,
+    /// The first user writes large messages as fast as it can.
+    pub flood: bool,
     /// Millionths of prefetches that find something not in memory.
     pub not_resident: u32,
     /// Mean time between a device's acts.
@@ -297,6 +312,8 @@ impl Plan {
             entities_max: if limits { random.between(2, 12) as u32 } else { 1 << 20 },
             connections_max: if limits { random.between(6, 40) as usize } else { 10_000 },
             user_rate: if limits && random.chance(MILLION / 2) { 20 } else { 100_000 },
+            user_budget: Budget::UNLIMITED,
+            flood: profile == Profile::Flood,
             not_resident: if random.chance(MILLION / 3) { MILLION / 20 } else { 0 },
             pace: random.between(100, 1500) * MS,
             payload_max: if small { 200 } else { 1 << random.between(7, 13) },
@@ -328,8 +345,22 @@ impl Plan {
         if retention {
             (plan.pace, plan.payload_max) = (random.between(60, 200) * MS, 48 << 10);
         }
+        if plan.flood {
+            plan.draw_flood(random);
+        }
         plan.draw_faults(random);
         plan
+    }
+
+    /// A log that holds what everybody's budget allows, and that the first user alone would fill many times over.
+    fn draw_flood(&mut self, random: &mut Random) {
+        self.users = random.between(3, 6) as usize;
+        (self.pace, self.payload_max) = (random.between(500, 1500) * MS, 1 << 10);
+        self.segment_len = self.batch_max as u64 + (64 << 10);
+        let of_reactor = self.segment_len * random.between(20, 30);
+        self.retention = of_reactor * self.reactors;
+        self.user_budget = Budget::new(of_reactor / FLOOD_SHARE, FLOOD_WINDOW_S);
+        self.scene = None;
     }
 
     fn draw_faults(&mut self, random: &mut Random) {
@@ -352,6 +383,7 @@ impl Plan {
             Profile::Limits => &[F::Starve, F::SlowLanes, F::StallReader, F::Stranger],
             Profile::Retention => &[F::PowerLoss, F::Restart],
             Profile::Media => &media,
+            Profile::Flood => &[F::DeviceLeaves, F::DeviceForgets],
         };
         for fault in all {
             if !often.contains(&fault) && random.chance(MILLION / 3) {
@@ -368,6 +400,10 @@ impl Plan {
             // What is damaged is found at the next start, or by those who read it all again.
             self.faults.extend([(F::PowerLoss, 8 * SECOND), (F::DeviceForgets, 3 * SECOND)]);
         }
+        if self.flood {
+            // What was spent is forgotten with the process.
+            self.faults.retain(|(fault, _)| !crashes.contains(fault) && *fault != F::WriteError);
+        }
         if matches!(self.profile, Profile::Devices | Profile::Swarm) {
             (self.repeaters, self.silent) = (MILLION / 3, MILLION / 5);
         }
@@ -375,12 +411,12 @@ impl Plan {
 
     /// True if not everybody would ever be let in.
     pub fn must_be_raised(&self) -> bool {
-        self.entities_max < 1 << 20 && !self.suffices
+        self.entities_max < 1 << 20 && !self.suffices || self.flood
     }
 
-    /// True if retention drops segments: devices may be told that messages are gone.
+    /// True if retention drops segments that somebody may miss: devices may be told that messages are gone.
     pub fn drops_segments(&self) -> bool {
-        self.retention < 1 << 30
+        self.retention < 1 << 30 && !self.flood
     }
 
     /// True if what was durable may be damaged: then it must be reported, and need not be served.

@@ -13,7 +13,7 @@ use tidings_wire::{
 
 use crate::{
     frames::{frames, messages, send},
-    names::{authenticated, user},
+    names::{ADDRESS, authenticated, user},
     reactor::{Reactor, beginning, node_config},
 };
 
@@ -61,7 +61,7 @@ impl Cluster {
         let at = self.reactors[0].node.config().layout.home(&user(name)).0 as usize;
         let Reactor { node, world, .. } = &mut self.reactors[at];
         let conn = ConnId(conn);
-        let id = node.at(self.now, world).open_session(&authenticated(name, device), conn).unwrap();
+        let id = node.at(self.now, world).open_session(&authenticated(name, device), (conn, ADDRESS)).unwrap();
         let device = Device { at, id, conn, user: user(name) };
         assert_eq!(self.take(device).kinds(), [Kind::Welcome]);
         device

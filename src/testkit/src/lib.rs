@@ -13,6 +13,6 @@ pub mod world;
 
 pub use cluster::{Cluster, Device, Output};
 pub use disk::Memory;
-pub use names::{AnyToken, authenticated, numbered, user};
+pub use names::{ADDRESS, AnyToken, authenticated, numbered, user};
 pub use reactor::Reactor;
 pub use world::World;

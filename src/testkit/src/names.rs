@@ -1,10 +1,15 @@
 //! Users whose token is their name.
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use tidings_core::{Authenticated, Claims, TokenFault, Verifier, authenticate};
 use tidings_wire::{DeviceId, Timestamp, UserId, frame::FrameBuilder, frames::Hello, limits::FRAME_MAX, split};
 
 /// The tenant of everybody.
 pub const TENANT: &str = "t";
+
+/// Where everybody connects from.
+pub const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// Lets in whoever the token names.
 #[derive(Clone, Copy, Debug)]

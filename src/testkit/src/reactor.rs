@@ -1,7 +1,8 @@
 //! One node and its world, and how it starts again.
 
 use tidings_core::{
-    Layout, Mono, Node, NodeConfig, Now, ReactorId, Replayed, features::FEATURES, limits::Rate, records::RecordKind,
+    Budget, Layout, Mono, Node, NodeConfig, Now, ReactorId, Replayed, features::FEATURES, limits::Rate,
+    records::RecordKind,
 };
 use tidings_log::{Epoch, Scanner, records};
 use tidings_wire::{Lineage, LogId, Shards, Timestamp};
@@ -26,6 +27,8 @@ pub fn node_config(me: u16, reactors: u16, shards: u32) -> NodeConfig {
         layout: Layout { shards: Shards::new(shards).unwrap(), reactors },
         lineage: Lineage([7; 16]),
         user_rate: Rate { per_second: 1000, burst: 1000 },
+        user_budget: Budget::UNLIMITED,
+        address_budget: Budget::UNLIMITED,
         idle_timeout_s: 60,
         entities_max: 1000,
         seed: 5,

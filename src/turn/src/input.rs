@@ -176,7 +176,8 @@ impl<M: Machine, V: Verifier> Input<'_, M, V> {
 
     /// Opens the session of an authenticated connection of this reactor.
     pub(crate) fn admit(&mut self, key: Key, who: &Authenticated) {
-        match self.node.at(self.now, self.io).open_session(who, conn_id(key)) {
+        let Some(address) = self.io.connections.get(key).map(|connection| connection.address) else { return };
+        match self.node.at(self.now, self.io).open_session(who, (conn_id(key), address)) {
             Ok(session) => {
                 if let Some(connection) = self.io.connections.get_mut(key) {
                     connection.state = State::Live(session);

@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use crossbeam::{queue::ArrayQueue, utils::CachePadded};
-use tidings_core::{Authenticated, Counters, ReactorId, counters::COUNTERS};
+use tidings_core::{Authenticated, Counters, OverBudget, ReactorId, counters::COUNTERS};
 use tidings_mesh::Sleeper;
 use tidings_wire::{ErrorCode, Generation, LogId};
 
@@ -47,7 +47,11 @@ pub struct Shared<M: Machine> {
     accepting: AtomicUsize,
     settled: AtomicUsize,
     quiet: AtomicUsize,
+    over_budget: ArrayQueue<OverBudget>,
 }
+
+/// People over their budget that nobody has heard of yet: more of them say nothing new.
+const OVER_BUDGET_MAX: usize = 64;
 
 impl<M: Machine> Shared<M> {
     /// For as many reactors as there are wakers.
@@ -66,6 +70,7 @@ impl<M: Machine> Shared<M> {
             accepting: AtomicUsize::new(0),
             settled: AtomicUsize::new(0),
             quiet: AtomicUsize::new(0),
+            over_budget: ArrayQueue::new(OVER_BUDGET_MAX),
         }
     }
 
@@ -101,6 +106,17 @@ impl<M: Machine> Shared<M> {
     /// An error's count, summed over the reactors.
     pub fn errors(&self, code: ErrorCode) -> u64 {
         self.counter(code.name())
+    }
+
+    /// Somebody has filled as much of the log as it may.
+    pub(crate) fn tell_over_budget(&self, who: OverBudget) {
+        // What does not fit is told at its next SEND.
+        let _full = self.over_budget.push(who);
+    }
+
+    /// The next of those who have filled as much of the log as they may, and were refused.
+    pub fn next_over_budget(&self) -> Option<OverBudget> {
+        self.over_budget.pop()
     }
 
     /// Tells every reactor to stop: no new connections, BYE to all, the last batch durable.

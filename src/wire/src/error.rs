@@ -115,6 +115,8 @@ codes! {
     Full = 62, "FULL", Reconnect;
     /// Part of the history that was asked for could not be read.
     HistoryUnavailable = 63, "HISTORY_UNAVAILABLE", Later;
+    /// This user, or its address, has filled as much of the log as it may.
+    BudgetExceeded = 64, "BUDGET_EXCEEDED", Later;
 }
 
 impl ErrorCode {

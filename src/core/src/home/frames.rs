@@ -179,7 +179,8 @@ impl Homes {
         }
         let rate = self.config.user_rate;
         let bucket = &mut self.index.get_mut(session.home).bucket;
-        bucket.take(rate, now.mono).map_err(|wait_ms| (ErrorCode::RateLimited, wait_ms))
+        bucket.take(rate, now.mono).map_err(|wait_ms| (ErrorCode::RateLimited, wait_ms))?;
+        self.spend(id, (body.len() + payload.len()) as u64, now.mono)
     }
 
     fn receipt<'f>(

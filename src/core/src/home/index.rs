@@ -11,6 +11,7 @@ use tidings_wire::{ConversationId, Seq, UserId, Uv};
 
 use super::SessionId;
 use crate::{
+    budget::Spent,
     lanes::Watermarks,
     limits::Bucket,
     placement::{Base, Origin},
@@ -39,6 +40,8 @@ pub struct Home {
     pub sessions: Vec<SessionId>,
     /// The user's rate.
     pub bucket: Bucket,
+    /// What the user has filled of the log.
+    pub spent: Spent,
     /// The last change.
     pub uv: Uv,
     /// Changes up to here were put into the log.
@@ -115,6 +118,7 @@ impl Index {
                 name: Box::default(),
                 sessions: Vec::new(),
                 bucket: Bucket::default(),
+                spent: Spent::default(),
                 uv: Uv(0),
                 flushed: Uv(0),
                 durable: Uv(0),

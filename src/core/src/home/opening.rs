@@ -1,5 +1,7 @@
 //! How sessions begin, and how the server ends them.
 
+use core::net::IpAddr;
+
 use tidings_wire::{
     ErrorCode, Kind, Retry,
     frame::{self, Span},
@@ -28,7 +30,7 @@ impl Homes {
     pub(crate) fn open_session(
         &mut self,
         who: &Authenticated,
-        conn: ConnId,
+        (conn, address): (ConnId, IpAddr),
         cx: &mut impl HomeContext,
     ) -> Result<SessionId, ErrorCode> {
         if self.index.len() >= self.config.entities_max as usize && !self.index.has_home(who.user()) {
@@ -58,6 +60,7 @@ impl Homes {
             home,
             user,
             device,
+            address: self.addresses.slot(address),
             connection_number,
             in_flight,
             fetches,

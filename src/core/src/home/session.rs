@@ -6,6 +6,7 @@ use tidings_wire::{DeviceId, UserId, Uv};
 
 use super::index::HomeKey;
 use crate::{
+    budget::AddressSlot,
     effects::ConnId,
     slab::{Key, Slab},
 };
@@ -41,6 +42,8 @@ pub struct Session {
     pub user: UserId,
     /// Its device.
     pub device: DeviceId,
+    /// Where its address's budget is.
+    pub address: AddressSlot,
     /// The number of the device's connection.
     pub connection_number: u64,
     /// SENDs that are not answered.

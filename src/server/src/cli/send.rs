@@ -41,6 +41,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         to: UserId::derive(tidings_client::DEFAULT_TENANT, &arguments.to),
         waiting: 0,
         heard: Instant::now(),
+        delayed: false,
         failure: None,
     };
     if arguments.text == "-" {
@@ -76,6 +77,8 @@ struct Sending {
     to: UserId,
     waiting: usize,
     heard: Instant,
+    /// The user was told that messages are refused for a while.
+    delayed: bool,
     failure: Option<Failure>,
 }
 
@@ -105,7 +108,7 @@ impl Sending {
     fn step(&mut self, wait: Duration) -> Result<(), Failure> {
         match self.client.poll(wait)? {
             Some(Event::Sent { conversation, seq, .. }) => {
-                (self.waiting, self.heard) = (self.waiting - 1, Instant::now());
+                (self.waiting, self.heard, self.delayed) = (self.waiting - 1, Instant::now(), false);
                 let line = serde_json::json!({ "conversation": conversation.to_string(), "seq": seq.0 });
                 if !out::line(&line.to_string()) {
                     self.failure.get_or_insert_with(|| "nobody reads the output".into());
@@ -114,6 +117,13 @@ impl Sending {
             Some(Event::SendFailed { code, .. }) => {
                 self.waiting -= 1;
                 self.failure.get_or_insert_with(|| format!("not sent: {code}").into());
+            }
+            Some(Event::SendDelayed { code, retry_ms, .. }) if !self.delayed => {
+                self.delayed = true;
+                out::note(&format!(
+                    "tidings: {code}: the server takes the next message in {} s",
+                    retry_ms.div_ceil(1000)
+                ));
             }
             Some(Event::Rejected { code }) => self.failure = Some(rejected(code)),
             _ => {}

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use tidings_core::{Layout, Node, NodeConfig, ReactorId, limits::Rate, records::RecordKind};
+use tidings_core::{Budget, Layout, Node, NodeConfig, ReactorId, limits::Rate, records::RecordKind};
 use tidings_log::{Record, format::RecordHeader};
 use tidings_turn::recover::replayed;
 use tidings_wire::{Entry, EntryIndex, Generation, Lineage, LogId, LogPosition, Shards};
@@ -28,6 +28,8 @@ impl Follower {
             layout: Layout { shards, reactors: 1 },
             lineage: Lineage::NONE,
             user_rate: Rate { per_second: 1, burst: 1 },
+            user_budget: Budget::UNLIMITED,
+            address_budget: Budget::UNLIMITED,
             idle_timeout_s: 1,
             entities_max: u32::MAX,
             seed: 1,

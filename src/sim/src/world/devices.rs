@@ -401,6 +401,7 @@ impl World {
             Told::Rejected { code } => self.oracle.violate("I11", format!("device {at} is rejected: {code:?}")),
             Told::LineageChanged => self.oracle.violate("I11", format!("device {at} is told of another lineage")),
             Told::Sent { conversation, id, seq, .. } => self.on_sent(at, conversation, id, seq),
+            Told::SendDelayed { code, .. } => self.stats.fault(code.name()),
             Told::SendFailed { conversation, id, code } => self.on_send_failed(at, conversation, id, code),
             Told::Message(message) => {
                 let device = &mut self.devices[at];

@@ -8,8 +8,8 @@ use std::{
 };
 
 use tidings_core::{
-    Claims, Entity, Layout, Loaded, Mono, Node, NodeConfig, Now, ReactorId, Residency, StateStore, ToConversation,
-    ToHome, TokenFault, Verifier, limits::Rate,
+    Budget, Claims, Entity, Layout, Loaded, Mono, Node, NodeConfig, Now, ReactorId, Residency, StateStore,
+    ToConversation, ToHome, TokenFault, Verifier, limits::Rate,
 };
 use tidings_log::Epoch;
 use tidings_mesh::{LaneSize, fence_before_look};
@@ -182,6 +182,8 @@ impl World {
                 layout,
                 lineage: Lineage([7; 16]),
                 user_rate: Rate { per_second: self.plan.user_rate, burst: self.plan.user_rate },
+                user_budget: if calm { Budget::UNLIMITED } else { self.plan.user_budget },
+                address_budget: Budget::UNLIMITED,
                 idle_timeout_s: 20,
                 entities_max,
                 seed: NONCE ^ u64::from(at),

@@ -7,12 +7,16 @@ use tidings_wire::frames::FetchOrder;
 
 use super::{Event, World, devices::user_id, scripts::Step, settle::Phase};
 use crate::{
-    agenda::Nanos,
+    agenda::{MS, Nanos},
     oracle::{Asked, Reading, payload},
     random::MILLION,
     trace::Moment,
 };
 
+/// Mean time between acts of one who floods.
+const FLOOD_PACE: Nanos = 10 * MS;
+/// Its largest payload.
+const FLOOD_PAYLOAD_MAX: u64 = 60 << 10;
 /// Messages that wait in an outbox before its user stops writing.
 const OUTBOX_MAX: usize = 40;
 
@@ -38,10 +42,15 @@ impl World {
             }
             None => {
                 self.act_by_chance(at);
-                self.random.around(self.plan.pace)
+                self.random.around(if self.floods(at) { FLOOD_PACE } else { self.plan.pace })
             }
         };
         self.agenda.plan(self.now + after, Event::Act { device: at });
+    }
+
+    /// True if the user of a device writes as much as it can.
+    fn floods(&self, at: usize) -> bool {
+        self.plan.flood && self.devices[at].user == 0
     }
 
     /// True if the user can do something with the device now.
@@ -153,7 +162,8 @@ impl World {
         }
         for _ in 0..count {
             let tag = tag(self.id(), at);
-            let len = self.random.between(8, self.plan.payload_max.max(9)) as usize;
+            let most = if self.floods(at) { FLOOD_PAYLOAD_MAX } else { self.plan.payload_max.max(9) };
+            let len = self.random.between(8, most) as usize;
             self.oracle.put(tag, place, len);
             self.tell(Moment::Put(at, place, tag));
             let device = &mut self.devices[at];
