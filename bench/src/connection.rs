@@ -7,10 +7,10 @@ use std::{
 
 use tidings_ring::{Completion, Received, Ring, Wait, socket};
 use tidings_wire::{
-    DeviceId, Frame, Lineage, UserId, Uv, WireError, frame,
+    DeviceId, Frame, Frames, Lineage, Stretch, UserId, Uv, WireError, frame,
     frame::FrameBuilder,
     frames::{Hello, Resume},
-    limits, split,
+    limits,
 };
 
 use crate::idlers::Member;
@@ -85,23 +85,13 @@ impl Connection {
         bytes: &[u8],
         mut on_frame: impl FnMut(&Frame<'_>, &mut Vec<u8>),
     ) -> Result<(), WireError> {
-        let mut joined = std::mem::take(&mut self.partial);
-        let was_partial = !joined.is_empty();
-        if was_partial {
-            joined.extend_from_slice(bytes);
-        }
-        let stream = if was_partial { &joined[..] } else { bytes };
-        let mut used = 0;
-        while let Some(frame) = split(&stream[used..], limits::FRAME_MAX)? {
-            used += frame.bytes().len();
+        let stretch = Stretch::join(std::mem::take(&mut self.partial), bytes);
+        let mut frames = Frames::of(stretch.bytes());
+        while let Some(frame) = frames.next(limits::FRAME_MAX)? {
             on_frame(&frame, &mut self.pending);
         }
-        if was_partial {
-            joined.drain(..used);
-            self.partial = joined;
-        } else {
-            self.partial.extend_from_slice(&bytes[used..]);
-        }
+        let used = frames.used();
+        self.partial = stretch.keep(used, Vec::new);
         Ok(())
     }
 }

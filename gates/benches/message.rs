@@ -46,7 +46,7 @@ fn ready_to_apply() -> (Chat, Vec<u8>) {
 }
 
 // The same window decoded, checked, sequenced and appended to the open batch.
-#[library_benchmark(config = at_most(324_000))]
+#[library_benchmark(config = at_most(258_500))]
 #[bench::window_of_1k(setup = ready_to_apply)]
 fn apply((mut chat, bytes): (Chat, Vec<u8>)) -> Chat {
     chat.apply(black_box(&bytes));
@@ -60,7 +60,7 @@ fn ready_to_commit() -> Chat {
 }
 
 // The batch sealed with its checksum, taken for durable, and what it allows written out: SENT and MESSAGE.
-#[library_benchmark(config = at_most(260_000))]
+#[library_benchmark(config = at_most(275_000))]
 #[bench::window_of_1k(setup = ready_to_commit)]
 fn commit(mut chat: Chat) -> Chat {
     chat.commit();

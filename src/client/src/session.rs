@@ -4,10 +4,11 @@ use std::collections::{HashMap, VecDeque};
 
 use tidings_canary::{self as canary, Canary};
 use tidings_wire::{
-    ClientMsgId, ConversationId, ErrorCode, Frame, Kind, Lineage, Retry, Seq, UserId, Uv, WireError, frame,
+    ClientMsgId, ConversationId, ErrorCode, Frame, Frames, Kind, Lineage, Retry, Seq, Stretch, UserId, Uv, WireError,
+    frame,
     frame::FrameBuilder,
     frames::{self, Bye, ByeReason, ErrorFrame, Hello, Ping, Welcome},
-    limits, split,
+    limits,
 };
 
 use crate::{
@@ -250,17 +251,11 @@ impl Session {
     pub fn received(&mut self, bytes: &[u8], now: Time) {
         self.now = now;
         self.heard = now;
-        let mut joined = std::mem::take(&mut self.partial);
-        let was_partial = !joined.is_empty();
-        if was_partial {
-            joined.extend_from_slice(bytes);
-        }
-        let stream = if was_partial { &joined[..] } else { bytes };
-        let mut used = 0;
+        let stretch = Stretch::join(std::mem::take(&mut self.partial), bytes);
+        let mut frames = Frames::of(stretch.bytes());
         while matches!(self.link, Link::Up | Link::Greeting) {
-            match split(&stream[used..], limits::FRAME_MAX) {
+            match frames.next(limits::FRAME_MAX) {
                 Ok(Some(frame)) => {
-                    used += frame.bytes().len();
                     if self.on_frame(&frame).is_err() {
                         self.drop_link(0);
                     }
@@ -270,12 +265,8 @@ impl Session {
             }
         }
         if matches!(self.link, Link::Up | Link::Greeting) {
-            if was_partial {
-                joined.drain(..used);
-                self.partial = joined;
-            } else {
-                self.partial.extend_from_slice(&bytes[used..]);
-            }
+            let used = frames.used();
+            self.partial = stretch.keep(used, Vec::new);
         }
         self.pump();
     }

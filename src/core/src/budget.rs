@@ -14,7 +14,7 @@ use crate::{table::Seed, time::Mono};
 pub const SEND_COST: u64 = 8 << 10;
 
 /// Addresses that are told apart on a reactor: those that fall together share one budget, so that nothing grows with addresses.
-const ADDRESSES: usize = 1 << 14;
+const ADDRESSES: u16 = 1 << 14;
 
 const NS_PER_S: u128 = 1_000_000_000;
 
@@ -73,7 +73,7 @@ pub(crate) struct AddressBudgets {
 impl AddressBudgets {
     /// Nothing yet. `seed` decides which addresses fall together.
     pub(crate) fn new(seed: u64) -> Self {
-        Self { spent: vec![Spent::default(); ADDRESSES].into_boxed_slice(), seed: Seed(seed) }
+        Self { spent: vec![Spent::default(); usize::from(ADDRESSES)].into_boxed_slice(), seed: Seed(seed) }
     }
 
     /// Where an address's is.
@@ -82,7 +82,10 @@ impl AddressBudgets {
             IpAddr::V4(address) => u64::from(address.to_bits()),
             IpAddr::V6(address) => (address.to_bits() >> 64) as u64,
         };
-        AddressSlot((self.seed.hash_one(network) % ADDRESSES as u64) as u16)
+        // Any sixteen bits of it: the cast is meant to cut.
+        #[allow(clippy::cast_possible_truncation)]
+        let slot = AddressSlot((self.seed.hash_one(network) >> 40) as u16 % ADDRESSES);
+        slot
     }
 
     /// What an address has spent.

@@ -9,7 +9,9 @@ impl Digest {
     pub(crate) fn word(&mut self, word: u64) {
         const ODD: u64 = 0x9e37_79b9_7f4a_7c15; // 2^64 / golden ratio
         let product = u128::from(self.0 ^ word ^ ODD) * u128::from(ODD.rotate_left(29) | 1);
-        self.0 = (product as u64) ^ (product >> 64) as u64 ^ self.0.rotate_left(23);
+        #[allow(clippy::cast_possible_truncation, reason = "the halves of a product")]
+        let halves = (product as u64) ^ (product >> 64) as u64;
+        self.0 = halves ^ self.0.rotate_left(23);
     }
 
     /// Adds numbers.

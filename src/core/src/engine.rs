@@ -28,6 +28,7 @@ use crate::{
     lanes::{HeadUpdate, Source, ToHome},
     node::NodeConfig,
     placement::{Base, Origin as Place},
+    slab::{Key, Slab},
     table::{Seed, Table},
     time::Mono,
 };
@@ -37,7 +38,7 @@ use outbox::Outboxes;
 
 /// A conversation of this reactor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ConversationKey(pub u32);
+pub struct ConversationKey(pub Key);
 
 /// A conversation.
 #[derive(Debug)]
@@ -95,8 +96,8 @@ impl Conversation {
 #[derive(Debug)]
 pub(crate) struct Conversations {
     config: NodeConfig,
-    all: Vec<Conversation>,
-    by_id: Table<ConversationId, u32>,
+    all: Slab<Conversation>,
+    by_id: Table<ConversationId, Key>,
     chunks: Chunks,
     overlays: Overlays,
     jobs: Jobs,
@@ -120,8 +121,8 @@ impl Conversations {
     pub(crate) fn new(config: NodeConfig) -> Self {
         let (shards, reactors) = (config.layout.shards.count(), config.layout.reactors);
         Self {
-            all: Vec::new(),
-            by_id: Table::with_hasher(Seed(config.seed)),
+            all: Slab::default(),
+            by_id: Table::new(Seed(config.seed)),
             chunks: Chunks::default(),
             overlays: Overlays::default(),
             jobs: Jobs::default(),
@@ -154,15 +155,14 @@ impl Conversations {
 
     /// A conversation, if it exists.
     fn find(&self, id: ConversationId) -> Option<ConversationKey> {
-        self.by_id.get(&id).copied().map(ConversationKey)
+        self.by_id.get(&id).map(ConversationKey)
     }
 
     /// A conversation, made if it does not exist.
     fn entry(&mut self, id: ConversationId, shard: u16, state: impl FnOnce() -> State) -> ConversationKey {
-        let next = self.all.len() as u32;
-        let index = *self.by_id.entry(id).or_insert(next);
-        if index == next {
-            self.all.push(Conversation {
+        let all = &mut self.all;
+        ConversationKey(self.by_id.get_or_insert_with(id, || {
+            all.insert(Conversation {
                 id,
                 shard,
                 state: state(),
@@ -174,17 +174,16 @@ impl Conversations {
                 rows_missing: 0,
                 link: outbox::Link::new(),
                 gap: None,
-            });
-        }
-        ConversationKey(index)
+            })
+        }))
     }
 
     fn get(&self, key: ConversationKey) -> &Conversation {
-        &self.all[key.0 as usize]
+        &self.all[key.0]
     }
 
     fn get_mut(&mut self, key: ConversationKey) -> &mut Conversation {
-        &mut self.all[key.0 as usize]
+        &mut self.all[key.0]
     }
 
     /// A conversation with what is proposed.
@@ -213,7 +212,7 @@ impl Conversations {
     /// in is not there.
     pub(crate) fn digests(&self) -> BTreeMap<u16, u64> {
         let mut digests = BTreeMap::new();
-        for conversation in self.all.iter().filter(|conversation| conversation.state.head > Seq(0)) {
+        for (_, conversation) in self.all.iter().filter(|(_, conversation)| conversation.state.head > Seq(0)) {
             let mut digest = Digest::default();
             digest.bytes(&conversation.id.0);
             conversation.state.digest(&mut digest);

@@ -67,7 +67,7 @@ impl Homes {
     /// None.
     pub(crate) fn new(config: NodeConfig) -> Self {
         let layout = config.layout;
-        let owned = (0..layout.shards.count() as u16).filter(|shard| layout.reactor(*shard) == config.me);
+        let owned = layout.shards.all().filter(|shard| layout.reactor(*shard) == config.me);
         Self {
             sessions: Sessions::default(),
             index: Index::new(config.seed),

@@ -14,6 +14,7 @@
 //! ```
 #![no_std]
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), deny(clippy::cast_possible_truncation))]
 
 extern crate alloc;
 #[cfg(test)]
@@ -30,6 +31,7 @@ pub mod features;
 mod home;
 pub mod lanes;
 pub mod limits;
+mod narrow;
 pub mod node;
 pub mod placement;
 pub mod records;

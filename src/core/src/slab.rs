@@ -3,6 +3,8 @@
 
 use alloc::{boxed::Box, vec::Vec};
 
+use crate::narrow::to_u32;
+
 /// The index and generation of an entry, in one number: a stale one finds nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Key {
@@ -23,7 +25,9 @@ impl Key {
 
     /// The key that [`Self::to_u64`] made.
     pub fn from_u64(value: u64) -> Self {
-        Self { index: value as u32, generation: (value >> 32) as u32 }
+        #[allow(clippy::cast_possible_truncation, reason = "the halves of a number")]
+        let index = value as u32;
+        Self { index, generation: (value >> 32) as u32 }
     }
 }
 
@@ -110,9 +114,14 @@ impl<T> Slab<T> {
     /// Entries, in the order of their places.
     pub fn iter(&self) -> impl Iterator<Item = (Key, &T)> {
         self.pages.iter().flat_map(|page| page.iter()).enumerate().filter_map(|(index, cell)| {
-            let key = Key { index: index as u32, generation: cell.generation };
+            let key = Key { index: to_u32(index), generation: cell.generation };
             cell.value.as_ref().map(|value| (key, value))
         })
+    }
+
+    /// Entries, to be changed.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.pages.iter_mut().flat_map(|page| page.iter_mut()).filter_map(|cell| cell.value.as_mut())
     }
 
     /// How many entries there are.
@@ -128,6 +137,20 @@ impl<T> Slab<T> {
     /// Places in use or once used: indices below this may name entries.
     pub fn places(&self) -> u32 {
         self.used
+    }
+}
+
+impl<T> core::ops::Index<Key> for Slab<T> {
+    type Output = T;
+
+    fn index(&self, key: Key) -> &T {
+        self.get(key).expect("the key is of an entry that is there")
+    }
+}
+
+impl<T> core::ops::IndexMut<Key> for Slab<T> {
+    fn index_mut(&mut self, key: Key) -> &mut T {
+        self.get_mut(key).expect("the key is of an entry that is there")
     }
 }
 

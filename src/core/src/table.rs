@@ -1,12 +1,52 @@
 //! Hash tables keyed by ids. Peers choose ids, so the hash is keyed by a seed that they do not know; tables are only looked
-//! up, never walked, so that no effect comes in the order of a seed.
+//! up, never walked, so that no effect comes in the order of a seed. A table is many small ones: it grows by one of them at a time, so
+//! that no turn moves all of a large one.
 
-use core::hash::{BuildHasher, Hasher};
+use alloc::{boxed::Box, vec::Vec};
+use core::hash::{BuildHasher, Hash, Hasher};
 
-use hashbrown::HashMap;
+use hashbrown::HashTable;
 
-/// A table keyed by ids.
-pub type Table<K, V> = HashMap<K, V, Seed>;
+/// Small tables of a table. With four million ids, growing moves 65,000 of them.
+const PARTS: usize = 64;
+
+/// A table from ids to what is small.
+#[derive(Debug)]
+pub struct Table<K, V> {
+    parts: Box<[HashTable<(K, V)>]>,
+    seed: Seed,
+}
+
+impl<K: Hash + Eq, V: Copy> Table<K, V> {
+    /// An empty one.
+    pub fn new(seed: Seed) -> Self {
+        Self { parts: (0..PARTS).map(|_| HashTable::new()).collect::<Vec<_>>().into(), seed }
+    }
+
+    /// The small table is chosen by bits that it does not use itself: it begins with the low ones, and marks entries with the top seven.
+    fn part(hash: u64) -> usize {
+        usize::from((hash >> 48) as u16) % PARTS
+    }
+
+    /// The value of a key.
+    pub fn get(&self, key: &K) -> Option<V> {
+        let hash = self.seed.hash_one(key);
+        self.parts[Self::part(hash)].find(hash, |(found, _)| found == key).map(|(_, value)| *value)
+    }
+
+    /// The value of a key, made if there is none.
+    pub fn get_or_insert_with(&mut self, key: K, make: impl FnOnce() -> V) -> V {
+        let hash = self.seed.hash_one(&key);
+        let same = |(found, _): &(K, V)| *found == key;
+        let part = &mut self.parts[Self::part(hash)];
+        if let Some((_, value)) = part.find(hash, same) {
+            return *value;
+        }
+        let value = make();
+        part.insert_unique(hash, (key, value), |(key, _)| self.seed.hash_one(key));
+        value
+    }
+}
 
 /// The seed of a table's hash.
 #[derive(Clone, Copy)]
@@ -34,7 +74,9 @@ impl Folded {
     fn fold(&mut self, value: u64) {
         const ODD: u64 = 0x9e37_79b9_7f4a_7c15; // 2^64 / golden ratio
         let product = u128::from(self.0 ^ value) * u128::from(self.0.rotate_left(32) ^ ODD);
-        self.0 = (product as u64) ^ (product >> 64) as u64 ^ value.rotate_left(17);
+        #[allow(clippy::cast_possible_truncation, reason = "the halves of a product")]
+        let halves = (product as u64) ^ (product >> 64) as u64;
+        self.0 = halves ^ value.rotate_left(17);
     }
 }
 
@@ -57,5 +99,23 @@ impl Hasher for Folded {
 
     fn finish(&self) -> u64 {
         self.0.wrapping_mul(0xff51_afd7_ed55_8ccd)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_found_and_fall_evenly_into_the_small_tables() {
+        let mut table = Table::new(Seed(7));
+        for id in 0..64_000_u64 {
+            assert_eq!(table.get_or_insert_with(id.to_le_bytes(), || id), id);
+            assert_eq!(table.get_or_insert_with(id.to_le_bytes(), || unreachable!("it is there")), id);
+        }
+        assert_eq!((0..64_000_u64).find(|id| table.get(&id.to_le_bytes()) != Some(*id)), None);
+        assert_eq!(table.get(&64_000_u64.to_le_bytes()), None);
+        let sizes = table.parts.iter().map(HashTable::len);
+        assert!(sizes.clone().all(|size| (800..1200).contains(&size)), "{:?}", sizes.collect::<Vec<_>>());
     }
 }

@@ -304,7 +304,7 @@ impl ServerConfig {
             return refuse("receive.buffers must be a power of two up to 32768, of at least 512 bytes each".into());
         }
         if tidings_wire::Shards::new(self.shards).is_none() {
-            return refuse(format!("shards is {}: a power of two up to 65536 is expected", self.shards));
+            return refuse(format!("shards is {}: a power of two up to 32768 is expected", self.shards));
         }
         for (at, tenant) in self.tenants.iter().enumerate() {
             let same = |other: &&String| TenantId::derive(other) == TenantId::derive(tenant);

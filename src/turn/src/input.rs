@@ -6,10 +6,9 @@ use tidings_core::{
     slab::Key,
 };
 use tidings_wire::{
-    ErrorCode, Frame, Kind, Retry, WireError,
+    ErrorCode, Frame, Frames, Kind, Retry, Stretch, WireError,
     frames::ErrorFrame,
     limits::{FRAME_MAX, HELLO_MAX},
-    split,
 };
 
 use crate::{
@@ -47,22 +46,21 @@ pub(crate) struct Input<'a, M: Machine, V> {
 impl<M: Machine, V: Verifier> Input<'_, M, V> {
     /// Hands the whole frames at the front of `bytes` to whom they concern.
     pub(crate) fn cut(&mut self, key: Key, bytes: &[u8]) -> Cut {
-        let mut used = 0;
+        let mut frames = Frames::of(bytes);
         while let Some(state) = self.io.connections.get(key).map(|connection| connection.state) {
             if matches!(state, State::Leaving | State::Gone) {
                 break;
             }
             // Nobody who was not let in makes the server hold more than a HELLO.
             let longest = if let State::Live(_) = state { FRAME_MAX } else { HELLO_MAX };
-            let frame = match split(&bytes[used..], longest) {
+            let frame = match frames.next(longest) {
                 Ok(Some(frame)) => frame,
-                Ok(None) => return Cut::Used(used),
+                Ok(None) => return Cut::Used(frames.used()),
                 Err(error) => {
                     self.broken(key, state, error);
                     break;
                 }
             };
-            used += frame.bytes().len();
             match state {
                 State::Live(session) if frame.kind() == Ok(Kind::Reauth) => {
                     if let Some((user, device)) = self.node.who(session) {
@@ -74,9 +72,10 @@ impl<M: Machine, V: Verifier> Input<'_, M, V> {
                     if let Some(entity) = self.node.entity_of(&frame)
                         && !self.parking.may_pass(entity, self.store)
                     {
-                        self.look_ahead(&bytes[used..]);
+                        self.look_ahead(frames.clone());
                         self.park(key, entity);
-                        return Cut::Used(used - frame.bytes().len());
+                        frames.put_back(&frame);
+                        return Cut::Used(frames.used());
                     }
                     self.node.at(self.now, self.io).frame(session, &frame);
                 }
@@ -84,7 +83,7 @@ impl<M: Machine, V: Verifier> Input<'_, M, V> {
                     if let Some(who) = self.greet(key, &frame) {
                         let home = self.node.config().layout.home(&who.user());
                         if home != self.me {
-                            self.hand_over(key, who, &bytes[used..], home);
+                            self.hand_over(key, who, frames.rest(), home);
                             return Cut::HandedOver;
                         }
                         self.admit(key, &who);
@@ -93,6 +92,22 @@ impl<M: Machine, V: Verifier> Input<'_, M, V> {
             }
         }
         Cut::Used(bytes.len())
+    }
+
+    /// Cuts the frames out of a stretch of a connection's bytes, and keeps what is left for the next.
+    pub(crate) fn cut_stretch(&mut self, key: Key, stretch: Stretch<'_>) {
+        let Cut::Used(used) = self.cut(key, stretch.bytes()) else { return };
+        let begun = used > 0 || matches!(stretch, Stretch::Fresh(_));
+        let kept = stretch.keep(used, || self.io.connections.spare());
+        match self.io.connections.get_mut(key).filter(|_| !kept.is_empty()) {
+            Some(connection) => {
+                connection.carry = kept;
+                if begun {
+                    connection.frame_since = self.now.mono;
+                }
+            }
+            None => self.io.connections.give_back(kept),
+        }
     }
 
     /// A connection's next frame waits for an entity.
@@ -105,10 +120,9 @@ impl<M: Machine, V: Verifier> Input<'_, M, V> {
     }
 
     /// Begins to load what the next frames of a connection need.
-    fn look_ahead(&mut self, mut bytes: &[u8]) {
+    fn look_ahead(&mut self, mut frames: Frames<'_>) {
         for _ in 1..FRAMES_AHEAD {
-            let Ok(Some(frame)) = split(bytes, FRAME_MAX) else { return };
-            bytes = &bytes[frame.bytes().len()..];
+            let Ok(Some(frame)) = frames.next(FRAME_MAX) else { return };
             self.node.entity_of(&frame).map(|entity| self.store.prefetch(entity));
         }
     }
@@ -119,23 +133,22 @@ impl<M: Machine, V: Verifier> Input<'_, M, V> {
         let Some(connection) = self.io.connections.get_mut(key) else { return 0 };
         connection.parked = false;
         let State::Live(session) = connection.state else { return 0 };
-        let Ok(Some(frame)) = split(bytes, FRAME_MAX) else { return 0 };
-        let mut first = frame.bytes().len();
+        let mut frames = Frames::of(bytes);
+        let Ok(Some(frame)) = frames.next(FRAME_MAX) else { return 0 };
         match loaded {
             Loaded::Here if canary::is(Canary::ParkedLost) => {}
             Loaded::Here => self.node.at(self.now, self.io).frame(session, &frame),
             Loaded::Failed => {
                 self.node.at(self.now, self.io).refuse_frame(session, &frame);
-                while bytes.len() - first > keep
-                    && let Ok(Some(frame)) = split(&bytes[first..], FRAME_MAX)
+                while frames.rest().len() > keep
+                    && let Ok(Some(frame)) = frames.next(FRAME_MAX)
                 {
                     self.node.at(self.now, self.io).refuse_frame(session, &frame);
-                    first += frame.bytes().len();
                 }
             }
         }
-        match self.cut(key, &bytes[first..]) {
-            Cut::Used(used) => first + used,
+        match self.cut(key, frames.rest()) {
+            Cut::Used(used) => frames.used() + used,
             Cut::HandedOver => unreachable!("only a connection without a session is handed over"),
         }
     }

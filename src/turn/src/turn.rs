@@ -319,7 +319,9 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
             counters.set(Counter::PrepareFailures, self.io.log.prepare_failures);
             counters.set(Counter::RingCalls, self.machine.calls());
             self.shared.publish(self.me, &self.node.counters);
-            self.node.take_over_budget().map(|who| self.shared.tell_over_budget(who));
+            if let Some(who) = self.node.take_over_budget() {
+                self.shared.tell_over_budget(who);
+            }
             let connections = &self.shared.peer(self.me).connections;
             connections.store(self.io.connections.len(), std::sync::atomic::Ordering::Relaxed);
         }

@@ -26,7 +26,7 @@ pub trait FixedPart: Archived {
 }
 
 /// A frame in place: a checked header over borrowed bytes.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Frame<'a> {
     header: Header,
     bytes: &'a [u8],

@@ -194,6 +194,11 @@ impl Shards {
         self.0
     }
 
+    /// All of them.
+    pub fn all(self) -> impl Iterator<Item = u16> {
+        (0..u16::MAX).zip(0..self.0).map(|(shard, _)| shard)
+    }
+
     /// The shard of a placement: its top bits.
     pub fn of(self, placement: u16) -> u16 {
         let bits = self.0.trailing_zeros();

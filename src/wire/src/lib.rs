@@ -21,6 +21,7 @@ pub mod header;
 pub mod ids;
 pub mod limits;
 pub mod position;
+pub mod stream;
 
 pub use commit::{Committed, Durable, Entry, Minter};
 pub use error::{ErrorCode, Retry, WireError};
@@ -28,3 +29,4 @@ pub use frame::{Frame, FrameBuilder, Span, split};
 pub use header::{Class, HEADER_LEN, Header, Kind, VERSION};
 pub use ids::{ClientMsgId, ConversationId, DeviceId, Lineage, Seq, Shards, TenantId, Timestamp, UserId, Uv};
 pub use position::{BatchPosition, EntryIndex, Generation, LogId, LogPosition, Lsn, Term};
+pub use stream::{Frames, Stretch};

@@ -24,8 +24,8 @@ pub const PAGE_BYTES: u32 = 256 * 1024;
 pub const PAGE_MAX: u32 = 256;
 /// Longest text of an ERROR.
 pub const ERROR_TEXT_MAX: usize = 256;
-/// Most shards of a data directory.
-pub const SHARDS_MAX: u32 = 1 << 16;
+/// Most shards of a data directory: their numbers and their count fit 16 bits.
+pub const SHARDS_MAX: u32 = 1 << 15;
 
 const _: () = {
     assert!(REMEMBERED >= 2 * WINDOW as usize, "a full window of repeats must still be remembered");

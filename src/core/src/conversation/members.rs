@@ -9,6 +9,7 @@ use crate::{
     digest::Digest,
     lanes::Watermarks,
     limits::{DEVICES_PER_MEMBER, GUESTS_PER_MEMBER},
+    narrow::to_u32,
     records::{DeviceRecord, MemberRow, PairRecord, put, take},
 };
 
@@ -66,10 +67,10 @@ impl Member {
     /// Writes all of it.
     pub(crate) fn write(&self, conversation: ConversationId, body: &mut Vec<u8>) {
         let Self { user, marks: Watermarks { delivered, read }, floor, .. } = *self;
-        let devices = self.devices.len() as u32;
+        let devices = to_u32(self.devices.len());
         put(body, &MemberRow { conversation, user, delivered, read, floor, devices });
         for attempts in &self.devices {
-            put(body, &DeviceRecord { device: attempts.device, pairs: attempts.pairs().len() as u32 });
+            put(body, &DeviceRecord { device: attempts.device, pairs: to_u32(attempts.pairs().len()) });
             attempts.pairs().for_each(|(client_msg_id, seq)| put(body, &PairRecord { client_msg_id, seq }));
         }
     }
@@ -151,7 +152,7 @@ impl Members {
             let at = self.all.len();
             self.all.push(Member::new(user));
             if at > FEW {
-                self.by_user.insert(user, at as u32);
+                self.by_user.insert(user, to_u32(at));
             } else if at == FEW {
                 self.by_user = self.all.iter().map(|member| member.user).zip(0..).collect();
             }

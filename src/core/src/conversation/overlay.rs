@@ -15,6 +15,8 @@ use super::{
 };
 use crate::lanes::Watermarks;
 
+use crate::narrow::to_u32;
+
 /// What a member's receipts would raise its watermarks to.
 #[derive(Clone, Copy, Debug)]
 struct Raise {
@@ -204,7 +206,7 @@ impl Overlays {
         if *slot == NO_OVERLAY {
             *slot = self.free.pop().unwrap_or_else(|| {
                 self.all.push(Overlay::default());
-                self.all.len() as u32 - 1
+                to_u32(self.all.len() - 1)
             });
         }
         &mut self.all[*slot as usize]

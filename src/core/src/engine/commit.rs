@@ -19,6 +19,7 @@ use crate::{
     features::receipt,
     home::SessionId,
     lanes::{Asker, ToHome},
+    narrow::to_u32,
     placement::origin,
     records::ReceiptRecord,
 };
@@ -114,7 +115,7 @@ impl Conversations {
         frame: &[u8],
         cx: &mut impl ConversationContext,
     ) {
-        let conversation = &mut self.all[key.0 as usize];
+        let conversation = &mut self.all[key.0];
         let fact = self.overlays.get_mut(&mut conversation.overlay).pop_first();
         self.overlays.release(&mut conversation.overlay);
         let body = if fact.control == Control::TEXT { &[][..] } else { body_of(frame) };
@@ -125,7 +126,7 @@ impl Conversations {
             conversation.state.apply_message(self.config.features, &later, body);
         }
         conversation.base.add(origin(self.config.log, at));
-        conversation.index.push(&mut self.chunks, fact.seq, Stored { loc: at, len: frame.len() as u32 });
+        conversation.index.push(&mut self.chunks, fact.seq, Stored { loc: at, len: to_u32(frame.len()) });
         let MessageFact { seq, ts, client_msg_id, .. } = fact;
         let (conversation, shard) = (conversation.id, conversation.shard);
         self.changed_by(key, entry);
@@ -150,7 +151,7 @@ impl Conversations {
         record: &ReceiptRecord,
         cx: &mut impl ConversationContext,
     ) {
-        let conversation = &mut self.all[key.0 as usize];
+        let conversation = &mut self.all[key.0];
         self.overlays.get_mut(&mut conversation.overlay).pop_receipt(member, at);
         self.overlays.release(&mut conversation.overlay);
         receipt::apply(&mut conversation.state, member, record);
@@ -202,7 +203,7 @@ impl Conversations {
             let nobody = Asker { session: SessionId::NONE, request_id: 0 };
             let Waiting::Message { key, reactor, asker, .. } = &mut self.waiting[shard][place].1 else { continue };
             let (key, reactor, asker) = (*key, *reactor, core::mem::replace(asker, nobody));
-            let nth = seen.entry(key.0).or_default();
+            let nth = seen.entry(key.0.index).or_default();
             let conversation = self.get(key);
             let fact = self.overlays.get(conversation.overlay).and_then(|overlay| overlay.nth(*nth));
             *nth += 1;
@@ -216,7 +217,7 @@ impl Conversations {
     fn drop_waiting(&mut self, at: BatchPosition, waiting: &Waiting, cx: &mut impl ConversationContext) {
         match *waiting {
             Waiting::Message { key, reactor, asker, .. } => {
-                let conversation = &mut self.all[key.0 as usize];
+                let conversation = &mut self.all[key.0];
                 let overlay = self.overlays.get_mut(&mut conversation.overlay);
                 let attempt = overlay.last().map_or(ClientMsgId(0), |fact| fact.client_msg_id);
                 if !canary::is(Canary::OverlaySurvives) {
@@ -227,7 +228,7 @@ impl Conversations {
                 self.answer(reactor, refuse_attempt(asker, (id, attempt), ErrorCode::Busy, ClientMsgId(0)), cx);
             }
             Waiting::Receipt { key, member } => {
-                let conversation = &mut self.all[key.0 as usize];
+                let conversation = &mut self.all[key.0];
                 let committed = conversation.state.members[member].marks;
                 self.overlays.get_mut(&mut conversation.overlay).drop_receipt(member, at, committed);
                 self.overlays.release(&mut conversation.overlay);

@@ -23,6 +23,7 @@ use crate::{
     features::{self, Act, KEPT_MAX, Kept, Row, Seen, Weight, receipt},
     lanes::{Asker, Parts, ReceiptCommand, Refusal, SendCommand, ToConversation, ToHome},
     limits::{BUSY_RETRY_MS, RECEIPT_DELAY_MS},
+    narrow::{to_u32, to_usize},
     records::{ReceiptRecord, RecordKind, put},
 };
 
@@ -85,7 +86,7 @@ impl Conversations {
     fn judge(&self, from: ReactorId, send: &SendCommand, found: Option<ConversationKey>, body: &[u8]) -> Verdict {
         let refuse = |code| Verdict::Refused(code, ClientMsgId(0));
         let attempt = |member: usize, is_first| Attempt {
-            member: member as u32,
+            member: to_u32(member),
             device: send.device,
             id: send.client_msg_id,
             prev: send.prev,
@@ -104,7 +105,7 @@ impl Conversations {
         };
         let conversation = self.get(key);
         let Some(member) = conversation.state.member(send.sender) else { return refuse(ErrorCode::NotMember) };
-        let is_first = conversation.is_first(member as u32, send.device, origin(from, send));
+        let is_first = conversation.is_first(to_u32(member), send.device, origin(from, send));
         let view = self.view(key);
         self.allowed(&view, send, body, view.judge(&attempt(member, is_first)))
     }
@@ -145,10 +146,10 @@ impl Conversations {
         let member = view.state.member(send.sender).expect("judged");
         let peer = view.state.members.other(member).user;
         let (device, client_msg_id) = (send.device, send.client_msg_id);
-        let conversation = &mut self.all[key.0 as usize];
-        conversation.seen_from(member as u32, device, origin(from, send));
+        let conversation = &mut self.all[key.0];
+        conversation.seen_from(to_u32(member), device, origin(from, send));
         let (control, target) = (send.control, send.target);
-        let fact = MessageFact { seq, ts, member: member as u32, device, client_msg_id, control, target, ordinal };
+        let fact = MessageFact { seq, ts, member: to_u32(member), device, client_msg_id, control, target, ordinal };
         self.overlays.get_mut(&mut conversation.overlay).push(fact, kept.as_deref());
         // So that clients who do not know controls show none of them as text.
         let own = if control == Control::TEXT { 0 } else { MessageFlags::CONTROL };
@@ -224,7 +225,7 @@ impl Conversations {
         cx.count(Counter::Repeats);
         let conversation = self.get_mut(key);
         let member = conversation.state.member(send.sender).expect("judged");
-        conversation.seen_from(member as u32, send.device, origin(from, send));
+        conversation.seen_from(to_u32(member), send.device, origin(from, send));
         let head = conversation.state.head;
         if first <= head {
             let (asker, conversation, client_msg_id) = (send.asker, send.conversation, send.client_msg_id);
@@ -233,7 +234,7 @@ impl Conversations {
             return cx.to_home(from, sent, &[]);
         }
         // Proposed messages wait in the order of their numbers.
-        let from_last = (self.view(key).head().0 - first.0) as usize;
+        let from_last = to_usize(self.view(key).head().0 - first.0);
         let shard = self.get(key).shard as usize;
         let mut of_conversation = self.waiting[shard].iter_mut().rev().filter_map(|(_, waiting)| match waiting {
             Waiting::Message { key: of, reactor, asker, .. } if *of == key => Some((reactor, asker)),
@@ -282,7 +283,7 @@ impl Conversations {
             self.waiting[shard as usize].push_back((at, Waiting::Receipt { key, member }));
             own = Some(at);
         }
-        self.overlays.get_mut(&mut self.all[key.0 as usize].overlay).push_receipt(member, marks, own);
+        self.overlays.get_mut(&mut self.all[key.0].overlay).push_receipt(member, marks, own);
         if canary::is(Canary::ReceiptOkBeforeDurable) {
             cx.to_home(from, ToHome::ReceiptOk { user, conversation: id, watermarks: marks }, &[]);
         }

@@ -16,6 +16,7 @@ use crate::{
     counters::Counter,
     effects::{JobId, ReactorId},
     lanes::{Asker, ToHome},
+    narrow::to_usize,
 };
 
 impl Conversations {
@@ -73,11 +74,11 @@ impl Conversations {
 
     /// Forgets where messages were whose segments are gone. Their logs may alternate.
     pub(super) fn drop_unreachable(&mut self, key: ConversationKey) {
-        let index = &mut self.all[key.0 as usize].index;
+        let index = &mut self.all[key.0].index;
         loop {
             let before = index.first();
-            for (log, oldest) in self.floors.iter().enumerate() {
-                index.drop_below(&mut self.chunks, LogId(log as u8), *oldest);
+            for (log, oldest) in (0..).zip(&self.floors) {
+                index.drop_below(&mut self.chunks, LogId(log), *oldest);
             }
             if index.first() == before {
                 return;
@@ -146,7 +147,7 @@ impl Conversations {
             && let Some(stored) = stored(job.next)
         {
             let same_segment = (stored.loc.log(), stored.loc.generation()) == (start.loc.log(), start.loc.generation());
-            let offset = stored.loc.offset().wrapping_sub(start.loc.offset()) as usize;
+            let offset = stored.loc.offset().checked_sub(start.loc.offset()).map_or(usize::MAX, to_usize);
             let in_reach = same_segment && offset.saturating_add(stored.len as usize) <= bytes.len();
             if !in_reach && job.next == first {
                 // Shorter than what was asked for: the kernel may do that, once.

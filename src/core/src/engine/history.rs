@@ -16,6 +16,7 @@ use crate::{
     effects::{JobId, ReactorId},
     lanes::Asker,
     limits::{FETCHES, READ_WINDOW},
+    narrow::{to_u32, to_usize},
 };
 
 /// One FETCH.
@@ -109,7 +110,7 @@ impl Job {
             end = stored.loc.offset() + u64::from(stored.len);
             seq = seq.next();
         }
-        Some((first, (end - first.loc.offset()) as usize))
+        Some((first, to_usize(end - first.loc.offset())))
     }
 
     /// The summary at the end.
@@ -170,7 +171,7 @@ impl Jobs {
             self.jobs.push(Slot::Lifted);
         }
         self.jobs[free] = Slot::Lifted;
-        Some(JobId(free as u32))
+        Some(JobId(to_u32(free)))
     }
 
     /// Takes a job into the hand, to be put back or removed.
@@ -205,7 +206,7 @@ impl Jobs {
 
     /// The first job from `at` on that waits for room to send rather than for a read.
     pub fn next_waiting(&self, at: u32) -> Option<JobId> {
-        self.waiting().map(|(at, _)| JobId(at as u32)).find(|id| id.0 >= at)
+        self.waiting().map(|(at, _)| JobId(to_u32(at))).find(|id| id.0 >= at)
     }
 
     /// True if a job of a kind waits for room to send.

@@ -5,6 +5,8 @@ use alloc::{boxed::Box, collections::VecDeque, vec::Vec};
 
 use tidings_wire::{Generation, LogId, LogPosition, Seq};
 
+use crate::narrow::to_u32;
+
 const CHUNK: usize = 32;
 const PAGE: usize = 512;
 
@@ -33,11 +35,11 @@ pub struct Chunks {
 impl Chunks {
     fn take(&mut self) -> u32 {
         if self.free.is_empty() {
-            let first = (self.pages.len() * PAGE) as u32;
+            let first = to_u32(self.pages.len() * PAGE);
             let blank = Chunk { locs: [LogPosition::default(); CHUNK], lens: [0; CHUNK] };
             self.pages.push(alloc::vec![blank; PAGE].into_boxed_slice());
             self.free.reserve(self.pages.len() * PAGE);
-            self.free.extend((first..first + PAGE as u32).rev());
+            self.free.extend((first..to_u32(self.pages.len() * PAGE)).rev());
         }
         self.free.pop().expect("a page was added")
     }
@@ -103,7 +105,7 @@ impl MessageIndex {
 
     /// A message's place.
     pub fn get(&self, chunks: &Chunks, seq: Seq) -> Option<Stored> {
-        let at = seq.0.checked_sub(self.first.0)? as usize;
+        let at = usize::try_from(seq.0.checked_sub(self.first.0)?).ok()?;
         if at >= self.len {
             return None;
         }

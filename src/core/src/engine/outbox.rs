@@ -15,18 +15,19 @@ use crate::{
     counters::Counter,
     effects::ReactorId,
     lanes::{Reached, Source, ToHome},
+    slab::Key,
 };
 
 /// Names no conversation.
-const NONE: u32 = u32::MAX;
+const NONE: Key = Key::NONE;
 
 /// A conversation's place in its shard's list.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Link {
     /// The entry that changed it last.
     pub(super) changed: EntryIndex,
-    newer: u32,
-    older: u32,
+    newer: Key,
+    older: Key,
 }
 
 impl Link {
@@ -54,7 +55,7 @@ struct Told {
 #[derive(Clone, Copy, Debug)]
 struct Walk {
     /// The next conversation.
-    next: u32,
+    next: Key,
     /// The shard's last entry when it began.
     upto: EntryIndex,
 }
@@ -62,7 +63,7 @@ struct Walk {
 /// A shard, as the source of what homes are told.
 #[derive(Clone, Debug)]
 struct ShardOutbox {
-    newest: u32,
+    newest: Key,
     last: EntryIndex,
     /// By reactor.
     told: Box<[Told]>,
@@ -135,15 +136,15 @@ impl Conversations {
             {
                 walk.next = older; // it goes to where the walk has been
             }
-            self.all[newer as usize].link.older = older;
+            self.all[newer].link.older = older;
             if older != NONE {
-                self.all[older as usize].link.newer = newer;
+                self.all[older].link.newer = newer;
             }
         }
         let link = &mut self.get_mut(key).link;
         (link.newer, link.older) = (NONE, newest);
         if newest != NONE {
-            self.all[newest as usize].link.newer = key.0;
+            self.all[newest].link.newer = key.0;
         }
         self.outboxes.shards[shard].newest = key.0;
     }
@@ -180,22 +181,22 @@ impl Conversations {
 
     /// Everything was read: lists are in the order of changes.
     fn link_all(&mut self) {
-        let mut order: Vec<u32> = (0..self.all.len() as u32).collect();
-        for conversation in &mut self.all {
+        let mut order: Vec<Key> = self.all.iter().map(|(key, _)| key).collect();
+        for conversation in self.all.iter_mut() {
             // What has no number that is known may have changed as late as anything.
             let last = self.outboxes.shards[conversation.shard as usize].last;
             conversation.link.changed = conversation.link.changed.min(last);
         }
-        order.sort_by_key(|at| self.all[*at as usize].link.changed);
+        order.sort_by_key(|at| self.all[*at].link.changed);
         for at in order {
-            let (shard, changed) = (self.all[at as usize].shard as usize, self.all[at as usize].link.changed);
+            let (shard, changed) = (self.all[at].shard as usize, self.all[at].link.changed);
             if changed == EntryIndex(0) {
                 continue; // in no list
             }
             let older = core::mem::replace(&mut self.outboxes.shards[shard].newest, at);
-            self.all[at as usize].link = Link { changed, newer: NONE, older };
+            self.all[at].link = Link { changed, newer: NONE, older };
             if older != NONE {
-                self.all[older as usize].link.newer = at;
+                self.all[older].link.newer = at;
             }
         }
     }
@@ -219,7 +220,7 @@ impl Conversations {
     pub(super) fn on_reached(&mut self, from: ReactorId, reached: Reached) {
         let Reached { source, losses } = reached;
         let outbox = &mut self.outboxes.shards[source.shard as usize];
-        let newest = self.all.get(outbox.newest as usize).map_or(EntryIndex(0), |newest| newest.link.changed);
+        let newest = self.all.get(outbox.newest).map_or(EntryIndex(0), |newest| newest.link.changed);
         let told = &mut outbox.told[from.0 as usize];
         // What a restore took away was claimed, and is no more.
         let source =
@@ -277,7 +278,7 @@ impl Conversations {
             outbox.told.iter_mut().for_each(|told| told.heard = told.losses);
         }
         while let Some(Walk { next, upto }) = self.outboxes.shards[shard as usize].walk {
-            let link = self.all.get(next as usize).map(|conversation| conversation.link);
+            let link = self.all.get(next).map(|conversation| conversation.link);
             let Some(link) = link.filter(|link| link.changed >= first) else {
                 return self.end_walk(shard, upto, cx);
             };

@@ -14,6 +14,7 @@ use super::{ConversationKey, Conversations, index::Stored};
 use crate::{
     conversation::state::{MessageFact, ReplayError, Settings, State},
     features::receipt,
+    narrow::to_u32,
     placement::{Origin, origin},
     records::{ConversationRow, MemberRow, ReceiptRecord, RecordKind, SettingRecord, take},
     replay::Replayed,
@@ -61,7 +62,7 @@ impl Conversations {
         }
         let message: Message = frame.fixed().map_err(|_| ReplayError::Body)?;
         let key = self.entry(message.conversation, shard, State::default);
-        let conversation = &mut self.all[key.0 as usize];
+        let conversation = &mut self.all[key.0];
         // The lesser first, as when it was made. A member whose row comes later is there without what the row will say.
         let (sender, peer) = (message.sender, message.peer);
         let members = &mut conversation.state.members;
@@ -80,7 +81,7 @@ impl Conversations {
             Ordering::Equal => {}
         }
         let Message { client_msg_id, control, target, ordinal, .. } = message;
-        let member = member as u32;
+        let member = to_u32(member);
         let mut fact = MessageFact { seq, ts, member, device, client_msg_id, control, target, ordinal };
         if canary::is(Canary::IdempotencyForgotten) {
             fact.client_msg_id.0 = 0;
@@ -88,7 +89,7 @@ impl Conversations {
         let act = frame.var(message.body).map_err(|_| ReplayError::Body)?;
         conversation.state.apply_message(self.config.features, &fact, act);
         conversation.base.add(origin);
-        conversation.index.push(&mut self.chunks, seq, Stored { loc: at, len: body.len() as u32 });
+        conversation.index.push(&mut self.chunks, seq, Stored { loc: at, len: to_u32(body.len()) });
         Ok(key)
     }
 
@@ -107,7 +108,7 @@ impl Conversations {
     fn replay_conversation(&mut self, shard: u16, mut body: &[u8], origin: Origin) -> Result<(), ReplayError> {
         let row: ConversationRow = take(&mut body).map_err(|_| ReplayError::Body)?;
         let key = self.entry(row.conversation, shard, State::default);
-        let conversation = &mut self.all[key.0 as usize];
+        let conversation = &mut self.all[key.0];
         let head = conversation.state.head;
         if row.head < head {
             return Err(ReplayError::Jump { conversation: row.conversation, head, found: row.head });
@@ -153,7 +154,7 @@ impl Conversations {
     /// # Errors
     /// If messages are missing at the beginning or in the middle of a conversation, and no state says that retention dropped them.
     pub(crate) fn check_replayed(&self) -> Result<(), ReplayError> {
-        let open = self.all.iter().find_map(|conversation| Some((conversation, conversation.gap?)));
+        let open = self.all.iter().find_map(|(_, conversation)| Some((conversation, conversation.gap?)));
         open.map_or(Ok(()), |(conversation, head)| {
             Err(ReplayError::Jump { conversation: conversation.id, head, found: conversation.state.head })
         })

@@ -12,6 +12,7 @@ use crate::{
     context::ConversationContext,
     conversation::overlay::Overlay,
     limits::{DEVICES_PER_MEMBER, GUESTS_PER_MEMBER},
+    narrow::to_u32,
     records::{ConversationRow, DeviceRecord, MemberRow, PairRecord, RecordKind, SettingRecord, put},
     time::Mono,
 };
@@ -21,7 +22,7 @@ use crate::{
 pub(super) struct Evacuation {
     /// Segments up to this one are to be dropped.
     upto: Generation,
-    /// The next conversation.
+    /// The place of the next conversation.
     next: u32,
     /// The next of its members, if its own row was written.
     member: Option<usize>,
@@ -68,7 +69,7 @@ impl Conversations {
     }
 
     fn is_evacuating(&self) -> bool {
-        self.evacuation.as_ref().is_some_and(|evacuation| (evacuation.next as usize) < self.all.len())
+        self.evacuation.as_ref().is_some_and(|evacuation| evacuation.next < self.all.places())
     }
 
     /// True once what [`Self::start_evacuation`] began is durable.
@@ -79,9 +80,9 @@ impl Conversations {
     /// A row of a conversation was dropped before it was sealed: all of them are written once more.
     pub(super) fn evacuate_again(&mut self, key: ConversationKey) {
         if let Some(evacuation) = &mut self.evacuation
-            && key.0 <= evacuation.next
+            && key.0.index <= evacuation.next
         {
-            (evacuation.next, evacuation.member) = (key.0, None);
+            (evacuation.next, evacuation.member) = (key.0.index, None);
         }
     }
 
@@ -89,18 +90,21 @@ impl Conversations {
         let Some(mut evacuation) = self.evacuation.take() else { return most };
         let mut left = most;
         // State is written at leisure: half of a batch stays free for messages.
-        while left > 0 && (evacuation.next as usize) < self.all.len() && cx.room() >= 2 * ROW_MAX {
+        while left > 0 && evacuation.next < self.all.places() && cx.room() >= 2 * ROW_MAX {
             left -= 1;
             self.evacuate_next(&mut evacuation, cx);
         }
-        let done = evacuation.next as usize >= self.all.len();
+        let done = evacuation.next >= self.all.places();
         self.evacuation = Some(evacuation);
         if done { left } else { 0 }
     }
 
     /// Writes a conversation's row, or that of its next member. What is proposed has its records before them.
     fn evacuate_next(&mut self, evacuation: &mut Evacuation, cx: &mut impl ConversationContext) {
-        let key = ConversationKey(evacuation.next);
+        let Some(key) = self.all.key_at(evacuation.next).map(ConversationKey) else {
+            evacuation.next += 1;
+            return;
+        };
         let Some(member) = evacuation.member else {
             self.drop_unreachable(key);
             if self.get(key).base.is_within(evacuation.upto) {
@@ -134,17 +138,17 @@ impl Conversations {
         let last = overlay.and_then(Overlay::last).map_or(committed, |fact| (fact.seq, fact.ts, fact.ordinal));
         let row = ConversationRow {
             conversation: *id,
-            members: state.members.len() as u32,
+            members: to_u32(state.members.len()),
             head: last.0,
             last_ts: last.1,
             ordinal: last.2,
             changed: if overlay.is_some() { ConversationRow::OPEN } else { link.changed.0 },
-            settings: settings.iter().len() as u32,
+            settings: to_u32(settings.iter().len()),
         };
         let at = cx.append(RecordKind::ConversationRow, *shard, |body| {
             put(body, &row);
             for (control, kept) in settings.iter() {
-                put(body, &SettingRecord { control: control.0, len: kept.len() as u32 });
+                put(body, &SettingRecord { control: control.0, len: to_u32(kept.len()) });
                 body.extend_from_slice(kept);
             }
         });

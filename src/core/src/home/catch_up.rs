@@ -16,6 +16,8 @@ use super::{
 };
 use crate::context::HomeContext;
 
+use crate::narrow::to_u32;
+
 /// Which changes a list holds: newer than `since`, older than `below` unless that is 0, at most `most`.
 struct Range {
     since: Uv,
@@ -88,7 +90,7 @@ impl Homes {
                 uv: if status == ResumeStatus::TooOld { Uv(0) } else { self.uv_for(id) },
                 next: if entries.peek().is_some() { last } else { Uv(0) },
                 count,
-                entry_len: ChangedConversation::LEN as u32,
+                entry_len: to_u32(ChangedConversation::LEN),
                 entries: span,
             },
         );

@@ -13,6 +13,7 @@ use crate::{
     counters::Counter,
     lanes::{Asker, ReceiptCommand, Refusal, SendCommand, ToConversation},
     limits::{BUSY_RETRY_MS, FETCHES_PER_SESSION, OUT_HARD},
+    narrow::to_u32,
     time::Now,
 };
 
@@ -135,8 +136,8 @@ impl Homes {
             payload_crc: send.payload_crc,
             control: send.control,
             target: send.target,
-            name_len: self.index.get(session.home).name.len() as u8,
-            body_len: body.len() as u32,
+            name_len: u8::try_from(self.index.get(session.home).name.len()).expect("a name is of at most 255 bytes"),
+            body_len: to_u32(body.len()),
         });
         Ok(Some(Command { message, named: Some(session.home), body, payload }))
     }
@@ -167,7 +168,10 @@ impl Homes {
             if send.peer == session.user || send.peer.tenant() != session.user.tenant() {
                 return refuse(ErrorCode::BadPeer);
             }
-            if ConversationId::direct(session.user, send.peer) != send.conversation {
+            // What the home was told of needs no hash, which would cost more than all else here.
+            let entry = self.index.find(session.home, send.conversation);
+            let known = entry.is_some_and(|entry| self.index.entry_at(entry).peer == send.peer);
+            if !known && ConversationId::direct(session.user, send.peer) != send.conversation {
                 return refuse(ErrorCode::NotMember);
             }
         }

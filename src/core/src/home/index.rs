@@ -14,20 +14,22 @@ use crate::{
     budget::Spent,
     lanes::Watermarks,
     limits::Bucket,
+    narrow::to_u32,
     placement::{Base, Origin},
     records::{HomeEntryRecord, HomeRecord},
+    slab::{Key, Slab},
     table::{Seed, Table},
 };
 
 /// A home of this reactor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct HomeKey(pub u32);
+pub struct HomeKey(pub Key);
 
 /// An entry of a change index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct EntryKey(u32);
+pub struct EntryKey(Key);
 
-const NO_ENTRY: u32 = u32::MAX;
+const NO_ENTRY: Key = Key::NONE;
 
 /// A user's home.
 #[derive(Debug)]
@@ -54,8 +56,8 @@ pub struct Home {
     pub base: Base,
     /// Where the first of its rows is that are being written again.
     pub rewritten: Option<Origin>,
-    newest: u32,
-    oldest: u32,
+    newest: Key,
+    oldest: Key,
 }
 
 /// A conversation in a home.
@@ -73,8 +75,8 @@ pub struct Entry {
     pub own: Watermarks,
     /// The other member's.
     pub peers: Watermarks,
-    newer: u32,
-    older: u32,
+    newer: Key,
+    older: Key,
 }
 
 impl Entry {
@@ -95,25 +97,24 @@ impl Entry {
 /// All homes of a reactor.
 #[derive(Debug)]
 pub(crate) struct Index {
-    homes: Vec<Home>,
-    entries: Vec<Entry>,
-    by_user: Table<UserId, u32>,
-    by_conversation: Table<(u32, ConversationId), u32>,
+    homes: Slab<Home>,
+    entries: Slab<Entry>,
+    by_user: Table<UserId, Key>,
+    by_conversation: Table<(u32, ConversationId), Key>,
 }
 
 impl Index {
     /// Without homes; tables are hashed with `seed`.
     pub fn new(seed: u64) -> Self {
-        let (by_user, by_conversation) = (Table::with_hasher(Seed(seed)), Table::with_hasher(Seed(seed)));
-        Self { homes: Vec::new(), entries: Vec::new(), by_user, by_conversation }
+        let (by_user, by_conversation) = (Table::new(Seed(seed)), Table::new(Seed(seed)));
+        Self { homes: Slab::default(), entries: Slab::default(), by_user, by_conversation }
     }
 
     /// A user's home, made if there is none.
     pub fn home(&mut self, user: UserId) -> HomeKey {
-        let next = self.homes.len() as u32;
-        let index = *self.by_user.entry(user).or_insert(next);
-        if index == next {
-            self.homes.push(Home {
+        let homes = &mut self.homes;
+        HomeKey(self.by_user.get_or_insert_with(user, || {
+            homes.insert(Home {
                 user,
                 name: Box::default(),
                 sessions: Vec::new(),
@@ -127,34 +128,43 @@ impl Index {
                 rewritten: None,
                 newest: NO_ENTRY,
                 oldest: NO_ENTRY,
-            });
-        }
-        HomeKey(index)
+            })
+        }))
     }
 
     /// True if a user has a home here.
     pub fn has_home(&self, user: UserId) -> bool {
-        self.by_user.contains_key(&user)
+        self.by_user.get(&user).is_some()
     }
 
     /// A home.
     pub fn get(&self, key: HomeKey) -> &Home {
-        &self.homes[key.0 as usize]
+        &self.homes[key.0]
     }
 
     /// A home.
     pub fn get_mut(&mut self, key: HomeKey) -> &mut Home {
-        &mut self.homes[key.0 as usize]
+        &mut self.homes[key.0]
     }
 
-    /// How many homes there are; their keys are the numbers below.
+    /// How many homes there are.
     pub fn len(&self) -> usize {
         self.homes.len()
     }
 
+    /// Homes have places below this.
+    pub fn places(&self) -> u32 {
+        self.homes.places()
+    }
+
+    /// The home at a place, if there is one.
+    pub fn home_at(&self, place: u32) -> Option<HomeKey> {
+        self.homes.key_at(place).map(HomeKey)
+    }
+
     /// A conversation's entry in a home, if it has one.
     pub fn find(&self, home: HomeKey, conversation: ConversationId) -> Option<EntryKey> {
-        self.by_conversation.get(&(home.0, conversation)).copied().map(EntryKey)
+        self.by_conversation.get(&(home.0.index, conversation)).map(EntryKey)
     }
 
     /// A conversation's entry in a home, made at the old end of the list if there is none.
@@ -162,73 +172,76 @@ impl Index {
         if let Some(found) = self.find(home, conversation) {
             return found;
         }
-        let index = self.entries.len() as u32;
         let (own, peers) = (Watermarks::default(), Watermarks::default());
         let older = NO_ENTRY;
-        let newer = self.homes[home.0 as usize].oldest;
-        self.entries.push(Entry { conversation, peer, uv: Uv(0), head: Seq(0), own, peers, newer, older });
-        self.by_conversation.insert((home.0, conversation), index);
+        let newer = self.homes[home.0].oldest;
+        let entry = Entry { conversation, peer, uv: Uv(0), head: Seq(0), own, peers, newer, older };
+        let index = self.entries.insert(entry);
+        self.by_conversation.get_or_insert_with((home.0.index, conversation), || index);
         match newer {
-            NO_ENTRY => self.homes[home.0 as usize].newest = index,
-            newer => self.entries[newer as usize].older = index,
+            NO_ENTRY => self.homes[home.0].newest = index,
+            newer => self.entries[newer].older = index,
         }
-        self.homes[home.0 as usize].oldest = index;
+        self.homes[home.0].oldest = index;
         EntryKey(index)
     }
 
     /// What an entry says.
     pub fn entry_at(&self, key: EntryKey) -> &Entry {
-        &self.entries[key.0 as usize]
+        &self.entries[key.0]
     }
 
     /// Lets `change` alter an entry; if it says that it did, the home's counter rises and the entry moves to the front.
     /// True then.
     pub fn change(&mut self, home: HomeKey, key: EntryKey, change: impl FnOnce(&mut Entry) -> bool) -> bool {
-        if !change(&mut self.entries[key.0 as usize]) {
+        if !change(&mut self.entries[key.0]) {
             return false;
         }
-        self.unlink(home, key.0);
-        self.link_newest(home, key.0);
-        let home = &mut self.homes[home.0 as usize];
+        // In a conversation that is going on it is there already.
+        if self.homes[home.0].newest != key.0 {
+            self.unlink(home, key.0);
+            self.link_newest(home, key.0);
+        }
+        let home = &mut self.homes[home.0];
         home.uv = Uv(home.uv.0 + 1);
-        self.entries[key.0 as usize].uv = home.uv;
+        self.entries[key.0].uv = home.uv;
         true
     }
 
-    fn unlink(&mut self, home: HomeKey, index: u32) {
-        let Entry { newer, older, .. } = self.entries[index as usize];
+    fn unlink(&mut self, home: HomeKey, index: Key) {
+        let Entry { newer, older, .. } = self.entries[index];
         match newer {
-            NO_ENTRY => self.homes[home.0 as usize].newest = older,
-            newer => self.entries[newer as usize].older = older,
+            NO_ENTRY => self.homes[home.0].newest = older,
+            newer => self.entries[newer].older = older,
         }
         match older {
-            NO_ENTRY => self.homes[home.0 as usize].oldest = newer,
-            older => self.entries[older as usize].newer = newer,
+            NO_ENTRY => self.homes[home.0].oldest = newer,
+            older => self.entries[older].newer = newer,
         }
     }
 
-    fn link_newest(&mut self, home: HomeKey, index: u32) {
-        let old = core::mem::replace(&mut self.homes[home.0 as usize].newest, index);
-        (self.entries[index as usize].newer, self.entries[index as usize].older) = (NO_ENTRY, old);
+    fn link_newest(&mut self, home: HomeKey, index: Key) {
+        let old = core::mem::replace(&mut self.homes[home.0].newest, index);
+        (self.entries[index].newer, self.entries[index].older) = (NO_ENTRY, old);
         match old {
-            NO_ENTRY => self.homes[home.0 as usize].oldest = index,
-            old => self.entries[old as usize].newer = index,
+            NO_ENTRY => self.homes[home.0].oldest = index,
+            old => self.entries[old].newer = index,
         }
     }
 
     /// Entries from the last changed to the first.
     pub fn newest_first(&self, home: HomeKey) -> impl Iterator<Item = &Entry> {
-        self.walk(self.homes[home.0 as usize].newest, |entry| entry.older)
+        self.walk(self.homes[home.0].newest, |entry| entry.older)
     }
 
     fn oldest_first(&self, home: HomeKey) -> impl Iterator<Item = &Entry> {
-        self.walk(self.homes[home.0 as usize].oldest, |entry| entry.newer)
+        self.walk(self.homes[home.0].oldest, |entry| entry.newer)
     }
 
-    fn walk(&self, start: u32, step: fn(&Entry) -> u32) -> impl Iterator<Item = &Entry> {
+    fn walk(&self, start: Key, step: fn(&Entry) -> Key) -> impl Iterator<Item = &Entry> {
         let mut at = start;
         core::iter::from_fn(move || {
-            let entry = self.entries.get(at as usize)?;
+            let entry = self.entries.get(at)?;
             at = step(entry);
             Some(entry)
         })
@@ -237,23 +250,23 @@ impl Index {
     /// The next record that brings the log up to date with a home, oldest changes first, at most `most` of them; `None` if
     /// nothing is missing. The home counts as flushed up to what the record says.
     pub fn flush(&mut self, home: HomeKey, most: usize, into: &mut Vec<HomeEntryRecord>) -> Option<HomeRecord> {
-        let Home { user, uv, flushed, newest, .. } = self.homes[home.0 as usize];
+        let Home { user, uv, flushed, newest, .. } = self.homes[home.0];
         if flushed == uv {
             return None;
         }
         let mut start = newest;
         let mut missing = 1;
-        while let Some(older) = self.entries.get(self.entries[start as usize].older as usize)
+        while let Some(older) = self.entries.get(self.entries[start].older)
             && older.uv > flushed
         {
-            start = self.entries[start as usize].older;
+            start = self.entries[start].older;
             missing += 1;
         }
         into.clear();
         into.extend(self.walk(start, |entry| entry.newer).take(most).map(Entry::record));
         let upto = if missing <= most { uv } else { into.last().expect("something is missing").uv };
-        self.homes[home.0 as usize].flushed = upto;
-        Some(HomeRecord { user, uv: upto, count: into.len() as u32 })
+        self.homes[home.0].flushed = upto;
+        Some(HomeRecord { user, uv: upto, count: to_u32(into.len()) })
     }
 
     /// Entries of a home that changed after `after` (`None`: all), oldest changes first, at most `most` of them, to be put
@@ -265,16 +278,16 @@ impl Index {
         let home = self.get(home);
         // Only what was flushed may be claimed: entries newer than that are written with their stamps, but the record
         // does not promise that there are no others.
-        HomeRecord { user: home.user, uv: home.flushed, count: into.len() as u32 }
+        HomeRecord { user: home.user, uv: home.flushed, count: to_u32(into.len()) }
     }
 
     /// Takes over an entry of a record that recovery read. Records are read in the order in which they were written, but
     /// entries written again may be older than what is known.
     pub fn replay(&mut self, home: HomeKey, upto: Uv, record: &HomeEntryRecord) {
         let key = self.entry(home, record.conversation, record.peer);
-        let known = self.entries[key.0 as usize].uv;
+        let known = self.entries[key.0].uv;
         if record.uv >= known {
-            let entry = &mut self.entries[key.0 as usize];
+            let entry = &mut self.entries[key.0];
             entry.uv = record.uv;
             entry.head = record.head;
             entry.own = Watermarks { delivered: record.delivered, read: record.read };
@@ -284,28 +297,28 @@ impl Index {
                 self.link_by_uv(home, key.0);
             }
         }
-        let home = &mut self.homes[home.0 as usize];
+        let home = &mut self.homes[home.0];
         home.uv = home.uv.max(upto).max(record.uv);
         (home.flushed, home.durable) = (home.uv, home.uv);
     }
 
     /// Links an entry where its stamp belongs; nearly always that is the front.
-    fn link_by_uv(&mut self, home: HomeKey, index: u32) {
-        let uv = self.entries[index as usize].uv;
-        let (mut newer, mut older) = (NO_ENTRY, self.homes[home.0 as usize].newest);
-        while let Some(entry) = self.entries.get(older as usize)
+    fn link_by_uv(&mut self, home: HomeKey, index: Key) {
+        let uv = self.entries[index].uv;
+        let (mut newer, mut older) = (NO_ENTRY, self.homes[home.0].newest);
+        while let Some(entry) = self.entries.get(older)
             && entry.uv > uv
         {
             (newer, older) = (older, entry.older);
         }
-        (self.entries[index as usize].newer, self.entries[index as usize].older) = (newer, older);
+        (self.entries[index].newer, self.entries[index].older) = (newer, older);
         match newer {
-            NO_ENTRY => self.homes[home.0 as usize].newest = index,
-            newer => self.entries[newer as usize].older = index,
+            NO_ENTRY => self.homes[home.0].newest = index,
+            newer => self.entries[newer].older = index,
         }
         match older {
-            NO_ENTRY => self.homes[home.0 as usize].oldest = index,
-            older => self.entries[older as usize].newer = index,
+            NO_ENTRY => self.homes[home.0].oldest = index,
+            older => self.entries[older].newer = index,
         }
     }
 }

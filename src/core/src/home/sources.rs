@@ -18,6 +18,7 @@ use crate::{
     effects::ReactorId,
     lanes::{HeadUpdate, Reached, Source, ToHome},
     limits::{ASKED_MAX, HOME_FLUSH_MS},
+    narrow::to_u32,
     records::{RecordKind, SourceRecord, SourcesRecord, put, take},
     time::Mono,
 };
@@ -119,7 +120,7 @@ impl Sources {
 
     /// What was claimed before the start is not missing after it.
     pub(super) fn start(&mut self) {
-        for shard in 0..self.told.len() as u16 {
+        for shard in (0..).take(self.told.len()) {
             let reached = self.reached(shard);
             (self.told[shard as usize], self.heard[shard as usize]) = (reached, reached);
         }
@@ -257,7 +258,7 @@ impl Homes {
     fn write_claim(&mut self, shard: u16, cx: &mut impl HomeContext) {
         let claim = self.sources.claimable.clone();
         let at = cx.append(RecordKind::Sources, shard, |body| {
-            put(body, &SourcesRecord { count: claim.len() as u32 });
+            put(body, &SourcesRecord { count: to_u32(claim.len()) });
             for (shard, reached) in &claim {
                 put(body, &SourceRecord { shard: *shard, reached: reached.0 });
             }

@@ -158,7 +158,7 @@ impl Homes {
 
     /// True while there is state to be written again.
     pub(crate) fn is_busy(&self) -> bool {
-        self.evacuation.as_ref().is_some_and(|evacuation| (evacuation.next as usize) < self.index.len())
+        self.evacuation.as_ref().is_some_and(|evacuation| evacuation.next < self.index.places())
     }
 
     /// True once what [`Self::start_evacuation`] began is durable.
@@ -171,7 +171,7 @@ impl Homes {
         let Some(mut evacuation) = self.evacuation.take() else { return };
         for _ in 0..most {
             // State is written at leisure: half of a batch stays free for messages.
-            if cx.room() < 2 * HOME_RECORD_MAX || evacuation.next as usize >= self.index.len() {
+            if cx.room() < 2 * HOME_RECORD_MAX || evacuation.next >= self.index.places() {
                 break;
             }
             self.evacuate_home(&mut evacuation, cx);
@@ -180,11 +180,11 @@ impl Homes {
     }
 
     fn evacuate_home(&mut self, evacuation: &mut Evacuation, cx: &mut impl Context) {
-        let home = HomeKey(evacuation.next);
-        if !self.index.get(home).base.is_within(evacuation.upto) {
+        let within = |home: &HomeKey| self.index.get(*home).base.is_within(evacuation.upto);
+        let Some(home) = self.index.home_at(evacuation.next).filter(within) else {
             evacuation.next += 1;
             return;
-        }
+        };
         let mut entries = core::mem::take(&mut self.entry_scratch);
         let first = evacuation.written.is_none();
         let record = self.index.again(home, evacuation.written, HOME_RECORD_ENTRIES, &mut entries);

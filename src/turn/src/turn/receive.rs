@@ -4,7 +4,7 @@ use std::io;
 
 use tidings_canary::{self as canary, Canary};
 use tidings_core::{Counter, Entity, Loaded, Now, Verifier, slab::Key};
-use tidings_wire::ErrorCode;
+use tidings_wire::{ErrorCode, Stretch};
 
 use super::{Stage, Turn};
 use crate::{
@@ -171,8 +171,8 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
             }
             let Some(key) = self.greetings.pop_front() else { break };
             if let Some(connection) = self.io.connections.get_mut(key) {
-                let whole = std::mem::take(&mut connection.carry);
-                self.cut_whole(key, whole, now);
+                let kept = std::mem::take(&mut connection.carry);
+                self.input(now).cut_stretch(key, Stretch::Joined(kept));
                 self.arm(key);
             }
         }
@@ -201,36 +201,9 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
             }
             return;
         }
-        let mut whole = std::mem::take(&mut connection.carry);
+        let kept = std::mem::take(&mut connection.carry);
         let (mut input, machine) = self.input_and_machine(now);
-        let bytes = machine.bytes(chunk);
-        if whole.is_empty() {
-            if let Cut::Used(used) = input.cut(key, bytes)
-                && used < bytes.len()
-            {
-                let mut rest = input.io.connections.spare();
-                rest.extend_from_slice(&bytes[used..]);
-                self.keep_carry(key, rest, now);
-            }
-            return;
-        }
-        whole.extend_from_slice(bytes);
-        self.cut_whole(key, whole, now);
-    }
-
-    /// Cuts frames out of bytes that were kept, and keeps what is left.
-    fn cut_whole(&mut self, key: Key, mut whole: Vec<u8>, now: Now) {
-        let Cut::Used(used) = self.input(now).cut(key, &whole) else { return };
-        whole.drain(..used);
-        let Some(connection) = self.io.connections.get_mut(key) else { return };
-        if used > 0 {
-            connection.frame_since = now.mono;
-        }
-        if whole.is_empty() {
-            self.io.connections.give_back(whole);
-        } else {
-            connection.carry = whole;
-        }
+        input.cut_stretch(key, Stretch::join(kept, machine.bytes(chunk)));
     }
 
     /// A connection's first frame has waited long enough.
