@@ -1,18 +1,38 @@
-//! A reactor with Alice and Bob on it, and everything around them in memory: what the gates count instructions of
+//! A reactor's turn with Alice and Bob connected to it, over a machine that does nothing: what the gates count instructions of
 //! (`benches/message.rs`), without a kernel or a clock in between.
 #![forbid(unsafe_code)]
 
-use tidings_core::{ConnId, NodeConfig, SessionId, limits::Rate};
+pub mod machine;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use tidings_core::{Everything, Node, NodeConfig, limits::Rate};
+use tidings_log::Epoch;
+use tidings_mesh::LaneSize;
 use tidings_testkit::{
-    ADDRESS, authenticated,
+    AnyToken, Memory,
     frames::append_send,
-    reactor::{Reactor, beginning, node_config},
+    reactor::{beginning, node_config},
     user,
 };
-use tidings_wire::{Lineage, Uv, frame, frames::Resume, limits, split};
+use tidings_turn::{
+    Completion, ConnectionLimits, Seed, Shared, Turn, TurnConfig,
+    recover::{LogSettings, log_parts, recover},
+};
+use tidings_wire::{
+    DeviceId, Lineage, LogId, UserId, Uv, frame,
+    frame::FrameBuilder,
+    frames::{Hello, Resume},
+    limits,
+};
+
+use machine::{Nobody, NullMachine, Socket};
 
 /// Messages of one measured stretch: a window, as one connection may have in flight.
 pub const MESSAGES: u64 = limits::WINDOW as u64;
+
+const ALICE: Socket = Socket(1);
+const BOB: Socket = Socket(2);
 
 /// A window of SENDs from Alice to Bob with payloads of `len` bytes, after `sent` earlier ones.
 pub fn sends(len: usize, sent: u64) -> Vec<u8> {
@@ -27,9 +47,7 @@ pub fn sends(len: usize, sent: u64) -> Vec<u8> {
 /// A reactor on which Alice and Bob are online, in a conversation that has messages already.
 #[derive(Debug)]
 pub struct Chat {
-    /// The reactor.
-    pub reactor: Reactor,
-    alice: SessionId,
+    turn: Turn<NullMachine, AnyToken>,
     sent: u64,
 }
 
@@ -39,26 +57,21 @@ impl Chat {
     /// # Panics
     /// If the product does not do what it must.
     pub fn warm(len: usize) -> Self {
-        let user_rate = Rate { per_second: 1_000_000, burst: 1_000_000 };
-        let mut reactor = Reactor::new(NodeConfig { user_rate, ..node_config(0, 1, 8) });
-        let mut open = |name, conn| {
-            let Reactor { node, world, .. } = &mut reactor;
-            node.at(beginning(), world)
-                .open_session(&authenticated(name, 1), (ConnId(conn), ADDRESS))
-                .expect("there is room")
-        };
-        let (alice, bob) = (open("alice", 1), open("bob", 2));
-        let mut resume = Vec::new();
-        frame::append(&mut resume, 2, &Resume { lineage: Lineage::NONE, uv: Uv(0), below: Uv(0), page: 0 });
-        let mut this = Self { reactor, alice, sent: 0 };
-        for session in [alice, bob] {
-            this.take(session, &resume);
+        let mut this = Self { turn: empty_turn(), sent: 0 };
+        this.settle();
+        assert!(this.turn.machine().accepts, "it serves");
+        for (socket, name) in [(ALICE, "alice"), (BOB, "bob")] {
+            this.turn.machine().told.push(Completion::Accepted { result: Ok(socket), more: true });
+            this.settle();
+            this.turn.machine().receive_bytes(socket, greeting(name));
+            this.settle();
         }
         for _ in 0..4 {
+            let before = this.turn.machine().sent;
             let bytes = this.next_sends(len);
-            this.apply(&bytes);
-            this.commit();
-            assert!(this.take_output() > MESSAGES as usize * len, "Bob was given the messages");
+            this.receive(bytes);
+            this.settle();
+            assert!(this.turn.machine().sent - before > MESSAGES as usize * len, "Bob was given the messages");
         }
         this
     }
@@ -70,37 +83,74 @@ impl Chat {
         bytes
     }
 
-    fn take(&mut self, session: SessionId, mut bytes: &[u8]) {
-        let Reactor { node, world, .. } = &mut self.reactor;
-        while let Some(frame) = split(bytes, limits::FRAME_MAX).expect("these are frames") {
-            bytes = &bytes[frame.bytes().len()..];
-            node.at(beginning(), world).frame(session, &frame);
+    /// A turn in which Alice's bytes come: what they ask for is sealed and handed to the disk.
+    ///
+    /// # Panics
+    /// If the turn fails, or writes nothing.
+    pub fn receive(&mut self, bytes: Vec<u8>) {
+        self.turn.machine().receive_bytes(ALICE, bytes);
+        self.step();
+        assert!(!self.turn.machine().told.is_empty(), "a batch is being written");
+    }
+
+    /// A turn in which what was asked of the machine is done: what the batch allows is handed to the network.
+    ///
+    /// # Panics
+    /// If the turn fails.
+    pub fn step(&mut self) {
+        let told = std::mem::take(&mut self.turn.machine().told);
+        self.turn.turn(beginning(), told).expect("nothing fails here");
+    }
+
+    /// Turns until nothing is left to be told.
+    fn settle(&mut self) {
+        self.step();
+        self.step();
+        while !self.turn.machine().told.is_empty() {
+            self.step();
         }
     }
+}
 
-    /// Frames of Alice's are taken.
-    ///
-    /// # Panics
-    /// If they are none.
-    pub fn apply(&mut self, bytes: &[u8]) {
-        self.take(self.alice, bytes);
-    }
+/// HELLO and RESUME of a user.
+fn greeting(name: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut hello = FrameBuilder::<Hello>::new(&mut bytes);
+    let (token, device, user) = (hello.var(name.as_bytes()), DeviceId(1), UserId::NONE);
+    let (version_min, version_max, capabilities, connection_number) = (1, 1, 0, 0);
+    hello.finish(1, &Hello { version_min, version_max, device, user, capabilities, token, connection_number });
+    frame::append(&mut bytes, 2, &Resume { lineage: Lineage::NONE, uv: Uv(0), below: Uv(0), page: 0 });
+    bytes
+}
 
-    /// The batch is sealed, as if it had been written, and what it allows leaves.
-    ///
-    /// # Panics
-    /// If there was nothing to write.
-    pub fn commit(&mut self) {
-        let Reactor { node, world, .. } = &mut self.reactor;
-        let write = world.seal(node);
-        world.store.log.written(write.lsn, write.buffer);
-        world.apply(node, beginning());
-    }
-
-    /// Forgets what left; how many bytes that were.
-    pub fn take_output(&mut self) -> usize {
-        let bytes = self.reactor.world.outs.values().map(Vec::len).sum();
-        self.reactor.world.outs.values_mut().for_each(Vec::clear);
-        bytes
-    }
+/// The only reactor of an empty node.
+fn empty_turn() -> Turn<NullMachine, AnyToken> {
+    let user_rate = Rate { per_second: 1_000_000, burst: 1_000_000 };
+    let node = Node::new(NodeConfig { user_rate, ..node_config(0, 1, 8) });
+    let settings = LogSettings { nonce: 1, epoch: Epoch(1), segment_len: 64 << 20, batch_max: 2 << 20, writes: 1 };
+    let recovered = recover(vec![node], vec![(LogId(0), Memory::default())], &BTreeMap::new(), settings);
+    let mut recovered = recovered.expect("nothing is there");
+    let config = TurnConfig {
+        limits: ConnectionLimits {
+            connections_max: 10,
+            address_rate: user_rate,
+            handshake_timeout_ms: 1000,
+            frame_timeout_ms: 1000,
+            send_timeout_ms: 1000,
+            idle_timeout_ms: 1000,
+        },
+        retention_bytes: 1 << 40,
+    };
+    let seed = Seed {
+        config,
+        node: recovered.nodes.remove(0),
+        replica: recovered.replica,
+        segment_len: settings.segment_len,
+        log: log_parts(&recovered.logs, 1, settings).remove(0),
+        lanes: tidings_mesh::connect(1, LaneSize { slots: 2, arena: 2 }).remove(0),
+        verifier: AnyToken,
+        store: Box::new(Everything),
+        shared: Arc::new(Shared::new(vec![Nobody])),
+    };
+    Turn::new(seed, NullMachine::default(), beginning().mono).expect("files can be opened")
 }

@@ -97,6 +97,11 @@ impl Raw {
         let _closed = self.stream.write_all(bytes);
     }
 
+    /// Sends no more, and goes on reading.
+    pub fn shut_output(&self) {
+        let _closed = self.stream.shutdown(std::net::Shutdown::Write);
+    }
+
     /// Sends a frame.
     pub fn ask<T: FixedPart>(&mut self, request_id: u64, part: &T) {
         self.write(&bytes_of(request_id, part));

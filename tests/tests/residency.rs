@@ -3,7 +3,7 @@
 use std::{
     collections::{HashMap, VecDeque},
     sync::atomic::{AtomicU64, Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tidings::{
@@ -11,8 +11,9 @@ use tidings::{
     chatting::{Chatting, Member, Pace},
     transcript::check,
 };
+use tidings_client::Event;
 use tidings_core::{Entity, Loaded, Residency, StateStore};
-use tidings_tests::{Serving, serving::small};
+use tidings_tests::{Serving, raw::send_bytes, serving::small};
 
 /// Forgets every entity again and again: each has to be loaded before it is there, for a few inputs, and one load in ten fails.
 #[derive(Default)]
@@ -68,4 +69,46 @@ fn inputs_wait_for_what_is_being_loaded() {
     let (loads, refused) =
         (LOADS.load(Ordering::Relaxed), serving.server().shared().errors(tidings_client::ErrorCode::Busy));
     assert!(loads > 100 && refused > 0 && refused < loads, "{refused} refused of {loads} loads");
+}
+
+/// Loads every entity once, and takes its time.
+#[derive(Default)]
+struct Slow {
+    /// How often loads will be asked for until each is there.
+    loading: HashMap<Entity, u32>,
+}
+
+impl StateStore for Slow {
+    fn prefetch(&mut self, entity: Entity) -> Residency {
+        let left = self.loading.entry(entity).or_insert(300);
+        if *left == 0 { Residency::Resident } else { Residency::Loading }
+    }
+
+    fn take_loaded(&mut self) -> Option<(Entity, Loaded)> {
+        self.loading.values_mut().filter(|left| **left > 0).for_each(|left| *left -= 1);
+        None
+    }
+}
+
+/// Who writes and closes its end has written, although its message waits when the end comes.
+#[test]
+fn what_waits_is_taken_before_the_end_of_its_connection() {
+    let serving = Serving::start(ServerConfig { store: || Box::new(Slow::default()), cores: vec![0], ..small() });
+    let mut alice = serving.session("alice", 1);
+    let mut sends = send_bytes("alice", "bob", 10, 0, b"first");
+    sends.extend(send_bytes("alice", "bob", 20, 10, b"last words"));
+    alice.write(&sends);
+    alice.shut_output();
+    while alice.next().is_some() {}
+    assert_eq!(serving.server().shared().counter("frames_cut"), 0);
+    let mut bob = serving.client("bob", 1);
+    let mut heard = Vec::new();
+    let until = Instant::now() + Duration::from_secs(20);
+    while heard.len() < 2 {
+        assert!(Instant::now() < until, "only {heard:?} came");
+        if let Some(Event::Message(message)) = bob.poll(Duration::from_millis(20)).unwrap() {
+            heard.push(String::from_utf8(message.payload).unwrap());
+        }
+    }
+    assert_eq!(heard, ["first", "last words"]);
 }

@@ -94,6 +94,8 @@ canaries! {
     DroppedHeadForgotten, "dropped-head-update-forgotten";
     /// The first frame of a connection that waited for a load is forgotten.
     ParkedLost, "parked-frame-lost";
+    /// The frame after one that waits for a load is taken before it.
+    ParkedPassed, "parked-frame-passed";
     /// What was read from the disk is served as it is.
     DamageServed, "damage-served";
 }

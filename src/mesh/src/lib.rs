@@ -1,6 +1,7 @@
 //! Lanes between cores: single producer, single consumer, bounded, without locks.
 //!
-//! Every ordered pair of reactors has two lanes, *up* (home to conversation) and *down* (conversation to home). A lane
+//! Every ordered pair of reactors has two lanes, from homes to conversations and from conversations to homes; a third kind, *ephemeral*
+//! ([`lossy`]), drops what it has no room for. A lane
 //! carries small fixed values and, beside them, payload bytes in an arena of the same lane: one copy in, read in place,
 //! freed by the consumer's index. See [`mod@lane`] for one lane, [`mesh`] for all of them, [`wake`] for how an idle
 //! reactor sleeps without missing anything.
@@ -9,6 +10,7 @@
 //! (`RUSTFLAGS="--cfg loom" cargo test -p tidings-mesh --release`).
 
 pub mod lane;
+pub mod lossy;
 pub mod mesh;
 mod sync;
 pub mod wake;

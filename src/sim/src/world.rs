@@ -5,6 +5,7 @@ mod faults;
 mod links;
 mod node;
 mod output;
+mod passing;
 mod scripts;
 mod settle;
 mod storage;

@@ -47,6 +47,8 @@ pub struct Connection<S> {
     pub shut: bool,
     /// Its next frame waits for something to be loaded; for what, the parking knows.
     pub parked: bool,
+    /// The peer sends no more, which counts once what is parked was taken.
+    pub ended: bool,
     /// When it was accepted, or began to leave.
     pub since: Mono,
     /// When bytes last came.
@@ -106,6 +108,7 @@ impl<S> Connections<S> {
             dirty: false,
             shut: false,
             parked: false,
+            ended: false,
             since: now,
             heard: now,
             frame_since: now,

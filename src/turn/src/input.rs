@@ -73,6 +73,11 @@ impl<M: Machine, V: Verifier> Input<'_, M, V> {
                         && !self.parking.may_pass(entity, self.store)
                     {
                         self.look_ahead(frames.clone());
+                        if canary::is(Canary::ParkedPassed)
+                            && let Ok(Some(next)) = frames.clone().next(FRAME_MAX)
+                        {
+                            self.node.at(self.now, self.io).frame(session, &next);
+                        }
                         self.park(key, entity);
                         frames.put_back(&frame);
                         return Cut::Used(frames.used());

@@ -58,6 +58,8 @@ pub(super) struct Device {
     appetite: usize,
     /// It repeats its SENDs: those that it remembers.
     repeats: Option<Vec<Vec<u8>>>,
+    /// It has come back with what it had saved, or with nothing, since it was made: the server may know attempts that it does not.
+    came_back: bool,
     /// It never acknowledges.
     pub(super) silent: bool,
     /// How its clocks are off.
@@ -156,6 +158,7 @@ impl World {
             reading: None,
             heard_all: false,
             appetite,
+            came_back: false,
             repeats,
             silent,
             clock,
@@ -315,6 +318,9 @@ impl World {
         let Some(link) = device.link.filter(|_| !bytes.is_empty()) else { return };
         if device.silent || device.repeats.is_some() {
             bytes = self.mangle(at, &bytes);
+        }
+        if self.devices[at].repeats.is_none() && !self.devices[at].came_back {
+            self.note_sends(link, &bytes);
         }
         if !bytes.is_empty() {
             self.put_on_link(link, Side::Node, bytes);
@@ -487,7 +493,7 @@ impl World {
         device.connecting = None;
         device.online = false;
         device.waiting = 0;
-        device.suspended = false;
+        (device.suspended, device.came_back) = (false, true);
         if forget {
             device.saved = None;
             // A device that was set back may believe that it is any day.

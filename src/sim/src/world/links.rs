@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use tidings_core::slab::Key;
 use tidings_turn::{Completion, Received, Receiving};
 
-use super::{Event, World};
+use super::{Event, World, passing::Asked};
 use crate::{
     CHUNK,
     agenda::{Nanos, US},
@@ -87,6 +87,8 @@ pub(super) struct Link {
     pub(super) node: Option<NodeEnd>,
     /// The device's end is open.
     pub(super) open: bool,
+    /// SENDs that were not refused.
+    pub(super) asked: VecDeque<Asked>,
 }
 
 impl World {
@@ -96,7 +98,8 @@ impl World {
         let latency = self.random.around(self.plan.latency) + US;
         let end = NodeEnd { run: self.run, reactor, armed: None, sending: None, shut: false };
         let (to_node, to_device) = (Pipe::default(), Pipe::default());
-        self.links.insert(id, Link { who, latency, slowness: 0, to_node, to_device, node: Some(end), open: true });
+        let (node, asked) = (Some(end), VecDeque::new());
+        self.links.insert(id, Link { who, latency, slowness: 0, to_node, to_device, node, open: true, asked });
         id
     }
 

@@ -23,6 +23,9 @@ impl World {
                 return self.oracle.violate("I12", format!("the node says what is no frame on link {}", id.0));
             };
             output = &output[Frame::bytes(&frame).len()..];
+            if let Some(what) = self.passed(id, &frame) {
+                self.oracle.violate("I3", format!("the node says on link {} {what}", id.0));
+            }
             match self.wrong(user, &frame) {
                 Ok(None) => {}
                 Ok(Some((invariant, what))) => {

@@ -163,7 +163,11 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
         }
         for _ in 0..ENDS_PER_TURN {
             let Some((key, _)) = self.ends.pop_front_if(|(_, before)| *before <= self.looked_at) else { break };
-            sweep::cut(&mut self.machine, &mut self.node, &mut self.io, key);
+            match self.io.connections.get_mut(key) {
+                // What came before the end still waits, and is taken first.
+                Some(connection) if connection.parked => connection.ended = true,
+                _ => sweep::cut(&mut self.machine, &mut self.node, &mut self.io, key),
+            }
         }
         for _ in 0..HANDSHAKES_PER_TURN.min(self.greetings.len()) {
             if self.io.log.log.room() < ROOM_FOR_INPUT {
@@ -207,7 +211,14 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
     }
 
     /// A connection's first frame has waited long enough.
-    pub(super) fn go_on(&mut self, key: Key, (entity, loaded): (Entity, Loaded), keep: usize, now: Now) {
+    pub(super) fn go_on(&mut self, key: Key, what: (Entity, Loaded), keep: usize, now: Now) {
+        self.take_carry(key, what, keep, now);
+        if self.io.connections.get(key).is_some_and(|connection| connection.ended && !connection.parked) {
+            sweep::cut(&mut self.machine, &mut self.node, &mut self.io, key);
+        }
+    }
+
+    fn take_carry(&mut self, key: Key, (entity, loaded): (Entity, Loaded), keep: usize, now: Now) {
         // It may wait for something else by now, or be gone.
         if !self.parking.leaves(key, entity) {
             return;
