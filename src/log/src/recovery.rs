@@ -376,9 +376,10 @@ impl<S: Storage> Scanner<S> {
     /// Looks at every block of the rest of this segment and of the next two, and at the first batch of all others; if that is not
     /// there, it may still have been in flight when another was written, so all of such a segment is looked at.
     fn look_further(&mut self) -> Result<Further, RecoverError> {
-        // A log begins with batch 1. Of one whose beginning was dropped the oldest segment's first batch was durable, whatever its number.
-        let begins = self.segments.first().is_some_and(|oldest| oldest.generation == Generation(1));
-        let missing = self.last.map_or(Lsn(u64::from(begins)), |(lsn, _)| lsn.next());
+        // Before any batch was read the missing one has a number that is not known, or it is 1: a log begins with that, also in a later segment if all before
+        // was dropped while nobody wrote it. Who knows that anything was durable vouches for it: of a log whose beginning was
+        // dropped, the oldest segment's first batch was durable.
+        let missing = self.last.map_or(Lsn(1), |(lsn, _)| lsn.next());
         let mut found = Further::Nothing;
         let mut from = self.offset;
         for at in self.at..self.segments.len() {

@@ -336,3 +336,34 @@ fn a_segment_without_header_and_beginning_is_damage() {
     node.store.disk.0.borrow_mut().get_mut(&slot).unwrap()[..3 * BLOCK].fill(0);
     assert!(matches!(scan(&node.store.disk), Err(RecoverError::Damaged(Damage::SegmentMissing(_)))));
 }
+
+/// The only segment with batches was dropped (nobody wrote the log any more), and the log is written again from a prepared one on: its first
+/// batches may be lost like any others that were in flight, and are missed like any others once one vouches for them.
+#[test]
+fn a_log_that_begins_again_in_a_later_segment_may_lose_what_was_in_flight() {
+    for durable in [false, true] {
+        let (mut before, _) = Node::start(Memory::default(), 1);
+        let write = before.batch(3, 100);
+        let dropped = write.slot;
+        before.complete(write);
+        before.tip();
+        let disk = before.store.disk.copied();
+        disk.0.borrow_mut().remove(&dropped);
+        let config = LogConfig { writes: 2, ..log_config(KEY, 2, SEGMENT, 32 * 1024) };
+        let (mut node, numbers) = Node::start_with(disk, config);
+        assert!(numbers.is_empty());
+        let first = node.batch(2, 100);
+        let (slot, offset) = (first.slot, first.offset);
+        if durable {
+            node.complete(first);
+        }
+        let second = node.batch(1, 100);
+        node.store.land(second);
+        let disk = node.store.disk.copied();
+        disk.write(slot, offset, &[0; BLOCK]).unwrap();
+        match scan(&disk) {
+            Ok((numbers, tail)) => assert!(!durable && numbers.is_empty() && tail.torn),
+            Err(error) => assert!(durable, "{error}"),
+        }
+    }
+}
