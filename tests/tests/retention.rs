@@ -7,6 +7,7 @@ use std::{
 
 use tidings::ServerConfig;
 use tidings_client::{Event, Seq, UserId, blocking::Client};
+use tidings_core::OverBudget;
 use tidings_tests::{Serving, raw::send_bytes, serving::small};
 use tidings_wire::{ErrorCode, frames::Sent};
 
@@ -138,7 +139,7 @@ fn retention_and_moving_shards_together() {
 #[test]
 fn one_user_cannot_empty_the_log() {
     let mut config = ServerConfig { cores: vec![0], ..small() };
-    config.retention.max_bytes = 64 << 20;
+    config.retention.max_bytes = 128 << 20;
     (config.limits.user_bytes, config.limits.address_bytes) = (0, 0);
     let serving = Serving::start(config);
     let mut early = serving.session("early", 1);
@@ -160,8 +161,8 @@ fn one_user_cannot_empty_the_log() {
     }
     assert!(refused > 1900, "{refused}");
     assert_eq!(serving.server().shared().counter("log_segments_dropped"), 0);
-    let named = serving.server().shared().next_over_budget().unwrap();
-    assert_eq!(&*named.name, "loud");
+    let named = serving.server().shared().next_over_budget();
+    assert_eq!(named, Some(OverBudget::User(UserId::derive("default", "loud"), "loud".into())));
     let mut late = serving.client("late", 1);
     let until = Instant::now() + Duration::from_secs(20);
     loop {

@@ -1,20 +1,28 @@
-//! Budgets: how many bytes of the log a user, or an address, may fill in a window of time, so that nobody can make others' messages
-//! leave the log before their time. Rates count messages; budgets count what messages take.
+//! Budgets: how many bytes of a reactor's log a user, or an address, may fill in a window of time, so that nobody can make others'
+//! messages leave the log before their time. Rates count messages; budgets count what messages take. They are kept where the log
+//! is, beside the conversations that it holds, and only what is accepted is charged.
 //!
 //! Half of a budget may be spent at once, and half comes back over the window: no window holds more than all of it. What was
-//! spent is kept in memory: a restart forgets it.
+//! spent is kept in memory, in tables of a fixed size: users or addresses that fall together share a budget, a restart forgets it.
 
 use alloc::{boxed::Box, vec};
 use core::{hash::BuildHasher, net::IpAddr};
 
-use crate::{table::Seed, time::Mono};
+use tidings_canary::{self as canary, Canary};
+use tidings_wire::UserId;
 
-/// What a message takes of the log besides its payload and body, at most: it may be alone in its batch of 4 KiB, and what it causes
-/// (receipts, changes of homes) mostly shares theirs with others.
-pub const SEND_COST: u64 = 8 << 10;
+use crate::{node::NodeConfig, table::Seed, time::Mono};
 
-/// Addresses that are told apart on a reactor: those that fall together share one budget, so that nothing grows with addresses.
-const ADDRESSES: u16 = 1 << 14;
+/// What a message takes of the log besides its payload and body, at most, if the server has little else to do: its own batch, those of
+/// its receipts and of its homes' changes, and a tip after each, of 4 KiB each.
+pub const SEND_COST: u64 = 32 << 10;
+
+/// Most users, and most addresses, that are told apart on a reactor.
+const USERS_MAX: u32 = 1 << 20;
+const NETWORKS: u32 = 1 << 14;
+
+/// How long nothing more is said of somebody who was named.
+const QUIET_MS: u64 = 60_000;
 
 const NS_PER_S: u128 = 1_000_000_000;
 
@@ -59,38 +67,131 @@ impl Spent {
     }
 }
 
-/// Where an address's budget is; the networks of 64 bits that IPv6 gives to one customer are one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AddressSlot(u16);
-
-/// What addresses have spent on this reactor.
-#[derive(Debug)]
-pub(crate) struct AddressBudgets {
-    spent: Box<[Spent]>,
-    seed: Seed,
+/// Where somebody connects from, as far as budgets tell places apart: an IPv4 address, or the 56 bits that an IPv6 customer has at least
+/// for itself. The machine itself is no place: a proxy there stands for everybody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Network {
+    /// The machine itself.
+    Local,
+    /// An IPv4 address.
+    V4(u32),
+    /// The first 56 bits of an IPv6 address.
+    V6(u64),
 }
 
-impl AddressBudgets {
-    /// Nothing yet. `seed` decides which addresses fall together.
-    pub(crate) fn new(seed: u64) -> Self {
-        Self { spent: vec![Spent::default(); usize::from(ADDRESSES)].into_boxed_slice(), seed: Seed(seed) }
+impl Network {
+    /// That of an address.
+    pub fn of(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            address if address.is_loopback() => Self::Local,
+            IpAddr::V4(address) => Self::V4(address.to_bits()),
+            IpAddr::V6(address) => Self::V6(u64::try_from(address.to_bits() >> 72).expect("56 bits")),
+        }
+    }
+}
+
+impl core::fmt::Display for Network {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Local => f.write_str("this machine"),
+            Self::V4(bits) => write!(f, "{}", core::net::Ipv4Addr::from_bits(*bits)),
+            Self::V6(bits) => write!(f, "{}/56", core::net::Ipv6Addr::from_bits(u128::from(*bits) << 72)),
+        }
+    }
+}
+
+/// Somebody who has filled as much of the log as it may, and was refused for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OverBudget {
+    /// A user, with its external name.
+    User(UserId, Box<str>),
+    /// An address, and the user who was refused.
+    Network(Network, UserId),
+}
+
+/// What users and addresses have spent on a reactor.
+#[derive(Debug)]
+pub(crate) struct Budgets {
+    user: Budget,
+    network: Budget,
+    users: Box<[u64]>,
+    networks: Box<[u64]>,
+    seed: Seed,
+    over: Option<OverBudget>,
+    /// Who was named last, by its hash, and until when it is not named again.
+    named: (u64, Mono),
+}
+
+fn table(most: u32) -> Box<[u64]> {
+    // Zeros from the system: what is never used takes no memory.
+    vec![0; crate::narrow::to_usize(u64::from(most.next_power_of_two()))].into_boxed_slice()
+}
+
+fn at(table: &mut [u64], hash: u64) -> &mut u64 {
+    let place = crate::narrow::to_usize((hash >> 32) % table.len() as u64);
+    &mut table[place]
+}
+
+impl Budgets {
+    /// Nothing yet.
+    pub(crate) fn new(config: &NodeConfig) -> Self {
+        Self {
+            user: config.user_budget,
+            network: config.address_budget,
+            users: table((config.entities_max / 4).clamp(1024, USERS_MAX)),
+            networks: table(NETWORKS),
+            seed: Seed(config.seed),
+            over: None,
+            named: (0, Mono(0)),
+        }
     }
 
-    /// Where an address's is.
-    pub(crate) fn slot(&self, address: IpAddr) -> AddressSlot {
-        let network = match address.to_canonical() {
-            IpAddr::V4(address) => u64::from(address.to_bits()),
-            IpAddr::V6(address) => (address.to_bits() >> 64) as u64,
-        };
-        // Any sixteen bits of it: the cast is meant to cut.
-        #[allow(clippy::cast_possible_truncation)]
-        let slot = AddressSlot((self.seed.hash_one(network) >> 40) as u16 % ADDRESSES);
-        slot
+    /// A message of `len` bytes of payload and body is paid for: by its user and by where it comes from, or by none.
+    ///
+    /// # Errors
+    /// Milliseconds until it can be.
+    pub(crate) fn pay(
+        &mut self,
+        (user, name): (UserId, &[u8]),
+        network: Network,
+        len: u64,
+        now: Mono,
+    ) -> Result<(), u32> {
+        if canary::is(Canary::BudgetForgotten) {
+            return Ok(());
+        }
+        let cost = SEND_COST + len;
+        let of_network = if network == Network::Local { Budget::UNLIMITED } else { self.network };
+        let (user_hash, network_hash) = (self.seed.hash_one(user), self.seed.hash_one(network));
+        let (user_spent, network_spent) = (at(&mut self.users, user_hash), at(&mut self.networks, network_hash));
+        let after = |spent: u64, budget| Spent(Mono(spent)).after(cost, budget, now);
+        match (after(*user_spent, self.user), after(*network_spent, of_network)) {
+            (Ok(user), Ok(network)) => {
+                *user_spent = user.0.0;
+                // Somebody else's place, if it is one.
+                if of_network != Budget::UNLIMITED {
+                    *network_spent = network.0.0;
+                }
+                Ok(())
+            }
+            (by_user, by_network) => {
+                let wait_ms = by_user.err().into_iter().chain(by_network.err()).max().unwrap_or(0);
+                let hash = if by_user.is_err() { user_hash } else { network_hash };
+                if self.named.0 != hash || self.named.1 <= now {
+                    self.named = (hash, now.plus_ms(QUIET_MS));
+                    self.over = Some(match by_user {
+                        Err(_) => OverBudget::User(user, alloc::string::String::from_utf8_lossy(name).into()),
+                        Ok(_) => OverBudget::Network(network, user),
+                    });
+                }
+                Err(wait_ms)
+            }
+        }
     }
 
-    /// What an address has spent.
-    pub(crate) fn spent(&mut self, slot: AddressSlot) -> &mut Spent {
-        &mut self.spent[slot.0 as usize]
+    /// Somebody who was refused since the last call, and was not named within a minute.
+    pub(crate) fn take_over(&mut self) -> Option<OverBudget> {
+        self.over.take()
     }
 }
 
@@ -137,12 +238,13 @@ mod tests {
     }
 
     #[test]
-    fn a_network_of_a_customer_is_one_address() {
-        let budgets = AddressBudgets::new(3);
-        let slot = |text: &str| budgets.slot(text.parse().unwrap());
-        assert_eq!(slot("2001:db8:1:2::1"), slot("2001:db8:1:2:ffff::9"));
-        assert_ne!(slot("2001:db8:1:2::1"), slot("2001:db8:1:3::1"));
-        assert_eq!(slot("::ffff:192.0.2.1"), slot("192.0.2.1"));
-        assert_ne!(slot("192.0.2.2"), slot("192.0.2.1"));
+    fn a_network_of_a_customer_is_one_address_and_the_machine_itself_is_none() {
+        let network = |text: &str| Network::of(text.parse().unwrap());
+        assert_eq!(network("2001:db8:1:2::1"), network("2001:db8:1:ff:ffff::9"));
+        assert_ne!(network("2001:db8:1:2::1"), network("2001:db8:1:102::1"));
+        assert_eq!(network("::ffff:192.0.2.1"), network("192.0.2.1"));
+        assert_eq!([network("127.0.0.9"), network("::1"), network("::ffff:127.0.0.1")], [Network::Local; 3]);
+        let shown = ["192.0.2.1", "2001:db8:1:2::1"].map(|text| alloc::string::ToString::to_string(&network(text)));
+        assert_eq!(shown, ["192.0.2.1", "2001:db8:1::/56"]);
     }
 }

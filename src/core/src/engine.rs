@@ -17,6 +17,7 @@ use alloc::{boxed::Box, collections::BTreeMap, collections::VecDeque, vec, vec::
 use tidings_wire::{BatchPosition, ConversationId, DeviceId, Generation, Lsn, Seq};
 
 use crate::{
+    budget::{Budgets, OverBudget},
     conversation::{
         dedup::Origin,
         overlay::{NO_OVERLAY, Overlays},
@@ -108,6 +109,7 @@ pub(crate) struct Conversations {
     /// Answers that wait for a lane, by reactor: as many as records wait at most.
     answers: Box<[VecDeque<ToHome>]>,
     outboxes: Outboxes,
+    budgets: Budgets,
     /// The oldest segment that is still there, by log.
     floors: Vec<Generation>,
     receipts_due: Option<Mono>,
@@ -130,6 +132,7 @@ impl Conversations {
             rows: VecDeque::new(),
             answers: vec![VecDeque::new(); reactors as usize].into_boxed_slice(),
             outboxes: Outboxes::new(shards, reactors),
+            budgets: Budgets::new(&config),
             floors: Vec::new(),
             receipts_due: None,
             evacuation: None,
@@ -146,6 +149,11 @@ impl Conversations {
     /// True if more may be asked from a reactor: none of its answers waits for a lane.
     pub(crate) fn may_take(&self, from: ReactorId) -> bool {
         self.answers[from.0 as usize].is_empty()
+    }
+
+    /// Somebody who was refused since the last call for what it has filled of the log.
+    pub(crate) fn take_over_budget(&mut self) -> Option<OverBudget> {
+        self.budgets.take_over()
     }
 
     /// FETCHes under way.

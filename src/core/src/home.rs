@@ -2,7 +2,6 @@
 //! conversations tell; what goes out are socket output, home records, and messages to conversations.
 
 mod authentication;
-mod budgets;
 mod catch_up;
 mod expiry;
 mod frames;
@@ -23,7 +22,6 @@ use alloc::{
 use tidings_wire::{BatchPosition, DeviceId, Lsn, UserId};
 
 use crate::{
-    budget::AddressBudgets,
     counters::{Counter, Counters},
     effects::ConnId,
     node::NodeConfig,
@@ -31,7 +29,6 @@ use crate::{
     time::Mono,
 };
 pub use authentication::{Authenticated, Claims, TokenFault, Verifier, authenticate, reauthenticate};
-pub use budgets::{OverBudget, Whose};
 pub(crate) use frames::Command;
 use index::{HomeKey, Index};
 pub use session::SessionId;
@@ -48,8 +45,6 @@ pub(crate) struct Homes {
     /// How many were ever put there.
     dirtied: u64,
     sources: sources::Sources,
-    addresses: AddressBudgets,
-    over_budget: Option<OverBudget>,
     /// When sessions end with their tokens, the next first.
     expiring: BTreeSet<expiry::Ending>,
     /// Records that were appended and are not committed yet, by shard.
@@ -74,8 +69,6 @@ impl Homes {
             dirty: VecDeque::new(),
             dirtied: 0,
             sources: sources::Sources::new(layout.shards.count(), owned),
-            addresses: AddressBudgets::new(config.seed),
-            over_budget: None,
             expiring: BTreeSet::new(),
             waiting: vec![VecDeque::new(); layout.shards.count() as usize].into_boxed_slice(),
             rows: VecDeque::new(),

@@ -7,7 +7,7 @@ use tidings_wire::{
     frames::{Control, Fetch, Fetched, MessageFlags, ReceiptKind, TraceId},
 };
 
-use crate::home::SessionId;
+use crate::{budget::Network, home::SessionId};
 
 /// From a home to a conversation.
 #[derive(Clone, Copy, Debug)]
@@ -80,6 +80,8 @@ pub struct SendCommand {
     pub sender: UserId,
     /// On which device.
     pub device: DeviceId,
+    /// From where.
+    pub network: Network,
     /// Where to.
     pub conversation: ConversationId,
     /// The other member, checked against the conversation's id; none if the client did not name it.

@@ -41,13 +41,11 @@ pub mod slab;
 pub mod table;
 pub mod time;
 
-pub use budget::Budget;
+pub use budget::{Budget, Network, OverBudget};
 pub use conversation::state::ReplayError;
 pub use counters::{Counter, Counters};
 pub use effects::{CommittedEntry, ConnId, DurableBatch, Effects, JobId, NoCredit, ReactorId, RecordMeta};
-pub use home::{
-    Authenticated, Claims, OverBudget, SessionId, TokenFault, Verifier, Whose, authenticate, reauthenticate,
-};
+pub use home::{Authenticated, Claims, SessionId, TokenFault, Verifier, authenticate, reauthenticate};
 pub use lanes::{ToConversation, ToHome};
 pub use node::{Node, NodeConfig, Router};
 pub use placement::Layout;

@@ -16,13 +16,13 @@ use tidings_wire::{
 };
 
 use crate::{
-    budget::Budget,
+    budget::{Budget, OverBudget},
     conversation::state::ReplayError,
     counters::Counters,
     effects::{CommittedEntry, ConnId, DurableBatch, Effects, JobId, ReactorId, RecordMeta},
     engine::Conversations,
     features::Row,
-    home::{Authenticated, Command, Homes, OverBudget, SessionId},
+    home::{Authenticated, Command, Homes, SessionId},
     lanes::{Parts, ToConversation, ToHome},
     limits::{ENTITIES_PER_TURN, Rate},
     placement::Layout,
@@ -45,9 +45,9 @@ pub struct NodeConfig {
     pub lineage: Lineage,
     /// SENDs of one user.
     pub user_rate: Rate,
-    /// What a user may fill of the log.
+    /// What a user may fill of this reactor's log.
     pub user_budget: Budget,
-    /// What an address may fill of the log through this reactor.
+    /// What an address may fill of it.
     pub address_budget: Budget,
     /// Seconds of silence after which a session is closed; announced in WELCOME.
     pub idle_timeout_s: u16,
@@ -117,9 +117,9 @@ impl Node {
         self.homes.who(id)
     }
 
-    /// Somebody whose SEND was refused since the last call for having filled as much of the log as it may.
+    /// Somebody who was refused since the last call for having filled as much of the log as it may.
     pub fn take_over_budget(&mut self) -> Option<OverBudget> {
-        self.homes.take_over_budget()
+        self.conversations.take_over_budget()
     }
 
     /// The connection of a session is gone, or is to go.

@@ -6,7 +6,7 @@ use alloc::{boxed::Box, vec::Vec};
 use crate::narrow::to_u32;
 
 /// The index and generation of an entry, in one number: a stale one finds nothing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {
     /// The entry's place.
     pub index: u32,

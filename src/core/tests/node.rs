@@ -1,7 +1,7 @@
 //! Two nodes, in-memory lanes, a log that commits when told: what leaves, when, and in which order.
 
 use tidings_core::{
-    Budget, ConnId, Counter, NodeConfig, Replayed, Whose,
+    Budget, ConnId, Counter, Network, NodeConfig, OverBudget, Replayed,
     budget::SEND_COST,
     node::Progress,
     records::{ConversationRow, MemberRow, RecordKind, put},
@@ -584,9 +584,12 @@ fn who_fills_the_log_is_refused_and_named_while_others_go_on() {
         let refused = cluster.take(alice).all::<ErrorFrame>()[0];
         assert_eq!((refused.code, refused.retry_after_ms), (ErrorCode::BudgetExceeded as u16, 1_000_000));
     }
-    let named = cluster.reactors.iter_mut().find_map(|reactor| reactor.node.take_over_budget()).unwrap();
-    assert_eq!((&*named.name, named.user, named.whose), ("alice", alice.user, Whose::User));
-    assert!(cluster.reactors.iter_mut().all(|reactor| reactor.node.take_over_budget().is_none()));
+    let named = cluster.reactors.iter_mut().find_map(|reactor| reactor.node.take_over_budget());
+    assert_eq!(named, Some(OverBudget::User(alice.user, "alice".into())));
+    assert!(cluster.reactors.iter_mut().all(|reactor| reactor.node.take_over_budget().is_none()), "once a minute");
+    cluster.take(tablet);
+    cluster.send(tablet, "bob", 40, 20, "hi");
+    assert_eq!(cluster.take(tablet).kinds(), [Kind::Sent], "a repeat costs nothing");
     cluster.send(bob, "alice", 10, 0, "quiet");
     cluster.commit();
     assert_eq!(cluster.take(bob).kinds(), [Kind::Sent]);
@@ -599,13 +602,21 @@ fn who_fills_the_log_is_refused_and_named_while_others_go_on() {
 /// The budget of an address is that of all who come from there, and one who is refused for it has paid nothing.
 #[test]
 fn an_address_has_a_budget_for_all_its_users() {
-    let budget = Budget::new(4 * (SEND_COST + 2), 4000);
-    let mut cluster = Cluster::with(1, |config| NodeConfig { address_budget: budget, ..config });
+    let cost = SEND_COST + 2;
+    let (user_budget, address_budget) = (Budget::new(4 * cost, 4_000_000), Budget::new(4 * cost, 400));
+    let mut cluster = Cluster::with(1, |config| NodeConfig { user_budget, address_budget, ..config });
     let (alice, bob) = (cluster.live("alice", 1, 1), cluster.live("bob", 1, 2));
     cluster.send(alice, "bob", 10, 0, "hi");
     cluster.send(bob, "alice", 10, 0, "hi");
+    for _ in 0..5 {
+        cluster.send(bob, "alice", 20, 10, "hi");
+        let refused = cluster.take(bob).all::<ErrorFrame>()[0];
+        assert_eq!((refused.code, refused.retry_after_ms), (ErrorCode::BudgetExceeded as u16, 200_000));
+    }
+    let named = cluster.reactors[0].node.take_over_budget();
+    assert_eq!(named, Some(OverBudget::Network(Network::of(ADDRESS), bob.user)));
+    cluster.later(200_000);
     cluster.send(bob, "alice", 20, 10, "hi");
-    let refused = cluster.take(bob).all::<ErrorFrame>()[0];
-    assert_eq!(refused.code, ErrorCode::BudgetExceeded as u16);
-    assert_eq!(cluster.reactors[0].node.take_over_budget().unwrap().whose, Whose::Address);
+    cluster.commit();
+    assert_eq!(cluster.take(bob).all::<Sent>().len(), 2, "of the two that its own budget has");
 }

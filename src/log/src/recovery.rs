@@ -445,12 +445,31 @@ impl<S: Storage> Scanner<S> {
         self.batch().header.name().epoch
     }
 
+    /// Erases what a torn tail left in the segments from `first` on, so that it is no witness of anything later.
+    fn erase_batches(&mut self, first: usize) -> Result<(), RecoverError> {
+        for at in first..self.segments.len() {
+            let SegmentInfo { slot, generation, len } = self.segments[at];
+            let mut offset = FIRST_BATCH;
+            while offset + BLOCK as u64 <= len {
+                if self.valid_batch(slot, generation, offset, len)?.is_some() {
+                    self.storage.write(slot, offset, &[0; BLOCK])?;
+                    self.window = Window::default();
+                }
+                offset += BLOCK as u64;
+            }
+        }
+        Ok(())
+    }
+
     /// After the last batch: erases a torn tail, durably, and says where the log ends.
     ///
     /// # Errors
     /// If the storage fails.
-    pub fn finish(self) -> Result<(Tail, S), RecoverError> {
+    pub fn finish(mut self) -> Result<(Tail, S), RecoverError> {
         let used = if self.last.is_some() { self.at + 1 } else { 0 };
+        if self.torn {
+            self.erase_batches(used)?;
+        }
         // What was torn may be in the next segment only: then there is nothing behind the last batch to be erased.
         if self.torn && self.offset + BLOCK as u64 <= self.segments[self.at].len {
             self.storage.write(self.segments[self.at].slot, self.offset, &[0; BLOCK])?;

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use tidings_log::{
     BLOCK, Damage, LogConfig, LogKey, LogWrite, RecordMeta, RecoverError, Scanner, Scope, Solo, Storage, Tail,
-    format::RecordHeader,
+    format::{FIRST_BATCH, RecordHeader},
     records,
     recovery::{Decision, Further, Here, NextSegment, decide},
 };
@@ -366,4 +366,48 @@ fn a_log_that_begins_again_in_a_later_segment_may_lose_what_was_in_flight() {
             Err(error) => assert!(durable, "{error}"),
         }
     }
+}
+
+/// Retention dropped the oldest segments; the first batch of the oldest that is left was durable then.
+#[test]
+fn the_first_batch_after_dropped_segments_is_missed() {
+    let disk = Memory::default();
+    let (mut node, _) = Node::start(disk.clone(), 1);
+    while node.store.log.segments().len() < 3 {
+        let write = node.batch(3, 9000);
+        node.complete(write);
+    }
+    let kept = *node.store.log.segments().nth(1).unwrap();
+    let dropped = node.store.log.drop_oldest().unwrap();
+    disk.0.borrow_mut().remove(&dropped.slot);
+    assert!(scan(&disk).is_ok());
+    disk.write(kept.slot, FIRST_BATCH, &[0; BLOCK]).unwrap();
+    assert_eq!(expect_damage(&disk), Damage::Batch { slot: kept.slot, offset: FIRST_BATCH, lsn: None });
+}
+
+/// Of two writes in flight the second landed, in the next segment, and the first was lost: what is left of the second is erased, or it would be taken for a witness
+/// once the segment before is dropped.
+#[test]
+fn what_a_torn_tail_left_in_the_next_segment_is_erased() {
+    let config = |epoch| LogConfig { writes: 2, ..log_config(KEY, epoch, SEGMENT, 32 * 1024) };
+    let (mut node, _) = Node::start_with(Memory::default(), config(1));
+    let mut write = node.batch(3, 9000);
+    let first = write.slot;
+    loop {
+        node.complete(write);
+        write = node.batch(3, 9000);
+        let second = node.batch(1, 9000);
+        if second.slot != first {
+            node.store.land(second); // and not the first of them
+            break;
+        }
+        node.complete(write);
+        write = second;
+    }
+    let disk = node.store.disk.copied();
+    let (numbers, tail) = scan(&disk).unwrap();
+    assert!(!numbers.is_empty() && tail.torn);
+    disk.0.borrow_mut().remove(&first);
+    let (numbers, tail) = scan(&disk).expect("nothing is missed");
+    assert!(numbers.is_empty() && tail.segments.is_empty() && !tail.ready.is_empty());
 }

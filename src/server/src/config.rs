@@ -82,9 +82,9 @@ pub struct LimitSettings {
     pub user_per_second: u32,
     /// SENDs that a user may save up.
     pub user_burst: u32,
-    /// Bytes of log that a user may fill in `retention.window_s`; 0: a sixteenth of a reactor's log.
+    /// Bytes of each reactor's log that a user may fill in `retention.window_s`; 0: a sixteenth of it.
     pub user_bytes: u64,
-    /// Bytes of log that an address may fill in `retention.window_s`, over all reactors; 0: a quarter of a reactor's log.
+    /// Bytes of each reactor's log that an address other than loopback may fill in `retention.window_s`; 0: a quarter of it.
     pub address_bytes: u64,
     /// Handshakes a second from one address, on each reactor.
     pub address_per_second: u32,
@@ -242,18 +242,19 @@ impl ServerConfig {
         self.retention.max_bytes / self.cores.len().max(1) as u64
     }
 
-    /// What a user may fill of the log.
+    /// What a user may fill of a reactor's log.
     pub fn user_budget(&self) -> Budget {
-        let share = (self.log_bytes() / USER_SHARE).max(BUDGET_MIN);
-        let bytes = if self.limits.user_bytes == 0 { share } else { self.limits.user_bytes };
-        Budget::new(bytes, self.retention.window_s)
+        self.budget(self.limits.user_bytes, USER_SHARE)
     }
 
-    /// What an address may fill of the log through one reactor: users are spread over all of them.
+    /// What an address may.
     pub fn address_budget(&self) -> Budget {
-        let bytes =
-            if self.limits.address_bytes == 0 { self.log_bytes() / ADDRESS_SHARE } else { self.limits.address_bytes };
-        Budget::new((bytes / self.cores.len().max(1) as u64).max(BUDGET_MIN), self.retention.window_s)
+        self.budget(self.limits.address_bytes, ADDRESS_SHARE)
+    }
+
+    fn budget(&self, bytes: u64, share: u64) -> Budget {
+        let bytes = if bytes == 0 { (self.log_bytes() / share).max(BUDGET_MIN) } else { bytes };
+        Budget::new(bytes, self.retention.window_s)
     }
 
     /// Checks what no type can.

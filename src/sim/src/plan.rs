@@ -256,6 +256,8 @@ pub struct Plan {
     pub user_rate: u32,
     /// What a user may fill of the log, as long as limits are not raised.
     pub user_budget: Budget,
+    /// What an address may fill, as long as limits are not raised.
+    pub address_budget: Budget,
     /// The first user writes large messages as fast as it can.
     pub flood: bool,
     /// Millionths of prefetches that find something not in memory.
@@ -313,6 +315,7 @@ impl Plan {
             connections_max: if limits { random.between(6, 40) as usize } else { 10_000 },
             user_rate: if limits && random.chance(MILLION / 2) { 20 } else { 100_000 },
             user_budget: Budget::UNLIMITED,
+            address_budget: Budget::UNLIMITED,
             flood: profile == Profile::Flood,
             not_resident: if random.chance(MILLION / 3) { MILLION / 20 } else { 0 },
             pace: random.between(100, 1500) * MS,
@@ -360,6 +363,7 @@ impl Plan {
         let of_reactor = self.segment_len * random.between(20, 30);
         self.retention = of_reactor * self.reactors;
         self.user_budget = Budget::new(of_reactor / FLOOD_SHARE, FLOOD_WINDOW_S);
+        self.address_budget = Budget::new(of_reactor / 4, FLOOD_WINDOW_S);
         self.scene = None;
     }
 

@@ -9,7 +9,7 @@ use tidings_wire::{DeviceId, Timestamp, UserId, frame::FrameBuilder, frames::Hel
 pub const TENANT: &str = "t";
 
 /// Where everybody connects from.
-pub const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+pub const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 
 /// Lets in whoever the token names.
 #[derive(Clone, Copy, Debug)]

@@ -22,6 +22,7 @@ use crate::{
     narrow::to_u32,
     placement::origin,
     records::ReceiptRecord,
+    slab::Key,
 };
 
 /// A record that was appended and is not committed yet.
@@ -198,12 +199,12 @@ impl Conversations {
     /// Who waits for something that is sealed is told that its outcome is unknown.
     fn disown_sealed(&mut self, shard: usize, cx: &mut impl ConversationContext) {
         // A conversation's messages wait in the order in which they are in its overlay.
-        let mut seen: BTreeMap<u32, usize> = BTreeMap::new();
+        let mut seen: BTreeMap<Key, usize> = BTreeMap::new();
         for place in 0..self.waiting[shard].len() {
             let nobody = Asker { session: SessionId::NONE, request_id: 0 };
             let Waiting::Message { key, reactor, asker, .. } = &mut self.waiting[shard][place].1 else { continue };
             let (key, reactor, asker) = (*key, *reactor, core::mem::replace(asker, nobody));
-            let nth = seen.entry(key.0.index).or_default();
+            let nth = seen.entry(key.0).or_default();
             let conversation = self.get(key);
             let fact = self.overlays.get(conversation.overlay).and_then(|overlay| overlay.nth(*nth));
             *nth += 1;

@@ -73,6 +73,12 @@ impl Conversations {
                 if cx.room() < HEADER_LEN + Message::LEN + parts.name.len() + parts.body.len() + parts.payload.len() {
                     return refuse(from, send.asker, send, ErrorCode::Busy, ClientMsgId(0), cx);
                 }
+                let (who, len) = ((send.sender, parts.name), (parts.body.len() + parts.payload.len()) as u64);
+                if let Err(wait_ms) = self.budgets.pay(who, send.network, len, cx.now().mono) {
+                    let attempt = (send.conversation, send.client_msg_id);
+                    let refused = refuse_attempt_for(send.asker, attempt, ErrorCode::BudgetExceeded, wait_ms);
+                    return cx.to_home(from, refused, &[]);
+                }
                 let key = found.unwrap_or_else(|| {
                     let shard = self.config.layout.conversation_shard(&send.conversation);
                     self.entry(send.conversation, shard, || State::direct(send.sender, send.peer))
@@ -317,6 +323,17 @@ pub(super) fn refuse_attempt(
 ) -> ToHome {
     let retry_after_ms = if code == ErrorCode::Busy { BUSY_RETRY_MS } else { 0 };
     let of_kind = Kind::Send as u8;
+    ToHome::Refused { asker, refusal: Refusal { code, conversation, client_msg_id, highest, retry_after_ms, of_kind } }
+}
+
+/// The refusal of a SEND for some time.
+fn refuse_attempt_for(
+    asker: Asker,
+    (conversation, client_msg_id): (ConversationId, ClientMsgId),
+    code: ErrorCode,
+    retry_after_ms: u32,
+) -> ToHome {
+    let (of_kind, highest) = (Kind::Send as u8, ClientMsgId(0));
     ToHome::Refused { asker, refusal: Refusal { code, conversation, client_msg_id, highest, retry_after_ms, of_kind } }
 }
 

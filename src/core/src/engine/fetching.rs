@@ -77,7 +77,7 @@ impl Conversations {
         let index = &mut self.all[key.0].index;
         loop {
             let before = index.first();
-            for (log, oldest) in (0..).zip(&self.floors) {
+            for (log, oldest) in (0..=u8::MAX).zip(&self.floors) {
                 index.drop_below(&mut self.chunks, LogId(log), *oldest);
             }
             if index.first() == before {

@@ -102,7 +102,7 @@ impl Conversations {
     /// Writes a conversation's row, or that of its next member. What is proposed has its records before them.
     fn evacuate_next(&mut self, evacuation: &mut Evacuation, cx: &mut impl ConversationContext) {
         let Some(key) = self.all.key_at(evacuation.next).map(ConversationKey) else {
-            evacuation.next += 1;
+            (evacuation.next, evacuation.member) = (evacuation.next + 1, None);
             return;
         };
         let Some(member) = evacuation.member else {

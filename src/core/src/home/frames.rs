@@ -126,6 +126,7 @@ impl Homes {
             asker: Asker { session: id, request_id: frame.header().request_id },
             sender: session.user,
             device: session.device,
+            network: session.network,
             conversation: send.conversation,
             peer: send.peer,
             client_msg_id: send.client_msg_id,
@@ -183,8 +184,7 @@ impl Homes {
         }
         let rate = self.config.user_rate;
         let bucket = &mut self.index.get_mut(session.home).bucket;
-        bucket.take(rate, now.mono).map_err(|wait_ms| (ErrorCode::RateLimited, wait_ms))?;
-        self.spend(id, (body.len() + payload.len()) as u64, now.mono)
+        bucket.take(rate, now.mono).map_err(|wait_ms| (ErrorCode::RateLimited, wait_ms))
     }
 
     fn receipt<'f>(

@@ -11,7 +11,6 @@ use tidings_wire::{ConversationId, Seq, UserId, Uv};
 
 use super::SessionId;
 use crate::{
-    budget::Spent,
     lanes::Watermarks,
     limits::Bucket,
     narrow::to_u32,
@@ -42,8 +41,6 @@ pub struct Home {
     pub sessions: Vec<SessionId>,
     /// The user's rate.
     pub bucket: Bucket,
-    /// What the user has filled of the log.
-    pub spent: Spent,
     /// The last change.
     pub uv: Uv,
     /// Changes up to here were put into the log.
@@ -100,7 +97,7 @@ pub(crate) struct Index {
     homes: Slab<Home>,
     entries: Slab<Entry>,
     by_user: Table<UserId, Key>,
-    by_conversation: Table<(u32, ConversationId), Key>,
+    by_conversation: Table<(Key, ConversationId), Key>,
 }
 
 impl Index {
@@ -119,7 +116,6 @@ impl Index {
                 name: Box::default(),
                 sessions: Vec::new(),
                 bucket: Bucket::default(),
-                spent: Spent::default(),
                 uv: Uv(0),
                 flushed: Uv(0),
                 durable: Uv(0),
@@ -164,7 +160,7 @@ impl Index {
 
     /// A conversation's entry in a home, if it has one.
     pub fn find(&self, home: HomeKey, conversation: ConversationId) -> Option<EntryKey> {
-        self.by_conversation.get(&(home.0.index, conversation)).map(EntryKey)
+        self.by_conversation.get(&(home.0, conversation)).map(EntryKey)
     }
 
     /// A conversation's entry in a home, made at the old end of the list if there is none.
@@ -177,7 +173,7 @@ impl Index {
         let newer = self.homes[home.0].oldest;
         let entry = Entry { conversation, peer, uv: Uv(0), head: Seq(0), own, peers, newer, older };
         let index = self.entries.insert(entry);
-        self.by_conversation.get_or_insert_with((home.0.index, conversation), || index);
+        self.by_conversation.get_or_insert_with((home.0, conversation), || index);
         match newer {
             NO_ENTRY => self.homes[home.0].newest = index,
             newer => self.entries[newer].older = index,

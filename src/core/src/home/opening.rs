@@ -15,6 +15,7 @@ use super::{
     session::{Session, Sync},
 };
 use crate::{
+    budget::Network,
     context::HomeContext,
     counters::Counter,
     effects::ConnId,
@@ -60,7 +61,7 @@ impl Homes {
             home,
             user,
             device,
-            address: self.addresses.slot(address),
+            network: Network::of(address),
             connection_number,
             in_flight,
             fetches,

@@ -6,7 +6,7 @@ use tidings_wire::{DeviceId, UserId, Uv};
 
 use super::index::HomeKey;
 use crate::{
-    budget::AddressSlot,
+    budget::Network,
     effects::ConnId,
     slab::{Key, Slab},
 };
@@ -42,8 +42,8 @@ pub struct Session {
     pub user: UserId,
     /// Its device.
     pub device: DeviceId,
-    /// Where its address's budget is.
-    pub address: AddressSlot,
+    /// Where it connects from.
+    pub network: Network,
     /// The number of the device's connection.
     pub connection_number: u64,
     /// SENDs that are not answered.

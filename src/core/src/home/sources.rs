@@ -46,8 +46,7 @@ pub(super) struct Sources {
     written: BTreeMap<u16, Claim>,
     /// Home shards of this reactor that claim as soon as there is room.
     due: Vec<u16>,
-    /// The next one whose turn it is, and when.
-    next: usize,
+    /// When they do next.
     next_at: Mono,
     owned: Box<[u16]>,
     /// Who asked, and of which shard.
@@ -76,7 +75,6 @@ impl Sources {
             claimed: BTreeMap::new(),
             written: BTreeMap::new(),
             due: Vec::new(),
-            next: 0,
             next_at: Mono(0),
             owned: owned.collect(),
             asked: Vec::new(),
@@ -166,14 +164,6 @@ impl Sources {
         !self.claimable.is_empty() && self.written.get(&shard) != Some(&self.claimable)
     }
 
-    /// The next home shard that may.
-    fn next_with_news(&mut self) -> Option<u16> {
-        let all = self.owned.len();
-        let found = (0..all).map(|at| (self.next + at) % all).find(|at| self.has_news(self.owned[*at]))?;
-        self.next = found + 1;
-        Some(self.owned[found])
-    }
-
     /// How far all homes here have what a shard told, durably.
     fn reached(&self, shard: u16) -> EntryIndex {
         let of =
@@ -239,9 +229,10 @@ impl Homes {
             sources.snapshot = Some((sources.snapshot(), last_dirty));
         }
         if sources.next_at <= cx.now().mono {
-            sources.next_at = cx.now().mono.plus_ms(HOME_FLUSH_MS);
-            let next = sources.next_with_news();
-            sources.due.extend(next);
+            // All together: each alone would take a batch for a few hundred bytes.
+            sources.next_at = cx.now().mono.plus_ms(HOME_FLUSH_MS * sources.owned.len() as u64);
+            sources.due.clear();
+            sources.due.extend(&sources.owned);
         }
         while let Some(shard) = self.sources.due.pop() {
             if !self.sources.has_news(shard) {

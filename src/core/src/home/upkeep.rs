@@ -182,7 +182,7 @@ impl Homes {
     fn evacuate_home(&mut self, evacuation: &mut Evacuation, cx: &mut impl Context) {
         let within = |home: &HomeKey| self.index.get(*home).base.is_within(evacuation.upto);
         let Some(home) = self.index.home_at(evacuation.next).filter(within) else {
-            evacuation.next += 1;
+            (evacuation.next, evacuation.written) = (evacuation.next + 1, None);
             return;
         };
         let mut entries = core::mem::take(&mut self.entry_scratch);

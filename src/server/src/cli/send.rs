@@ -119,6 +119,8 @@ impl Sending {
                 self.failure.get_or_insert_with(|| format!("not sent: {code}").into());
             }
             Some(Event::SendDelayed { code, retry_ms, .. }) if !self.delayed => {
+                // It goes by itself then: what was refused with a time is waited for.
+                self.heard = Instant::now() + Duration::from_millis(retry_ms.into());
                 self.delayed = true;
                 out::note(&format!(
                     "tidings: {code}: the server takes the next message in {} s",

@@ -1,12 +1,6 @@
 //! `tidings serve`
 
-use std::{
-    collections::{HashMap, hash_map::Entry},
-    net::SocketAddr,
-    path::PathBuf,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use clap::Args;
 use hdrhistogram::Histogram;
@@ -16,9 +10,9 @@ use signal_hook::{
     consts::{SIGINT, SIGTERM, SIGUSR1},
     iterator::Signals,
 };
-use tidings_core::Whose;
+use tidings_core::OverBudget;
 use tidings_reactor::Shared;
-use tidings_wire::{ErrorCode, UserId};
+use tidings_wire::ErrorCode;
 
 use super::{Failure, out};
 use crate::{
@@ -115,9 +109,8 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
     let (addr, reactors, data) = (server.addr(), server.reactors(), data.display());
     // Whoever started it may not care for the line.
     out::line(&format!("ready listen={addr} reactors={reactors} data={data}"));
-    let mut alarms = Alarms::default();
     loop {
-        alarms.tell(server.shared());
+        tell_over_budget(server.shared());
         for signal in signals.pending() {
             if signal == SIGUSR1 {
                 out::note(&serde_json::json!({ "counters": counters(server.shared()) }).to_string());
@@ -141,36 +134,18 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
     }
 }
 
-/// How long nothing more is said of somebody that was named.
-const QUIET: Duration = Duration::from_secs(60);
-
-/// What the operator is told unasked.
-#[derive(Default)]
-struct Alarms {
-    /// When each user that is over its budget was named last.
-    named: HashMap<UserId, Instant>,
-}
-
-impl Alarms {
-    /// Names those who were refused for what they fill of the log, each once a minute.
-    fn tell(&mut self, shared: &Shared) {
-        while let Some(who) = shared.next_over_budget() {
-            self.named.retain(|_, told| told.elapsed() < QUIET);
-            if let Entry::Vacant(first) = self.named.entry(who.user) {
-                first.insert(Instant::now());
-                let (whose, setting) = match who.whose {
-                    Whose::User => ("", "limits.user_bytes"),
-                    Whose::Address => ("the address of ", "limits.address_bytes"),
-                };
-                let refused = shared.errors(ErrorCode::BudgetExceeded);
-                out::note(&format!(
-                    "tidings: alarm: {whose}user {} ({}) has filled as much of the log as it may ({setting}): its messages are \
-                     refused until some comes back; {refused} were, of everybody",
-                    who.name.escape_debug(),
-                    who.user
-                ));
-            }
-        }
+/// Names those who were refused for what they fill of the log; each reactor names them once a minute.
+fn tell_over_budget(shared: &Shared) {
+    while let Some(who) = shared.next_over_budget() {
+        let refused = shared.errors(ErrorCode::BudgetExceeded);
+        let (who, setting) = match who {
+            OverBudget::User(user, name) => (format!("user {} ({user})", name.escape_debug()), "limits.user_bytes"),
+            OverBudget::Network(network, user) => (format!("{network} (user {user})"), "limits.address_bytes"),
+        };
+        out::note(&format!(
+            "tidings: alarm: {who} has filled as much of the log as it may ({setting}): what comes from there is refused until some \
+             comes back; {refused} messages were, of everybody"
+        ));
     }
 }
 

@@ -183,7 +183,7 @@ impl World {
                 lineage: Lineage([7; 16]),
                 user_rate: Rate { per_second: self.plan.user_rate, burst: self.plan.user_rate },
                 user_budget: if calm { Budget::UNLIMITED } else { self.plan.user_budget },
-                address_budget: Budget::UNLIMITED,
+                address_budget: if calm { Budget::UNLIMITED } else { self.plan.address_budget },
                 idle_timeout_s: 20,
                 entities_max,
                 seed: NONCE ^ u64::from(at),

@@ -165,7 +165,9 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
             let Some((key, _)) = self.ends.pop_front_if(|(_, before)| *before <= self.looked_at) else { break };
             match self.io.connections.get_mut(key) {
                 // What came before the end still waits, and is taken first.
-                Some(connection) if connection.parked => connection.ended = true,
+                Some(connection) if connection.parked && matches!(connection.state, State::Live(_)) => {
+                    connection.ended = true;
+                }
                 _ => sweep::cut(&mut self.machine, &mut self.node, &mut self.io, key),
             }
         }

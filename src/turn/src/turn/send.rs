@@ -1,0 +1,62 @@
+//! What goes out: one coalesced send a connection a turn.
+
+use std::io;
+
+use tidings_core::{Now, Verifier, slab::Key};
+
+use super::Turn;
+use crate::{config::SENDS_PER_TURN, connections::State, machine::Machine, sweep};
+
+impl<M: Machine, V: Verifier> Turn<M, V> {
+    pub(super) fn sent(&mut self, key: Key, buffer: Vec<u8>, result: &io::Result<usize>, now: Now) {
+        let whole = result.as_ref().is_ok_and(|sent| *sent == buffer.len());
+        self.io.connections.give_back(buffer);
+        let Some(connection) = self.io.connections.get_mut(key) else { return };
+        connection.sending = 0;
+        if !whole {
+            return sweep::cut(&mut self.machine, &mut self.node, &mut self.io, key);
+        }
+        let (state, empty) = (connection.state, connection.pending.is_empty());
+        self.io.connections.mark_dirty(key);
+        if let State::Live(session) = state
+            && empty
+        {
+            self.node.at(now, &mut self.io).output_gone(session);
+        }
+    }
+
+    /// One send a connection, the longest marked first; connections that are done go. What is left is done in the next turn.
+    pub(super) fn flush(&mut self, now: Now) -> bool {
+        let mut busy = false;
+        self.io.connections.hurry_overdue(now.mono);
+        for _ in 0..SENDS_PER_TURN {
+            let Some(key) = self.io.connections.next_dirty() else { break };
+            busy = true;
+            let Some(connection) = self.io.connections.get_mut(key) else { continue };
+            if connection.sending > 0 || connection.later.is_some() {
+                continue;
+            }
+            if !connection.pending.is_empty() && connection.state != State::Gone {
+                let buffer = std::mem::take(&mut connection.pending);
+                (connection.sending, connection.send_since) = (buffer.len(), now.mono);
+                if connection.state == State::Leaving {
+                    connection.since = now.mono; // its time to read the last words begins with them
+                }
+                self.machine.send(&connection.socket, key, buffer);
+                continue;
+            }
+            match connection.state {
+                State::Leaving if !connection.shut => {
+                    // The peer reads our last words, then the end; its own last words are read and thrown away, since
+                    // closing over unread bytes would reset the connection and lose ours.
+                    connection.shut = true;
+                    self.machine.shut_output(&connection.socket);
+                    self.arm(key);
+                }
+                State::Gone if !connection.receiving => drop(self.io.connections.remove(key)),
+                _ => {}
+            }
+        }
+        busy
+    }
+}
