@@ -2,13 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use tidings_wire::{
-    Frame, Kind,
-    frame::FixedPart,
-    frames::*,
-    limits::FRAME_MAX,
-    split,
-};
+use tidings_wire::{Frame, Kind, frame::FixedPart, frames::*, limits::FRAME_MAX, split};
 
 /// Reads a frame as what it says that it is.
 fn fixed<T: FixedPart>(frame: &Frame<'_>) {

@@ -8,6 +8,7 @@ use libfuzzer_sys::fuzz_target;
 use tidings_core::{Authenticated, ConnId, Mono, NodeConfig, Now, SessionId, limits::Rate};
 use tidings_fuzz::Choices;
 use tidings_testkit::{
+    ADDRESS,
     frames::{self, frames},
     names,
     reactor::{self, beginning, node_config},
@@ -48,7 +49,7 @@ impl Reactor {
     }
 
     fn open(&mut self, who: &Authenticated, conn: u64) -> Option<SessionId> {
-        self.at.node.at(self.now, &mut self.at.world).open_session(who, ConnId(conn)).ok()
+        self.at.node.at(self.now, &mut self.at.world).open_session(who, (ConnId(conn), ADDRESS)).ok()
     }
 
     /// Time passes, and reads that were asked for are done.

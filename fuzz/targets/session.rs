@@ -94,7 +94,11 @@ fuzz_target!(|bytes: &[u8]| {
             3 => frame::append(&mut frames, 1, &welcome(me, &mut choices)),
             4 => drop(session.send(UserId([choices.byte() % 3; 16]), b"hi")),
             5 => session.read(ConversationId::direct(me, UserId([choices.byte() % 3; 16])), Seq(choices.below(12))),
-            6 => session.history(ConversationId::direct(me, UserId([choices.byte() % 3; 16])), Seq(choices.below(12)), NonZeroU32::MIN.saturating_add(4)),
+            6 => session.history(
+                ConversationId::direct(me, UserId([choices.byte() % 3; 16])),
+                Seq(choices.below(12)),
+                NonZeroU32::MIN.saturating_add(4),
+            ),
             7 => drop(session.save()),
             8..=11 => message(&mut choices, me, &mut frames),
             12 => any::<Sent>(&mut choices, &mut frames),
