@@ -436,6 +436,14 @@ fn a_sender_that_never_reads_its_answers() {
         raw.write(&pings);
         assert!(Instant::now() < until, "a sender that never reads is closed");
     }
+    // It is told why, after what it has not read.
+    let told = loop {
+        if let Some(error) = raw.next().expect("an ERROR comes before the end").error() {
+            break error;
+        }
+    };
+    assert_eq!((told.0, told.1.retry), (ErrorCode::TooSlow, 2));
+    raw.expect_close();
     by.still_chat();
 }
 
@@ -458,4 +466,21 @@ fn too_many_handshakes_from_one_address() {
     let (code, error) = limited.expect("the burst is 20 on each of two reactors");
     assert!(code == ErrorCode::RateLimited && error.retry_after_ms > 0 && error.retry == 2);
     assert!(by.server().shared().errors(ErrorCode::RateLimited) > 0);
+}
+
+/// Whoever refuses a first frame says which kind it was.
+#[test]
+fn a_first_frame_that_is_refused_is_named() {
+    let by = Serving::start(small());
+    let mut raw = by.raw();
+    raw.hello(b"no token", DeviceId(1));
+    assert_eq!(raw.expect_error(ErrorCode::TokenInvalid).of_kind, Kind::Hello as u8);
+    let mut raw = by.raw();
+    raw.ask(7, &Ping { opaque: 1 });
+    assert_eq!(raw.expect_error(ErrorCode::HelloExpected).of_kind, Kind::Ping as u8);
+    let mut live = by.session("alice", 1);
+    let mut late = by.raw();
+    late.hello(by.token("alice").as_bytes(), DeviceId(1));
+    late.expect_welcome();
+    assert_eq!(live.expect_error(ErrorCode::Superseded).of_kind, 0, "of the connection");
 }

@@ -6,14 +6,14 @@ use crate::time::Mono;
 pub const OUT_SOFT: usize = 256 * 1024;
 /// Output that a session may have waiting at all: answers are never left out, so beyond this it is closed.
 pub const OUT_HARD: usize = 1024 * 1024;
+/// What it is told then.
+pub const OUT_HARD_TEXT: &str = "more than 1 MiB of answers were not read";
 /// Live sessions of a user.
 pub const SESSIONS_PER_USER: usize = 64;
 /// Registered devices of one member that a conversation remembers attempts of.
 pub const DEVICES_PER_MEMBER: usize = 32;
 /// Guests of one member that a conversation remembers attempts of; the longest unused is forgotten first.
 pub const GUESTS_PER_MEMBER: usize = 32;
-/// How long a guest's attempts are remembered after its last one.
-pub const GUEST_MEMORY_MS: u64 = 10 * 60 * 1000;
 /// FETCHes of one session under way.
 pub const FETCHES_PER_SESSION: u8 = 16;
 /// FETCHes under way on a reactor.

@@ -10,7 +10,7 @@ use ed25519_dalek::{
     },
 };
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use tidings_core::{Claims, TokenFault, Verifier};
 use tidings_wire::{DeviceId, Timestamp};
 
@@ -33,17 +33,34 @@ struct Payload {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     device: Option<u32>,
     /// Seconds since the epoch.
+    #[serde(deserialize_with = "seconds")]
     exp: u64,
     /// Seconds since the epoch before which it does not count.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, deserialize_with = "seconds", skip_serializing_if = "is_zero")]
     nbf: u64,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "seconds")]
     iat: u64,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
 fn is_zero(value: &u64) -> bool {
     *value == 0
+}
+
+/// A time of a token: seconds, also with a fraction, which is cut off (RFC 7519, NumericDate).
+fn seconds<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Seconds {
+        Whole(u64),
+        Fraction(f64),
+    }
+    match Seconds::deserialize(from)? {
+        Seconds::Whole(seconds) => Ok(seconds),
+        // Out of range it ends at the range's end.
+        Seconds::Fraction(seconds) if seconds >= 0.0 => Ok(seconds as u64),
+        Seconds::Fraction(_) => Err(D::Error::custom("a time before 1970")),
+    }
 }
 
 fn default_tenant() -> String {
@@ -177,6 +194,10 @@ impl std::fmt::Debug for TokenVerifier {
 impl Verifier for TokenVerifier {
     fn verify(&self, token: &[u8], now: Timestamp) -> Result<Claims, TokenFault> {
         let data = decode::<Payload>(token, &self.key, &self.validation).map_err(|_| TokenFault::Invalid)?;
+        // Nothing that a token calls critical is known here.
+        if data.header.crit.is_some() {
+            return Err(TokenFault::Invalid);
+        }
         let Payload { sub, tenant, device, exp, nbf, .. } = data.claims;
         let now_s = now.0 / 1_000_000;
         if exp <= now_s {
@@ -244,6 +265,30 @@ mod tests {
         let tenants = ["one".to_string()];
         assert_eq!(verify(&tenants, &payload("one", 0)).as_deref(), Ok("one"));
         assert_eq!(verify(&tenants, &payload("two", 0)), Err(TokenFault::Tenant));
+    }
+
+    #[test]
+    fn times_may_have_fractions_and_what_is_not_understood_is_not_believed() {
+        let keys = keys(1);
+        let der = keys.issuer.as_ref().unwrap().key.to_pkcs8_der().unwrap();
+        let verify = |header: &Header, claims: serde_json::Value| {
+            let token = encode(header, &claims, &EncodingKey::from_ed_der(der.as_bytes())).unwrap();
+            keys.verifier(&[]).verify(token.as_bytes(), NOW).map(|claims| claims.until)
+        };
+        let plain = Header::new(Algorithm::EdDSA);
+        let fraction = serde_json::json!({ "sub": "alice", "exp": 2000.75, "nbf": 999.5, "iat": 999.5 });
+        assert_eq!(verify(&plain, fraction), Ok(Some(Timestamp(2_000_000_000))));
+        let good = serde_json::json!({ "sub": "alice", "exp": 2000 });
+        assert!(verify(&plain, good.clone()).is_ok());
+        let critical = Header { crit: Some(vec!["b64".into()]), ..plain.clone() };
+        assert_eq!(verify(&critical, good), Err(TokenFault::Invalid));
+        for odd in [
+            serde_json::json!({ "sub": "alice", "exp": -1.5 }),
+            serde_json::json!({ "sub": "alice", "exp": "2000" }),
+            serde_json::json!({ "sub": "alice", "exp": 2000, "aud": "somebody else" }),
+        ] {
+            assert_eq!(verify(&plain, odd.clone()), Err(TokenFault::Invalid), "{odd}");
+        }
     }
 
     #[test]

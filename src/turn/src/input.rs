@@ -164,29 +164,30 @@ impl<M: Machine, V: Verifier> Input<'_, M, V> {
             State::Live(session) => {
                 self.node.at(self.now, self.io).close_with(session, error.code(), 0, 0, &error.to_string());
             }
-            _ => self.turn_away(key, error.code(), 0, 0, &error.to_string()),
+            _ => self.turn_away(key, error.code(), (0, 0), 0, &error.to_string()),
         }
     }
 
-    /// Ends a connection that has no session.
-    pub(crate) fn turn_away(&mut self, key: Key, code: ErrorCode, request_id: u64, retry_ms: u32, text: &str) {
+    /// Ends a connection that has no session, for a frame of a kind with its request id, or for none (zeros).
+    pub(crate) fn turn_away(&mut self, key: Key, code: ErrorCode, asked: (u8, u64), retry_ms: u32, text: &str) {
         self.node.counters.error(code);
-        let retry = if code.closes() { code.retry() } else { Retry::Reconnect };
-        let error = ErrorFrame { retry: retry as u8, retry_after_ms: retry_ms, ..ErrorFrame::new(code, 0) };
+        let (retry, (of_kind, request_id)) = (if code.closes() { code.retry() } else { Retry::Reconnect }, asked);
+        let error = ErrorFrame { retry: retry as u8, retry_after_ms: retry_ms, ..ErrorFrame::new(code, of_kind) };
         error.append(self.io.connections.out(key), request_id, text);
         self.io.leave(key);
     }
 
     fn greet(&mut self, key: Key, frame: &Frame<'_>) -> Option<Authenticated> {
-        let (address, id) = (self.io.connections.get(key)?.address, frame.header().request_id);
+        let address = self.io.connections.get(key)?.address;
+        let asked = (frame.header().kind, frame.header().request_id);
         if let Err(wait_ms) = self.addresses.take(address, self.limits.address_rate, self.now.mono) {
-            self.turn_away(key, ErrorCode::RateLimited, id, wait_ms, "too many connections from this address");
+            self.turn_away(key, ErrorCode::RateLimited, asked, wait_ms, "too many connections from this address");
             return None;
         }
         match authenticate(self.verifier, frame, self.now.wall) {
             Ok(who) => Some(who),
             Err(code) => {
-                self.turn_away(key, code, id, 0, "");
+                self.turn_away(key, code, asked, 0, "");
                 None
             }
         }

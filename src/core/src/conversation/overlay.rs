@@ -17,15 +17,12 @@ use crate::lanes::Watermarks;
 
 use crate::narrow::to_u32;
 
-/// What a member's receipts would raise its watermarks to.
+/// A receipt's record that waits, and what it would raise a member's watermarks to.
 #[derive(Clone, Copy, Debug)]
 struct Raise {
     member: usize,
+    at: BatchPosition,
     marks: Watermarks,
-    /// The record that may still be changed in place.
-    open: Option<BatchPosition>,
-    /// Records that wait.
-    waiting: u32,
 }
 
 /// What a proposed act replaced, to be put back if it is dropped.
@@ -42,7 +39,7 @@ struct Undo {
 pub(crate) struct Overlay {
     /// Messages, in their order.
     messages: VecDeque<MessageFact>,
-    /// Members with receipts that wait.
+    /// Receipts, in the order of their records: those of a member say more and more.
     receipts: Vec<Raise>,
     /// What features will keep that is something else than what they keep.
     settings: BTreeMap<Control, Box<[u8]>>,
@@ -129,44 +126,33 @@ impl Overlay {
         self.raise(member).map_or(Watermarks::default(), |raise| raise.marks)
     }
 
-    /// The record of a member's receipt that may still be changed in place.
+    /// The record of a member's last receipt: it may be changed in place as long as it is not sealed.
     pub(crate) fn open_receipt(&self, member: usize) -> Option<BatchPosition> {
-        self.raise(member)?.open
+        Some(self.raise(member)?.at)
     }
 
     fn raise(&self, member: usize) -> Option<&Raise> {
-        self.receipts.iter().find(|raise| raise.member == member)
+        self.receipts.iter().rfind(|raise| raise.member == member)
     }
 
-    /// A receipt is proposed, in a record of its own or in one that waits already.
+    /// A receipt is proposed, in a record of its own or (`None`) in its member's last one.
     pub(crate) fn push_receipt(&mut self, member: usize, marks: Watermarks, record: Option<BatchPosition>) {
-        let at = self.receipts.iter().position(|raise| raise.member == member).unwrap_or_else(|| {
-            self.receipts.push(Raise { member, marks, open: None, waiting: 0 });
-            self.receipts.len() - 1
-        });
-        let raise = &mut self.receipts[at];
-        raise.marks = marks;
-        if record.is_some() {
-            (raise.open, raise.waiting) = (record, raise.waiting + 1);
+        match record {
+            Some(at) => self.receipts.push(Raise { member, at, marks }),
+            None => {
+                let last = self.receipts.iter_mut().rfind(|raise| raise.member == member);
+                last.expect("a record that is changed waits").marks = marks;
+            }
         }
     }
 
-    /// A proposed receipt is committed.
-    pub(crate) fn pop_receipt(&mut self, member: usize, at: BatchPosition) {
-        let found = self.receipts.iter().position(|raise| raise.member == member);
-        let place = found.expect("a receipt that waits for its commit is in the overlay");
-        let raise = &mut self.receipts[place];
-        raise.open.take_if(|open| *open == at);
-        raise.waiting -= 1;
-        if raise.waiting == 0 {
-            self.receipts.swap_remove(place);
-        }
-    }
-
-    /// A proposed receipt is dropped. What earlier ones raise the member's watermarks to is judged when they are committed.
-    pub(crate) fn drop_receipt(&mut self, member: usize, at: BatchPosition, committed: Watermarks) {
-        self.receipts.iter_mut().filter(|raise| raise.member == member).for_each(|raise| raise.marks = committed);
-        self.pop_receipt(member, at);
+    /// A proposed receipt is committed, or dropped: what others say stays.
+    ///
+    /// # Panics
+    /// If it does not wait.
+    pub(crate) fn take_receipt(&mut self, member: usize, at: BatchPosition) {
+        let found = self.receipts.iter().position(|raise| (raise.member, raise.at) == (member, at));
+        self.receipts.remove(found.expect("a receipt that waits for its commit is in the overlay"));
     }
 
     /// True if nothing is proposed.
@@ -218,5 +204,29 @@ impl Overlays {
             assert!(overlay.settings.is_empty() && overlay.undo.is_empty(), "what no message proposes is not there");
             self.free.push(core::mem::replace(slot, NO_OVERLAY));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tidings_wire::Lsn;
+
+    use super::*;
+
+    #[test]
+    fn a_dropped_receipt_leaves_what_the_one_before_it_said() {
+        let marks = |delivered, read| Watermarks { delivered: Seq(delivered), read: Seq(read) };
+        let at = |offset| BatchPosition { lsn: Lsn(1), offset };
+        let mut overlay = Overlay::default();
+        overlay.push_receipt(0, marks(5, 0), Some(at(1)));
+        overlay.push_receipt(1, marks(2, 2), Some(at(2)));
+        overlay.push_receipt(0, marks(9, 9), None);
+        overlay.push_receipt(0, marks(12, 9), Some(at(3)));
+        assert_eq!((overlay.marks(0), overlay.open_receipt(0)), (marks(12, 9), Some(at(3))));
+        overlay.take_receipt(0, at(3));
+        assert_eq!((overlay.marks(0), overlay.marks(1)), (marks(9, 9), marks(2, 2)));
+        overlay.take_receipt(0, at(1));
+        assert_eq!((overlay.marks(0), overlay.open_receipt(0)), (Watermarks::default(), None));
+        assert!(!overlay.is_empty());
     }
 }

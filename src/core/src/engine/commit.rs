@@ -153,7 +153,7 @@ impl Conversations {
         cx: &mut impl ConversationContext,
     ) {
         let conversation = &mut self.all[key.0];
-        self.overlays.get_mut(&mut conversation.overlay).pop_receipt(member, at);
+        self.overlays.get_mut(&mut conversation.overlay).take_receipt(member, at);
         self.overlays.release(&mut conversation.overlay);
         receipt::apply(&mut conversation.state, member, record);
         conversation.base.add(origin(self.config.log, stored));
@@ -230,8 +230,7 @@ impl Conversations {
             }
             Waiting::Receipt { key, member } => {
                 let conversation = &mut self.all[key.0];
-                let committed = conversation.state.members[member].marks;
-                self.overlays.get_mut(&mut conversation.overlay).drop_receipt(member, at, committed);
+                self.overlays.get_mut(&mut conversation.overlay).take_receipt(member, at);
                 self.overlays.release(&mut conversation.overlay);
             }
         }

@@ -12,7 +12,7 @@ use crate::{
     context::HomeContext,
     counters::Counter,
     lanes::{Asker, ReceiptCommand, Refusal, SendCommand, ToConversation},
-    limits::{BUSY_RETRY_MS, FETCHES_PER_SESSION, OUT_HARD},
+    limits::{BUSY_RETRY_MS, FETCHES_PER_SESSION, OUT_HARD, OUT_HARD_TEXT},
     narrow::to_u32,
     time::Now,
 };
@@ -43,8 +43,8 @@ impl Homes {
         cx.count(Counter::FramesIn);
         if cx.buffered(conn) > OUT_HARD {
             cx.count(Counter::SlowConsumers);
-            cx.close(conn);
-            self.close_session(id, cx.counters());
+            let (kind, request_id) = (frame.header().kind, frame.header().request_id);
+            self.close_with(id, ErrorCode::TooSlow, kind, request_id, OUT_HARD_TEXT, cx);
             return None;
         }
         match self.dispatch(id, frame, cx) {

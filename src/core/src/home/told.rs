@@ -3,7 +3,7 @@
 
 use tidings_canary::{self as canary, Canary};
 use tidings_wire::{
-    ConversationId, HEADER_LEN, Header, UserId, Uv,
+    ConversationId, ErrorCode, HEADER_LEN, Header, Kind, UserId, Uv,
     frame::{self},
     frames::{Receipt, ReceiptOk, Sent},
     limits::FRAME_MAX,
@@ -15,7 +15,7 @@ use crate::{
     counters::Counter,
     effects::ReactorId,
     lanes::{Asker, HeadUpdate, ToHome, Watermarks},
-    limits::{OUT_HARD, OUT_SOFT},
+    limits::{OUT_HARD, OUT_HARD_TEXT, OUT_SOFT},
 };
 
 /// If a frame that is pushed may wait for another one to leave with.
@@ -193,10 +193,9 @@ impl Homes {
     fn on_data(&mut self, asker: Asker, message: &[u8], cx: &mut impl HomeContext) {
         let Some(session) = self.sessions.get(asker.session) else { return };
         if cx.buffered(session.conn) > OUT_HARD {
-            let conn = session.conn;
             cx.count(Counter::SlowConsumers);
-            cx.close(conn);
-            return self.close_session(asker.session, cx.counters());
+            let (kind, text) = (Kind::Fetch as u8, OUT_HARD_TEXT);
+            return self.close_with(asker.session, ErrorCode::TooSlow, kind, asker.request_id, text, cx);
         }
         let Ok(Some(header)) = Header::decode(message, FRAME_MAX) else {
             unreachable!("stored frames are checked where they are read");

@@ -63,9 +63,13 @@ fn chat(
     model: &mut Model,
     peer: UserId,
 ) -> Result<(), Failure> {
+    let mut changed = true;
     loop {
-        terminal.draw(|frame| view::draw(frame, model))?;
+        if std::mem::take(&mut changed) {
+            terminal.draw(|frame| view::draw(frame, model))?;
+        }
         while event::poll(Duration::ZERO)? {
+            changed = true;
             if let event::Event::Key(key) = event::read()?
                 && key.kind == KeyEventKind::Press
                 && on_key(key, client, model, peer)
@@ -79,6 +83,7 @@ fn chat(
                 return Err(rejected(code));
             }
             model.on_event(event);
+            changed = true;
         }
         if let Some(upto) = model.take_read() {
             client.session().read(model.conversation(), upto);

@@ -1,6 +1,6 @@
 //! Printing, where nobody may be reading any more: a closed pipe is no reason to panic.
 
-use std::io::Write;
+use std::{fmt::Write as _, io::Write as _};
 
 /// Prints a line on standard output, at once; false if nobody reads.
 pub(super) fn line(text: &str) -> bool {
@@ -13,9 +13,28 @@ pub(super) fn note(text: &str) {
     let _unread = writeln!(std::io::stderr().lock(), "{text}");
 }
 
-/// Text of somebody else's, for a terminal: control characters are shown, not obeyed.
+/// Text of somebody else's, for a terminal: what would steer it, turn the direction of what follows, or not be seen at all is shown as
+/// what it is, for example `<U+202E>`.
 pub(super) fn harmless(text: &str) -> String {
-    text.chars().map(|character| if character.is_control() { '\u{fffd}' } else { character }).collect()
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_control() || is_hidden(character) {
+            // Writing to a string does not fail.
+            let _written = write!(shown, "<U+{:04X}>", u32::from(character));
+        } else {
+            shown.push(character);
+        }
+    }
+    shown
+}
+
+/// True of what changes how text around it looks, or is not seen: marks of direction, invisible separators and fillers, line and
+/// paragraph separators, tags. The joiners of emoji and of Arabic and Indic scripts (U+200C, U+200D) and variation selectors are text.
+fn is_hidden(character: char) -> bool {
+    matches!(character,
+        '\u{ad}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{180e}' | '\u{200b}' | '\u{200e}' | '\u{200f}'
+        | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
+        | '\u{e0000}'..='\u{e007f}')
 }
 
 #[cfg(test)]
@@ -23,7 +42,12 @@ mod tests {
     use super::harmless;
 
     #[test]
-    fn what_others_write_cannot_steer_the_terminal() {
-        assert_eq!(harmless("a\u{1b}[2Jb\nc"), "a\u{fffd}[2Jb\u{fffd}c");
+    fn what_others_write_cannot_steer_the_terminal_or_hide_in_it() {
+        assert_eq!(harmless("a\u{1b}[2Jb\nc"), "a<U+001B>[2Jb<U+000A>c");
+        assert_eq!(harmless("from \u{202e}ecila"), "from <U+202E>ecila");
+        assert_eq!(harmless("a\u{200b}b\u{2066}c\u{feff}"), "a<U+200B>b<U+2066>c<U+FEFF>");
+        for text in ["ünï cödé", "👩\u{200d}🚀 ❤\u{fe0f}", "می\u{200c}خواهم"] {
+            assert_eq!(harmless(text), text);
+        }
     }
 }

@@ -46,7 +46,7 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
         let address = self.machine.greet(&socket).ok()?;
         let key = self.io.connections.insert(socket, address, now.mono);
         if open >= most {
-            self.input(now).turn_away(key, ErrorCode::Full, 0, 0, "no more connections");
+            self.input(now).turn_away(key, ErrorCode::Full, (0, 0), 0, "no more connections");
         }
         Some(key)
     }

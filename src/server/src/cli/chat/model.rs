@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::super::out::harmless;
 use tidings_client::{ClientMsgId, ConversationId, Event, Message, Seq, UserId, Watermarks};
 
 /// Lines that one press of a key scrolls.
@@ -63,6 +64,8 @@ pub struct Model {
     messages: BTreeMap<Seq, Message>,
     pending: Vec<(ClientMsgId, String)>,
     failed: Vec<String>,
+    /// Why nothing is taken for a while.
+    delayed: Option<String>,
     peers: Watermarks,
     read: Seq,
     wish: Option<Seq>,
@@ -85,6 +88,7 @@ impl Model {
             messages: BTreeMap::new(),
             pending: Vec::new(),
             failed: Vec::new(),
+            delayed: None,
             peers: Watermarks::default(),
             read: Seq(0),
             wish: None,
@@ -103,6 +107,11 @@ impl Model {
         self.link
     }
 
+    /// Why nothing is taken for a while, if that is so.
+    pub fn delayed(&self) -> Option<&str> {
+        self.delayed.as_deref()
+    }
+
     /// The user wrote something.
     pub fn wrote(&mut self, id: ClientMsgId, text: &str) {
         self.pending.push((id, text.into()));
@@ -117,6 +126,11 @@ impl Model {
             Event::Message(message) | Event::Older(message) if message.conversation == self.conversation => {
                 self.pending.retain(|(id, _)| message.sender != self.my_id || *id != message.client_msg_id);
                 self.messages.insert(message.seq, message);
+            }
+            Event::Sent { .. } => self.delayed = None,
+            Event::SendDelayed { code, retry_ms, .. } => {
+                self.delayed =
+                    Some(format!("{code}: the server takes the next message in {} s", retry_ms.div_ceil(1000)));
             }
             Event::SendFailed { id, code, .. } => {
                 if let Some(at) = self.pending.iter().position(|(pending, _)| *pending == id) {
@@ -163,8 +177,8 @@ impl Model {
     /// All lines, oldest first.
     pub fn lines(&self) -> Vec<Line> {
         let stored = self.messages.values().map(|message| Line {
-            from: message.sender_name.clone(),
-            text: String::from_utf8_lossy(&message.payload).into_owned(),
+            from: harmless(&message.sender_name),
+            text: harmless(&String::from_utf8_lossy(&message.payload)),
             ts_us: message.ts.0,
             tick: self.tick(message),
         });
@@ -228,6 +242,16 @@ mod tests {
             model.on_event(Event::Conversation { conversation: HERE, peer: UserId::NONE, peers, own });
             assert_eq!(tick(&model), expected);
         }
+    }
+
+    #[test]
+    fn a_refusal_for_a_while_is_shown_until_something_is_taken() {
+        let mut model = model();
+        let (id, code) = (ClientMsgId(1), tidings_client::ErrorCode::BudgetExceeded);
+        model.on_event(Event::SendDelayed { conversation: HERE, id, code, retry_ms: 2500 });
+        assert!(model.delayed().is_some_and(|text| text.contains("BUDGET_EXCEEDED") && text.contains("3 s")));
+        model.on_event(Event::Sent { conversation: HERE, id, seq: Seq(1), ts: Timestamp(1) });
+        assert_eq!(model.delayed(), None);
     }
 
     #[test]

@@ -34,10 +34,11 @@ pub fn draw(frame: &mut Frame<'_>, model: &Model) {
 }
 
 fn title(model: &Model) -> Text<'static> {
-    let (text, color) = match model.link() {
-        Link::Connecting => ("connecting ...", Color::Yellow),
-        Link::Up => ("connected", Color::Green),
-        Link::Lost => ("connection lost, trying again; what you write is kept and sent", Color::Red),
+    let (text, color) = match (model.link(), model.delayed()) {
+        (Link::Up, Some(why)) => (why, Color::Yellow),
+        (Link::Connecting, _) => ("connecting ...", Color::Yellow),
+        (Link::Up, None) => ("connected", Color::Green),
+        (Link::Lost, _) => ("connection lost, trying again; what you write is kept and sent", Color::Red),
     };
     let names = format!(" {} with {}  ", model.me, model.peer);
     Text::from(vec![
