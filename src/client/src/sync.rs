@@ -61,6 +61,8 @@ pub(crate) struct Sync {
     /// The request that the list being taken answers, and the cursor of its first page.
     paging: Option<u64>,
     first_page: Option<Uv>,
+    /// A list that nobody asked for was cut short meanwhile: what is not in it is asked for afterwards.
+    again: bool,
     /// The server was asked on this connection, and [`Event::Synced`] is still to come.
     pending: bool,
     /// Some conversation may lack messages.
@@ -103,6 +105,7 @@ impl Sync {
 
     pub(crate) fn disconnected(&mut self) {
         (self.paging, self.first_page, self.pending, self.given) = (None, None, false, self.saved);
+        self.again = false;
     }
 
     /// The server gave a durable cursor (0: none).
@@ -127,8 +130,8 @@ impl Session {
                 self.events.push_back(Event::LineageChanged);
             }
         }
-        (self.sync.first_page, self.sync.pending) = (None, true);
-        self.ask(Uv(0));
+        self.sync.pending = true;
+        self.begin_list();
     }
 
     fn ask(&mut self, below: Uv) {
@@ -144,8 +147,7 @@ impl Session {
         if changed.status == ResumeStatus::TooOld {
             // Its history is WELCOME's: another one would have been told to the application there.
             (self.sync.saved, self.sync.given) = (Uv(0), Uv(0));
-            self.sync.first_page = None;
-            self.ask(Uv(0));
+            self.begin_list();
             return Ok(());
         }
         let step = changed.entry_len as usize;
@@ -159,9 +161,11 @@ impl Session {
         self.sync.may_have_gaps = true;
         if self.sync.paging != Some(frame.header().request_id) {
             // The list of a device that was behind. Cut short, it is taken from our own cursor instead.
-            if changed.next != Uv(0) && self.sync.paging.is_none() {
-                self.sync.first_page = None;
-                self.ask(Uv(0));
+            if changed.next != Uv(0) {
+                match self.sync.paging {
+                    Some(_) => self.sync.again = true,
+                    None => self.begin_list(),
+                }
             }
             return Ok(());
         }
@@ -170,10 +174,19 @@ impl Session {
         if changed.next != Uv(0) {
             self.ask(changed.next);
         } else {
-            (self.sync.paging, self.sync.first_page) = (None, None);
+            self.sync.paging = None;
             self.sync.told(first);
+            if std::mem::take(&mut self.sync.again) {
+                self.begin_list();
+            }
         }
         Ok(())
+    }
+
+    /// Asks for what changed after the cursor that is kept.
+    fn begin_list(&mut self) {
+        self.sync.first_page = None;
+        self.ask(Uv(0));
     }
 
     fn on_changed_conversation(&mut self, entry: &ChangedConversation) {

@@ -312,6 +312,25 @@ fn the_cursor_is_the_first_pages_and_is_kept_only_once_everything_is_here() {
     assert!(restarted.sent().all::<Fetch>().is_empty());
 }
 
+/// A device that falls behind while it takes a list is told a second one, cut short: what is not in it is asked for, before any cursor beyond it
+/// is kept.
+#[test]
+fn a_list_that_is_cut_short_while_another_is_taken_is_asked_for_after_it() {
+    let mut peer = Peer::new(config());
+    let request = peer.connect(LINEAGE);
+    peer.give(&changed(request, &[(here(), 0)], 50, 7));
+    let next = peer.sent().all::<Resume>()[0].0;
+    peer.give(&changed(0, &[(here(), 0)], 300, 200)); // and more below 200
+    assert!(peer.sent().all::<Resume>().is_empty(), "one list at a time");
+    peer.give(&changed(next, &[], 60, 0));
+    let again = peer.sent().all::<Resume>();
+    assert_eq!((again[0].1.uv, again[0].1.below), (Uv(0), Uv(0)), "all that was not kept, anew");
+    peer.give(&bytes_of(0, &Pong { opaque: 0, uv: Uv(400), server_time: Timestamp(1) }));
+    assert_eq!(peer.session.cursor(), Uv(0));
+    peer.give(&changed(again[0].0, &[(here(), 0)], 310, 0));
+    assert_eq!(peer.session.cursor(), Uv(310));
+}
+
 #[test]
 fn another_history_begins_anew() {
     let mut peer = Peer::live(config());

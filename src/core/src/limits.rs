@@ -16,6 +16,10 @@ pub const DEVICES_PER_MEMBER: usize = 32;
 pub const GUESTS_PER_MEMBER: usize = 32;
 /// FETCHes of one session under way.
 pub const FETCHES_PER_SESSION: u8 = 16;
+/// FETCHes of one user under way, over its sessions.
+pub const FETCHES_PER_USER: u32 = 32;
+/// How long a FETCH whose asker does not read keeps its place once no other is free.
+pub const FETCH_PLACE_MS: u64 = 1000;
 /// FETCHes under way on a reactor.
 pub const FETCHES: usize = 256;
 /// Bytes of the log that one read for a FETCH covers, unless a single message is longer.

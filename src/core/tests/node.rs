@@ -620,3 +620,60 @@ fn an_address_has_a_budget_for_all_its_users() {
     cluster.commit();
     assert_eq!(cluster.take(bob).all::<Sent>().len(), 2, "of the two that its own budget has");
 }
+
+/// Whoever asks for history on many sessions and reads none of it has a share, and when all places are taken the one who has not read for longest
+/// makes room for somebody else.
+#[test]
+fn who_does_not_read_its_history_loses_its_place_and_not_others_theirs() {
+    let mut cluster = Cluster::with(1, |config| NodeConfig { entities_max: 10_000, ..config });
+    let (mut conn, text) = (0, "x".repeat(60_000));
+    let mut connect = |cluster: &mut Cluster, name: &str, device| {
+        conn += 1;
+        cluster.live(name, device, conn)
+    };
+    let bob = connect(&mut cluster, "bob", 1);
+    let fetch_of = |user: UserId| {
+        let conversation = ConversationId::direct(user, bob.user);
+        Fetch { conversation, from: Seq(1), upto: Seq(0), limit: 0, order: FetchOrder::Upward }
+    };
+    let write = |cluster: &mut Cluster, device: Device| {
+        for id in 1..=4 {
+            cluster.send(device, "bob", id, id - 1, &text);
+            cluster.commit();
+        }
+        cluster.take(device);
+        cluster.take(bob);
+    };
+    let mut full = false;
+    for user in 0..40 {
+        let name = format!("deaf{user}");
+        let sessions = [1, 2, 3].map(|device| connect(&mut cluster, &name, device));
+        write(&mut cluster, sessions[0]);
+        for device in sessions {
+            cluster.take(device);
+            for _ in 0..16 {
+                cluster.ask(device, &fetch_of(device.user));
+                cluster.serve_reads();
+            }
+        }
+        if user == 0 {
+            let refused = |device: Device| cluster.reactors[0].world.outs[&device.conn.0].len() < 2000;
+            assert!(!refused(sessions[0]) && refused(sessions[2]), "the third session is beyond the user's share");
+        }
+        full = cluster.reactors[0].node.fetches() == tidings_core::limits::FETCHES;
+        if full {
+            break;
+        }
+    }
+    assert!(full, "all places are taken");
+    let eve = connect(&mut cluster, "eve", 1);
+    write(&mut cluster, eve);
+    cluster.ask(eve, &fetch_of(eve.user));
+    assert_eq!(cluster.take(eve).error().0, ErrorCode::Busy, "they may still read");
+    cluster.later(tidings_core::limits::FETCH_PLACE_MS);
+    cluster.ask(eve, &fetch_of(eve.user));
+    for _ in 0..10 {
+        cluster.serve_reads();
+    }
+    assert_eq!(cluster.take(eve).kinds(), [vec![Kind::Message; 4], vec![Kind::Fetched]].concat());
+}

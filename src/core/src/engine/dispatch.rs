@@ -76,8 +76,8 @@ impl Conversations {
                 let (who, len) = ((send.sender, parts.name), (parts.body.len() + parts.payload.len()) as u64);
                 if let Err(wait_ms) = self.budgets.pay(who, send.network, len, cx.now().mono) {
                     let attempt = (send.conversation, send.client_msg_id);
-                    let refused = refuse_attempt_for(send.asker, attempt, ErrorCode::BudgetExceeded, wait_ms);
-                    return cx.to_home(from, refused, &[]);
+                    let why = (ErrorCode::BudgetExceeded, ClientMsgId(0));
+                    return cx.to_home(from, refuse_for(send.asker, attempt, why, wait_ms), &[]);
                 }
                 let key = found.unwrap_or_else(|| {
                     let shard = self.config.layout.conversation_shard(&send.conversation);
@@ -317,23 +317,22 @@ pub(super) fn refuse(
 /// The refusal of a SEND of which only its names are known.
 pub(super) fn refuse_attempt(
     asker: Asker,
-    (conversation, client_msg_id): (ConversationId, ClientMsgId),
+    attempt: (ConversationId, ClientMsgId),
     code: ErrorCode,
     highest: ClientMsgId,
 ) -> ToHome {
     let retry_after_ms = if code == ErrorCode::Busy { BUSY_RETRY_MS } else { 0 };
-    let of_kind = Kind::Send as u8;
-    ToHome::Refused { asker, refusal: Refusal { code, conversation, client_msg_id, highest, retry_after_ms, of_kind } }
+    refuse_for(asker, attempt, (code, highest), retry_after_ms)
 }
 
-/// The refusal of a SEND for some time.
-fn refuse_attempt_for(
+/// The refusal of a SEND for so long.
+fn refuse_for(
     asker: Asker,
     (conversation, client_msg_id): (ConversationId, ClientMsgId),
-    code: ErrorCode,
+    (code, highest): (ErrorCode, ClientMsgId),
     retry_after_ms: u32,
 ) -> ToHome {
-    let (of_kind, highest) = (Kind::Send as u8, ClientMsgId(0));
+    let of_kind = Kind::Send as u8;
     ToHome::Refused { asker, refusal: Refusal { code, conversation, client_msg_id, highest, retry_after_ms, of_kind } }
 }
 

@@ -16,7 +16,9 @@ use crate::{
     counters::Counter,
     effects::{JobId, ReactorId},
     lanes::{Asker, ToHome},
+    limits::FETCH_PLACE_MS,
     narrow::to_usize,
+    time::Mono,
 };
 
 impl Conversations {
@@ -53,14 +55,30 @@ impl Conversations {
             oldest: Seq(0),
             reading: false,
             short: false,
+            waits_since: None,
         };
         if page.first > page.last {
             return self.end(&job, cx);
         }
-        match self.jobs.add() {
+        match self.place_of_job(cx) {
             Some(id) => self.go_on(id, job, cx),
             None => refuse_other(from, asker, id, ErrorCode::Busy, Kind::Fetch, cx),
         }
+    }
+
+    /// A place for a FETCH. Where none is free, whoever has not read for longest loses its own.
+    fn place_of_job(&mut self, cx: &mut impl ConversationContext) -> Option<JobId> {
+        if let Some(place) = self.jobs.add() {
+            return Some(place);
+        }
+        let upto = Mono(cx.now().mono.0.saturating_sub(FETCH_PLACE_MS * 1_000_000));
+        // Where the asker is on another reactor its answers are in its output, or ended it.
+        let displaced = self.jobs.longest_waiting(self.config.me, upto)?;
+        let job = self.jobs.lift(displaced);
+        let conversation = self.get(job.conversation).id;
+        self.jobs.remove(displaced);
+        refuse_other(job.reactor, job.asker, conversation, ErrorCode::Busy, Kind::Fetch, cx);
+        self.jobs.add()
     }
 
     /// Segments of `log` below `oldest` are gone.
@@ -110,10 +128,13 @@ impl Conversations {
         let len = stretch.map_or(0, |(first, _)| first.len as usize);
         match (cx.asking(job.reactor, job.asker, len), stretch) {
             (Asking::Gone, _) => self.jobs.remove(id),
-            (Asking::Full, _) => self.jobs.put_back(id, job),
+            (Asking::Full, _) => {
+                job.waits_since.get_or_insert(cx.now().mono);
+                self.jobs.put_back(id, job);
+            }
             (Asking::Takes, Some((first, len))) => {
                 cx.read(id, first.loc, len);
-                self.jobs.put_back(id, Job { reading: true, ..job });
+                self.jobs.put_back(id, Job { reading: true, waits_since: None, ..job });
             }
             (Asking::Takes, None) => {
                 self.jobs.remove(id);

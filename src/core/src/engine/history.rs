@@ -17,6 +17,7 @@ use crate::{
     lanes::Asker,
     limits::{FETCHES, READ_WINDOW},
     narrow::{to_u32, to_usize},
+    time::Mono,
 };
 
 /// One FETCH.
@@ -44,6 +45,8 @@ pub struct Job {
     pub reading: bool,
     /// The last read came short of its first message: once may be chance.
     pub short: bool,
+    /// Since when it waits for its asker to read.
+    pub waits_since: Option<Mono>,
 }
 
 /// What one FETCH is answered with.
@@ -158,6 +161,13 @@ impl Jobs {
     /// Jobs under way.
     pub fn active(&self) -> usize {
         self.active
+    }
+
+    /// The job that waits longest for an asker on reactor `me` to read, if it has waited since `upto` or longer.
+    pub fn longest_waiting(&self, me: ReactorId, upto: Mono) -> Option<JobId> {
+        let waiting =
+            self.waiting().filter(|(_, job)| job.reactor == me && job.waits_since.is_some_and(|since| since <= upto));
+        waiting.min_by_key(|(_, job)| job.waits_since).map(|(at, _)| JobId(to_u32(at)))
     }
 
     /// A place for a new job, which is in hand; `None` if there are too many.

@@ -12,7 +12,7 @@ use crate::{
     context::HomeContext,
     counters::Counter,
     lanes::{Asker, ReceiptCommand, Refusal, SendCommand, ToConversation},
-    limits::{BUSY_RETRY_MS, FETCHES_PER_SESSION, OUT_HARD, OUT_HARD_TEXT},
+    limits::{BUSY_RETRY_MS, FETCHES_PER_SESSION, FETCHES_PER_USER, OUT_HARD, OUT_HARD_TEXT},
     narrow::to_u32,
     time::Now,
 };
@@ -205,11 +205,14 @@ impl Homes {
         cx: &mut impl HomeContext,
     ) -> Result<Option<Command<'f>>, WireError> {
         let (fetch, request_id): (Fetch, _) = (frame.fixed()?, frame.header().request_id);
-        let Some(session) = self.sessions.get_mut(id) else { return Ok(None) };
-        if session.fetches >= FETCHES_PER_SESSION {
+        let Some(session) = self.sessions.get(id) else { return Ok(None) };
+        let of = |id: &SessionId| self.sessions.get(*id).map_or(0, |session| u32::from(session.fetches));
+        let of_user: u32 = self.index.get(session.home).sessions.iter().map(of).sum();
+        if session.fetches >= FETCHES_PER_SESSION || of_user >= FETCHES_PER_USER {
             self.refuse_frame(id, frame, ErrorCode::Busy, cx);
             return Ok(None);
         }
+        let Some(session) = self.sessions.get_mut(id) else { return Ok(None) };
         session.fetches += 1;
         let asker = Asker { session: id, request_id };
         let message = ToConversation::Fetch { asker, user: session.user, fetch };
