@@ -106,6 +106,27 @@ fn a_client_that_can_have_new_tokens_stays_connected_for_ever() {
     assert!(client.session().is_up());
 }
 
+/// Who holds a token that ends earlier may open as many sessions as it likes: it does not keep out whoever was given a newer one.
+#[test]
+fn a_newer_token_gets_in_where_an_older_one_holds_all_sessions() {
+    let serving = Serving::start(small());
+    let (stolen, new) = (issue(&serving, "alice", 600), issue(&serving, "alice", 3600));
+    let hello = |token: &[u8], device: u32| {
+        let mut raw = serving.raw();
+        raw.hello(token, DeviceId(device));
+        raw
+    };
+    let mut held: Vec<Raw> = (1..=64).map(|device| hello(&stolen, device)).collect();
+    held.iter_mut().for_each(|raw| drop(raw.expect_welcome()));
+    hello(&stolen, 65).expect_error(ErrorCode::Full);
+    hello(&new, 66).expect_welcome();
+    let ended = |raw: &mut Raw| {
+        raw.ask(9, &Ping { opaque: 1 });
+        raw.next().is_some_and(|frame| frame.error().is_some_and(|(code, _)| code == ErrorCode::Superseded))
+    };
+    assert_eq!(held.iter_mut().filter_map(|raw| ended(raw).then_some(())).count(), 1);
+}
+
 fn base64url(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let mut text = String::new();

@@ -54,6 +54,16 @@ fn an_earlier_connection_that_arrives_later_is_the_superseded_one() {
     assert_eq!(cluster.take(alice(id, 1)).kinds(), [Kind::Welcome, Kind::Error]);
 }
 
+/// A number that no clock has reached keeps nobody out.
+#[test]
+fn a_connection_number_cannot_be_pushed_beyond_the_clock() {
+    let mut cluster = Cluster::new(1);
+    let Reactor { node, world, .. } = &mut cluster.reactors[0];
+    for (conn, number) in [(1, u64::MAX), (2, 20), (3, u64::MAX), (4, 0), (5, 1)] {
+        node.at(cluster.now, world).open_session(&numbered("alice", 1, number), (ConnId(conn), ADDRESS)).unwrap();
+    }
+}
+
 /// A repeat gets the first answer, before the commit and after it, and makes no second message.
 #[test]
 fn a_repeat_is_answered_once_committed_and_makes_no_second_message() {

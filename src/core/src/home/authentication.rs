@@ -84,6 +84,9 @@ impl Authenticated {
     }
 }
 
+/// How far a device's clock, which connections are numbered by, may be ahead of the server's: two days, in microseconds.
+const NUMBERS_AHEAD_US: u64 = 2 * 24 * 3600 * 1_000_000;
+
 /// Checks the first frame of a connection.
 ///
 /// # Errors
@@ -102,7 +105,10 @@ pub fn authenticate(verifier: &impl Verifier, frame: &Frame<'_>, now: Timestamp)
     if !hello.user.is_none() && hello.user != user {
         return Err(ErrorCode::TokenWrongUser);
     }
-    let (device, connection_number, request_id) = (hello.device, hello.connection_number, frame.header().request_id);
+    // A number that no clock has reached would keep every later connection of the device out: it is taken for none.
+    let farthest = now.0.saturating_add(NUMBERS_AHEAD_US);
+    let connection_number = if hello.connection_number > farthest { 0 } else { hello.connection_number };
+    let (device, request_id) = (hello.device, frame.header().request_id);
     let Claims { name, until, .. } = claims;
     Ok(Authenticated { user, device, name, connection_number, request_id, until })
 }

@@ -8,7 +8,7 @@ use tidings_wire::{
     frames::{ErrorFrame, ReauthOk},
 };
 
-use super::{Homes, SessionId};
+use super::{Homes, SessionId, index::HomeKey};
 use crate::{
     context::HomeContext,
     slab::Key,
@@ -39,14 +39,27 @@ const SECOND_NS: u64 = 1_000_000_000;
 /// Sessions that end in one turn.
 const ENDS_PER_TURN: usize = 64;
 
+/// The second in which a session ends that lasts until a moment; `None`: never.
+fn end_of(until: Option<Timestamp>, now: Now) -> Option<NonZeroU32> {
+    let left_us = until?.0.saturating_sub(now.wall.0);
+    let second = (now.mono.0 / 1000).saturating_add(left_us).div_ceil(1_000_000);
+    // One that lasts for longer than a clock of 32 bits counts lasts for ever.
+    NonZeroU32::new(u32::try_from(second).ok()?)
+}
+
 impl Homes {
+    /// Of a user's sessions the one that ends first, if it ends before one that lasts until a moment would: who holds an older token does
+    /// not keep out whoever was given a newer one.
+    pub(super) fn outlived(&self, home: HomeKey, until: Option<Timestamp>, now: Now) -> Option<SessionId> {
+        let ending = |id: &SessionId| Some((self.sessions.get(*id)?.ends?, *id));
+        let (ends, id) = self.index.get(home).sessions.iter().filter_map(ending).min_by_key(|(ends, _)| *ends)?;
+        end_of(until, now).is_none_or(|end| end > ends).then_some(id)
+    }
+
     /// A session lasts until a moment. Measured from here on: a clock that jumps later ends nobody early.
     pub(super) fn set_end(&mut self, id: SessionId, until: Option<Timestamp>, now: Now) {
         let Some(session) = self.sessions.get_mut(id) else { return };
-        let left_us = until.map(|until| until.0.saturating_sub(now.wall.0));
-        let second = |left_us: u64| (now.mono.0 / 1000).saturating_add(left_us).div_ceil(1_000_000);
-        // One that lasts for longer than a clock of 32 bits counts lasts for ever.
-        let ends = left_us.and_then(|left_us| u32::try_from(second(left_us)).ok()).and_then(NonZeroU32::new);
+        let ends = end_of(until, now);
         let before = core::mem::replace(&mut session.ends, ends);
         before.map(|before| self.expiring.remove(&Ending::of(id, before)));
         ends.map(|ends| self.expiring.insert(Ending::of(id, ends)));

@@ -52,7 +52,11 @@ impl Homes {
             self.close_with(old, ErrorCode::Superseded, 0, 0, "this device has connected again", cx);
         }
         if self.index.get(home).sessions.len() >= SESSIONS_PER_USER {
-            return self.refuse_session(who, conn, ErrorCode::Full, "this user has too many sessions", cx);
+            let Some(outlived) = self.outlived(home, who.until(), cx.now()) else {
+                return self.refuse_session(who, conn, ErrorCode::Full, "this user has too many sessions", cx);
+            };
+            let text = "too many sessions: one with a newer token takes this one's place";
+            self.close_with(outlived, ErrorCode::Superseded, 0, 0, text, cx);
         }
         let (user, device, connection_number) = (who.user(), who.device(), who.connection_number());
         let (in_flight, fetches, sync) = (0, 0, Sync::Fresh);
