@@ -17,6 +17,9 @@ use crate::{node::NodeConfig, table::Seed, time::Mono};
 /// its receipts and of its homes' changes, and a tip after each, of 4 KiB each.
 pub const SEND_COST: u64 = 32 << 10;
 
+/// What the first message of a conversation is charged besides: its state is kept for good, and written again whenever its segment is dropped.
+pub const CONVERSATION_COST: u64 = 64 << 10;
+
 /// Most users, and most addresses, that are told apart on a reactor.
 const USERS_MAX: u32 = 1 << 20;
 const NETWORKS: u32 = 1 << 14;

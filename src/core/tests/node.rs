@@ -2,7 +2,7 @@
 
 use tidings_core::{
     Budget, ConnId, Counter, Network, NodeConfig, OverBudget, Replayed,
-    budget::SEND_COST,
+    budget::{CONVERSATION_COST, SEND_COST},
     node::Progress,
     records::{ConversationRow, MemberRow, RecordKind, put},
 };
@@ -579,7 +579,11 @@ fn half_of_the_rows_of_a_conversation_do_not_stand_for_it() {
 /// A user who has filled as much of the log as it may is refused with a time, and named; others go on; what comes back can be used.
 #[test]
 fn who_fills_the_log_is_refused_and_named_while_others_go_on() {
-    let budget = Budget::new(8 * (SEND_COST + 2), 4000); // four messages at once, and one more in 1000 s
+    let cost = SEND_COST + 2;
+    // Four messages at once, the first of them of a new conversation; in 4000 s as much again.
+    let half = 4 * cost + CONVERSATION_COST;
+    let budget = Budget::new(2 * half, 4000);
+    let wait_ms = u32::try_from((cost * 4_000_000).div_ceil(half)).unwrap();
     let mut cluster = Cluster::with(2, |config| NodeConfig { user_budget: budget, ..config });
     let (alice, tablet) = (cluster.live("alice", 1, 1), cluster.live("alice", 2, 2));
     let bob = cluster.live("bob", 1, 3);
@@ -592,7 +596,7 @@ fn who_fills_the_log_is_refused_and_named_while_others_go_on() {
     for _ in 0..2 {
         cluster.send(alice, "bob", 50, 30, "hi");
         let refused = cluster.take(alice).all::<ErrorFrame>()[0];
-        assert_eq!((refused.code, refused.retry_after_ms), (ErrorCode::BudgetExceeded as u16, 1_000_000));
+        assert_eq!((refused.code, refused.retry_after_ms), (ErrorCode::BudgetExceeded as u16, wait_ms));
     }
     let named = cluster.reactors.iter_mut().find_map(|reactor| reactor.node.take_over_budget());
     assert_eq!(named, Some(OverBudget::User(alice.user, "alice".into())));
@@ -603,7 +607,7 @@ fn who_fills_the_log_is_refused_and_named_while_others_go_on() {
     cluster.send(bob, "alice", 10, 0, "quiet");
     cluster.commit();
     assert_eq!(cluster.take(bob).kinds(), [Kind::Sent]);
-    cluster.later(1_000_000);
+    cluster.later(wait_ms.into());
     cluster.send(alice, "bob", 50, 30, "hi");
     cluster.commit();
     assert!(cluster.take(alice).kinds().contains(&Kind::Sent));
@@ -612,8 +616,11 @@ fn who_fills_the_log_is_refused_and_named_while_others_go_on() {
 /// The budget of an address is that of all who come from there, and one who is refused for it has paid nothing.
 #[test]
 fn an_address_has_a_budget_for_all_its_users() {
-    let cost = SEND_COST + 2;
-    let (user_budget, address_budget) = (Budget::new(4 * cost, 4_000_000), Budget::new(4 * cost, 400));
+    let (cost, first) = (SEND_COST + 2, SEND_COST + 2 + CONVERSATION_COST);
+    assert!(first < 3 * cost, "a user has enough for the first message of a conversation, or for two others");
+    let half = first + cost;
+    let (user_budget, address_budget) = (Budget::new(2 * first, 4_000_000), Budget::new(2 * half, 400));
+    let wait_ms = u32::try_from((cost * 400_000).div_ceil(half)).unwrap();
     let mut cluster = Cluster::with(1, |config| NodeConfig { user_budget, address_budget, ..config });
     let (alice, bob) = (cluster.live("alice", 1, 1), cluster.live("bob", 1, 2));
     cluster.send(alice, "bob", 10, 0, "hi");
@@ -621,11 +628,11 @@ fn an_address_has_a_budget_for_all_its_users() {
     for _ in 0..5 {
         cluster.send(bob, "alice", 20, 10, "hi");
         let refused = cluster.take(bob).all::<ErrorFrame>()[0];
-        assert_eq!((refused.code, refused.retry_after_ms), (ErrorCode::BudgetExceeded as u16, 200_000));
+        assert_eq!((refused.code, refused.retry_after_ms), (ErrorCode::BudgetExceeded as u16, wait_ms));
     }
     let named = cluster.reactors[0].node.take_over_budget();
     assert_eq!(named, Some(OverBudget::Network(Network::of(ADDRESS), bob.user)));
-    cluster.later(200_000);
+    cluster.later(wait_ms.into());
     cluster.send(bob, "alice", 20, 10, "hi");
     cluster.commit();
     assert_eq!(cluster.take(bob).all::<Sent>().len(), 2, "of the two that its own budget has");
@@ -686,4 +693,19 @@ fn who_does_not_read_its_history_loses_its_place_and_not_others_theirs() {
         cluster.serve_reads();
     }
     assert_eq!(cluster.take(eve).kinds(), [vec![Kind::Message; 4], vec![Kind::Fetched]].concat());
+}
+
+/// Who begins conversation after conversation is refused long before who writes in those that are there.
+#[test]
+fn a_new_conversation_costs_more_than_a_message() {
+    let (first, cost) = (SEND_COST + 2 + CONVERSATION_COST, SEND_COST + 2);
+    let user_budget = Budget::new(2 * (first + cost), 4_000_000);
+    let mut cluster = Cluster::with(1, |config| NodeConfig { user_budget, ..config });
+    let alice = cluster.live("alice", 1, 1);
+    cluster.send(alice, "bob", 10, 0, "hi");
+    cluster.send(alice, "invented", 20, 0, "hi");
+    assert_eq!(cluster.take(alice).error().0, ErrorCode::BudgetExceeded);
+    cluster.send(alice, "bob", 30, 10, "hi");
+    cluster.commit();
+    assert_eq!(cluster.take(alice).all::<Sent>().len(), 2);
 }

@@ -6,7 +6,11 @@ use std::{
 };
 
 use serde::Deserialize;
-use tidings_core::{Budget, Everything, StateStore, budget::SEND_COST, limits::Rate};
+use tidings_core::{
+    Budget, Everything, StateStore,
+    budget::{CONVERSATION_COST, SEND_COST},
+    limits::Rate,
+};
 #[cfg(feature = "canary")]
 use tidings_reactor::Canary;
 use tidings_wire::TenantId;
@@ -107,7 +111,7 @@ const USER_SHARE: u64 = 16;
 /// By default an address may.
 const ADDRESS_SHARE: u64 = 4;
 /// Less than this would refuse a single large message for good.
-const BUDGET_MIN: u64 = 4 * (SEND_COST + tidings_wire::limits::PAYLOAD_MAX as u64);
+const BUDGET_MIN: u64 = 4 * (SEND_COST + CONVERSATION_COST + tidings_wire::limits::PAYLOAD_MAX as u64);
 
 /// `[receive]`
 #[derive(Clone, Copy, Debug, Deserialize)]

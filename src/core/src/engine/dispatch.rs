@@ -12,6 +12,7 @@ use tidings_wire::{
 
 use super::{ConversationKey, Conversations, commit::Waiting};
 use crate::{
+    budget::CONVERSATION_COST,
     context::ConversationContext,
     conversation::{
         dedup::Origin,
@@ -73,7 +74,8 @@ impl Conversations {
                 if cx.room() < HEADER_LEN + Message::LEN + parts.name.len() + parts.body.len() + parts.payload.len() {
                     return refuse(from, send.asker, send, ErrorCode::Busy, ClientMsgId(0), cx);
                 }
-                let (who, len) = ((send.sender, parts.name), (parts.body.len() + parts.payload.len()) as u64);
+                let begins = if found.is_none() { CONVERSATION_COST } else { 0 };
+                let (who, len) = ((send.sender, parts.name), (parts.body.len() + parts.payload.len()) as u64 + begins);
                 if let Err(wait_ms) = self.budgets.pay(who, send.network, len, cx.now().mono) {
                     let attempt = (send.conversation, send.client_msg_id);
                     let why = (ErrorCode::BudgetExceeded, ClientMsgId(0));
