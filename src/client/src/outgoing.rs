@@ -61,7 +61,13 @@ impl Session {
     }
 
     pub(crate) fn on_sent(&mut self, sent: &Sent) {
-        let Some(conversation) = self.conversations.get_mut(&sent.conversation) else { return };
+        let Some(conversation) = self.conversations.get_mut(&sent.conversation) else {
+            // One that this device does not remember: the list of what changed says with whom it is.
+            if self.config.receive {
+                self.list_again();
+            }
+            return;
+        };
         let Some(at) = conversation.outbox.iter().position(|message| message.id == sent.client_msg_id) else {
             // The session that sent a message is told SENT instead of MESSAGE: what it does not remember must be fetched.
             if self.config.receive {

@@ -61,7 +61,7 @@ pub(crate) struct Sync {
     /// The request that the list being taken answers, and the cursor of its first page.
     paging: Option<u64>,
     first_page: Option<Uv>,
-    /// A list that nobody asked for was cut short meanwhile: what is not in it is asked for afterwards.
+    /// Something was told meanwhile that only a list can complete: it is asked for afterwards.
     again: bool,
     /// The server was asked on this connection, and [`Event::Synced`] is still to come.
     pending: bool,
@@ -162,10 +162,7 @@ impl Session {
         if self.sync.paging != Some(frame.header().request_id) {
             // The list of a device that was behind. Cut short, it is taken from our own cursor instead.
             if changed.next != Uv(0) {
-                match self.sync.paging {
-                    Some(_) => self.sync.again = true,
-                    None => self.begin_list(),
-                }
+                self.list_again();
             }
             return Ok(());
         }
@@ -181,6 +178,14 @@ impl Session {
             }
         }
         Ok(())
+    }
+
+    /// Asks for what changed after the cursor that is kept, once the list that is being taken has come.
+    pub(crate) fn list_again(&mut self) {
+        match self.sync.paging {
+            Some(_) => self.sync.again = true,
+            None => self.begin_list(),
+        }
     }
 
     /// Asks for what changed after the cursor that is kept.

@@ -331,6 +331,26 @@ fn a_list_that_is_cut_short_while_another_is_taken_is_asked_for_after_it() {
     assert_eq!(peer.session.cursor(), Uv(310));
 }
 
+/// SENT for an attempt in a conversation that the device does not remember (its process repeated it without its memory): what it is about is
+/// asked for.
+#[test]
+fn sent_in_a_conversation_that_is_not_remembered_is_looked_up() {
+    let mut peer = Peer::new(config());
+    let request = peer.connect(LINEAGE);
+    peer.give(&changed(request, &[], 50, 0));
+    let sent = tidings_wire::frames::Sent {
+        conversation: here(),
+        client_msg_id: ClientMsgId(9),
+        seq: Seq(1),
+        ts: Timestamp(1),
+    };
+    peer.give(&bytes_of(77, &sent));
+    let again = peer.sent().all::<Resume>();
+    assert_eq!(again[0].1.uv, Uv(50));
+    peer.give(&changed(again[0].0, &[(here(), 1)], 51, 0));
+    assert_eq!(peer.sent().all::<Fetch>()[0].1.from, Seq(1));
+}
+
 #[test]
 fn another_history_begins_anew() {
     let mut peer = Peer::live(config());

@@ -11,6 +11,7 @@ const FOUND: &[(u64, Profile, &str)] = &[
     (10_391, Profile::Devices, "a HELLO that was held up took the place of a later connection"),
     (12_830, Profile::Devices, "an own message that the device had forgotten was never fetched"),
     (22_769, Profile::Media, "a segment that lost both headers and its first batch was taken for an empty file"),
+    (6_325, Profile::Devices, "SENT in a conversation that the device had forgotten was dropped"),
     (1_732, Profile::Crash, "a dropped receipt took along what a sealed one before it had said"),
     (1_407, Profile::Retention, "a log that began again lost its first write, and that was taken for damage"),
     (30_553, Profile::Retention, "the oracle: a device may be told that the newest messages are gone"),
