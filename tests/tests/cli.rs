@@ -244,11 +244,12 @@ fn settings_that_cannot_be_are_refused_in_a_sentence() {
 /// A sender who has filled its budget is told so while it waits, and the operator is told who it is.
 #[test]
 fn a_spent_budget_is_told_to_its_user_and_to_the_operator() {
-    let mut node = Node::start_with("[retention]\nwindow_s = 40\n[limits]\nuser_bytes = 655360\n");
-    let lines = node.run(&["send", "--user", "loud", "--to", "bob", "-"], &"word\n".repeat(9));
+    let mut node = Node::start_with("[retention]\nwindow_s = 20\n[limits]\nuser_bytes = 655360\n");
+    let lines =
+        node.run(&["send", "--user", "loud", "--to", "bob", "-"], &format!("{}\n", "word".repeat(15_000)).repeat(4));
     let said = String::from_utf8(lines.stderr).unwrap();
     assert!(lines.status.success() && said.contains("BUDGET_EXCEEDED"), "{said}");
-    assert_eq!(node.lines(&["tail", "--user", "bob", "--json", "--count", "9"], "").len(), 9);
+    assert_eq!(node.lines(&["tail", "--user", "bob", "--json", "--count", "4"], "").len(), 4);
     let (status, said) = node.server.take().unwrap().stop().unwrap();
     assert!(status.success() && said.contains("alarm: user loud (") && said.contains("limits.user_bytes"), "{said}");
 }

@@ -16,7 +16,8 @@ use tidings::{
 };
 use tidings_tests::{binary, serving::now};
 
-const SETTINGS: &str = "[log]\nsegment_bytes = 4194304\n[retention]\nmax_bytes = 1073741824\n";
+const SETTINGS: &str =
+    "[log]\nsegment_bytes = 4194304\n[retention]\nmax_bytes = 1073741824\n[limits]\nuser_bytes = 1000000000000\n";
 const PACE: Pace = Pace { depth: 16, rest: Duration::from_millis(1), patience: Duration::from_secs(60) };
 
 fn launch(dir: &TempDir, binary: PathBuf, cores: &str) -> Launch {

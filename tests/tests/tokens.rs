@@ -117,7 +117,9 @@ fn a_newer_token_gets_in_where_an_older_one_holds_all_sessions() {
         raw
     };
     let mut held: Vec<Raw> = (1..=64).map(|device| hello(&stolen, device)).collect();
-    held.iter_mut().for_each(|raw| drop(raw.expect_welcome()));
+    for raw in &mut held {
+        raw.expect_welcome();
+    }
     hello(&stolen, 65).expect_error(ErrorCode::Full);
     hello(&new, 66).expect_welcome();
     let ended = |raw: &mut Raw| {

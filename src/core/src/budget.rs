@@ -13,9 +13,12 @@ use tidings_wire::UserId;
 
 use crate::{node::NodeConfig, table::Seed, time::Mono};
 
-/// What a message takes of the log besides its payload and body, at most, if the server has little else to do: its own batch, those of
-/// its receipts and of its homes' changes, and a tip after each, of 4 KiB each.
-pub const SEND_COST: u64 = 32 << 10;
+/// What a message is charged besides its payload and body: its header, and its share of what it causes.
+pub const SEND_COST: u64 = 4 << 10;
+
+/// What the first message in a batch is charged besides. On a server that has little else to do a message takes its own batch, those of its
+/// receipts and of its homes' changes, and a tip after each, of 4 KiB each; in a stream of messages many share them.
+pub const BATCH_COST: u64 = 28 << 10;
 
 /// What the first message of a conversation is charged besides: its state is kept for good, and written again whenever its segment is dropped.
 pub const CONVERSATION_COST: u64 = 64 << 10;
@@ -60,13 +63,21 @@ impl Spent {
     /// # Errors
     /// Milliseconds until so much has come back.
     pub fn after(self, bytes: u64, budget: Budget, now: Mono) -> Result<Self, u32> {
-        let cost_ns = u128::from(bytes) * u128::from(budget.kib_ns) / 1024;
-        let whole = u128::from(self.0.max(now).0) + cost_ns;
-        let over = whole.saturating_sub(u128::from(now.0) + u128::from(budget.window_ns));
+        if budget == Budget::UNLIMITED {
+            return Ok(self);
+        }
+        let after = self.and(bytes, budget, now);
+        let over = after.0.0.saturating_sub(now.0.saturating_add(budget.window_ns));
         if over > 0 {
             return Err(u32::try_from(over.div_ceil(1_000_000)).unwrap_or(u32::MAX));
         }
-        Ok(Self(Mono(u64::try_from(whole).unwrap_or(u64::MAX))))
+        Ok(after)
+    }
+
+    /// What it would be with `bytes` more, be it too much.
+    fn and(self, bytes: u64, budget: Budget, now: Mono) -> Self {
+        let cost_ns = u128::from(bytes) * u128::from(budget.kib_ns) / 1024;
+        Self(Mono(self.0.max(now).0.saturating_add(u64::try_from(cost_ns).unwrap_or(u64::MAX))))
     }
 }
 
@@ -171,10 +182,7 @@ impl Budgets {
         match (after(*user_spent, self.user), after(*network_spent, of_network)) {
             (Ok(user), Ok(network)) => {
                 *user_spent = user.0.0;
-                // Somebody else's place, if it is one.
-                if of_network != Budget::UNLIMITED {
-                    *network_spent = network.0.0;
-                }
+                *network_spent = network.0.0;
                 Ok(())
             }
             (by_user, by_network) => {
@@ -189,6 +197,17 @@ impl Budgets {
                 }
                 Err(wait_ms)
             }
+        }
+    }
+
+    /// A message that was paid for is the first in its batch: that is charged, too, and may be more than there was.
+    pub(crate) fn pay_batch(&mut self, user: UserId, network: Network, now: Mono) {
+        let of_network = if network == Network::Local { Budget::UNLIMITED } else { self.network };
+        let (user_hash, network_hash) = (self.seed.hash_one(user), self.seed.hash_one(network));
+        let more = |spent: &mut u64, budget: Budget| *spent = Spent(Mono(*spent)).and(BATCH_COST, budget, now).0.0;
+        more(at(&mut self.users, user_hash), self.user);
+        if of_network != Budget::UNLIMITED {
+            more(at(&mut self.networks, network_hash), of_network);
         }
     }
 
@@ -238,6 +257,10 @@ mod tests {
             }
         }
         assert!(Spent::default().after(1 << 16, Budget::new(0, u32::MAX), now).is_err());
+        let spent = Spent::default().and(1 << 30, Budget::new(1 << 20, 1000), now);
+        assert!(
+            spent.after(1, Budget::new(1 << 20, 1000), now).is_err() && spent.after(1, Budget::UNLIMITED, now).is_ok()
+        );
     }
 
     #[test]

@@ -110,6 +110,8 @@ pub(crate) struct Conversations {
     answers: Box<[VecDeque<ToHome>]>,
     outboxes: Outboxes,
     budgets: Budgets,
+    /// The last batch whose first message was charged for it.
+    paid_batch: Lsn,
     /// The oldest segment that is still there, by log.
     floors: Vec<Generation>,
     receipts_due: Option<Mono>,
@@ -133,6 +135,7 @@ impl Conversations {
             answers: vec![VecDeque::new(); reactors as usize].into_boxed_slice(),
             outboxes: Outboxes::new(shards, reactors),
             budgets: Budgets::new(&config),
+            paid_batch: Lsn(0),
             floors: Vec::new(),
             receipts_due: None,
             evacuation: None,

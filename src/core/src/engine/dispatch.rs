@@ -197,6 +197,10 @@ impl Conversations {
             );
             len = body.len() - start;
         });
+        if at.lsn > self.paid_batch {
+            self.paid_batch = at.lsn;
+            self.budgets.pay_batch(send.sender, send.network, cx.now().mono);
+        }
         cx.want_write();
         if canary::is(Canary::AckBeforeDurable) {
             let (asker, conversation) = (send.asker, send.conversation);

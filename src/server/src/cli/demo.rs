@@ -29,12 +29,16 @@ const PACE: Pace = Pace { depth: 8, rest: Duration::from_millis(2), patience: Du
 /// How long the server lives between kills: this, and up to as much again.
 const LIFE_MS: u64 = 400;
 
+/// Small segments, so that the demonstration starts at once and leaves little behind. In so small a log its two users would soon have
+/// filled what a user may.
+const SETTINGS: &str =
+    "[log]\nsegment_bytes = 8388608\n[retention]\nmax_bytes = 1073741824\n[limits]\nuser_bytes = 1000000000000\n";
+
 /// Runs the demonstration.
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let dir = TempDir::new("demo")?;
     let config = dir.path().join("demo.toml");
-    // Small segments, so that the demonstration starts at once and leaves little behind.
-    std::fs::write(&config, "[log]\nsegment_bytes = 8388608\n[retention]\nmax_bytes = 1073741824\n")?;
+    std::fs::write(&config, SETTINGS)?;
     let mut launch = Launch {
         binary: std::env::current_exe()?,
         data: dir.path().join("data"),
