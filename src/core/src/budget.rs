@@ -2,8 +2,9 @@
 //! messages leave the log before their time. Rates count messages; budgets count what messages take. They are kept where the log
 //! is, beside the conversations that it holds, and only what is accepted is charged.
 //!
-//! Half of a budget may be spent at once, and half comes back over the window: no window holds more than all of it. What was
-//! spent is kept in memory, in tables of a fixed size: users or addresses that fall together share a budget, a restart forgets it.
+//! Half of a budget may be spent at once, and half comes back over the window: no window holds more than all of it, and one
+//! [`BATCH_COST`] that is only known afterwards. What was spent is kept in memory, in tables of a fixed size: users or addresses that
+//! fall together share a budget, a restart forgets it.
 
 use alloc::{boxed::Box, vec};
 use core::{hash::BuildHasher, net::IpAddr};
@@ -160,6 +161,10 @@ impl Budgets {
         }
     }
 
+    fn budget_of(&self, network: Network) -> Budget {
+        if network == Network::Local { Budget::UNLIMITED } else { self.network }
+    }
+
     /// A message of `len` bytes of payload and body is paid for: by its user and by where it comes from, or by none.
     ///
     /// # Errors
@@ -175,7 +180,7 @@ impl Budgets {
             return Ok(());
         }
         let cost = SEND_COST + len;
-        let of_network = if network == Network::Local { Budget::UNLIMITED } else { self.network };
+        let of_network = self.budget_of(network);
         let (user_hash, network_hash) = (self.seed.hash_one(user), self.seed.hash_one(network));
         let (user_spent, network_spent) = (at(&mut self.users, user_hash), at(&mut self.networks, network_hash));
         let after = |spent: u64, budget| Spent(Mono(spent)).after(cost, budget, now);
@@ -202,7 +207,7 @@ impl Budgets {
 
     /// A message that was paid for is the first in its batch: that is charged, too, and may be more than there was.
     pub(crate) fn pay_batch(&mut self, user: UserId, network: Network, now: Mono) {
-        let of_network = if network == Network::Local { Budget::UNLIMITED } else { self.network };
+        let of_network = self.budget_of(network);
         let (user_hash, network_hash) = (self.seed.hash_one(user), self.seed.hash_one(network));
         let more = |spent: &mut u64, budget: Budget| *spent = Spent(Mono(*spent)).and(BATCH_COST, budget, now).0.0;
         more(at(&mut self.users, user_hash), self.user);

@@ -110,7 +110,7 @@ impl<M: Machine> Shared<M> {
 
     /// Somebody has filled as much of the log as it may.
     pub(crate) fn tell_over_budget(&self, who: OverBudget) {
-        // What does not fit is told at its next SEND.
+        // Who does not fit is named when it is refused a minute later.
         let _full = self.over_budget.push(who);
     }
 
