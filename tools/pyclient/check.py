@@ -10,9 +10,11 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import groups
 from connection import Closed, ServerError
 from crc32c import crc32c
-from ids import conversation_id, user_id
+from groups import Control, Role
+from ids import conversation_id, group_id, user_id
 from kinds import ProtocolError
 from tidings import Client, State
 from vectors import check_vectors
@@ -141,6 +143,34 @@ def quiet_resume(bob: Person, client: Client) -> Client:
     raise CheckFailed("the cursor did not catch up")
 
 
+def group(alice: Client, bob: Client) -> None:
+    nonce = time.time_ns().to_bytes(16, "little")
+    chat, title = group_id(ALICE, nonce), "a group of two"
+    body = groups.create(nonce, groups.settings(), title, [BOB])
+    for _ in range(2):
+        request, _ = alice.send_to(chat, b"", Control.CREATE, body)
+        expect("number of CREATE, and of CREATE again", alice.sent(request).seq, 1)
+    request, _ = alice.send_to(chat, b"hello, group")
+    expect("number of the first text", alice.sent(request).seq, 2)
+    expect("bob's first messages", (bob.receive().control, bob.receive().payload), (Control.CREATE, b"hello, group"))
+    bob.delivered(chat, 2)
+    described, members = alice.describe(chat)
+    roles = {member.user: (member.role, member.delivered) for member in members}
+    expect("title and members", (described.title.decode(), roles), (title, {ALICE: (Role.OWNER, 0), BOB: (Role.MEMBER, 2)}))
+    try:
+        bob.sent(bob.send_to(chat, b"", Control.REMOVE, groups.members([ALICE]))[0])
+    except ServerError as error:
+        expect("a member removes its owner", error.name, "NOT_ALLOWED")
+    else:
+        raise CheckFailed("a member removed the owner")
+    expect("number of REMOVE", alice.sent(alice.send_to(chat, b"", Control.REMOVE, groups.members([BOB]))[0]).seq, 3)
+    expect("bob's last message", bob.receive().control, Control.REMOVE)
+    alice.sent(alice.send_to(chat, b"not for bob")[0])
+    stored, fetched = bob.fetch(chat, 1)
+    expect("what bob reads", ([message.seq for message in stored], fetched.head), ([1, 2, 3], 3))
+    print("alice and bob: a group is made once, shows its members, and who was removed reads nothing later")
+
+
 def ping(name: str, client: Client) -> None:
     opaque = time.time_ns()
     expect(f"{name}'s PONG", client.ping(opaque).opaque, opaque)
@@ -164,6 +194,7 @@ def conversation(alice_person: Person, bob_person: Person) -> None:
     bob = handshake("bob", bob_person)
     resume_bob(bob, payloads, head)
     bob = quiet_resume(bob_person, bob)
+    group(alice, bob)
     for name, client in (("alice", alice), ("bob", bob)):
         ping(name, client)
         client.bye()

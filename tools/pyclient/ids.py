@@ -1,4 +1,4 @@
-"""The ids that every client derives for itself: users and one-to-one conversations."""
+"""The ids that every client derives for itself: users, one-to-one conversations and groups."""
 
 import struct
 
@@ -17,3 +17,9 @@ def conversation_id(one: bytes, other: bytes) -> bytes:
     lesser, greater = sorted((one, other))
     digest = derive_key("tidings v1 direct conversation id", lesser + greater)
     return lesser[:2] + digest[2:15] + bytes([digest[15] & 0xFC | 1])
+
+
+def group_id(creator: bytes, nonce: bytes) -> bytes:
+    """The id of the group that `creator` makes under a nonce of 16 bytes."""
+    digest = derive_key("tidings v1 group id", creator + nonce)
+    return digest[:15] + bytes([digest[15] & 0xFC | 2])

@@ -14,6 +14,7 @@ U32 = Annotated[int, "I"]
 U64 = Annotated[int, "Q"]
 Id = Annotated[bytes, "16s"]
 Span = Annotated[bytes, "II"]
+Settings = Annotated[bytes, "4s"]
 
 NO_ID = bytes(16)
 CONTROL, MESSAGE_CLASS, RECEIPT_CLASS = 0, 1, 2
@@ -258,3 +259,45 @@ class Reauth(Body):
 @_kind(19)
 class ReauthOk(Body):
     token_until: U64
+
+
+@dataclass(frozen=True)
+class Member:
+    """One member in DESCRIBED."""
+
+    user: Id
+    role: U8
+    joined: U64
+    left: U64
+    delivered: U64
+    read: U64
+
+
+MEMBER_LAYOUT, _ = _layout(Member)
+
+
+@_kind(20)
+class Describe(Body):
+    conversation: Id
+    first: U32
+    limit: U32
+
+
+@_kind(21)
+class Described(Body):
+    conversation: Id
+    head: U64
+    settings: Settings
+    deleted: U64
+    members: U32
+    first: U32
+    count: U32
+    entry_len: U32
+    title: Span
+    entries: Span
+
+    def listed(self) -> list[Member]:
+        if self.count and self.entry_len < MEMBER_LAYOUT.size or self.count * self.entry_len > len(self.entries):
+            raise ProtocolError("the entries of DESCRIBED do not fit")
+        starts = range(0, self.count * self.entry_len, self.entry_len or 1)
+        return [Member(*MEMBER_LAYOUT.unpack_from(self.entries, start)) for start in starts]

@@ -55,17 +55,42 @@ class Client:
 
     def send(self, peer: bytes, payload: bytes, client_msg_id: int = 0, prev: int | None = None) -> tuple[int, int]:
         """Sends without waiting for SENT. Returns the request, for `sent`, and the message's id, for repeats."""
+        return self._send(conversation_id(self.welcome.user, peer), peer, payload, client_msg_id, prev)
+
+    def send_to(self, group: bytes, payload: bytes, control: int = 0, body: bytes = b"") -> tuple[int, int]:
+        """The same to a group; with a control and its body, does something to it."""
+        return self._send(group, k.NO_ID, payload, 0, None, control, body)
+
+    def describe(self, conversation: bytes) -> tuple[k.Described, list[k.Member]]:
+        """What a conversation is, and who is in it."""
+        members: list[k.Member] = []
+        while True:
+            described = self._ask(k.Describe(conversation, len(members), 0), k.Described)
+            members += described.listed()
+            if not described.count or len(members) >= described.members:
+                return described, members
+
+    def _send(
+        self,
+        conversation: bytes,
+        peer: bytes,
+        payload: bytes,
+        client_msg_id: int,
+        prev: int | None,
+        control: int = 0,
+        body: bytes = b"",
+    ) -> tuple[int, int]:
         deadline = self._deadline()
         while len(self._in_flight) >= self.welcome.window:
             self._pump(deadline)
-        conversation = conversation_id(self.welcome.user, peer)
         if not client_msg_id:
             client_msg_id = max(self.state.last_msg_id + 1, time.time_ns() // 1000)
             self.state.last_msg_id = client_msg_id
         chained = self._chains[conversation].add(client_msg_id)
         prev = chained if prev is None else prev
-        crc = crc32c(payload)
-        request = self._request(k.Send(conversation, peer, client_msg_id, prev, 0, k.NO_ID, 0, crc, payload))
+        crc = crc32c(body + payload)
+        send = k.Send(conversation, peer, client_msg_id, prev, 0, k.NO_ID, 0, crc, payload, control, 0, body)
+        request = self._request(send)
         self._in_flight.add(request)
         return request, client_msg_id
 
@@ -225,8 +250,8 @@ class Client:
                 self._answers[request] = body
 
     def _take_message(self, request: int, message: k.Message) -> None:
-        if crc32c(message.payload) != message.payload_crc:
-            raise k.ProtocolError(f"the payload of message {message.seq} was harmed")
+        if crc32c(message.body + message.payload) != message.payload_crc:
+            raise k.ProtocolError(f"the body or the payload of message {message.seq} was harmed")
         if crc32c(message.sender_name + message.body) != message.clear_crc:
             raise k.ProtocolError(f"the name or the body of message {message.seq} was harmed")
         if request in self._fetching:

@@ -9,7 +9,7 @@ from pathlib import Path
 import kinds as k
 from crc32c import crc32c
 from frames import VERSION, decode, encode
-from ids import conversation_id, user_id
+from ids import conversation_id, group_id, user_id
 
 ALICE = user_id("alice")
 BOB = user_id("bob")
@@ -19,23 +19,28 @@ HISTORY = b"\x03" * 16
 TRACE = b"\x09" * 16
 UNTIL = TIME + 900_000_000
 TEXT = b"hi bob"
-TEXT_CRC = 0x34206312
 BODY = b"\x01\x02\x03"
+CONTENT_CRC = 0x06AC2E65
+GROUP = group_id(ALICE, b"\x09" * 16)
+SETTINGS = bytes([1, 2, 2, 1])
+CREATE = b"\x09" * 16 + SETTINGS + b"\x07\x00\x01\x00" + b"friends" + BOB
 
-IDS = {"user/alice": ALICE, "user/bob": BOB, "conversation/alice-bob": CHAT}
+IDS = {"user/alice": ALICE, "user/bob": BOB, "conversation/alice-bob": CHAT, "group/alice-09": GROUP}
 
 ENTRY = k.Entry(CHAT, BOB, head=5, delivered=4, read=3, peer_delivered=2, peer_read=1)
 ENTRY_BYTES = k.ENTRY_LAYOUT.pack(CHAT, BOB, 5, 4, 3, 2, 1)
 
+MEMBERS = k.MEMBER_LAYOUT.pack(ALICE, 3, 1, 0, 5, 4) + k.MEMBER_LAYOUT.pack(BOB, 0, 1, 4, 0, 0)
+
 FRAMES: dict[str, tuple[int, k.Body]] = {
     "HELLO": (1, k.Hello(1, 1, device=7, user=ALICE, capabilities=0, token=b"token", connection_number=9)),
     "WELCOME": (1, k.Welcome(VERSION, 60, 73728, 65536, 64, ALICE, 7, HISTORY, 77, TIME, redirect=b"", token_until=UNTIL)),
-    "SEND": (2, k.Send(CHAT, BOB, 101, 100, 0, TRACE, 1, TEXT_CRC, TEXT, 900, 4, BODY)),
+    "SEND": (2, k.Send(CHAT, BOB, 101, 100, 0, TRACE, 1, CONTENT_CRC, TEXT, 900, 4, BODY)),
     "SENT": (2, k.Sent(CHAT, 101, seq=5, ts=TIME)),
     "MESSAGE": (
         0,
         k.Message(
-            CHAT, 5, TIME, ALICE, BOB, 7, 1, 101, 0, TRACE, TEXT_CRC, b"alice", TEXT, 900, 4, 3, BODY, crc32c(b"alice" + BODY)
+            CHAT, 5, TIME, ALICE, BOB, 7, 1, 101, 0, TRACE, CONTENT_CRC, b"alice", TEXT, 900, 4, 3, BODY, crc32c(b"alice" + BODY)
         ),
     ),
     "DELIVERED": (0, k.Delivered(CHAT, upto=5)),
@@ -50,6 +55,9 @@ FRAMES: dict[str, tuple[int, k.Body]] = {
     "PONG": (6, k.Pong(42, uv=12, server_time=TIME)),
     "BYE": (0, k.Bye(reason=1, retry_after_ms=500)),
     "ERROR": (3, k.Error(44, 1, k.Send.KIND, 0, CHAT, 102, 100, b"send 101 again first")),
+    "CREATE": (8, k.Send(GROUP, k.NO_ID, 103, 0, 0, k.NO_ID, 0, crc32c(CREATE), b"", 1, 0, CREATE)),
+    "DESCRIBE": (9, k.Describe(GROUP, first=0, limit=0)),
+    "DESCRIBED": (9, k.Described(GROUP, 5, SETTINGS, 0, 2, 0, 2, k.MEMBER_LAYOUT.size, b"friends", MEMBERS)),
     "REAUTH": (7, k.Reauth(b"token")),
     "REAUTH_OK": (7, k.ReauthOk(UNTIL)),
 }
@@ -74,8 +82,8 @@ def check_vectors(path: Path) -> list[str]:
     problems = [problem for name, digits in lines for problem in _problems(name, bytes.fromhex(digits))]
     missing = (IDS.keys() | FRAMES.keys()) - {name for name, _ in lines}
     problems += [f"{name} is missing" for name in sorted(missing)]
-    if crc32c(TEXT) != TEXT_CRC:
-        problems.append(f"the CRC-32C of {TEXT!r} came out as {crc32c(TEXT):#x}")
+    if crc32c(BODY + TEXT) != CONTENT_CRC:
+        problems.append(f"the CRC-32C of {BODY + TEXT!r} came out as {crc32c(BODY + TEXT):#x}")
     changed = FRAMES["CHANGED"][1]
     if not isinstance(changed, k.Changed) or changed.conversations() != [ENTRY]:
         problems.append("CHANGED: its entry does not come out")

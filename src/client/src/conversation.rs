@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use tidings_wire::{ClientMsgId, ConversationId, Seq, UserId};
+use tidings_wire::{ClientMsgId, ConversationId, Seq, UserId, frames::Control};
 
 use crate::{
     config::Time,
@@ -16,6 +16,8 @@ pub(crate) const AHEAD_MAX: usize = 256;
 #[derive(Debug)]
 pub(crate) struct Outgoing {
     pub(crate) id: ClientMsgId,
+    pub(crate) control: Control,
+    pub(crate) body: Vec<u8>,
     pub(crate) payload: Vec<u8>,
     pub(crate) flags: u32,
     pub(crate) in_flight: bool,
@@ -25,6 +27,7 @@ pub(crate) struct Outgoing {
 #[derive(Debug)]
 pub(crate) struct Conversation {
     pub(crate) id: ConversationId,
+    /// One to one: the other member.
     pub(crate) peer: UserId,
     /// The last message released; the next is this + 1.
     pub(crate) last: Seq,

@@ -1,6 +1,9 @@
 //! What a session tells its application.
 
-use tidings_wire::{ClientMsgId, ConversationId, DeviceId, ErrorCode, Seq, Timestamp, UserId, frames::Control};
+use tidings_wire::{
+    ClientMsgId, ConversationId, DeviceId, ErrorCode, Seq, Timestamp, UserId,
+    frames::{Control, DescribedMember, GroupSettings},
+};
 
 /// A message, in its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,7 +20,7 @@ pub struct Message {
     pub sender_name: String,
     /// The device that it was written on.
     pub sender_device: DeviceId,
-    /// The member that did not write it.
+    /// One to one: the member that did not write it.
     pub peer: UserId,
     /// The sender's attempt.
     pub client_msg_id: ClientMsgId,
@@ -33,6 +36,23 @@ pub struct Message {
     pub body: Vec<u8>,
     /// What it says.
     pub payload: Vec<u8>,
+}
+
+/// What a group is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// Which.
+    pub conversation: ConversationId,
+    /// Its last message.
+    pub head: Seq,
+    /// Its title.
+    pub title: String,
+    /// What members may do.
+    pub settings: GroupSettings,
+    /// Not 0: the message that deleted it.
+    pub deleted: Seq,
+    /// Members, and those who were, in the order in which they came.
+    pub members: Vec<DescribedMember>,
 }
 
 /// How far a member is.
@@ -109,7 +129,7 @@ pub enum Event {
     },
     /// The next message of a conversation, own ones included: numbers come without gap and repeat.
     Message(Message),
-    /// Messages of a conversation are gone for good: retention dropped them before this device came.
+    /// Messages of a conversation cannot be had: retention dropped them before this device came, or the user was no member then.
     Lost {
         /// Where.
         conversation: ConversationId,
@@ -140,6 +160,15 @@ pub enum Event {
         /// Why.
         code: ErrorCode,
     },
+    /// What [`crate::Session::describe`] asked for.
+    Described(Group),
+    /// What [`crate::Session::describe`] asked for cannot be had.
+    DescribeFailed {
+        /// Where.
+        conversation: ConversationId,
+        /// Why.
+        code: ErrorCode,
+    },
     /// What this device missed cannot be had at the moment. It is tried again, and nothing after it is told before.
     CatchUpDelayed {
         /// Where.
@@ -151,7 +180,7 @@ pub enum Event {
     Conversation {
         /// Where.
         conversation: ConversationId,
-        /// The other member.
+        /// One to one: the other member.
         peer: UserId,
         /// How far the other member is.
         peers: Watermarks,

@@ -9,9 +9,8 @@ use tidings_wire::{
 };
 
 use crate::{
-    config::Time,
     event::{Event, Message},
-    session::{Request, Session},
+    session::{Request, Resting, Session},
 };
 
 /// How often a page that the server was too busy for is asked for again.
@@ -111,7 +110,7 @@ impl Session {
         }
     }
 
-    fn ask_page(&mut self, reading: Reading) {
+    pub(crate) fn ask_page(&mut self, reading: Reading) {
         let Reading { conversation, from, upto, left, order, .. } = reading;
         let request = self.request_id();
         frame::append(&mut self.out, request, &Fetch { conversation, from, upto, limit: left, order });
@@ -139,21 +138,9 @@ impl Session {
                 let kept = reading.messages.len() - reading.coming;
                 reading.messages.truncate(kept);
                 reading.coming = 0;
-                self.resting.push((self.now.plus_ms(wait_ms.max(1) << refusals), reading));
+                self.resting.push((self.now.plus_ms(wait_ms.max(1) << refusals), Resting::Reading(reading)));
             }
             None => self.events.push_back(Event::HistoryFailed { conversation, code }),
         }
-    }
-
-    /// When a page that was refused is asked for again.
-    pub(crate) fn history_retries(&self) -> impl Iterator<Item = Time> {
-        self.resting.iter().map(|(at, _)| *at)
-    }
-
-    /// Asks again for pages that were refused, if it is time.
-    pub(crate) fn retry_history(&mut self) {
-        let now = self.now;
-        let due: Vec<_> = self.resting.extract_if(.., |(at, _)| *at <= now).collect();
-        due.into_iter().for_each(|(_, reading)| self.ask_page(*reading));
     }
 }

@@ -1,7 +1,7 @@
 //! Messages on their way in: released strictly as `last + 1`, whatever order they come in; and what others have read.
 
 use tidings_wire::{
-    ConversationId, ErrorCode, Frame, Seq, WireError,
+    ConversationId, ErrorCode, Frame, Seq, UserId, WireError,
     archive::Archived,
     frame,
     frames::{self, Fetch, FetchOrder, Fetched, Receipt, ReceiptOk},
@@ -30,7 +30,7 @@ impl Session {
         // A server of before the body has no checksum of it.
         let clear = frame.fixed_bytes().len() < frames::Message::LEN
             || frames::Message::crc_of_clear(name, body) == fixed.clear_crc;
-        if crc32c::crc32c(payload) != fixed.payload_crc || !clear {
+        if frames::Message::crc_of_content(body, payload) != fixed.payload_crc || !clear {
             return Err(WireError::Checksum); // harmed on the way: connect again, and fetch it
         }
         let message = Message {
@@ -59,7 +59,11 @@ impl Session {
     /// Puts a message in its place and releases what is next.
     pub(crate) fn place(&mut self, message: Message) {
         let (id, own) = (message.conversation, message.sender == self.config.user);
-        let peer = if own { message.peer } else { message.sender };
+        let peer = match (id.is_group(), own) {
+            (true, _) => UserId::NONE,
+            (false, true) => message.peer,
+            (false, false) => message.sender,
+        };
         let conversation = self.conversations.entry(id).or_insert_with(|| Conversation::new(id, peer));
         if !conversation.placed {
             // The first that is heard of it: nothing before it is known.
@@ -131,7 +135,7 @@ impl Session {
                 self.sync.may_have_gaps = true;
             }
             Some(Request::History(reading)) => self.on_history_page(*reading, fetched),
-            None => {}
+            Some(Request::Description(_)) | None => {}
         }
     }
 
@@ -159,7 +163,7 @@ impl Session {
         }
     }
 
-    pub(crate) fn on_fetch_error(&mut self, request: Request, code: ErrorCode, retry_ms: Option<u64>) {
+    pub(crate) fn on_request_error(&mut self, request: Request, code: ErrorCode, retry_ms: Option<u64>) {
         match request {
             Request::Gap(id) => {
                 if let Some(conversation) = self.conversations.get_mut(&id) {
@@ -174,6 +178,7 @@ impl Session {
                 self.sync.may_have_gaps = true;
             }
             Request::History(reading) => self.on_history_refused(reading, code, retry_ms),
+            Request::Description(description) => self.on_describe_refused(*description, code, retry_ms),
         }
     }
 

@@ -24,6 +24,7 @@ pub mod blocking;
 mod config;
 mod conversation;
 mod event;
+mod group;
 mod history;
 mod incoming;
 mod outgoing;
@@ -32,9 +33,10 @@ mod sync;
 mod token;
 
 pub use config::{Config, DEFAULT_TENANT, History, Time, Tokens};
-pub use event::{Event, Message, Watermarks};
+pub use event::{Event, Group, Message, Watermarks};
 pub use session::Session;
-pub use sync::{SavedConversation, SavedState};
+pub use sync::{SavedConversation, SavedMessage, SavedState};
 pub use tidings_wire::{
-    ClientMsgId, ConversationId, DeviceId, ErrorCode, Lineage, Seq, Timestamp, UserId, Uv, frames::Control,
+    ClientMsgId, ConversationId, DeviceId, ErrorCode, Lineage, Seq, Timestamp, UserId, Uv,
+    frames::{Control, DescribedMember, GroupAct, GroupSettings, HistoryFrom, Role, RoleBody, Users, group::control},
 };

@@ -2,8 +2,8 @@
 
 use tidings_wire::{
     ClientMsgId, ConversationId, ErrorCode, Seq, Timestamp, frame,
-    frame::{FrameBuilder, Span},
-    frames::{Control, Delivered, ErrorFrame, MessageFlags, Read, Send, Sent, TraceId},
+    frame::FrameBuilder,
+    frames::{self, Delivered, ErrorFrame, MessageFlags, Read, Send, Sent, TraceId},
 };
 
 use crate::{
@@ -36,7 +36,7 @@ impl Session {
             let request = self.next_request;
             self.next_request += 1;
             let mut send = FrameBuilder::<Send>::new(&mut self.out);
-            let payload = send.var(&message.payload);
+            let (body, payload) = (send.var(&message.body), send.var(&message.payload));
             send.finish(
                 request,
                 &Send {
@@ -47,11 +47,11 @@ impl Session {
                     expires_at: Timestamp(0),
                     trace: TraceId::default(),
                     flags: MessageFlags(message.flags),
-                    payload_crc: crc32c::crc32c(&message.payload),
+                    payload_crc: frames::Message::crc_of_content(&message.body, &message.payload),
                     payload,
-                    control: Control::TEXT,
+                    control: message.control,
                     target: Seq(0),
-                    body: Span::default(),
+                    body,
                 },
             );
             message.in_flight = true;
@@ -98,10 +98,10 @@ impl Session {
                 peer,
                 client_msg_id: id,
                 flags: message.flags,
-                control: Control::TEXT,
+                control: message.control,
                 target: Seq(0),
                 ordinal: 0,
-                body: Vec::new(),
+                body: message.body,
                 payload: message.payload,
             });
         }

@@ -7,7 +7,7 @@ use tidings_wire::{
     ClientMsgId, ConversationId, ErrorCode, Frame, Frames, Kind, Lineage, Retry, Seq, Stretch, UserId, Uv, WireError,
     frame,
     frame::FrameBuilder,
-    frames::{self, Bye, ByeReason, ErrorFrame, Hello, Ping, Welcome},
+    frames::{self, Bye, ByeReason, Control, ErrorFrame, Hello, Ping, Welcome},
     limits,
 };
 
@@ -16,8 +16,9 @@ use crate::{
     config::{Config, Time},
     conversation::{Conversation, Outgoing},
     event::Event,
+    group::Description,
     history::Reading,
-    sync::Sync,
+    sync::{SavedMessage, Sync},
     token::Expiry,
 };
 
@@ -52,6 +53,15 @@ pub(crate) enum Request {
     Gap(ConversationId),
     /// The application asked.
     History(Box<Reading>),
+    /// The application asked who is in a conversation.
+    Description(Box<Description>),
+}
+
+/// What is asked for again after a while.
+#[derive(Debug)]
+pub(crate) enum Resting {
+    Reading(Box<Reading>),
+    Description(Description),
 }
 
 /// A client's session, without I/O.
@@ -76,8 +86,8 @@ pub struct Session {
     pub(crate) eager: VecDeque<ConversationId>,
     pub(crate) requests: HashMap<u64, Request>,
     pub(crate) next_request: u64,
-    /// Pages of history that the server had no time for, and when they are asked for again.
-    pub(crate) resting: Vec<(Time, Box<Reading>)>,
+    /// Pages that the server had no time for, and when they are asked for again.
+    pub(crate) resting: Vec<(Time, Resting)>,
     pub(crate) next_id: u64,
     /// The next connection's number: it rises as message ids do.
     connection_number: u64,
@@ -104,10 +114,10 @@ impl Session {
             _ => config.wall_us,
         };
         let (sync, mut conversations) = Sync::restore(&config.state);
-        for (peer, id, payload) in &config.state.outbox {
-            let conversation = ConversationId::direct(config.user, *peer);
-            let known = conversations.entry(conversation).or_insert_with(|| Conversation::new(conversation, *peer));
-            known.outbox.push_back(Outgoing { id: *id, payload: payload.clone(), flags: 0, in_flight: false });
+        for message in &config.state.outbox {
+            let SavedMessage { conversation, peer, id, control, body, payload } = message.clone();
+            let known = conversations.entry(conversation).or_insert_with(|| Conversation::new(conversation, peer));
+            known.outbox.push_back(Outgoing { id, control, body, payload, flags: 0, in_flight: false });
         }
         Self {
             link: Link::Down(Time(0)),
@@ -287,6 +297,7 @@ impl Session {
             Ok(Kind::ReceiptOk) => self.on_receipt_ok(&frame.fixed()?),
             Ok(Kind::Changed) => self.on_changed(frame)?,
             Ok(Kind::Fetched) => self.on_fetched(id, &frame.fixed()?),
+            Ok(Kind::Described) => self.on_described(frame)?,
             Ok(Kind::Pong) => {
                 self.backoff.reset(); // the connection has lasted
                 let pong: frames::Pong = frame.fixed()?;
@@ -352,8 +363,10 @@ impl Session {
                     self.events.push_back(Event::TokenRefused { code });
                 } else if error.of_kind == Kind::Send as u8 {
                     self.on_send_error(error, code, retry == Retry::Later as u8);
+                } else if error.of_kind == Kind::Resume as u8 {
+                    self.on_resume_refused(id, retry_ms);
                 } else if let Some(request) = self.requests.remove(&id) {
-                    self.on_fetch_error(request, code, (retry == Retry::Later as u8).then_some(retry_ms));
+                    self.on_request_error(request, code, (retry == Retry::Later as u8).then_some(retry_ms));
                 }
                 // A refused DELIVERED or READ is repeated by tick().
             }
@@ -401,7 +414,8 @@ impl Session {
                 let waiting = self.conversations.values().filter_map(Conversation::recovers_at);
                 let taken = self.taken.then_some(self.now);
                 let always = [self.ping_at, self.repeat_at, self.dead_at()].into_iter().chain(self.expiry.ask_at);
-                waiting.chain(self.gap_retries()).chain(self.history_retries()).chain(taken).chain(always).min()
+                let resting = self.resting.iter().map(|(at, _)| *at).chain(self.sync.resume_at());
+                waiting.chain(self.gap_retries()).chain(resting).chain(taken).chain(always).min()
             }
         }
     }
@@ -430,7 +444,7 @@ impl Session {
                     self.touch_all(|_| true);
                 }
                 self.touch_all(|conversation| conversation.recovers_at().is_some_and(|at| at <= now));
-                self.retry_history();
+                self.ask_again();
                 self.pump();
             }
             _ => {}
@@ -449,19 +463,48 @@ impl Session {
     /// Puts a message into the outbox: it is sent, and sent again after a reconnect, until [`Event::Sent`] or
     /// [`Event::SendFailed`].
     pub fn send(&mut self, peer: UserId, payload: &[u8]) -> ClientMsgId {
+        let conversation = self.conversation_with(peer);
+        self.put_out((conversation, peer), Control::TEXT, Vec::new(), payload.to_vec())
+    }
+
+    /// The same to a conversation that is there already, for example a group.
+    pub fn send_to(&mut self, conversation: ConversationId, payload: &[u8]) -> ClientMsgId {
+        let peer = self.conversations.get(&conversation).map_or(UserId::NONE, |known| known.peer);
+        self.put_out((conversation, peer), Control::TEXT, Vec::new(), payload.to_vec())
+    }
+
+    pub(crate) fn put_out(
+        &mut self,
+        (conversation, peer): (ConversationId, UserId),
+        control: Control,
+        body: Vec<u8>,
+        payload: Vec<u8>,
+    ) -> ClientMsgId {
         let id = ClientMsgId(self.next_id);
         self.next_id += 1;
-        let conversation = self.conversation_with(peer);
         let known = self.conversations.entry(conversation).or_insert_with(|| Conversation::new(conversation, peer));
-        if payload.len() > self.payload_max {
+        if body.len() + payload.len() > self.payload_max {
             let code = ErrorCode::PayloadTooLarge;
             self.events.push_back(Event::SendFailed { conversation, id, code });
             return id;
         }
-        known.outbox.push_back(Outgoing { id, payload: payload.to_vec(), flags: 0, in_flight: false });
+        known.outbox.push_back(Outgoing { id, control, body, payload, flags: 0, in_flight: false });
         self.touch(conversation);
         self.pump();
         id
+    }
+
+    /// Asks again for what was refused for a while, if it is time.
+    fn ask_again(&mut self) {
+        let now = self.now;
+        let due: Vec<_> = self.resting.extract_if(.., |(at, _)| *at <= now).collect();
+        for (_, resting) in due {
+            match resting {
+                Resting::Reading(reading) => self.ask_page(*reading),
+                Resting::Description(description) => self.ask_description(description),
+            }
+        }
+        self.resume_again();
     }
 
     /// The user has read everything up to `upto`.

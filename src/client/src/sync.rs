@@ -6,11 +6,12 @@ use tidings_wire::{
     ClientMsgId, ConversationId, Frame, Lineage, Seq, UserId, Uv, WireError,
     archive::{self, Archived},
     frame,
-    frames::{Changed, ChangedConversation, Resume, ResumeStatus},
+    frames::{Changed, ChangedConversation, Control, Resume, ResumeStatus},
 };
 
 use crate::{
-    conversation::Conversation,
+    config::Time,
+    conversation::{Conversation, Outgoing},
     event::{Event, Watermarks},
     incoming::place_at,
     session::Session,
@@ -29,8 +30,25 @@ pub struct SavedState {
     pub connection_number: u64,
     /// The conversations, by id.
     pub conversations: Vec<SavedConversation>,
-    /// Messages that are not acknowledged: peer, attempt and payload, oldest first.
-    pub outbox: Vec<(UserId, ClientMsgId, Vec<u8>)>,
+    /// Messages that are not acknowledged, oldest first.
+    pub outbox: Vec<SavedMessage>,
+}
+
+/// A message in [`SavedState`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SavedMessage {
+    /// Where to.
+    pub conversation: ConversationId,
+    /// One to one: the other member.
+    pub peer: UserId,
+    /// The attempt.
+    pub id: ClientMsgId,
+    /// What it does.
+    pub control: Control,
+    /// What the server must read of it.
+    pub body: Vec<u8>,
+    /// What it says.
+    pub payload: Vec<u8>,
 }
 
 /// A conversation in [`SavedState`].
@@ -60,6 +78,9 @@ pub(crate) struct Sync {
     given: Uv,
     /// The request that the list being taken answers, and the cursor of its first page.
     paging: Option<u64>,
+    /// Where in the list the page begins that was asked for, and when it is asked for again if it was refused.
+    below: Uv,
+    refused_until: Option<Time>,
     first_page: Option<Uv>,
     /// Something was told meanwhile that only a list can complete: it is asked for afterwards.
     again: bool,
@@ -95,17 +116,27 @@ impl Sync {
         let mut rows: Vec<_> = conversations.values().filter(|known| known.placed).map(row).collect();
         rows.sort_unstable_by_key(|row| row.id);
         let waiting = |known: &Conversation| {
-            let peer = known.peer;
-            known.outbox.iter().map(move |message| (peer, message.id, message.payload.clone())).collect::<Vec<_>>()
+            let (conversation, peer) = (known.id, known.peer);
+            let saved = move |message: &Outgoing| {
+                let Outgoing { id, control, body, payload, .. } = message;
+                let (id, control, body, payload) = (*id, *control, body.clone(), payload.clone());
+                SavedMessage { conversation, peer, id, control, body, payload }
+            };
+            known.outbox.iter().map(saved).collect::<Vec<_>>()
         };
         let mut outbox: Vec<_> = conversations.values().flat_map(waiting).collect();
-        outbox.sort_unstable_by_key(|row| row.1);
+        outbox.sort_unstable_by_key(|row| row.id);
         SavedState { lineage: self.lineage, uv: self.saved, next_id, connection_number, conversations: rows, outbox }
     }
 
     pub(crate) fn disconnected(&mut self) {
         (self.paging, self.first_page, self.pending, self.given) = (None, None, false, self.saved);
-        self.again = false;
+        (self.again, self.refused_until) = (false, None);
+    }
+
+    /// When a page of the list that was refused is asked for again.
+    pub(crate) fn resume_at(&self) -> Option<Time> {
+        self.refused_until
     }
 
     /// The server gave a durable cursor (0: none).
@@ -136,7 +167,7 @@ impl Session {
 
     fn ask(&mut self, below: Uv) {
         let request = self.request_id();
-        self.sync.paging = Some(request);
+        (self.sync.paging, self.sync.below, self.sync.refused_until) = (Some(request), below, None);
         let (lineage, uv) = (self.sync.lineage, self.sync.saved);
         frame::append(&mut self.out, request, &Resume { lineage, uv, below, page: 0 });
     }
@@ -178,6 +209,20 @@ impl Session {
             }
         }
         Ok(())
+    }
+
+    /// The server has no time for a page of the list now.
+    pub(crate) fn on_resume_refused(&mut self, request: u64, retry_ms: u64) {
+        if self.sync.paging == Some(request) {
+            self.sync.refused_until = Some(self.now.plus_ms(retry_ms.max(1)));
+        }
+    }
+
+    /// Asks again for a page of the list that was refused, if it is time.
+    pub(crate) fn resume_again(&mut self) {
+        if self.sync.refused_until.take_if(|until| *until <= self.now).is_some() {
+            self.ask(self.sync.below);
+        }
     }
 
     /// Asks for what changed after the cursor that is kept, once the list that is being taken has come.

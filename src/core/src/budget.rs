@@ -23,6 +23,8 @@ pub const BATCH_COST: u64 = 28 << 10;
 
 /// What the first message of a conversation is charged besides: its state is kept for good, and written again whenever its segment is dropped.
 pub const CONVERSATION_COST: u64 = 64 << 10;
+/// What a message costs its user for each member that is told: about what its home writes down for it.
+pub const MEMBER_COST: u64 = 160;
 
 /// Most users, and most addresses, that are told apart on a reactor.
 const USERS_MAX: u32 = 1 << 20;

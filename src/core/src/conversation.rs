@@ -2,8 +2,10 @@
 //! both ([`view`]) and changes neither; it becomes a record and a row of the overlay, and the record's commit moves the row into the state.
 //! The overlay can be dropped at any time before its records are sealed.
 
+pub(crate) mod changes;
 pub(crate) mod dedup;
 pub(crate) mod members;
+pub(crate) mod membership;
 pub(crate) mod overlay;
 pub(crate) mod state;
 pub(crate) mod view;

@@ -4,6 +4,7 @@
 //! ([`features`](crate::features)); what a conversation is, is in [`conversation`](crate::conversation).
 
 mod commit;
+mod describe;
 mod dispatch;
 mod fetching;
 mod history;
@@ -72,6 +73,11 @@ pub(crate) struct Conversation {
 const ORIGINS_MAX: usize = 64;
 
 impl Conversation {
+    /// Members that a message costs something for: those beyond the two that every conversation has.
+    fn told_beyond_two(&self) -> u64 {
+        (self.state.members.len() as u64).saturating_sub(2)
+    }
+
     /// True if a session has not sent here before, as far as is known.
     fn is_first(&self, member: u32, device: DeviceId, origin: Origin) -> bool {
         let known = self.origins.iter().find(|(of, known, _)| (*of, *known) == (member, device));
@@ -109,6 +115,8 @@ pub(crate) struct Conversations {
     /// Answers that wait for a lane, by reactor: as many as records wait at most.
     answers: Box<[VecDeque<ToHome>]>,
     outboxes: Outboxes,
+    /// For what homes are told of a group.
+    fanout_scratch: Vec<u8>,
     budgets: Budgets,
     /// The last batch whose first message was charged for it.
     paid_batch: Lsn,
@@ -134,6 +142,7 @@ impl Conversations {
             rows: VecDeque::new(),
             answers: vec![VecDeque::new(); reactors as usize].into_boxed_slice(),
             outboxes: Outboxes::new(shards, reactors),
+            fanout_scratch: Vec::new(),
             budgets: Budgets::new(&config),
             paid_batch: Lsn(0),
             floors: Vec::new(),

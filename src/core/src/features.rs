@@ -2,18 +2,25 @@
 //! ([`Feature::judge`]) and what it changes ([`Feature::apply`]), and one line of a table. Numbering, repeats, storage, delivery and recovery are
 //! the engine's, which knows no feature by name.
 
+mod group;
 pub(crate) mod receipt;
 mod text;
 
 use core::fmt;
 
-use tidings_wire::{ErrorCode, Seq, frames::Control};
+use tidings_wire::{
+    ConversationId, ErrorCode, Seq, UserId,
+    frames::{Control, Role, group::control},
+};
 
-use crate::conversation::{state::Settings, view::View};
+pub use crate::conversation::changes::Changes;
+use crate::conversation::{changes::Change, membership::Membership, view::View};
 
-/// What somebody wants to do.
+/// What somebody wants to do, or did.
 #[derive(Clone, Copy, Debug)]
 pub struct Act<'a> {
+    /// The number that it gets, or got.
+    pub seq: Seq,
     /// The message that it is about; 0: none.
     pub target: Seq,
     /// What the server must read of it.
@@ -24,12 +31,24 @@ pub struct Act<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct Seen<'a> {
     view: View<'a>,
+    conversation: ConversationId,
+    sender: UserId,
     control: Control,
 }
 
 impl<'a> Seen<'a> {
-    pub(crate) fn new(view: View<'a>, control: Control) -> Self {
-        Self { view, control }
+    pub(crate) fn new(view: View<'a>, (conversation, sender): (ConversationId, UserId), control: Control) -> Self {
+        Self { view, conversation, sender, control }
+    }
+
+    /// The conversation.
+    pub fn conversation(&self) -> ConversationId {
+        self.conversation
+    }
+
+    /// Who wants to do it.
+    pub fn sender(&self) -> UserId {
+        self.sender
     }
 
     /// The last number that was given out.
@@ -41,33 +60,45 @@ impl<'a> Seen<'a> {
     pub fn kept(&self) -> &'a [u8] {
         self.view.kept(self.control)
     }
-}
 
-/// What a feature can change of a conversation: what it keeps of it.
-#[derive(Debug)]
-pub struct Kept<'a> {
-    settings: &'a mut Settings,
-    control: Control,
-}
-
-impl<'a> Kept<'a> {
-    pub(crate) fn new(settings: &'a mut Settings, control: Control) -> Self {
-        Self { settings, control }
+    /// What a user may do.
+    pub fn role(&self, user: UserId) -> Role {
+        self.view.membership(user).map_or(Role::None, |membership| membership.role)
     }
 
-    /// What the feature keeps.
-    pub fn get(&self) -> &[u8] {
-        self.settings.get(self.control)
+    /// How many members there are.
+    pub fn members(&self) -> usize {
+        self.view.current()
+    }
+}
+
+impl Changes {
+    /// The feature keeps something else; nothing, if that is empty. An act after which it would be more than [`KEPT_MAX`] is refused by
+    /// the engine.
+    pub fn keep(&mut self, seen: &Seen<'_>, kept: &[u8]) {
+        self.push(Change::Keep(seen.control, kept.into()));
     }
 
-    /// Keeps something else; nothing, if that is empty. An act after which it would be more than [`KEPT_MAX`] is refused by the engine.
-    pub fn set(&mut self, kept: &[u8]) {
-        self.settings.set(self.control, kept);
+    fn keep_as(&mut self, control: Control, kept: &[u8]) {
+        self.push(Change::Keep(control, kept.into()));
+    }
+
+    fn member(&mut self, user: UserId, membership: Membership) {
+        self.push(Change::Member(user, membership));
     }
 }
 
 /// Bytes that a feature may keep of a conversation.
 pub const KEPT_MAX: usize = 4 * 1024;
+
+/// An act that is allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Allowed {
+    /// It gets a number.
+    New,
+    /// It was done before, as this message: answered like a repeat.
+    Done(Seq),
+}
 
 /// An act that has a place in a conversation's order. Both functions are pure: the same on every replica, at a commit and at a start.
 pub trait Feature: fmt::Debug + Sync {
@@ -75,10 +106,10 @@ pub trait Feature: fmt::Debug + Sync {
     ///
     /// # Errors
     /// Why it is not.
-    fn judge(&self, seen: &Seen<'_>, act: &Act<'_>) -> Result<(), ErrorCode>;
+    fn judge(&self, seen: &Seen<'_>, act: &Act<'_>) -> Result<Allowed, ErrorCode>;
 
-    /// It is committed as message `seq`.
-    fn apply(&self, kept: &mut Kept<'_>, seq: Seq, act: &Act<'_>);
+    /// What it changes, once it is message `act.seq`.
+    fn apply(&self, seen: &Seen<'_>, act: &Act<'_>, changes: &mut Changes);
 }
 
 /// Whether a message counts as something to be read.
@@ -90,6 +121,15 @@ pub enum Weight {
     Control,
 }
 
+/// Who may try it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Actors {
+    /// Members. Whoever was one before is refused without asking the feature.
+    Members,
+    /// Whoever is or was a member, and whoever makes the conversation by it.
+    Creators,
+}
+
 /// A line of the table.
 #[derive(Clone, Copy, Debug)]
 pub struct Row {
@@ -99,15 +139,38 @@ pub struct Row {
     pub name: &'static str,
     /// Whether its messages count.
     pub weight: Weight,
+    /// Who may try it.
+    pub actors: Actors,
     /// What it does.
     pub feature: &'static dyn Feature,
 }
 
+const fn of_groups(control: Control, name: &'static str, feature: &'static dyn Feature) -> Row {
+    let actors = if control.0 == control::CREATE.0 { Actors::Creators } else { Actors::Members };
+    Row { control, name, weight: Weight::Control, actors, feature }
+}
+
 /// The features of this server, by their numbers. Receipts have frames of their own and no number (`features/receipt.rs`).
-pub const FEATURES: &[Row] =
-    &[Row { control: Control::TEXT, name: "text", weight: Weight::Content, feature: &text::Text }];
+pub const FEATURES: &[Row] = &[
+    Row {
+        control: Control::TEXT,
+        name: "text",
+        weight: Weight::Content,
+        actors: Actors::Members,
+        feature: &text::Text,
+    },
+    of_groups(control::CREATE, "create", &group::create::Create),
+    of_groups(control::ADD, "add", &group::members::Add),
+    of_groups(control::REMOVE, "remove", &group::members::Remove),
+    of_groups(control::LEAVE, "leave", &group::members::Leave),
+    of_groups(control::ROLE, "role", &group::members::ChangeRole),
+    of_groups(control::SETTINGS, "settings", &group::settings::ChangeSettings),
+    of_groups(control::DELETE, "delete", &group::settings::Delete),
+];
 
 /// The feature of a control.
 pub(crate) fn find(features: &'static [Row], control: Control) -> Option<&'static Row> {
     features.iter().find(|row| row.control == control)
 }
+
+pub(crate) use group::{Group, refusal_of_former};

@@ -19,7 +19,7 @@ use alloc::{
     vec::Vec,
 };
 
-use tidings_wire::{BatchPosition, DeviceId, Lsn, UserId};
+use tidings_wire::{BatchPosition, Lsn, UserId};
 
 use crate::{
     counters::{Counter, Counters},
@@ -88,11 +88,6 @@ impl Homes {
     /// The user of a session, while it lives.
     pub(crate) fn user_of(&self, id: SessionId) -> Option<UserId> {
         self.sessions.get(id).map(|session| session.user)
-    }
-
-    /// The user of a session and the device, while it lives.
-    pub(crate) fn who(&self, id: SessionId) -> Option<(UserId, DeviceId)> {
-        self.sessions.get(id).map(|session| (session.user, session.device))
     }
 
     /// The connection of a session, while it lives.

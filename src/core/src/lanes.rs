@@ -2,9 +2,13 @@
 //! sessions) to a conversation, [`ToHome`] from a conversation to homes. Handling the first makes log records and the second;
 //! handling the second makes socket output and home state, and nothing for a lane: so full lanes cannot lock each other.
 
+use alloc::vec::Vec;
+
+use rkyv::{Archive, Deserialize, Serialize};
 use tidings_wire::{
     ClientMsgId, ConversationId, DeviceId, EntryIndex, ErrorCode, Seq, Timestamp, UserId,
-    frames::{Control, Fetch, Fetched, MessageFlags, ReceiptKind, TraceId},
+    archive::{self, Archived},
+    frames::{Control, Describe, Fetch, Fetched, MessageFlags, ReceiptKind, TraceId},
 };
 
 use crate::{budget::Network, home::SessionId};
@@ -24,6 +28,15 @@ pub enum ToConversation {
         user: UserId,
         /// What.
         fetch: Fetch,
+    },
+    /// A device wants to know what a conversation is, and who is in it.
+    Describe {
+        /// Who asks.
+        asker: Asker,
+        /// Which user.
+        user: UserId,
+        /// What.
+        describe: Describe,
     },
     /// How far the homes of a reactor have what a shard told: the answer to [`ToHome::AskReached`], or said unasked since something
     /// was lost on its way. What is missing is told again.
@@ -47,7 +60,8 @@ impl ToConversation {
         match self {
             Self::Send(SendCommand { conversation, .. })
             | Self::Receipt(ReceiptCommand { conversation, .. })
-            | Self::Fetch { fetch: Fetch { conversation, .. }, .. } => Some(*conversation),
+            | Self::Fetch { fetch: Fetch { conversation, .. }, .. }
+            | Self::Describe { describe: Describe { conversation, .. }, .. } => Some(*conversation),
             Self::Reached(_) => None,
         }
     }
@@ -185,6 +199,56 @@ pub struct HeadUpdate {
     pub source: Source,
 }
 
+/// A group as the homes of its members on a reactor are told of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Fanout {
+    /// The group.
+    pub conversation: ConversationId,
+    /// How many members are told.
+    pub members: u16,
+    /// The session that sent the message: it gets SENT instead. [`SessionId::NONE`] if it is not of this reactor.
+    pub origin: SessionId,
+    /// Where it comes from.
+    pub source: Source,
+}
+
+impl Fanout {
+    /// The members that are told, and the MESSAGE frame, which may be empty.
+    ///
+    /// # Panics
+    /// If the payload is not one that [`FanoutMember::put`] made: it comes from another reactor of this process.
+    pub fn split<'a>(&self, payload: &'a [u8]) -> (impl Iterator<Item = FanoutMember> + 'a, &'a [u8]) {
+        let (members, frame) = payload.split_at(usize::from(self.members) * FanoutMember::LEN);
+        let read = |member| archive::read(member).expect("put together here");
+        (members.chunks_exact(FanoutMember::LEN).map(read), frame)
+    }
+}
+
+/// A member of a group as its home is told of it.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FanoutMember {
+    /// Who.
+    pub user: UserId,
+    /// The last message that it may know of.
+    pub head: Seq,
+    /// Some device of it has everything up to here.
+    pub delivered: Seq,
+    /// It has read up to here.
+    pub read: Seq,
+}
+
+impl Archived for FanoutMember {
+    const FIRST_LEN: usize = 40;
+}
+const _: () = assert!(<FanoutMember as Archived>::LEN == 40);
+
+impl FanoutMember {
+    /// Appends it to a payload.
+    pub fn put(&self, payload: &mut Vec<u8>) {
+        crate::records::put(payload, self);
+    }
+}
+
 /// Why a command was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refusal {
@@ -200,6 +264,19 @@ pub struct Refusal {
     pub retry_after_ms: u32,
     /// Number of the kind of frame that was refused.
     pub of_kind: u8,
+}
+
+impl Refusal {
+    /// Of a frame that is about no conversation.
+    pub fn of(code: ErrorCode, kind: tidings_wire::Kind) -> Self {
+        let (conversation, none) = (ConversationId::NONE, ClientMsgId(0));
+        Self { code, conversation, client_msg_id: none, highest: none, retry_after_ms: 0, of_kind: kind as u8 }
+    }
+
+    /// It may be tried again after that time.
+    pub fn for_ms(self, retry_after_ms: u32) -> Self {
+        Self { retry_after_ms, ..self }
+    }
 }
 
 /// How far homes have what a shard told, and how often something of it was lost: who says that nothing is missing says since which loss.
@@ -236,6 +313,8 @@ pub enum ToHome {
     },
     /// A conversation's head rose. The payload is the MESSAGE frame, or empty: then devices must be told to look.
     HeadUpdate(HeadUpdate),
+    /// The same of a group, for all its members there at once. The payload: a [`FanoutMember`] each, and then the MESSAGE frame or nothing.
+    Fanout(Fanout),
     /// The other member's watermarks rose.
     Receipt {
         /// Whose home this goes to.
@@ -265,6 +344,11 @@ pub enum ToHome {
     },
     /// What was missing was told.
     Reached(Reached),
+    /// An answer; the payload is its frame.
+    Answer {
+        /// Who asked.
+        asker: Asker,
+    },
     /// A stored message; the payload is its MESSAGE frame.
     Data {
         /// Who asked.

@@ -14,6 +14,8 @@ pub const SESSIONS_PER_USER: usize = 64;
 pub const DEVICES_PER_MEMBER: usize = 32;
 /// Guests of one member that a conversation remembers attempts of; the longest unused is forgotten first.
 pub const GUESTS_PER_MEMBER: usize = 32;
+/// Times that somebody was a member, of which it can read what it could then; older ones are forgotten.
+pub const STAYS_MAX: usize = 16;
 /// FETCHes of one session under way.
 pub const FETCHES_PER_SESSION: u8 = 16;
 /// FETCHes of one user under way, over its sessions.
@@ -38,6 +40,10 @@ pub const ENTITIES_PER_TURN: usize = 256;
 pub const ASKED_MAX: usize = 1 << 16;
 /// When a device that was not let in should come again.
 pub const REFUSED_RETRY_MS: u32 = 1000;
+/// How far the clock that a device numbers its attempts by may be ahead of the server's: a day, in microseconds.
+pub const IDS_AHEAD_US: u64 = 24 * 3600 * 1_000_000;
+/// How often a session may renew its token: each costs as much as a hundred messages.
+pub const REAUTH_MS: u32 = 1000;
 /// What BUSY advises.
 pub const BUSY_RETRY_MS: u32 = 10;
 
@@ -75,6 +81,11 @@ impl Bucket {
         }
         let wait_ns = over.div_ceil(u64::from(rate.per_second.max(1)));
         Err(u32::try_from(wait_ns.div_ceil(1_000_000)).unwrap_or(u32::MAX))
+    }
+
+    /// Takes tokens that are used up already: the next ones wait until they have come back.
+    pub fn owe(&mut self, tokens: u64) {
+        self.used = self.used.saturating_add(tokens.saturating_mul(TOKEN));
     }
 
     /// True if it is full again, so that forgetting it changes nothing.

@@ -112,9 +112,9 @@ impl Node {
         self.conversations.waiting() + self.homes.waiting()
     }
 
-    /// The user of a session and the device, while it lives.
-    pub fn who(&self, id: SessionId) -> Option<(UserId, DeviceId)> {
-        self.homes.who(id)
+    /// The user of a session and the device, while it lives and may have a token checked.
+    pub fn may_reauthenticate(&mut self, id: SessionId, now: Now) -> Option<(UserId, DeviceId)> {
+        self.homes.may_reauthenticate(id, now)
     }
 
     /// Somebody who was refused since the last call for having filled as much of the log as it may.

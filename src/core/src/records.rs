@@ -5,6 +5,7 @@ use rkyv::{Archive, Deserialize, Serialize};
 use tidings_wire::{
     ClientMsgId, ConversationId, DeviceId, Seq, Timestamp, UserId, Uv,
     archive::{self, Archived},
+    frames::Role,
 };
 
 use crate::lanes::Watermarks;
@@ -31,7 +32,7 @@ pub enum RecordKind {
     Void = 64,
     /// The state of a conversation begins: [`ConversationRow`]. Its members' rows follow.
     ConversationRow = 65,
-    /// The state of a member: [`MemberRow`], [`DeviceRecord`]s, [`PairRecord`]s.
+    /// The state of a member: [`MemberRow`], [`DeviceRecord`]s with their [`PairRecord`]s, [`MembershipRecord`], [`StayRecord`]s.
     MemberRow = 66,
     /// Entries of a home's index, written again: as of [`Self::HomeDelta`].
     HomeRow = 67,
@@ -194,6 +195,30 @@ pub struct MemberRow {
     pub devices: u32,
 }
 
+/// What a member may do and read, at the end of its row; `earlier` of [`StayRecord`] follow.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MembershipRecord {
+    /// What it may do.
+    pub role: Role,
+    /// The message that added it last.
+    pub joined: Seq,
+    /// The first message that it can read since then.
+    pub first: Seq,
+    /// The last; 0: whatever is the head.
+    pub last: Seq,
+    /// How often it was a member before.
+    pub earlier: u8,
+}
+
+/// Numbers that a member can read of a time before.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StayRecord {
+    /// The first.
+    pub first: Seq,
+    /// The last.
+    pub last: Seq,
+}
+
 /// What is remembered of a device's attempts; `pairs` of [`PairRecord`] follow.
 #[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DeviceRecord {
@@ -231,6 +256,8 @@ first_len! {
     ConversationRow: 56;
     SettingRecord: 6;
     MemberRow: 60;
+    MembershipRecord: 26;
+    StayRecord: 16;
     DeviceRecord: 8;
     PairRecord: 16;
 }

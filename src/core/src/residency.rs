@@ -61,11 +61,11 @@ impl StateStore for Everything {
 impl Node {
     /// What must be in memory before [`Router::frame`](crate::Router::frame) of a live session, whose home is: the conversation, if it is here.
     pub fn entity_of(&self, frame: &Frame<'_>) -> Option<Entity> {
-        let about_conversation = [Kind::Send, Kind::Delivered, Kind::Read, Kind::Fetch];
+        let about_conversation = [Kind::Send, Kind::Delivered, Kind::Read, Kind::Fetch, Kind::Describe];
         if !frame.kind().is_ok_and(|kind| about_conversation.contains(&kind)) {
             return None;
         }
-        // The fixed parts of all four begin with it; one that is too short is refused when it is applied.
+        // The fixed parts of all of them begin with it; one that is too short is refused when it is applied.
         let conversation = ConversationId(*frame.fixed_bytes().first_chunk::<16>()?);
         let here = self.config().layout.conversation(&conversation) == self.config().me;
         here.then_some(Entity::Conversation(conversation))
@@ -81,13 +81,20 @@ impl ToConversation {
 
 impl ToHome {
     /// What must be in memory before it is taken. What is about a session, or about all homes of a reactor, needs nothing: a home is in memory while it has
-    /// sessions.
+    /// sessions. Neither does what many homes are told at once: it must not wait for all of them, and no home leaves memory yet.
     pub fn entity(&self) -> Option<Entity> {
         match self {
             Self::HeadUpdate(HeadUpdate { user, .. }) | Self::Receipt { user, .. } | Self::ReceiptOk { user, .. } => {
                 Some(Entity::Home(*user))
             }
-            _ => None,
+            Self::Fanout(_)
+            | Self::Sent { .. }
+            | Self::Refused { .. }
+            | Self::AskReached { .. }
+            | Self::Reached(_)
+            | Self::Answer { .. }
+            | Self::Data { .. }
+            | Self::Fetched { .. } => None,
         }
     }
 }

@@ -3,13 +3,12 @@
 
 use tidings_core::{
     NodeConfig,
-    features::{Act, FEATURES, Feature, Kept, Row, Seen, Weight},
+    features::{Act, Actors, Allowed, Changes, FEATURES, Feature, Row, Seen, Weight},
 };
-use tidings_testkit::{Cluster, Device, Reactor, user};
+use tidings_testkit::{Cluster, Device, Reactor, frames::Attempt, user};
 use tidings_wire::{
-    ClientMsgId, ConversationId, ErrorCode, Generation, Seq, Timestamp,
-    frame::FrameBuilder,
-    frames::{Control, ErrorFrame, Fetch, FetchOrder, Message, MessageFlags, Send, Sent, TraceId},
+    ConversationId, ErrorCode, Generation, Seq,
+    frames::{Control, ErrorFrame, Fetch, FetchOrder, Message, MessageFlags, Sent},
 };
 
 /// Pins one message of a conversation, with a label.
@@ -19,7 +18,7 @@ struct Pin;
 const PIN: Control = Control(900);
 
 impl Feature for Pin {
-    fn judge(&self, seen: &Seen<'_>, act: &Act<'_>) -> Result<(), ErrorCode> {
+    fn judge(&self, seen: &Seen<'_>, act: &Act<'_>) -> Result<Allowed, ErrorCode> {
         if act.body.len() > 32 {
             return Err(ErrorCode::BodyInvalid);
         }
@@ -27,41 +26,26 @@ impl Feature for Pin {
             return Err(ErrorCode::FutureSeq);
         }
         // A pin comes before it is taken away.
-        if act.body.is_empty() && seen.kept().is_empty() { Err(ErrorCode::BodyInvalid) } else { Ok(()) }
+        if act.body.is_empty() && seen.kept().is_empty() { Err(ErrorCode::BodyInvalid) } else { Ok(Allowed::New) }
     }
 
-    fn apply(&self, kept: &mut Kept<'_>, _: Seq, act: &Act<'_>) {
-        kept.set(act.body);
+    fn apply(&self, seen: &Seen<'_>, act: &Act<'_>, changes: &mut Changes) {
+        changes.keep(seen, act.body);
     }
 }
 
-const TABLE: &[Row] = &[FEATURES[0], Row { control: PIN, name: "pin", weight: Weight::Control, feature: &Pin }];
+const TABLE: &[Row] =
+    &[FEATURES[0], Row { control: PIN, name: "pin", weight: Weight::Control, actors: Actors::Members, feature: &Pin }];
 
 fn cluster(reactors: u16) -> Cluster {
     Cluster::with(reactors, |config| NodeConfig { features: TABLE, ..config })
 }
 
 fn act(cluster: &mut Cluster, from: Device, (id, prev): (u64, u64), control: Control, target: u64, body: &[u8]) {
-    let mut bytes = Vec::new();
-    let mut frame = FrameBuilder::<Send>::new(&mut bytes);
-    let (payload, body) = (frame.var(b"for people"), frame.var(body));
-    let peer = user("bob");
-    let send = Send {
-        conversation: ConversationId::direct(from.user, peer),
-        peer,
-        client_msg_id: ClientMsgId(id),
-        prev: ClientMsgId(prev),
-        expires_at: Timestamp(0),
-        trace: TraceId::default(),
-        flags: MessageFlags::default(),
-        payload_crc: crc32c::crc32c(b"for people"),
-        payload,
-        control,
-        target: Seq(target),
-        body,
-    };
-    frame.finish(id, &send);
-    cluster.bytes(from, &bytes);
+    let conversation = ConversationId::direct(from.user, user("bob"));
+    let payload = &b"for people"[..];
+    let attempt = Attempt { control, target, body, payload, ..Attempt::to(conversation, user("bob"), (id, prev)) };
+    cluster.bytes(from, &attempt.bytes());
 }
 
 fn refused(cluster: &mut Cluster, from: Device) -> ErrorCode {

@@ -111,6 +111,8 @@ const USER_SHARE: u64 = 16;
 /// By default an address may.
 const ADDRESS_SHARE: u64 = 4;
 /// Less than this would refuse a single large message for good.
+/// Most shards of a data directory here; the format has room for more.
+const SHARDS_SENSIBLE: u32 = 1024;
 const BUDGET_MIN: u64 = 4 * (SEND_COST + CONVERSATION_COST + tidings_wire::limits::PAYLOAD_MAX as u64);
 
 /// `[receive]`
@@ -308,8 +310,9 @@ impl ServerConfig {
         {
             return refuse("receive.buffers must be a power of two up to 32768, of at least 512 bytes each".into());
         }
-        if tidings_wire::Shards::new(self.shards).is_none() {
-            return refuse(format!("shards is {}: a power of two up to 32768 is expected", self.shards));
+        // Each shard claims how far it has what every other one tells: the cost grows with the square.
+        if tidings_wire::Shards::new(self.shards).is_none() || self.shards > SHARDS_SENSIBLE {
+            return refuse(format!("shards is {}: a power of two up to {SHARDS_SENSIBLE} is expected", self.shards));
         }
         for (at, tenant) in self.tenants.iter().enumerate() {
             let same = |other: &&String| TenantId::derive(other) == TenantId::derive(tenant);

@@ -2,7 +2,7 @@
 
 use tidings_wire::{
     ClientMsgId, ConversationId, Frame, Kind, Seq, Timestamp, UserId,
-    frame::{FrameBuilder, Span},
+    frame::FrameBuilder,
     frames::{Control, Message, MessageFlags, Send, TraceId},
     limits::FRAME_MAX,
     split,
@@ -15,29 +15,63 @@ pub fn send(from: UserId, peer: UserId, id: u64, prev: u64, payload: &[u8]) -> V
     bytes
 }
 
+/// A SEND, as far as tests want to say it.
+#[derive(Clone, Copy, Debug)]
+pub struct Attempt<'a> {
+    /// Where to.
+    pub conversation: ConversationId,
+    /// The other user; none in a group.
+    pub peer: UserId,
+    /// Its name, and that of the one before.
+    pub id: (u64, u64),
+    /// What it does.
+    pub control: Control,
+    /// The message that it is about.
+    pub target: u64,
+    /// What the server must read.
+    pub body: &'a [u8],
+    /// What people write.
+    pub payload: &'a [u8],
+}
+
+impl Attempt<'_> {
+    /// A text without words to a conversation.
+    pub fn to(conversation: ConversationId, peer: UserId, id: (u64, u64)) -> Self {
+        Self { conversation, peer, id, control: Control::TEXT, target: 0, body: &[], payload: &[] }
+    }
+
+    /// Appends the SEND. Its request id is the message's.
+    pub fn append(&self, bytes: &mut Vec<u8>) {
+        let mut frame = FrameBuilder::<Send>::new(bytes);
+        let (payload, body) = (frame.var(self.payload), frame.var(self.body));
+        let send = Send {
+            conversation: self.conversation,
+            peer: self.peer,
+            client_msg_id: ClientMsgId(self.id.0),
+            prev: ClientMsgId(self.id.1),
+            expires_at: Timestamp(0),
+            trace: TraceId::default(),
+            flags: MessageFlags::default(),
+            payload_crc: Message::crc_of_content(self.body, self.payload),
+            payload,
+            control: self.control,
+            target: Seq(self.target),
+            body,
+        };
+        frame.finish(self.id.0, &send);
+    }
+
+    /// The SEND.
+    pub fn bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        self.append(&mut bytes);
+        bytes
+    }
+}
+
 /// Appends a SEND.
 pub fn append_send(bytes: &mut Vec<u8>, from: UserId, peer: UserId, id: u64, prev: u64, payload: &[u8]) {
-    let mut frame = FrameBuilder::<Send>::new(bytes);
-    let payload_crc = crc32c::crc32c(payload);
-    let payload = frame.var(payload);
-    let (client_msg_id, prev, conversation) = (ClientMsgId(id), ClientMsgId(prev), ConversationId::direct(from, peer));
-    let (expires_at, trace, flags) = (Timestamp(0), TraceId::default(), MessageFlags::default());
-    let (control, target, body) = (Control::TEXT, Seq(0), Span::default());
-    let send = Send {
-        conversation,
-        peer,
-        client_msg_id,
-        prev,
-        expires_at,
-        trace,
-        flags,
-        payload_crc,
-        payload,
-        control,
-        target,
-        body,
-    };
-    frame.finish(id, &send);
+    Attempt { payload, ..Attempt::to(ConversationId::direct(from, peer), peer, (id, prev)) }.append(bytes);
 }
 
 /// The frames of a stretch of output.

@@ -63,9 +63,11 @@ impl<M: Machine, V: Verifier> Input<'_, M, V> {
             };
             match state {
                 State::Live(session) if frame.kind() == Ok(Kind::Reauth) => {
-                    if let Some((user, device)) = self.node.who(session) {
+                    if let Some((user, device)) = self.node.may_reauthenticate(session, self.now) {
                         let outcome = reauthenticate(self.verifier, &frame, user, device, self.now.wall);
                         self.node.at(self.now, self.io).reauthenticated(session, &frame, outcome);
+                    } else {
+                        self.node.at(self.now, self.io).refuse_frame(session, &frame);
                     }
                 }
                 State::Live(session) => {

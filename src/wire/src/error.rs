@@ -105,6 +105,22 @@ codes! {
     ControlUnknown = 49, "CONTROL_UNKNOWN", Never;
     /// The body is not what the control says, or too long.
     BodyInvalid = 50, "BODY_INVALID", Never;
+    /// The group's settings, or the user's role, do not allow it.
+    NotAllowed = 51, "NOT_ALLOWED", Never;
+    /// The group was created before, with other members or settings.
+    NonceConflict = 52, "NONCE_CONFLICT", Never;
+    /// The group was deleted.
+    Gone = 53, "GONE", Never;
+    /// More members than a group may have, or ever had.
+    GroupFull = 54, "GROUP_FULL", Never;
+    /// An owner leaves only after it made somebody else the owner.
+    LastOwner = 55, "LAST_OWNER", Never;
+    /// Somebody who is named is no member.
+    NoSuchMember = 56, "NO_SUCH_MEMBER", Never;
+    /// Somebody who is named is a member already, or named twice.
+    AlreadyMember = 57, "ALREADY_MEMBER", Never;
+    /// A `client_msg_id` more than a day (in microseconds) above the server's clock.
+    IdAhead = 58, "ID_AHEAD", Never;
 
     // The server's state.
     /// A queue is full.

@@ -1,10 +1,12 @@
 //! The fixed part of every kind of frame, grouped by what they are about.
 
+pub mod group;
 pub mod message;
 pub mod receipt;
 pub mod session;
 pub mod sync;
 
+pub use group::{Describe, Described, DescribedMember, GroupAct, GroupSettings, HistoryFrom, Role, RoleBody, Users};
 pub use message::{Control, Message, MessageFlags, Send, Sent, TraceId};
 pub use receipt::{Delivered, Read, Receipt, ReceiptKind, ReceiptOk};
 pub use session::{Bye, ByeReason, ErrorFrame, Hello, Ping, Pong, Reauth, ReauthOk, Welcome};

@@ -67,6 +67,10 @@ kinds! {
     Reauth = 18, Control;
     /// Server: it counts from now on, until then.
     ReauthOk = 19, Control;
+    /// Client: what is this conversation, and who is in it?
+    Describe = 20, Control;
+    /// Server: the answer to DESCRIBE.
+    Described = 21, Control;
 }
 
 /// What is shed first when there is too much: the higher number.

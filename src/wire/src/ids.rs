@@ -104,10 +104,12 @@ impl DeviceId {
 pub const TENANT_CONTEXT: &str = "tidings v1 tenant id";
 /// BLAKE3 `derive_key` context of [`UserId::derive`].
 pub const USER_CONTEXT: &str = "tidings v1 user id";
+/// BLAKE3 `derive_key` context of [`ConversationId::group`].
+pub const GROUP_CONTEXT: &str = "tidings v1 group id";
 /// BLAKE3 `derive_key` context of [`ConversationId::direct`].
 pub const DIRECT_CONTEXT: &str = "tidings v1 direct conversation id";
 
-fn first_16(context: &str, parts: &[&[u8]]) -> [u8; 16] {
+pub(crate) fn first_16(context: &str, parts: &[&[u8]]) -> [u8; 16] {
     let mut hasher = blake3::Hasher::new_derive_key(context);
     for part in parts {
         hasher.update(part);
@@ -157,6 +159,7 @@ impl UserId {
 impl ConversationId {
     const TAG_MASK: u8 = 0b11;
     const TAG_DIRECT: u8 = 0b01;
+    const TAG_GROUP: u8 = 0b10;
 
     /// The conversation of two users, the same in either order: BLAKE3 over the lesser and the greater id, with the
     /// first two bytes (the placement) of the lesser and the tag of one-to-one conversations.
@@ -166,6 +169,19 @@ impl ConversationId {
         id[..2].copy_from_slice(&low.0[..2]);
         id[15] = id[15] & !Self::TAG_MASK | Self::TAG_DIRECT;
         Self(id)
+    }
+
+    /// The group that a user creates under a nonce of its own choice: BLAKE3 over the creator's id and the nonce, with the tag of
+    /// groups. Creating it twice is creating it once.
+    pub fn group(creator: UserId, nonce: &[u8; 16]) -> Self {
+        let mut id = first_16(GROUP_CONTEXT, &[&creator.0, nonce]);
+        id[15] = id[15] & !Self::TAG_MASK | Self::TAG_GROUP;
+        Self(id)
+    }
+
+    /// True if the tag says that it is a group.
+    pub fn is_group(&self) -> bool {
+        self.0[15] & Self::TAG_MASK == Self::TAG_GROUP
     }
 
     /// True if the tag says one to one.

@@ -8,6 +8,14 @@ pub const PAYLOAD_MAX: u32 = 64 * 1024;
 pub const FIXED_MAX: usize = 512;
 /// Longest external name of a user or tenant, in bytes of UTF-8.
 pub const NAME_MAX: usize = 64;
+/// Longest title of a group, in bytes.
+pub const TITLE_MAX: usize = 256;
+/// Most members of a group.
+pub const GROUP_MAX: usize = 200;
+/// Most members that a group ever had: they are remembered for ever.
+pub const GROUP_EVER_MAX: usize = 2_000;
+/// Members in one page of DESCRIBED.
+pub const DESCRIBED_MAX: u32 = 256;
 /// Longest token in HELLO.
 pub const TOKEN_MAX: usize = 4 * 1024;
 /// Longest HELLO: before WELCOME nothing longer is taken.

@@ -47,7 +47,7 @@ fn send(conversation: ConversationId) -> Vec<u8> {
             expires_at: Timestamp(0),
             trace: TraceId([9; 16]),
             flags: MessageFlags(MessageFlags::SILENT),
-            payload_crc: 0x3420_6312,
+            payload_crc: Message::crc_of_content(&[1, 2, 3], b"hi bob"),
             payload,
             control: Control(900),
             target: Seq(4),
@@ -76,7 +76,7 @@ fn message(conversation: ConversationId) -> Vec<u8> {
             client_msg_id: ClientMsgId(101),
             expires_at: Timestamp(0),
             trace: TraceId([9; 16]),
-            payload_crc: 0x3420_6312,
+            payload_crc: Message::crc_of_content(&[1, 2, 3], b"hi bob"),
             sender_name,
             payload,
             control: Control(900),
@@ -124,6 +124,76 @@ fn reauth() -> Vec<u8> {
     let mut frame = FrameBuilder::<Reauth>::new(&mut out);
     let token = frame.var(b"token");
     frame.finish(7, &Reauth { token });
+    out
+}
+
+fn group() -> ConversationId {
+    ConversationId::group(user("alice"), &[9; 16])
+}
+
+const SETTINGS: GroupSettings =
+    GroupSettings { write: Role::Member, add: Role::Admin, edit: Role::Admin, history: HistoryFrom::Joining };
+
+fn create() -> Vec<u8> {
+    let (mut out, mut body, bob) = (Vec::new(), Vec::new(), [user("bob").0]);
+    let (title, members) = (&b"friends"[..], Users::new(&bob));
+    let control = GroupAct::Create { nonce: [9; 16], settings: SETTINGS, title, members }.write(&mut body);
+    let mut frame = FrameBuilder::<Send>::new(&mut out);
+    let span = frame.var(&body);
+    frame.finish(
+        8,
+        &Send {
+            conversation: group(),
+            peer: UserId::NONE,
+            client_msg_id: ClientMsgId(103),
+            prev: ClientMsgId(0),
+            expires_at: Timestamp(0),
+            trace: TraceId::default(),
+            flags: MessageFlags::default(),
+            payload_crc: Message::crc_of_content(&body, b""),
+            payload: Span::default(),
+            control,
+            target: Seq(0),
+            body: span,
+        },
+    );
+    out
+}
+
+fn described() -> Vec<u8> {
+    let member = |name, role, left, (delivered, read)| DescribedMember {
+        user: user(name),
+        role,
+        joined: Seq(1),
+        left: Seq(left),
+        delivered: Seq(delivered),
+        read: Seq(read),
+    };
+    let mut out = Vec::new();
+    let mut frame = FrameBuilder::<Described>::new(&mut out);
+    let title = frame.var(b"friends");
+    let mut entries = frame.var(b"");
+    for member in [member("alice", Role::Owner, 0, (5, 4)), member("bob", Role::None, 4, (0, 0))] {
+        let mut entry = [0; <DescribedMember as archive::Archived>::LEN];
+        archive::write(&member, &mut entry);
+        entries.len += frame.var(&entry).len;
+    }
+    let (members, count, entry_len) = (2, 2, 49);
+    frame.finish(
+        9,
+        &Described {
+            conversation: group(),
+            head: Seq(5),
+            settings: SETTINGS,
+            deleted: Seq(0),
+            members,
+            from: 0,
+            count,
+            entry_len,
+            title,
+            entries,
+        },
+    );
     out
 }
 
@@ -181,6 +251,10 @@ fn vectors() -> Vec<(&'static str, Vec<u8>)> {
         ("BYE", simple(0, &Bye { reason: ByeReason::Draining, retry_after_ms: 500 })),
         ("ERROR", error(conversation)),
         ("REAUTH", reauth()),
+        ("group/alice-09", group().0.to_vec()),
+        ("CREATE", create()),
+        ("DESCRIBE", simple(9, &Describe { conversation: group(), from: 0, limit: 0 })),
+        ("DESCRIBED", described()),
         ("REAUTH_OK", simple(7, &ReauthOk { token_until: Timestamp(1_700_000_900_000_000) })),
     ]
 }
@@ -234,7 +308,9 @@ fn frames_of_older_sizes_are_understood() {
     assert_eq!((old.fixed_bytes().len(), new.fixed_bytes().len()), (88, 106));
     assert_eq!(old.var(was.payload), new.var(is.payload));
     let (control, target, body) = (Control::TEXT, Seq(0), Span::default());
-    assert_eq!(was, Send { control, target, body, payload: was.payload, ..is });
+    // Without a body the payload's checksum is all of it.
+    let payload_crc = Message::crc_of_content(b"", old.var(was.payload).unwrap());
+    assert_eq!(was, Send { control, target, body, payload: was.payload, payload_crc, ..is });
 
     let (old, new) = (bytes_of("MESSAGE"), message(ConversationId::direct(user("alice"), user("bob"))));
     let (old, new) = (split(&old, limits::FRAME_MAX), split(&new, limits::FRAME_MAX));
@@ -243,7 +319,7 @@ fn frames_of_older_sizes_are_understood() {
     assert_eq!((old.fixed_bytes().len(), new.fixed_bytes().len()), (124, 154));
     assert_eq!((old.var(was.payload), old.var(was.sender_name)), (new.var(is.payload), new.var(is.sender_name)));
     let (payload, sender_name, ordinal, clear_crc) = (was.payload, was.sender_name, 0, 0);
-    assert_eq!(was, Message { control, target, body, payload, sender_name, ordinal, clear_crc, ..is });
+    assert_eq!(was, Message { control, target, body, payload, payload_crc, sender_name, ordinal, clear_crc, ..is });
 }
 
 #[test]

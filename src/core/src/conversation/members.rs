@@ -4,7 +4,7 @@ use alloc::{collections::BTreeMap, vec::Vec};
 
 use tidings_wire::{ClientMsgId, ConversationId, DeviceId, Seq, UserId};
 
-use super::dedup::DeviceAttempts;
+use super::{dedup::DeviceAttempts, membership::Membership};
 use crate::{
     digest::Digest,
     lanes::Watermarks,
@@ -20,6 +20,8 @@ use super::state::ReplayError;
 pub(crate) struct Member {
     /// Who.
     pub(crate) user: UserId,
+    /// What it may do and read.
+    pub(crate) membership: Membership,
     /// How far the member is.
     pub(crate) marks: Watermarks,
     /// The highest attempt that was ever forgotten of the member's devices: at or below it, an attempt of a device that is not
@@ -30,8 +32,9 @@ pub(crate) struct Member {
 }
 
 impl Member {
-    fn new(user: UserId) -> Self {
-        Self { user, marks: Watermarks::default(), floor: ClientMsgId(0), devices: Vec::new() }
+    /// Somebody of whom nothing is known yet.
+    pub(crate) fn new(user: UserId, membership: Membership) -> Self {
+        Self { user, membership, marks: Watermarks::default(), floor: ClientMsgId(0), devices: Vec::new() }
     }
 
     /// The attempts of a device that is remembered.
@@ -73,6 +76,7 @@ impl Member {
             put(body, &DeviceRecord { device: attempts.device, pairs: to_u32(attempts.pairs().len()) });
             attempts.pairs().for_each(|(client_msg_id, seq)| put(body, &PairRecord { client_msg_id, seq }));
         }
+        self.membership.write(body);
     }
 
     /// Becomes what [`Self::write`] wrote, `rest` being what follows its first part.
@@ -99,6 +103,8 @@ impl Member {
             }
             self.devices.push(attempts);
         }
+        // Rows of before there were groups end here: their conversations have two members, who stay.
+        self.membership = if rest.is_empty() { Membership::of_two() } else { Membership::read(rest)? };
         Ok(())
     }
 
@@ -112,6 +118,7 @@ impl Member {
                 digest.words(&[id.0, seq.0]);
             }
         }
+        self.membership.digest(&mut digest);
         digest.value()
     }
 }
@@ -130,7 +137,8 @@ pub(crate) struct Members {
 impl Members {
     /// The two of a one-to-one conversation, the lesser first.
     pub(crate) fn pair(a: UserId, b: UserId) -> Self {
-        Self { all: [a.min(b), a.max(b)].map(Member::new).into(), by_user: BTreeMap::new() }
+        let all = [a.min(b), a.max(b)].map(|user| Member::new(user, Membership::of_two())).into();
+        Self { all, by_user: BTreeMap::new() }
     }
 
     /// How many there are.
@@ -146,11 +154,11 @@ impl Members {
         self.by_user.get(&user).map(|at| *at as usize)
     }
 
-    /// Which member a user is, who becomes one if that is needed.
-    pub(crate) fn entry(&mut self, user: UserId) -> usize {
+    /// Which member a user is, who is taken in if that is needed, as `membership` says.
+    pub(crate) fn entry(&mut self, user: UserId, membership: impl FnOnce() -> Membership) -> usize {
         self.find(user).unwrap_or_else(|| {
             let at = self.all.len();
-            self.all.push(Member::new(user));
+            self.all.push(Member::new(user, membership()));
             if at > FEW {
                 self.by_user.insert(user, to_u32(at));
             } else if at == FEW {
@@ -163,6 +171,11 @@ impl Members {
     /// The other member of two.
     pub(crate) fn other(&self, at: usize) -> &Member {
         &self.all[1 - at]
+    }
+
+    /// All of them.
+    pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = &Member> {
+        self.all.iter()
     }
 
     /// Adds all of them to a digest. The order does not matter.
@@ -194,14 +207,15 @@ mod tests {
         let user = |at: usize| UserId([at as u8; 16]);
         let mut members = Members::default();
         for at in 0..3 * FEW {
-            assert_eq!((members.find(user(at)), members.entry(user(at)), members.entry(user(at))), (None, at, at));
+            let mut entry = |at| members.entry(user(at), Membership::of_two);
+            assert_eq!((entry(at), entry(at)), (at, at));
         }
         assert!((0..3 * FEW).all(|at| members.find(user(at)) == Some(at) && members[at].user == user(at)));
     }
 
     #[test]
     fn the_device_that_wrote_longest_ago_is_forgotten_and_leaves_its_highest_attempt() {
-        let (mut member, devices) = (Member::new(UserId([1; 16])), DEVICES_PER_MEMBER as u64);
+        let (mut member, devices) = (Member::new(UserId([1; 16]), Membership::of_two()), DEVICES_PER_MEMBER as u64);
         let mut remember = |seq, device: u64, id| {
             member.remember(DeviceId(device as u32), ClientMsgId(id), Seq(seq));
             member.clone()

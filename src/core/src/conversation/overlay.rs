@@ -1,21 +1,17 @@
 //! What is proposed in a conversation and not committed: laid over the committed state while it waits, and dropped without a trace if it
 //! never is. Overlays are pooled, since few conversations have one at a time and all have one again and again.
 
-use alloc::{
-    boxed::Box,
-    collections::{BTreeMap, VecDeque},
-    vec::Vec,
-};
+use alloc::{collections::VecDeque, vec::Vec};
 
-use tidings_wire::{BatchPosition, ClientMsgId, DeviceId, Seq, frames::Control};
+use tidings_wire::{BatchPosition, ClientMsgId, DeviceId, Seq, UserId, frames::Control};
 
 use super::{
-    members::Member,
+    changes::{Change, Changes},
+    members::{Member, Members},
+    membership::Membership,
     state::{MessageFact, Settings},
 };
-use crate::lanes::Watermarks;
-
-use crate::narrow::to_u32;
+use crate::{lanes::Watermarks, narrow::to_u32};
 
 /// A receipt's record that waits, and what it would raise a member's watermarks to.
 #[derive(Clone, Copy, Debug)]
@@ -25,15 +21,6 @@ struct Raise {
     marks: Watermarks,
 }
 
-/// What a proposed act replaced, to be put back if it is dropped.
-#[derive(Debug)]
-struct Undo {
-    seq: Seq,
-    control: Control,
-    /// `None`: nothing was there.
-    before: Option<Box<[u8]>>,
-}
-
 /// The proposals of one conversation.
 #[derive(Debug, Default)]
 pub(crate) struct Overlay {
@@ -41,10 +28,10 @@ pub(crate) struct Overlay {
     messages: VecDeque<MessageFact>,
     /// Receipts, in the order of their records: those of a member say more and more.
     receipts: Vec<Raise>,
-    /// What features will keep that is something else than what they keep.
-    settings: BTreeMap<Control, Box<[u8]>>,
-    /// What proposed acts replaced there.
-    undo: Vec<Undo>,
+    /// What messages change besides their place in the order, with their numbers; later ones count.
+    changes: VecDeque<(Seq, Change)>,
+    /// Whom they bring in who was never a member, in the order in which members will have their places.
+    arrivals: VecDeque<(Seq, UserId)>,
 }
 
 impl Overlay {
@@ -72,12 +59,17 @@ impl Overlay {
         self.messages.iter().filter(move |fact| (fact.member, fact.device) == (member, device))
     }
 
-    /// A message is proposed; if its feature keeps something else then, what that will be.
-    pub(crate) fn push(&mut self, fact: MessageFact, kept: Option<&[u8]>) {
+    /// A message is proposed, with what it changes; `members` are those who are there already.
+    pub(crate) fn push(&mut self, fact: MessageFact, changes: Changes, members: &Members) {
         self.messages.push_back(fact);
-        if let Some(kept) = kept {
-            let before = self.settings.insert(fact.control, kept.into());
-            self.undo.push(Undo { seq: fact.seq, control: fact.control, before });
+        for change in changes.into_iter() {
+            if let Change::Member(user, _) = change
+                && members.find(user).is_none()
+                && self.arrival(user).is_none()
+            {
+                self.arrivals.push_back((fact.seq, user));
+            }
+            self.changes.push_back((fact.seq, change));
         }
     }
 
@@ -87,37 +79,62 @@ impl Overlay {
     /// If none is proposed: each message that waits is here.
     pub(crate) fn pop_first(&mut self) -> MessageFact {
         let fact = self.messages.pop_front().expect("a message that waits for its commit is in the overlay");
-        if !self.undo.is_empty() {
-            self.undo.retain(|undo| undo.seq > fact.seq);
-            // What no proposal will change is as it is committed.
-            self.settings.retain(|control, _| self.undo.iter().any(|undo| undo.control == *control));
-        }
+        while self.changes.pop_front_if(|(seq, _)| *seq <= fact.seq).is_some() {}
+        while self.arrivals.pop_front_if(|(seq, _)| *seq <= fact.seq).is_some() {}
         fact
     }
 
     /// The last proposed message is dropped.
     pub(crate) fn drop_last(&mut self) {
         let Some(fact) = self.messages.pop_back() else { return };
-        if let Some(Undo { control, before, .. }) = self.undo.pop_if(|undo| undo.seq == fact.seq) {
-            match before {
-                // As long as an earlier act is proposed; else it is what is committed.
-                Some(kept) if self.undo.iter().any(|undo| undo.control == control) => {
-                    self.settings.insert(control, kept);
-                }
-                _ => drop(self.settings.remove(&control)),
-            }
-        }
+        while self.changes.pop_back_if(|(seq, _)| *seq >= fact.seq).is_some() {}
+        while self.arrivals.pop_back_if(|(seq, _)| *seq >= fact.seq).is_some() {}
+    }
+
+    /// How many members are brought in.
+    pub(crate) fn arrivals(&self) -> usize {
+        self.arrivals.len()
+    }
+
+    /// Which of those who are brought in a user is.
+    pub(crate) fn arrival(&self, user: UserId) -> Option<usize> {
+        self.arrivals.iter().position(|(_, arriving)| *arriving == user)
+    }
+
+    /// Who is brought in as the `nth`.
+    pub(crate) fn arriving(&self, nth: usize) -> Option<UserId> {
+        self.arrivals.get(nth).map(|(_, user)| *user)
+    }
+
+    /// What a user's membership will be, if that is something else than it is.
+    pub(crate) fn membership(&self, user: UserId) -> Option<&Membership> {
+        self.changes.iter().rev().find_map(|(_, change)| match change {
+            Change::Member(member, membership) if *member == user => Some(membership),
+            _ => None,
+        })
+    }
+
+    /// True if any membership will be something else than it is.
+    pub(crate) fn changes_members(&self) -> bool {
+        self.changes.iter().any(|(_, change)| matches!(change, Change::Member(..)))
     }
 
     /// What a feature will keep, if that is something else than what it keeps.
     pub(crate) fn kept(&self, control: Control) -> Option<&[u8]> {
-        self.settings.get(&control).map(|kept| &**kept)
+        self.changes.iter().rev().find_map(|(_, change)| match change {
+            Change::Keep(by, kept) if *by == control => Some(&**kept),
+            _ => None,
+        })
     }
 
     /// What features will keep.
     pub(crate) fn over_settings(&self, settings: &Settings) -> Settings {
         let mut merged = settings.clone();
-        self.settings.iter().for_each(|(control, kept)| merged.set(*control, kept));
+        for (_, change) in &self.changes {
+            if let Change::Keep(control, kept) = change {
+                merged.set(*control, kept);
+            }
+        }
         merged
     }
 
@@ -167,6 +184,9 @@ impl Overlay {
             merged.remember(fact.device, fact.client_msg_id, fact.seq);
         }
         merged.marks.raise_to(self.marks(place));
+        if let Some(membership) = self.membership(member.user) {
+            merged.membership = membership.clone();
+        }
         merged
     }
 }
@@ -201,7 +221,7 @@ impl Overlays {
     /// Gives an overlay back to the pool if nothing is in it.
     pub(crate) fn release(&mut self, slot: &mut u32) {
         if let Some(overlay) = self.get(*slot).filter(|overlay| overlay.is_empty()) {
-            assert!(overlay.settings.is_empty() && overlay.undo.is_empty(), "what no message proposes is not there");
+            assert!(overlay.changes.is_empty() && overlay.arrivals.is_empty(), "what no message proposes is not there");
             self.free.push(core::mem::replace(slot, NO_OVERLAY));
         }
     }

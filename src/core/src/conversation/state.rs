@@ -5,10 +5,16 @@ use alloc::{boxed::Box, collections::BTreeMap};
 
 use tidings_wire::{ClientMsgId, ConversationId, DeviceId, Seq, Timestamp, UserId, frames::Control};
 
-use super::{dedup::DeviceAttempts, members::Members};
+use super::{
+    changes::{Change, Changes},
+    dedup::DeviceAttempts,
+    members::Members,
+    membership::Membership,
+    view::View,
+};
 use crate::{
     digest::Digest,
-    features::{self, Act, Kept, Row},
+    features::{self, Act, Row, Seen},
 };
 
 /// Recovery read a record that cannot follow what it read before.
@@ -89,6 +95,25 @@ impl Settings {
     }
 }
 
+/// What a message changes in a conversation that looks like this.
+pub(crate) fn changes_of(
+    features: &'static [Row],
+    id: ConversationId,
+    view: &View<'_>,
+    fact: &MessageFact,
+    body: &[u8],
+) -> Changes {
+    let mut changes = Changes::default();
+    // What a later version of the server knew is kept as a message, and changes nothing here.
+    if fact.control != Control::TEXT
+        && let Some(row) = features::find(features, fact.control)
+    {
+        let seen = Seen::new(*view, (id, view.user(fact.member as usize)), fact.control);
+        row.feature.apply(&seen, &Act { seq: fact.seq, target: fact.target, body }, &mut changes);
+    }
+    changes
+}
+
 /// The state.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct State {
@@ -110,6 +135,13 @@ impl State {
         Self { members: Members::pair(a, b), ..Self::default() }
     }
 
+    /// A group before its first message, which makes it: its creator may write that.
+    pub(crate) fn group(creator: UserId) -> Self {
+        let mut state = Self::default();
+        state.members.entry(creator, Membership::default);
+        state
+    }
+
     /// Which member a user is.
     pub(crate) fn member(&self, user: UserId) -> Option<usize> {
         self.members.find(user)
@@ -124,14 +156,24 @@ impl State {
     ///
     /// # Panics
     /// If it is not the next one: numbers have no gaps.
-    pub(crate) fn apply_message(&mut self, features: &'static [Row], fact: &MessageFact, body: &[u8]) {
+    pub(crate) fn apply_message(
+        &mut self,
+        (features, id): (&'static [Row], ConversationId),
+        fact: &MessageFact,
+        body: &[u8],
+    ) {
         assert_eq!(fact.seq, self.head.next(), "numbers have no gaps");
+        let changes = changes_of(features, id, &View { state: self, overlay: None }, fact, body);
         (self.head, self.last_ts, self.ordinal) = (fact.seq, fact.ts, fact.ordinal);
         self.remember(fact);
-        // What a later version of the server knew is kept as a message, and changes nothing here.
-        if let Some(row) = features::find(features, fact.control) {
-            let act = Act { target: fact.target, body };
-            row.feature.apply(&mut Kept::new(&mut self.settings, fact.control), fact.seq, &act);
+        for change in changes.into_iter() {
+            match change {
+                Change::Keep(control, kept) => self.settings.set(control, &kept),
+                Change::Member(user, membership) => {
+                    let member = self.members.entry(user, Membership::default);
+                    self.members[member].membership = membership;
+                }
+            }
         }
     }
 
@@ -175,7 +217,7 @@ mod tests {
             let member = (at % 5 == 0).into();
             let (ts, control, target, ordinal) = (Timestamp(at), Control::TEXT, Seq(0), at);
             let fact = MessageFact { seq, ts, member, device, client_msg_id, control, target, ordinal };
-            state.apply_message(FEATURES, &fact, &[]);
+            state.apply_message((FEATURES, ConversationId([5; 16])), &fact, &[]);
         }
         state.members[1].marks.raise_to(Watermarks { delivered: Seq(7), read: Seq(3) });
         let mut again = State { head: state.head, last_ts: state.last_ts, ordinal: state.ordinal, ..State::default() };
@@ -184,7 +226,7 @@ mod tests {
             state.members[member].write(ConversationId([5; 16]), &mut body);
             let mut rest = &body[..];
             let row: MemberRow = take(&mut rest).unwrap();
-            let at = again.members.entry(row.user);
+            let at = again.members.entry(row.user, Membership::of_two);
             again.members[at].read(&row, &mut rest).unwrap();
             assert!(rest.is_empty());
         }

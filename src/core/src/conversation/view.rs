@@ -1,8 +1,8 @@
 //! Judging an attempt to send. Changes nothing: it looks at what is committed and at what is proposed over it.
 
-use tidings_wire::{ClientMsgId, DeviceId, ErrorCode, Seq, frames::Control};
+use tidings_wire::{ClientMsgId, DeviceId, ErrorCode, Seq, UserId, frames::Control};
 
-use super::{overlay::Overlay, state::State};
+use super::{membership::Membership, overlay::Overlay, state::State};
 use crate::lanes::Watermarks;
 
 /// A conversation as it will be if everything is committed that is proposed.
@@ -58,9 +58,47 @@ impl<'a> View<'a> {
         proposed.unwrap_or_else(|| self.state.settings.get(control))
     }
 
+    /// Which member a user is.
+    pub(crate) fn member(&self, user: UserId) -> Option<usize> {
+        self.state.member(user).or_else(|| Some(self.state.members.len() + self.overlay?.arrival(user)?))
+    }
+
+    /// How many are or were members.
+    pub(crate) fn members(&self) -> usize {
+        self.state.members.len() + self.overlay.map_or(0, Overlay::arrivals)
+    }
+
+    /// Who a member is.
+    ///
+    /// # Panics
+    /// If there is no such member.
+    pub(crate) fn user(&self, member: usize) -> UserId {
+        let known = self.state.members.len();
+        if member < known {
+            return self.state.members[member].user;
+        }
+        self.overlay.and_then(|overlay| overlay.arriving(member - known)).expect("a member has a place")
+    }
+
+    /// What a user may do and read, if it is or was a member.
+    pub(crate) fn membership(&self, user: UserId) -> Option<&'a Membership> {
+        let proposed = self.overlay.and_then(|overlay| overlay.membership(user));
+        proposed.or_else(|| Some(&self.state.members[self.state.member(user)?].membership))
+    }
+
+    /// How many are members.
+    pub(crate) fn current(&self) -> usize {
+        let proposed = self.overlay.filter(|overlay| overlay.changes_members());
+        if proposed.is_none() {
+            return self.state.members.iter().filter(|member| member.membership.is_current()).count();
+        }
+        (0..self.members()).filter(|at| self.membership(self.user(*at)).is_some_and(Membership::is_current)).count()
+    }
+
     /// How far a member is.
     pub(crate) fn marks(&self, member: usize) -> Watermarks {
-        let mut marks = self.state.members[member].marks;
+        let known = member < self.state.members.len();
+        let mut marks = if known { self.state.members[member].marks } else { Watermarks::default() };
         marks.raise_to(self.overlay.map_or(Watermarks::default(), |overlay| overlay.marks(member)));
         marks
     }
@@ -68,8 +106,10 @@ impl<'a> View<'a> {
     /// Judges an attempt.
     pub(crate) fn judge(&self, attempt: &Attempt) -> Verdict {
         let &Attempt { member, device, id, prev, is_first } = attempt;
-        let committed = self.state.attempts(member, device);
-        let floor = self.state.members[member as usize].floor;
+        // Somebody who is only being brought in has sent nothing that is committed.
+        let known = (member as usize) < self.state.members.len();
+        let committed = known.then(|| self.state.attempts(member, device)).flatten();
+        let floor = if known { self.state.members[member as usize].floor } else { ClientMsgId(0) };
         let told = committed.map_or(floor, |attempts| attempts.highest());
         let proposed = self.overlay.and_then(|overlay| overlay.highest(member, device));
         let Some(highest) = proposed.or(committed.map(|attempts| attempts.highest())) else {
@@ -94,10 +134,12 @@ impl<'a> View<'a> {
 
 #[cfg(test)]
 mod tests {
-    use tidings_wire::{Timestamp, UserId, limits::REMEMBERED};
+    use tidings_wire::{ConversationId, Timestamp, UserId, limits::REMEMBERED};
 
     use super::{super::state::MessageFact, *};
-    use crate::features::FEATURES;
+    use crate::{conversation::changes::Changes, features::FEATURES};
+
+    const HERE: (&[crate::features::Row], ConversationId) = (FEATURES, ConversationId::NONE);
 
     fn id(value: u64) -> ClientMsgId {
         ClientMsgId(value)
@@ -116,8 +158,8 @@ mod tests {
     #[test]
     fn order_holds_when_one_of_a_pipeline_is_refused_and_only_what_is_committed_is_told() {
         let (mut state, mut overlay) = (State::direct(UserId([1; 16]), UserId([2; 16])), Overlay::default());
-        state.apply_message(FEATURES, &fact(1, 3), &[]);
-        overlay.push(fact(2, 4), None);
+        state.apply_message(HERE, &fact(1, 3), &[]);
+        overlay.push(fact(2, 4), Changes::default(), &state.members);
         let view = View { state: &state, overlay: Some(&overlay) };
         let refused = Verdict::Refused(ErrorCode::OutOfOrder, id(3));
         // 5 is refused on its way here; 6 and 7 name it.
@@ -134,7 +176,7 @@ mod tests {
     fn repeats_get_their_answer_until_they_are_stale() {
         let mut state = State::direct(UserId([1; 16]), UserId([2; 16]));
         for value in 1..=REMEMBERED as u64 + 1 {
-            state.apply_message(FEATURES, &fact(value, value * 10), &[]);
+            state.apply_message(HERE, &fact(value, value * 10), &[]);
         }
         let view = View { state: &state, overlay: None };
         let stale = Verdict::Refused(ErrorCode::Stale, id(10 * (REMEMBERED as u64 + 1)));

@@ -13,7 +13,7 @@ use tidings_wire::{
 use super::{ConversationKey, Conversations, dispatch::refuse_attempt, index::Stored, replay::body_of};
 use crate::{
     context::ConversationContext,
-    conversation::state::MessageFact,
+    conversation::{members::Member, state::MessageFact},
     counters::Counter,
     effects::{CommittedEntry, DurableBatch, ReactorId},
     features::receipt,
@@ -120,11 +120,12 @@ impl Conversations {
         let fact = self.overlays.get_mut(&mut conversation.overlay).pop_first();
         self.overlays.release(&mut conversation.overlay);
         let body = if fact.control == Control::TEXT { &[][..] } else { body_of(frame) };
-        conversation.state.apply_message(self.config.features, &fact, body);
+        let here = (self.config.features, conversation.id);
+        conversation.state.apply_message(here, &fact, body);
         if canary::is(Canary::AppliedTwice) {
             conversation.state.skip_to(Seq(fact.seq.0 - 1));
             let later = MessageFact { ts: Timestamp(fact.ts.0 + 1), ..fact };
-            conversation.state.apply_message(self.config.features, &later, body);
+            conversation.state.apply_message(here, &later, body);
         }
         conversation.base.add(origin(self.config.log, at));
         conversation.index.push(&mut self.chunks, fact.seq, Stored { loc: at, len: to_u32(frame.len()) });
@@ -134,6 +135,9 @@ impl Conversations {
         cx.count(Counter::Committed);
         if asker.session != SessionId::NONE {
             self.answer(reactor, ToHome::Sent { asker, conversation, client_msg_id, seq, ts }, cx);
+        }
+        if conversation.is_group() {
+            return self.fan_out(key, (shard, entry), (reactor, asker.session), frame, cx);
         }
         for member in 0..2 {
             let home = self.config.layout.home(&self.get(key).state.members[member].user);
@@ -157,13 +161,18 @@ impl Conversations {
         self.overlays.release(&mut conversation.overlay);
         receipt::apply(&mut conversation.state, member, record);
         conversation.base.add(origin(self.config.log, stored));
-        let (id, shard, members) = (conversation.id, conversation.shard, &conversation.state.members);
-        let (user, peer, watermarks) = (members[member].user, members.other(member).user, members[member].marks);
-        let (own_home, peer_home) = (self.config.layout.home(&user), self.config.layout.home(&peer));
+        let (id, shard) = (conversation.id, conversation.shard);
+        let Member { user, marks: watermarks, .. } = conversation.state.members[member];
+        let own_home = self.config.layout.home(&user);
         self.changed_by(key, entry);
         cx.count(Counter::Receipts);
         self.answer(own_home, ToHome::ReceiptOk { user, conversation: id, watermarks }, cx);
         self.outboxes.miss_if_walking(shard, own_home, entry);
+        if id.is_group() {
+            return; // who has it is asked for
+        }
+        let peer = self.get(key).state.members.other(member).user;
+        let peer_home = self.config.layout.home(&peer);
         self.outboxes.miss_if_walking(shard, peer_home, entry);
         let source = self.outboxes.source(shard, peer_home, entry);
         let receipt = ToHome::Receipt { user: peer, conversation: id, member: user, watermarks, source };

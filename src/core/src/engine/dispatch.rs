@@ -1,27 +1,26 @@
 //! What comes to a conversation from homes: attempts to send, receipts, fetches. Records and messages to homes come of it.
 
-use alloc::boxed::Box;
-
 use tidings_canary::{self as canary, Canary};
 use tidings_wire::{
-    ClientMsgId, ConversationId, ErrorCode, HEADER_LEN, Kind, Seq, Timestamp,
+    ClientMsgId, ConversationId, ErrorCode, HEADER_LEN, Kind, Seq, Timestamp, UserId,
     archive::{self, Archived},
     frame::FrameBuilder,
-    frames::{Control, Message, MessageFlags, ReceiptKind},
+    frames::{Control, Message, MessageFlags, ReceiptKind, Role, group::control},
 };
 
 use super::{ConversationKey, Conversations, commit::Waiting};
 use crate::{
-    budget::CONVERSATION_COST,
+    budget::{CONVERSATION_COST, MEMBER_COST},
     context::ConversationContext,
     conversation::{
+        changes::{Change, Changes},
         dedup::Origin,
-        state::{MessageFact, Settings, State},
+        state::{MessageFact, State, changes_of},
         view::{Attempt, Verdict, View},
     },
     counters::Counter,
     effects::ReactorId,
-    features::{self, Act, KEPT_MAX, Kept, Row, Seen, Weight, receipt},
+    features::{self, Act, Actors, Allowed, KEPT_MAX, Seen, Weight, receipt},
     lanes::{Asker, Parts, ReceiptCommand, Refusal, SendCommand, ToConversation, ToHome},
     limits::{BUSY_RETRY_MS, RECEIPT_DELAY_MS},
     narrow::{to_u32, to_usize},
@@ -41,6 +40,7 @@ impl Conversations {
             ToConversation::Send(send) => self.on_send(from, send, parts, cx),
             ToConversation::Receipt(receipt) => self.on_receipt(from, receipt, cx),
             ToConversation::Fetch { asker, user, fetch } => self.on_fetch(from, *asker, *user, fetch, cx),
+            ToConversation::Describe { asker, user, describe } => self.on_describe(from, *asker, *user, describe, cx),
             ToConversation::Reached(reached) => self.on_reached(from, *reached),
         }
     }
@@ -57,6 +57,9 @@ impl Conversations {
                 refusal_of(receipt.asker, receipt.conversation, busy, of_kind)
             }
             ToConversation::Fetch { asker, fetch, .. } => refusal_of(*asker, fetch.conversation, busy, Kind::Fetch),
+            ToConversation::Describe { asker, describe, .. } => {
+                refusal_of(*asker, describe.conversation, busy, Kind::Describe)
+            }
             ToConversation::Reached(_) => return,
         };
         self.answer(from, refused, cx);
@@ -75,7 +78,9 @@ impl Conversations {
                     return refuse(from, send.asker, send, ErrorCode::Busy, ClientMsgId(0), cx);
                 }
                 let begins = if found.is_none() { CONVERSATION_COST } else { 0 };
-                let (who, len) = ((send.sender, parts.name), (parts.body.len() + parts.payload.len()) as u64 + begins);
+                let told = found.map_or(0, |key| self.get(key).told_beyond_two()) * MEMBER_COST;
+                let len = (parts.body.len() + parts.payload.len()) as u64 + begins + told;
+                let who = (send.sender, parts.name);
                 if let Err(wait_ms) = self.budgets.pay(who, send.network, len, cx.now().mono) {
                     let attempt = (send.conversation, send.client_msg_id);
                     let why = (ErrorCode::BudgetExceeded, ClientMsgId(0));
@@ -83,7 +88,7 @@ impl Conversations {
                 }
                 let key = found.unwrap_or_else(|| {
                     let shard = self.config.layout.conversation_shard(&send.conversation);
-                    self.entry(send.conversation, shard, || State::direct(send.sender, send.peer))
+                    self.entry(send.conversation, shard, || first_state(send))
                 });
                 self.propose(from, send, key, parts, cx);
             }
@@ -101,20 +106,20 @@ impl Conversations {
             is_first,
         };
         let Some(key) = found else {
-            if send.peer.is_none() {
+            let may_begin = if send.conversation.is_group() { begins_group(send) } else { !send.peer.is_none() };
+            if !may_begin {
                 return refuse(ErrorCode::NotMember);
             }
             if self.all.len() >= self.config.entities_max as usize {
                 return refuse(ErrorCode::Busy);
             }
-            let nothing = State::direct(send.sender, send.peer);
+            let nothing = first_state(send);
             let view = View { state: &nothing, overlay: None };
             return self.allowed(&view, send, body, view.judge(&attempt(0, true)));
         };
-        let conversation = self.get(key);
-        let Some(member) = conversation.state.member(send.sender) else { return refuse(ErrorCode::NotMember) };
-        let is_first = conversation.is_first(to_u32(member), send.device, origin(from, send));
         let view = self.view(key);
+        let Some(member) = view.member(send.sender) else { return refuse(ErrorCode::NotMember) };
+        let is_first = self.get(key).is_first(to_u32(member), send.device, origin(from, send));
         self.allowed(&view, send, body, view.judge(&attempt(member, is_first)))
     }
 
@@ -127,12 +132,24 @@ impl Conversations {
         let Some(row) = features::find(self.config.features, send.control) else {
             return refuse(ErrorCode::ControlUnknown);
         };
-        if let Err(code) = row.feature.judge(&Seen::new(*view, send.control), &Act { target: send.target, body }) {
-            return refuse(code);
+        let seen = Seen::new(*view, (send.conversation, send.sender), send.control);
+        if row.actors == Actors::Members && seen.role(send.sender) == Role::None {
+            return refuse(features::refusal_of_former(view));
+        }
+        let act = Act { seq: view.head().next(), target: send.target, body };
+        match row.feature.judge(&seen, &act) {
+            Err(code) => return refuse(code),
+            Ok(Allowed::Done(first)) => return Verdict::Repeat(first),
+            Ok(Allowed::New) => {}
+        }
+        if send.control == Control::TEXT {
+            return Verdict::New; // it changes nothing
         }
         // Only what was judged is ever applied, here as well.
-        let kept = self.kept_after(view, row, send, view.head().next(), body).map_or(0, |kept| kept.len());
-        if kept > KEPT_MAX { refuse(ErrorCode::BodyInvalid) } else { Verdict::New }
+        let mut changes = Changes::default();
+        row.feature.apply(&seen, &act, &mut changes);
+        let too_much = |change: &Change| matches!(change, Change::Keep(_, kept) if kept.len() > KEPT_MAX);
+        if changes.iter().any(too_much) { refuse(ErrorCode::BodyInvalid) } else { Verdict::New }
     }
 
     /// Numbers a message and appends its record: the MESSAGE frame that every device will get.
@@ -150,15 +167,16 @@ impl Conversations {
         let seq = view.head().next();
         let row = features::find(self.config.features, send.control).expect("judged");
         let ordinal = view.ordinal() + u64::from(row.weight == Weight::Content);
-        let kept = self.kept_after(&view, row, send, seq, parts.body);
-        let member = view.state.member(send.sender).expect("judged");
-        let peer = view.state.members.other(member).user;
+        let member = view.member(send.sender).expect("judged");
+        let is_group = send.conversation.is_group();
+        let peer = if is_group { UserId::NONE } else { view.state.members.other(member).user };
         let (device, client_msg_id) = (send.device, send.client_msg_id);
-        let conversation = &mut self.all[key.0];
-        conversation.seen_from(to_u32(member), device, origin(from, send));
         let (control, target) = (send.control, send.target);
         let fact = MessageFact { seq, ts, member: to_u32(member), device, client_msg_id, control, target, ordinal };
-        self.overlays.get_mut(&mut conversation.overlay).push(fact, kept.as_deref());
+        let changes = changes_of(self.config.features, send.conversation, &view, &fact, parts.body);
+        let conversation = &mut self.all[key.0];
+        conversation.seen_from(to_u32(member), device, origin(from, send));
+        self.overlays.get_mut(&mut conversation.overlay).push(fact, changes, &conversation.state.members);
         // So that clients who do not know controls show none of them as text.
         let own = if control == Control::TEXT { 0 } else { MessageFlags::CONTROL };
         let flags = MessageFlags(send.flags.0 | own);
@@ -211,20 +229,6 @@ impl Conversations {
         self.waiting[shard as usize].push_back((at, waiting));
     }
 
-    /// What a feature will keep once an act is committed; `None` if that is what it keeps now.
-    fn kept_after(&self, view: &View<'_>, row: &Row, send: &SendCommand, seq: Seq, body: &[u8]) -> Option<Box<[u8]>> {
-        if send.control == Control::TEXT {
-            return None;
-        }
-        let before = view.kept(send.control);
-        let mut settings = Settings::default();
-        settings.set(send.control, before);
-        let act = Act { target: send.target, body };
-        row.feature.apply(&mut Kept::new(&mut settings, send.control), seq, &act);
-        let after = settings.get(send.control);
-        (after != before).then(|| after.into())
-    }
-
     /// A repeat: answered with the first answer, at once if that is committed, else when it is.
     fn on_repeat(
         &mut self,
@@ -235,8 +239,8 @@ impl Conversations {
         cx: &mut impl ConversationContext,
     ) {
         cx.count(Counter::Repeats);
+        let member = self.view(key).member(send.sender).expect("judged");
         let conversation = self.get_mut(key);
-        let member = conversation.state.member(send.sender).expect("judged");
         conversation.seen_from(to_u32(member), send.device, origin(from, send));
         let head = conversation.state.head;
         if first <= head {
@@ -301,6 +305,16 @@ impl Conversations {
         }
         self.receipts_due.get_or_insert(cx.now().mono.plus_ms(RECEIPT_DELAY_MS));
     }
+}
+
+/// True if a message may be the first of a group.
+fn begins_group(send: &SendCommand) -> bool {
+    send.control == control::CREATE
+}
+
+/// A conversation before its first message.
+fn first_state(send: &SendCommand) -> State {
+    if send.conversation.is_group() { State::group(send.sender) } else { State::direct(send.sender, send.peer) }
 }
 
 fn origin(from: ReactorId, send: &SendCommand) -> Origin {

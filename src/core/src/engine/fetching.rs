@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     context::{Asking, ConversationContext},
+    conversation::{membership::Membership, state::State},
     counters::Counter,
     effects::{JobId, ReactorId},
     lanes::{Asker, ToHome},
@@ -31,22 +32,30 @@ impl Conversations {
         cx: &mut impl ConversationContext,
     ) {
         let id = fetch.conversation;
-        let is_member = |key: &ConversationKey| self.get(*key).state.member(user).is_some();
-        let member = self.find(id).filter(|key| is_member(key) || canary::is(Canary::MembersUnchecked));
-        let Some(key) = member else {
+        let Some(key) = self.find(id) else {
             return refuse_other(from, asker, id, ErrorCode::NotMember, Kind::Fetch, cx);
         };
-        if fetch.from > self.get(key).state.head.next() {
+        let State { head, ref members, .. } = self.get(key).state;
+        let everything = Membership::of_two();
+        let membership = match members.find(user) {
+            Some(member) => &members[member].membership,
+            None if canary::is(Canary::MembersUnchecked) => &everything,
+            None => return refuse_other(from, asker, id, ErrorCode::NotMember, Kind::Fetch, cx),
+        };
+        let reach = membership.reach(head);
+        if fetch.from > reach.next() {
             return refuse_other(from, asker, id, ErrorCode::FutureSeq, Kind::Fetch, cx);
         }
+        let part = membership.part(fetch, head);
         self.drop_unreachable(key);
         let conversation = self.get(key);
         let len_of = |seq| conversation.index.get(&self.chunks, seq).map_or(0, |stored| stored.len);
-        let page = page(fetch, conversation.index.first(), conversation.state.head, len_of);
+        let page = page(fetch, &part, conversation.index.first(), len_of);
         let job = Job {
             asker,
             reactor: from,
             conversation: key,
+            reach,
             order: fetch.order,
             page,
             next: page.first,
@@ -145,7 +154,7 @@ impl Conversations {
 
     fn end(&self, job: &Job, cx: &mut impl ConversationContext) {
         let conversation = self.get(job.conversation);
-        let fetched = job.fetched(conversation.id, conversation.state.head, conversation.index.first());
+        let fetched = job.fetched(conversation.id, conversation.index.first());
         cx.to_home(job.reactor, ToHome::Fetched { asker: job.asker, fetched }, &[]);
     }
 

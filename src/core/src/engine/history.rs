@@ -13,6 +13,7 @@ use super::{
     index::{Chunks, MessageIndex, Stored},
 };
 use crate::{
+    conversation::membership::Part,
     effects::{JobId, ReactorId},
     lanes::Asker,
     limits::{FETCHES, READ_WINDOW},
@@ -29,6 +30,8 @@ pub struct Job {
     pub reactor: ReactorId,
     /// Where.
     pub conversation: ConversationKey,
+    /// The last message that the asker may know of.
+    pub reach: Seq,
     /// Which end was asked for.
     pub order: FetchOrder,
     /// What it will be answered with.
@@ -62,13 +65,12 @@ pub struct Page {
     pub upto: Seq,
 }
 
-/// The page for a FETCH of a conversation whose stored messages begin at `oldest` and have these lengths. Where there is more
-/// than a page takes, the end that was asked for is whole and the other one is cut.
-pub fn page(fetch: &Fetch, oldest: Seq, head: Seq, len_of: impl Fn(Seq) -> u32) -> Page {
-    let from = fetch.from.max(Seq(1));
-    let upto = if fetch.upto == Seq(0) { head } else { fetch.upto.min(head) };
-    let lowest = from.max(oldest);
-    if lowest > upto {
+/// The page for the part of a FETCH that its asker can read, of a conversation whose stored messages begin at `oldest` and have these
+/// lengths. Where there is more than a page takes, the end that was asked for is whole and the other one is cut.
+pub fn page(fetch: &Fetch, part: &Part, oldest: Seq, len_of: impl Fn(Seq) -> u32) -> Page {
+    let Part { from, upto, readable: (first, last) } = *part;
+    let (lowest, highest) = (from.max(oldest).max(first), upto.min(last));
+    if lowest > highest {
         return Page { first: Seq(1), last: Seq(0), from, upto };
     }
     let most = u64::from(if fetch.limit == 0 { FETCH_MAX } else { fetch.limit.min(FETCH_MAX) });
@@ -77,23 +79,23 @@ pub fn page(fetch: &Fetch, oldest: Seq, head: Seq, len_of: impl Fn(Seq) -> u32) 
     let (mut count, mut bytes) = (1, 0);
     match fetch.order {
         FetchOrder::Last if !wrong_end => {
-            let mut first = upto;
+            let mut first = highest;
             bytes += len_of(first);
             while first > lowest && fits(count + 1, bytes + len_of(Seq(first.0 - 1))) {
                 first = Seq(first.0 - 1);
                 (count, bytes) = (count + 1, bytes + len_of(first));
             }
-            Page { first, last: upto, from: if first == lowest { from } else { first }, upto }
+            Page { first, last: highest, from: if first == lowest { from } else { first }, upto }
         }
         FetchOrder::Upward | FetchOrder::Last => {
             let skipped = u64::from(canary::is(Canary::FetchSkipsFirst));
             let mut last = lowest;
             bytes += len_of(last);
-            while last < upto && fits(count + 1, bytes + len_of(last.next())) {
+            while last < highest && fits(count + 1, bytes + len_of(last.next())) {
                 last = last.next();
                 (count, bytes) = (count + 1, bytes + len_of(last));
             }
-            Page { first: Seq(lowest.0 + skipped), last, from, upto: last }
+            Page { first: Seq(lowest.0 + skipped), last, from, upto: if last == highest { upto } else { last } }
         }
     }
 }
@@ -117,9 +119,9 @@ impl Job {
     }
 
     /// The summary at the end.
-    pub fn fetched(&self, conversation: tidings_wire::ConversationId, head: Seq, oldest: Seq) -> Fetched {
+    pub fn fetched(&self, conversation: tidings_wire::ConversationId, oldest: Seq) -> Fetched {
         let (first, last, Page { from, upto, .. }) = (self.first_sent, self.last_sent, self.page);
-        Fetched { conversation, first, last, head, oldest: oldest.max(self.oldest), from, upto }
+        Fetched { conversation, first, last, head: self.reach, oldest: oldest.max(self.oldest), from, upto }
     }
 }
 
@@ -137,8 +139,8 @@ pub fn checked<'a>(bytes: &'a [u8], conversation: tidings_wire::ConversationId, 
     let payload = frame.var(message.payload).ok()?;
     let (name, body) = (frame.var(message.sender_name).ok()?, frame.var(message.body).ok()?);
     let right = message.conversation == conversation && message.seq == seq;
-    let whole =
-        crc32c::crc32c(payload) == message.payload_crc && Message::crc_of_clear(name, body) == message.clear_crc;
+    let whole = Message::crc_of_content(body, payload) == message.payload_crc
+        && Message::crc_of_clear(name, body) == message.clear_crc;
     (right && whole).then_some(frame)
 }
 
@@ -228,6 +230,7 @@ impl Jobs {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::conversation::membership::Membership;
     use tidings_wire::ConversationId;
 
     #[test]
@@ -236,7 +239,8 @@ mod tests {
         let fetch = |from, upto, limit, order| Fetch { conversation, from: Seq(from), upto: Seq(upto), limit, order };
         let (up, last) = (FetchOrder::Upward, FetchOrder::Last);
         let of = |fetch, len: u32| {
-            let Page { first, last, from, upto } = page(&fetch, Seq(11), Seq(100), |_| len);
+            let part = Membership::of_two().part(&fetch, Seq(100));
+            let Page { first, last, from, upto } = page(&fetch, &part, Seq(11), |_| len);
             ((first.0, last.0), (from.0, upto.0))
         };
         assert_eq!(of(fetch(0, 0, 0, up), 100), ((11, 100), (1, 100)));

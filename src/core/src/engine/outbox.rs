@@ -7,14 +7,16 @@
 use alloc::{boxed::Box, collections::BTreeSet, vec, vec::Vec};
 
 use tidings_canary::{self as canary, Canary};
-use tidings_wire::EntryIndex;
+use tidings_wire::{EntryIndex, Seq};
 
-use super::{ConversationKey, Conversations};
+use super::{Conversation, ConversationKey, Conversations};
 use crate::{
     context::ConversationContext,
+    conversation::members::Member,
     counters::Counter,
     effects::ReactorId,
-    lanes::{Reached, Source, ToHome},
+    home::SessionId,
+    lanes::{Fanout, FanoutMember, Reached, Source, ToHome, Watermarks},
     slab::Key,
 };
 
@@ -167,6 +169,52 @@ impl Conversations {
         }
     }
 
+    /// A group's message is committed: the homes of all its members are told, those on one reactor at once.
+    pub(super) fn fan_out(
+        &mut self,
+        key: ConversationKey,
+        (shard, entry): (u16, EntryIndex),
+        (reactor, session): (ReactorId, SessionId),
+        frame: &[u8],
+        cx: &mut impl ConversationContext,
+    ) {
+        for to in (0..self.config.layout.reactors).map(ReactorId) {
+            let origin = if reactor == to { session } else { SessionId::NONE };
+            let source = self.outboxes.source(shard, to, entry);
+            let told = |member: &Member, head| member.membership.is_told(head);
+            self.with_fanout(key, (to, origin, source), told, frame, |this, fanout, payload| {
+                this.tell((shard, entry), to, ToHome::Fanout(fanout), payload, cx);
+            });
+        }
+    }
+
+    /// Puts together what homes on a reactor are told of a group, if members that `told` picks have their homes there.
+    fn with_fanout(
+        &mut self,
+        key: ConversationKey,
+        (to, origin, source): (ReactorId, SessionId, Source),
+        told: impl Fn(&Member, Seq) -> bool,
+        frame: &[u8],
+        then: impl FnOnce(&mut Self, Fanout, &[u8]),
+    ) {
+        let mut payload = core::mem::take(&mut self.fanout_scratch);
+        payload.clear();
+        let Conversation { id, state, .. } = self.get(key);
+        let here = |member: &&Member| self.config.layout.home(&member.user) == to && told(member, state.head);
+        let mut members = 0;
+        for Member { user, membership, marks, .. } in state.members.iter().filter(here) {
+            let (head, Watermarks { delivered, read }) = (membership.reach(state.head), *marks);
+            FanoutMember { user: *user, head, delivered, read }.put(&mut payload);
+            members += 1;
+        }
+        let fanout = Fanout { conversation: *id, members, origin, source };
+        if members > 0 {
+            payload.extend_from_slice(frame);
+            then(self, fanout, &payload);
+        }
+        self.fanout_scratch = payload;
+    }
+
     /// A record that recovery read changed a conversation. Lists are made when all is read: rows come in any order.
     pub(super) fn replayed_change(&mut self, key: ConversationKey, entry: EntryIndex) {
         let link = &mut self.get_mut(key).link;
@@ -295,6 +343,9 @@ impl Conversations {
     /// Tells the homes that may not know of a conversation's last change. False if there is no room.
     fn tell_again(&mut self, key: ConversationKey, cx: &mut impl ConversationContext) -> bool {
         let (shard, changed) = (self.get(key).shard, self.get(key).link.changed);
+        if self.get(key).id.is_group() {
+            return self.fan_out_again(key, cx);
+        }
         for member in 0..self.get(key).state.members.len() {
             let to = self.config.layout.home(&self.get(key).state.members[member].user);
             let missing = self.outboxes.shards[shard as usize].told[to.0 as usize].missing;
@@ -307,6 +358,30 @@ impl Conversations {
             let update = self.head_update(key, member, self.outboxes.source(shard, to, changed));
             cx.count(Counter::HeadUpdatesRepeated);
             cx.to_home(to, ToHome::HeadUpdate(update), &[]);
+        }
+        true
+    }
+
+    /// The same for a group.
+    fn fan_out_again(&mut self, key: ConversationKey, cx: &mut impl ConversationContext) -> bool {
+        let Conversation { shard, link: Link { changed, .. }, .. } = *self.get(key);
+        for to in (0..self.config.layout.reactors).map(ReactorId) {
+            let missing = self.outboxes.shards[shard as usize].told[to.0 as usize].missing;
+            if missing.is_none_or(|first| changed < first) {
+                continue;
+            }
+            let (source, mut is_told) = (self.outboxes.source(shard, to, changed), true);
+            let ever = |member: &Member, _| member.membership.was_ever();
+            self.with_fanout(key, (to, SessionId::NONE, source), ever, &[], |this, fanout, payload| {
+                is_told = this.answers[to.0 as usize].is_empty() && cx.has_home_credit(to, 1, payload.len());
+                if is_told {
+                    cx.count(Counter::HeadUpdatesRepeated);
+                    cx.to_home(to, ToHome::Fanout(fanout), payload);
+                }
+            });
+            if !is_told {
+                return false;
+            }
         }
         true
     }

@@ -4,7 +4,7 @@ use core::cmp::Ordering;
 
 use tidings_canary::{self as canary, Canary};
 use tidings_wire::{
-    EntryIndex, Kind, LogPosition, Seq,
+    ConversationId, EntryIndex, Kind, LogPosition, Seq,
     frames::{Control, Message},
     limits::FRAME_MAX,
     split,
@@ -12,7 +12,10 @@ use tidings_wire::{
 
 use super::{ConversationKey, Conversations, index::Stored};
 use crate::{
-    conversation::state::{MessageFact, ReplayError, Settings, State},
+    conversation::{
+        membership::Membership,
+        state::{MessageFact, ReplayError, Settings, State},
+    },
     features::receipt,
     narrow::to_u32,
     placement::{Origin, origin},
@@ -25,6 +28,11 @@ pub(super) fn body_of(frame: &[u8]) -> &[u8] {
     let frame = split(frame, FRAME_MAX).ok().flatten().expect("built here");
     let message: Message = frame.fixed().expect("built here");
     frame.var(message.body).expect("built here")
+}
+
+/// The membership of somebody of whom nothing was read.
+fn unknown(conversation: ConversationId) -> fn() -> Membership {
+    if conversation.is_group() { Membership::default } else { Membership::of_two }
 }
 
 impl Conversations {
@@ -63,11 +71,17 @@ impl Conversations {
         let message: Message = frame.fixed().map_err(|_| ReplayError::Body)?;
         let key = self.entry(message.conversation, shard, State::default);
         let conversation = &mut self.all[key.0];
-        // The lesser first, as when it was made. A member whose row comes later is there without what the row will say.
+        // A member whose row comes later is there without what the row will say.
         let (sender, peer) = (message.sender, message.peer);
         let members = &mut conversation.state.members;
-        let (low, high) = (members.entry(sender.min(peer)), members.entry(sender.max(peer)));
-        let member = if sender < peer { low } else { high };
+        let member = if message.conversation.is_group() {
+            members.entry(sender, Membership::default)
+        } else {
+            // The lesser first, as when it was made.
+            let mut entry = |user| members.entry(user, Membership::of_two);
+            let (low, high) = (entry(sender.min(peer)), entry(sender.max(peer)));
+            if sender < peer { low } else { high }
+        };
         let (seq, ts, device) = (message.seq, message.ts, message.sender_device);
         let head = conversation.state.head;
         match seq.cmp(&head.next()) {
@@ -87,7 +101,7 @@ impl Conversations {
             fact.client_msg_id.0 = 0;
         }
         let act = frame.var(message.body).map_err(|_| ReplayError::Body)?;
-        conversation.state.apply_message(self.config.features, &fact, act);
+        conversation.state.apply_message((self.config.features, message.conversation), &fact, act);
         conversation.base.add(origin);
         conversation.index.push(&mut self.chunks, seq, Stored { loc: at, len: to_u32(body.len()) });
         Ok(key)
@@ -98,7 +112,7 @@ impl Conversations {
         // Unknown: retention dropped the segment with its messages, and rows with these watermarks come later.
         let Some(key) = self.find(record.conversation) else { return Ok(None) };
         let conversation = self.get_mut(key);
-        let member = conversation.state.members.entry(record.member);
+        let member = conversation.state.members.entry(record.member, unknown(record.conversation));
         receipt::apply(&mut conversation.state, member, &record);
         conversation.base.add(origin);
         Ok(Some(key))
@@ -138,7 +152,7 @@ impl Conversations {
         let Some(key) = self.find(row.conversation) else { return Ok(()) };
         let conversation = self.get_mut(key);
         let members = &mut conversation.state.members;
-        let at = members.entry(row.user);
+        let at = members.entry(row.user, unknown(row.conversation));
         members[at].read(&row, &mut body)?;
         conversation.rows_missing = conversation.rows_missing.saturating_sub(1);
         if conversation.rows_missing == 0

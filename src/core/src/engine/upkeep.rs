@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     context::ConversationContext,
-    conversation::overlay::Overlay,
+    conversation::{members::Member, membership::Membership, overlay::Overlay},
     limits::{DEVICES_PER_MEMBER, GUESTS_PER_MEMBER},
     narrow::to_u32,
     records::{ConversationRow, DeviceRecord, MemberRow, PairRecord, RecordKind, SettingRecord, put},
@@ -115,7 +115,7 @@ impl Conversations {
             }
             return;
         };
-        let last = member + 1 >= self.get(key).state.members.len();
+        let last = member + 1 >= self.view(key).members();
         self.write_member(key, member, if last { Part::Last } else { Part::Middle }, evacuation, cx);
         evacuation.member = Some(member + 1);
         if last {
@@ -138,7 +138,7 @@ impl Conversations {
         let last = overlay.and_then(Overlay::last).map_or(committed, |fact| (fact.seq, fact.ts, fact.ordinal));
         let row = ConversationRow {
             conversation: *id,
-            members: to_u32(state.members.len()),
+            members: to_u32(self.view(key).members()),
             head: last.0,
             last_ts: last.1,
             ordinal: last.2,
@@ -164,8 +164,12 @@ impl Conversations {
         cx: &mut impl ConversationContext,
     ) {
         let Conversation { id, shard, state, overlay, .. } = self.get(key);
-        let overlaid = self.overlays.get(*overlay).map(|overlay| overlay.over_member(&state.members[member], member));
-        let written = overlaid.as_ref().unwrap_or(&state.members[member]);
+        // Somebody who is being brought in has a row, too: the record that does it may be dropped before the row.
+        let user = self.view(key).user(member);
+        let arriving = (member >= state.members.len()).then(|| Member::new(user, Membership::default()));
+        let known = arriving.as_ref().unwrap_or_else(|| &state.members[member]);
+        let overlaid = self.overlays.get(*overlay).map(|overlay| overlay.over_member(known, member));
+        let written = overlaid.as_ref().unwrap_or(known);
         let at = cx.append(RecordKind::MemberRow, *shard, |body| written.write(*id, body));
         self.wait_for_row(at, key, part, evacuation, cx);
     }

@@ -24,10 +24,11 @@ pub(crate) enum Verdict {
 /// # Errors
 /// [`ErrorCode::FutureSeq`].
 pub(crate) fn judge(view: &View<'_>, member: usize, kind: ReceiptKind, upto: Seq) -> Result<Verdict, ErrorCode> {
-    if upto > view.state.head {
+    let reach = view.state.members[member].membership.reach(view.state.head);
+    if upto > reach {
         return Err(ErrorCode::FutureSeq);
     }
-    let upto = if canary::is(Canary::ReceiptOfEverything) { view.state.head } else { upto };
+    let upto = if canary::is(Canary::ReceiptOfEverything) { reach } else { upto };
     let mut marks = view.marks(member);
     if marks.raise(kind, upto) {
         return Ok(Verdict::New(marks));

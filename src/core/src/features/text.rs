@@ -1,17 +1,23 @@
-//! Text: a message that only says something. Everybody may, whose conversation it is.
+//! Text: a message that only says something. Both may in a one-to-one conversation; in a group its settings say who.
 
 use tidings_wire::{ErrorCode, Seq};
 
-use super::{Act, Feature, Kept, Seen};
+use super::{Act, Allowed, Changes, Feature, Group, Seen};
 
 /// The feature.
 #[derive(Debug)]
 pub(super) struct Text;
 
 impl Feature for Text {
-    fn judge(&self, _: &Seen<'_>, act: &Act<'_>) -> Result<(), ErrorCode> {
-        if act.body.is_empty() && act.target == Seq(0) { Ok(()) } else { Err(ErrorCode::BodyInvalid) }
+    fn judge(&self, seen: &Seen<'_>, act: &Act<'_>) -> Result<Allowed, ErrorCode> {
+        if !act.body.is_empty() || act.target != Seq(0) {
+            return Err(ErrorCode::BodyInvalid);
+        }
+        if seen.conversation().is_group() {
+            Group::of(seen).ok_or(ErrorCode::NotMember)?.needs(seen, |settings| settings.write)?;
+        }
+        Ok(Allowed::New)
     }
 
-    fn apply(&self, _: &mut Kept<'_>, _: Seq, _: &Act<'_>) {}
+    fn apply(&self, _: &Seen<'_>, _: &Act<'_>, _: &mut Changes) {}
 }

@@ -2,7 +2,7 @@
 
 use tidings_canary::{self as canary, Canary};
 use tidings_wire::{
-    Lineage, Uv,
+    ErrorCode, Kind, Lineage, Uv,
     archive::{self, Archived},
     frame::FrameBuilder,
     frames::{Changed, ChangedConversation, Resume, ResumeStatus},
@@ -11,12 +11,17 @@ use tidings_wire::{
 
 use super::{
     Homes, SessionId,
-    index::{Entry, HomeKey},
+    index::{Entry, EntryKey, HomeKey, Listed},
     session::Sync,
 };
-use crate::context::HomeContext;
+use crate::{
+    context::HomeContext,
+    lanes::{Asker, Refusal},
+    narrow::to_u32,
+};
 
-use crate::narrow::to_u32;
+/// Entries of a list that may be walked over for what one message costs of a user's rate.
+const WALKED_PER_TOKEN: u64 = 128;
 
 /// Which changes a list holds: newer than `since`, older than `below` unless that is 0, at most `most`.
 struct Range {
@@ -35,6 +40,11 @@ impl Homes {
         if other_lineage || resume.uv > self.index.get(home).durable {
             let range = Range { since: Uv(u64::MAX), below: Uv(0), most: 0 };
             return self.write_changed(id, home, request_id, ResumeStatus::TooOld, &range, cx);
+        }
+        let (rate, now) = (self.config.user_rate, cx.now().mono);
+        if let Err(wait_ms) = self.index.get_mut(home).bucket.take(rate, now) {
+            let refusal = Refusal::of(ErrorCode::RateLimited, Kind::Resume).for_ms(wait_ms);
+            return self.write_refusal(Asker { session: id, request_id }, &refusal, cx);
         }
         if session.sync == Sync::Fresh {
             session.sync = Sync::Live;
@@ -58,7 +68,7 @@ impl Homes {
     }
 
     fn write_changed(
-        &self,
+        &mut self,
         id: SessionId,
         home: HomeKey,
         request_id: u64,
@@ -67,19 +77,21 @@ impl Homes {
         cx: &mut impl HomeContext,
     ) {
         let Some(session) = self.sessions.get(id) else { return };
-        let in_range = |entry: &&Entry| range.below == Uv(0) || entry.uv < range.below;
-        let newer = |entry: &&Entry| entry.uv > range.since;
-        let entries = self.index.newest_first(home).take_while(newer).filter(in_range);
+        let newer = |(_, entry): &(EntryKey, &Entry)| entry.uv > range.since;
+        let (start, walked) = self.index.below(home, range.below, session.listed);
+        let entries = self.index.older_from(start).take_while(newer);
         let skipped = usize::from(canary::is(Canary::ResumeSkipsOne));
         let mut entries = entries.skip(skipped).peekable();
         let mut frame = FrameBuilder::<Changed>::new(cx.out(session.conn));
-        let (mut span, mut count, mut last) = (frame.var(&[]), 0, Uv(0));
-        for entry in entries.by_ref().take(range.most) {
+        let (mut span, mut count, mut last, mut listed) = (frame.var(&[]), 0, Uv(0), session.listed);
+        for (key, entry) in entries.by_ref().take(range.most) {
             let mut bytes = [0; ChangedConversation::LEN];
             archive::write(&changed_entry(entry), &mut bytes);
             span.len += frame.var(&bytes).len;
-            (count, last) = (count + 1, entry.uv);
+            (count, last, listed) = (count + 1, entry.uv, Listed::with(home, (key, entry)));
         }
+        let next = if entries.peek().is_some() { last } else { Uv(0) };
+        drop(entries);
         let lineage: Lineage = self.config.lineage;
         let status = if status == ResumeStatus::Changed && count == 0 { ResumeStatus::UpToDate } else { status };
         frame.finish(
@@ -88,12 +100,17 @@ impl Homes {
                 status,
                 lineage,
                 uv: if status == ResumeStatus::TooOld { Uv(0) } else { self.uv_for(id) },
-                next: if entries.peek().is_some() { last } else { Uv(0) },
+                next,
                 count,
                 entry_len: to_u32(ChangedConversation::LEN),
                 entries: span,
             },
         );
+        if let Some(session) = self.sessions.get_mut(id) {
+            session.listed = listed;
+        }
+        // Where the page before ended somewhere else the list was walked to here, which its user pays for.
+        self.index.get_mut(home).bucket.owe(walked / WALKED_PER_TOKEN);
     }
 }
 

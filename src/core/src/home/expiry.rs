@@ -3,7 +3,7 @@
 use core::num::NonZeroU32;
 
 use tidings_wire::{
-    ErrorCode, Frame, Kind, Retry, Timestamp,
+    DeviceId, ErrorCode, Frame, Kind, Retry, Timestamp, UserId,
     frame::{self},
     frames::{ErrorFrame, ReauthOk},
 };
@@ -11,6 +11,7 @@ use tidings_wire::{
 use super::{Homes, SessionId, index::HomeKey};
 use crate::{
     context::HomeContext,
+    limits::REAUTH_MS,
     slab::Key,
     time::{Mono, Now},
 };
@@ -63,6 +64,17 @@ impl Homes {
         let before = core::mem::replace(&mut session.ends, ends);
         before.map(|before| self.expiring.remove(&Ending::of(id, before)));
         ends.map(|ends| self.expiring.insert(Ending::of(id, ends)));
+    }
+
+    /// The user of a session and the device, while it lives and may have a token checked: once in [`REAUTH_MS`].
+    pub(crate) fn may_reauthenticate(&mut self, id: SessionId, now: Now) -> Option<(UserId, DeviceId)> {
+        let session = self.sessions.get_mut(id)?;
+        let since = now.mono.since(session.reauthenticated);
+        if session.reauthenticated != Mono(0) && since < u64::from(REAUTH_MS) * 1_000_000 {
+            return None;
+        }
+        session.reauthenticated = now.mono;
+        Some((session.user, session.device))
     }
 
     /// REAUTH was checked.

@@ -3,7 +3,7 @@
 use tidings_wire::{
     ClientMsgId, ConversationId, ErrorCode, Frame, Kind, Timestamp, WireError,
     frame::{self},
-    frames::{Bye, Delivered, ErrorFrame, Fetch, Ping, Pong, Read, ReceiptKind, Resume, Send},
+    frames::{Bye, Delivered, ErrorFrame, Fetch, Message, Ping, Pong, Read, ReceiptKind, Resume, Send},
     limits,
 };
 
@@ -12,7 +12,7 @@ use crate::{
     context::HomeContext,
     counters::Counter,
     lanes::{Asker, ReceiptCommand, Refusal, SendCommand, ToConversation},
-    limits::{BUSY_RETRY_MS, FETCHES_PER_SESSION, FETCHES_PER_USER, OUT_HARD, OUT_HARD_TEXT},
+    limits::{BUSY_RETRY_MS, FETCHES_PER_SESSION, FETCHES_PER_USER, IDS_AHEAD_US, OUT_HARD, OUT_HARD_TEXT},
     narrow::to_u32,
     time::Now,
 };
@@ -81,6 +81,12 @@ impl Homes {
                 return Ok(self.receipt(id, request_id, (conversation, ReceiptKind::Read, upto)));
             }
             Kind::Fetch => return self.on_fetch(id, frame, cx),
+            Kind::Describe => {
+                let (describe, user) = (frame.fixed()?, self.user_of(id));
+                let asker = Asker { session: id, request_id };
+                let message = user.map(|user| ToConversation::Describe { asker, user, describe });
+                return Ok(message.map(|message| Command { message, named: None, body: &[], payload: &[] }));
+            }
             Kind::Resume => self.resume(id, request_id, &frame.fixed::<Resume>()?, cx),
             Kind::Ping => {
                 let Ping { opaque } = frame.fixed()?;
@@ -162,7 +168,14 @@ impl Homes {
         if send.client_msg_id == ClientMsgId(0) {
             return refuse(ErrorCode::Stale);
         }
-        if !send.conversation.is_direct() {
+        // One that no clock has reached would bar every device that is forgotten from its conversation.
+        if send.client_msg_id.0 > now.wall.0.saturating_add(IDS_AHEAD_US) {
+            return refuse(ErrorCode::IdAhead);
+        }
+        if send.conversation.is_group() && !send.peer.is_none() {
+            return refuse(ErrorCode::BadPeer);
+        }
+        if !send.conversation.is_direct() && !send.conversation.is_group() {
             return refuse(ErrorCode::NotMember);
         }
         if !send.peer.is_none() {
@@ -179,7 +192,7 @@ impl Homes {
         if send.expires_at != Timestamp(0) && send.expires_at <= now.wall {
             return refuse(ErrorCode::Expired);
         }
-        if crc32c::crc32c(payload) != send.payload_crc {
+        if Message::crc_of_content(body, payload) != send.payload_crc {
             return refuse(ErrorCode::PayloadChecksum);
         }
         let rate = self.config.user_rate;
@@ -234,7 +247,7 @@ impl Homes {
                 }
             }
             ToConversation::Fetch { .. } => self.fetch_ended(id),
-            ToConversation::Receipt(_) | ToConversation::Reached(_) => {}
+            ToConversation::Receipt(_) | ToConversation::Describe { .. } | ToConversation::Reached(_) => {}
         }
         self.refuse_busy(id, frame, cx);
     }

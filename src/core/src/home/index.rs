@@ -30,6 +30,27 @@ pub struct EntryKey(Key);
 
 const NO_ENTRY: Key = Key::NONE;
 
+/// Where a page of a list ended: with which entry of which home, and when that had changed then.
+#[derive(Clone, Copy, Debug)]
+pub struct Listed {
+    home: Option<HomeKey>,
+    last: Key,
+    uv: Uv,
+}
+
+impl Default for Listed {
+    fn default() -> Self {
+        Self { home: None, last: NO_ENTRY, uv: Uv(0) }
+    }
+}
+
+impl Listed {
+    /// With this one.
+    pub fn with(home: HomeKey, (key, entry): (EntryKey, &Entry)) -> Self {
+        Self { home: Some(home), last: key.0, uv: entry.uv }
+    }
+}
+
 /// A user's home.
 #[derive(Debug)]
 pub struct Home {
@@ -225,13 +246,37 @@ impl Index {
         }
     }
 
-    /// Entries from the last changed to the first.
-    pub fn newest_first(&self, home: HomeKey) -> impl Iterator<Item = &Entry> {
-        self.walk(self.homes[home.0].newest, |entry| entry.older)
+    /// The newest entry that changed before `below` (0: of all), and how many were walked over to it: none if the page before ended right
+    /// before it.
+    pub fn below(&self, home: HomeKey, below: Uv, before: Listed) -> (EntryKey, u64) {
+        if below != Uv(0)
+            && before.uv == below
+            && before.home == Some(home)
+            && let Some(entry) = self.entries.get(before.last).filter(|entry| entry.uv == below)
+        {
+            return (EntryKey(entry.older), 0);
+        }
+        let (mut at, mut walked) = (self.homes[home.0].newest, 0);
+        while let Some(entry) = self.entries.get(at).filter(|entry| below != Uv(0) && entry.uv >= below) {
+            (at, walked) = (entry.older, walked + 1);
+        }
+        (EntryKey(at), walked)
     }
 
-    fn oldest_first(&self, home: HomeKey) -> impl Iterator<Item = &Entry> {
-        self.walk(self.homes[home.0].oldest, |entry| entry.newer)
+    /// Entries from one to the first that changed, with their keys.
+    pub fn older_from(&self, start: EntryKey) -> impl Iterator<Item = (EntryKey, &Entry)> {
+        let mut at = start.0;
+        core::iter::from_fn(move || {
+            let (key, entry) = (EntryKey(at), self.entries.get(at)?);
+            at = entry.older;
+            Some((key, entry))
+        })
+    }
+
+    /// Entries from the last changed to the first.
+    #[cfg(test)]
+    pub fn newest_first(&self, home: HomeKey) -> impl Iterator<Item = &Entry> {
+        self.walk(self.homes[home.0].newest, |entry| entry.older)
     }
 
     fn walk(&self, start: Key, step: fn(&Entry) -> Key) -> impl Iterator<Item = &Entry> {
@@ -265,16 +310,31 @@ impl Index {
         Some(HomeRecord { user, uv: upto, count: to_u32(into.len()) })
     }
 
-    /// Entries of a home that changed after `after` (`None`: all), oldest changes first, at most `most` of them, to be put
+    /// Entries of a home that changed after those that were `after` the last time, oldest changes first, at most `most` of them, to be put
     /// into the log again. One that changes between two calls comes again, and none is passed over.
-    pub fn again(&self, home: HomeKey, after: Option<Uv>, most: usize, into: &mut Vec<HomeEntryRecord>) -> HomeRecord {
+    pub fn again(
+        &self,
+        home: HomeKey,
+        after: Listed,
+        most: usize,
+        into: &mut Vec<HomeEntryRecord>,
+    ) -> (HomeRecord, Listed) {
         into.clear();
-        let newer = |entry: &&Entry| after.is_none_or(|after| entry.uv > after);
-        into.extend(self.oldest_first(home).filter(newer).take(most).map(Entry::record));
+        // One that was written last and has not changed since says where to go on.
+        let unmoved = self.entries.get(after.last).filter(|entry| after.home == Some(home) && entry.uv == after.uv);
+        let mut at = unmoved.map_or(self.homes[home.0].oldest, |entry| entry.newer);
+        let mut listed = after;
+        while let Some(entry) = self.entries.get(at).filter(|_| into.len() < most) {
+            if entry.uv > after.uv || after.home.is_none() {
+                into.push(entry.record());
+                listed = Listed::with(home, (EntryKey(at), entry));
+            }
+            at = entry.newer;
+        }
         let home = self.get(home);
         // Only what was flushed may be claimed: entries newer than that are written with their stamps, but the record
         // does not promise that there are no others.
-        HomeRecord { user: home.user, uv: home.flushed, count: to_u32(into.len()) }
+        (HomeRecord { user: home.user, uv: home.flushed, count: to_u32(into.len()) }, listed)
     }
 
     /// Takes over an entry of a record that recovery read. Records are read in the order in which they were written, but
@@ -372,13 +432,15 @@ mod tests {
         assert_eq!(order(&again, key), order(&registry, home));
         assert_eq!((again.get(key).uv, again.get(key).durable), (registry.get(home).uv, Uv(60)));
         // Written again as a whole, over what is known already.
-        let (mut after, mut written) = (None, 0);
+        let (mut after, mut written) = (Listed::default(), 0);
         loop {
-            let record = registry.again(home, after, 7, &mut entries);
+            let (record, listed) = registry.again(home, after, 7, &mut entries);
             entries.iter().for_each(|entry| again.replay(key, record.uv, entry));
             written += entries.len();
-            let Some(last) = entries.last() else { break };
-            after = Some(last.uv);
+            if entries.is_empty() {
+                break;
+            }
+            after = listed;
             if written == 7 {
                 rise(&mut registry, home, entries[0].conversation.0[0], 9); // one that was written already moves
             }

@@ -12,6 +12,7 @@ use tidings_wire::{
 use super::{
     Homes, SessionId,
     authentication::Authenticated,
+    index::Listed,
     session::{Session, Sync},
 };
 use crate::{
@@ -20,6 +21,7 @@ use crate::{
     counters::Counter,
     effects::ConnId,
     limits::{REFUSED_RETRY_MS, SESSIONS_PER_USER},
+    time::Mono,
 };
 
 impl Homes {
@@ -70,6 +72,8 @@ impl Homes {
             in_flight,
             fetches,
             sync,
+            listed: Listed::default(),
+            reauthenticated: Mono(0),
             ends: None,
             ending: false,
         });

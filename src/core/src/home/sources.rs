@@ -16,7 +16,7 @@ use crate::{
     conversation::state::ReplayError,
     counters::{Counter, Counters},
     effects::ReactorId,
-    lanes::{HeadUpdate, Reached, Source, ToHome},
+    lanes::{Fanout, HeadUpdate, Reached, Source, ToHome},
     limits::{ASKED_MAX, HOME_FLUSH_MS},
     narrow::to_u32,
     records::{RecordKind, SourceRecord, SourcesRecord, put, take},
@@ -281,8 +281,18 @@ impl Homes {
 /// Where a message comes from, if it says what a shard has committed.
 fn source_of(message: &ToHome) -> Option<Source> {
     match message {
-        ToHome::HeadUpdate(HeadUpdate { source, .. }) | ToHome::Receipt { source, .. } => Some(*source),
-        _ => None,
+        ToHome::HeadUpdate(HeadUpdate { source, .. })
+        | ToHome::Fanout(Fanout { source, .. })
+        | ToHome::Receipt { source, .. } => Some(*source),
+        // Answers, which a device asks for again, and what is about sources itself.
+        ToHome::Sent { .. }
+        | ToHome::Refused { .. }
+        | ToHome::ReceiptOk { .. }
+        | ToHome::AskReached { .. }
+        | ToHome::Reached(_)
+        | ToHome::Answer { .. }
+        | ToHome::Data { .. }
+        | ToHome::Fetched { .. } => None,
     }
 }
 

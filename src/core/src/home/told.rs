@@ -14,7 +14,7 @@ use crate::{
     context::HomeContext,
     counters::Counter,
     effects::ReactorId,
-    lanes::{Asker, HeadUpdate, ToHome, Watermarks},
+    lanes::{Asker, Fanout, FanoutMember, HeadUpdate, ToHome, Watermarks},
     limits::{OUT_HARD, OUT_HARD_TEXT, OUT_SOFT},
 };
 
@@ -55,6 +55,10 @@ impl Homes {
                 self.sources.told(update.source);
                 self.on_head_update(&update, payload, cx);
             }
+            ToHome::Fanout(fanout) => {
+                self.sources.told(fanout.source);
+                self.on_fanout(&fanout, payload, cx);
+            }
             ToHome::Receipt { user, conversation, member, watermarks, source } => {
                 self.sources.told(source);
                 self.on_peer_receipt(user, conversation, member, watermarks, cx);
@@ -63,6 +67,11 @@ impl Homes {
             ToHome::Reached(reached) => self.sources.told_all(reached),
             ToHome::ReceiptOk { user, conversation, watermarks } => {
                 self.on_own_receipt(user, conversation, watermarks, cx);
+            }
+            ToHome::Answer { asker } => {
+                if let Some(session) = self.sessions.get(asker.session) {
+                    cx.out(session.conn).extend_from_slice(payload);
+                }
             }
             ToHome::Data { asker } => self.on_data(asker, payload, cx),
             ToHome::Fetched { asker, fetched } => {
@@ -91,6 +100,17 @@ impl Homes {
         self.mark_dirty(home, cx.now().mono);
         let pushed = self.push(home, before, update.origin, message, Haste::Now, cx);
         cx.counters().add(Counter::Pushed, pushed);
+    }
+
+    /// Each member's home is told as of a one-to-one conversation.
+    fn on_fanout(&mut self, fanout: &Fanout, payload: &[u8], cx: &mut impl HomeContext) {
+        let (members, message) = fanout.split(payload);
+        let Fanout { conversation, origin, source, .. } = *fanout;
+        for FanoutMember { user, head, delivered, read } in members {
+            let (own, peers, peer) = (Watermarks { delivered, read }, Watermarks::default(), UserId::NONE);
+            let update = HeadUpdate { user, conversation, peer, head, own, peers, origin, source };
+            self.on_head_update(&update, message, cx);
+        }
     }
 
     /// Pushes a frame about a change to every live session of a home but `except`; one that cannot take it (or if there

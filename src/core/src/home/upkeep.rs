@@ -4,7 +4,7 @@ use alloc::collections::BTreeMap;
 
 use tidings_wire::{BatchPosition, EntryIndex, Generation, Lsn, Uv, archive::Archived};
 
-use super::{HomeKey, Homes};
+use super::{HomeKey, Homes, index::Listed};
 use crate::{
     context::{Context, HomeContext},
     conversation::state::ReplayError,
@@ -42,8 +42,8 @@ pub(super) struct Evacuation {
     /// Segments up to this one are to be dropped.
     upto: Generation,
     next: u32,
-    /// The last change of the next home that is written.
-    written: Option<Uv>,
+    /// How far the next home is written.
+    written: Option<Listed>,
     /// The batch of the last record.
     last: Lsn,
 }
@@ -187,11 +187,12 @@ impl Homes {
         };
         let mut entries = core::mem::take(&mut self.entry_scratch);
         let first = evacuation.written.is_none();
-        let record = self.index.again(home, evacuation.written, HOME_RECORD_ENTRIES, &mut entries);
+        let after = evacuation.written.unwrap_or_default();
+        let (record, written) = self.index.again(home, after, HOME_RECORD_ENTRIES, &mut entries);
         let (at, _) = self.append(RecordKind::HomeRow, &record, &entries, cx);
         cx.want_write();
         evacuation.last = at.lsn;
-        evacuation.written = entries.last().map(|entry| entry.uv).or(evacuation.written);
+        evacuation.written = Some(written);
         let last = entries.len() < HOME_RECORD_ENTRIES;
         self.rows.push_back((at, Row { home, first, last }));
         if last {

@@ -390,7 +390,7 @@ impl World {
     fn take_event(&mut self, at: usize, told: Told) {
         let user = user_id(self.devices[at].user);
         match told {
-            Told::Connected | Told::Synced => {}
+            Told::Connected | Told::Synced | Told::Described(_) | Told::DescribeFailed { .. } => {}
             Told::TokenNeeded | Told::TokenRefused { .. } => {
                 self.oracle.violate("I11", format!("device {at} is asked for a token, and tokens do not end here"));
             }

@@ -53,7 +53,7 @@ pub struct Send {
     pub trace: TraceId,
     /// Flags.
     pub flags: MessageFlags,
-    /// CRC-32C of the payload.
+    /// CRC-32C of the body and the payload after it: see [`Message::crc_of_content`].
     pub payload_crc: u32,
     /// The payload.
     pub payload: Span,
@@ -115,11 +115,16 @@ pub struct Message {
     pub ordinal: u64,
     /// SEND's.
     pub body: Span,
-    /// CRC-32C of the sender's name and the body after it.
+    /// CRC-32C of the sender's name and the body after it: what the server put together.
     pub clear_crc: u32,
 }
 
 impl Message {
+    /// `payload_crc` of a body and a payload. Text has no body, so of text it is the payload's.
+    pub fn crc_of_content(body: &[u8], payload: &[u8]) -> u32 {
+        crc32c::crc32c_append(crc32c::crc32c(body), payload)
+    }
+
     /// [`Message::clear_crc`] of a name and a body.
     pub fn crc_of_clear(name: &[u8], body: &[u8]) -> u32 {
         crc32c::crc32c_append(crc32c::crc32c(name), body)

@@ -1,0 +1,115 @@
+//! Groups: making and changing them, and asking who is in one.
+
+use tidings_wire::{
+    ClientMsgId, ConversationId, ErrorCode, Frame, UserId, WireError,
+    archive::{self, Archived},
+    frame,
+    frames::{Describe, Described, DescribedMember, GroupAct, GroupSettings, Users},
+};
+
+use crate::{
+    event::{Event, Group},
+    session::{Request, Resting, Session},
+};
+
+/// How often a page that the server was too busy for is asked for again.
+const REFUSALS_MAX: u32 = 8;
+
+/// What a conversation is, as far as it has come.
+#[derive(Debug)]
+pub(crate) struct Description {
+    conversation: ConversationId,
+    members: Vec<DescribedMember>,
+    refusals: u32,
+}
+
+impl Session {
+    /// Makes a group of this user, its owner, and others. `nonce` names it among the groups of this user: the same nonce, members, title and
+    /// settings again are answered with the same group. The group, and the attempt that makes it.
+    pub fn create_group(
+        &mut self,
+        nonce: [u8; 16],
+        title: &str,
+        settings: GroupSettings,
+        members: &[UserId],
+    ) -> (ConversationId, ClientMsgId) {
+        let conversation = ConversationId::group(self.config.user, &nonce);
+        let ids: Vec<_> = members.iter().map(|member| member.0).collect();
+        let (title, members) = (title.as_bytes(), Users::new(&ids));
+        (conversation, self.act(conversation, &GroupAct::Create { nonce, settings, title, members }))
+    }
+
+    /// Adds members to a group.
+    pub fn add_members(&mut self, group: ConversationId, members: &[UserId]) -> ClientMsgId {
+        let ids: Vec<_> = members.iter().map(|member| member.0).collect();
+        self.act(group, &GroupAct::Add(Users::new(&ids)))
+    }
+
+    /// Removes members from a group.
+    pub fn remove_members(&mut self, group: ConversationId, members: &[UserId]) -> ClientMsgId {
+        let ids: Vec<_> = members.iter().map(|member| member.0).collect();
+        self.act(group, &GroupAct::Remove(Users::new(&ids)))
+    }
+
+    /// Does something to a group: a message like any other, with its place in the order, [`Event::Sent`] or [`Event::SendFailed`].
+    pub fn act(&mut self, group: ConversationId, act: &GroupAct<'_>) -> ClientMsgId {
+        let mut body = Vec::new();
+        let control = act.write(&mut body);
+        self.put_out((group, UserId::NONE), control, body, Vec::new())
+    }
+
+    /// Asks what a conversation is and who is in it, to be told as [`Event::Described`]. Nothing happens while the session is not up, and
+    /// what has not come when the connection ends must be asked for again.
+    pub fn describe(&mut self, conversation: ConversationId) {
+        if self.is_up() {
+            self.ask_description(Description { conversation, members: Vec::new(), refusals: 0 });
+        }
+    }
+
+    pub(crate) fn ask_description(&mut self, description: Description) {
+        let (conversation, from) = (description.conversation, u32::try_from(description.members.len()));
+        let request = self.request_id();
+        let describe = Describe { conversation, from: from.unwrap_or(u32::MAX), limit: 0 };
+        frame::append(&mut self.out, request, &describe);
+        self.requests.insert(request, Request::Description(Box::new(description)));
+    }
+
+    pub(crate) fn on_described(&mut self, frame: &Frame<'_>) -> Result<(), WireError> {
+        let described: Described = frame.fixed()?;
+        let Some(Request::Description(mut description)) = self.requests.remove(&frame.header().request_id) else {
+            return Ok(());
+        };
+        let (title, entries) = (frame.var(described.title)?, frame.var(described.entries)?);
+        let (step, count) = (described.entry_len as usize, described.count as usize);
+        if count > 0 && (step < DescribedMember::FIRST_LEN || entries.len() < step * count) {
+            return Err(WireError::Body);
+        }
+        for entry in entries.chunks_exact(step.max(1)).take(count) {
+            description.members.push(archive::read(entry)?);
+        }
+        if count > 0 && description.members.len() < described.members as usize {
+            self.ask_description(*description);
+            return Ok(());
+        }
+        self.events.push_back(Event::Described(Group {
+            conversation: described.conversation,
+            head: described.head,
+            title: String::from_utf8_lossy(title).into_owned(),
+            settings: described.settings,
+            deleted: described.deleted,
+            members: description.members,
+        }));
+        Ok(())
+    }
+
+    pub(crate) fn on_describe_refused(&mut self, mut refused: Description, code: ErrorCode, retry_ms: Option<u64>) {
+        let Description { conversation, refusals, .. } = refused;
+        match retry_ms.filter(|_| refusals < REFUSALS_MAX) {
+            Some(wait_ms) => {
+                refused.refusals += 1;
+                self.resting.push((self.now.plus_ms(wait_ms.max(1) << refusals), Resting::Description(refused)));
+            }
+            None => self.events.push_back(Event::DescribeFailed { conversation, code }),
+        }
+    }
+}

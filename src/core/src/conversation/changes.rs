@@ -1,0 +1,40 @@
+//! What a message changes besides its place in the order. A feature says it when the message is proposed, for the overlay, and again when it
+//! is committed or replayed, for the state.
+
+use alloc::{boxed::Box, vec::Vec};
+
+use tidings_wire::{UserId, frames::Control};
+
+use super::membership::Membership;
+
+/// A change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// A feature keeps this, and not what it kept.
+    Keep(Control, Box<[u8]>),
+    /// A user's membership.
+    Member(UserId, Membership),
+}
+
+/// All that a message changes.
+#[derive(Clone, Debug, Default)]
+pub struct Changes {
+    all: Vec<Change>,
+}
+
+impl Changes {
+    /// One more.
+    pub(crate) fn push(&mut self, change: Change) {
+        self.all.push(change);
+    }
+
+    /// All of them, in order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Change> {
+        self.all.iter()
+    }
+
+    /// All of them, in order.
+    pub(crate) fn into_iter(self) -> impl Iterator<Item = Change> {
+        self.all.into_iter()
+    }
+}

@@ -1,0 +1,99 @@
+//! DESCRIBE: what a conversation is, and who is in it.
+
+use alloc::vec::Vec;
+
+use tidings_wire::{
+    ErrorCode, Kind, Seq, UserId,
+    archive::{self, Archived},
+    frame::FrameBuilder,
+    frames::{Describe, Described, DescribedMember, GroupSettings},
+    limits::DESCRIBED_MAX,
+};
+
+use super::{Conversation, ConversationKey, Conversations, dispatch::refuse_other};
+use crate::{
+    context::{Asking, ConversationContext},
+    conversation::{members::Member, view::View},
+    effects::ReactorId,
+    features::Group,
+    lanes::{Asker, ToHome},
+    narrow::to_u32,
+};
+
+impl Conversations {
+    pub(super) fn on_describe(
+        &mut self,
+        from: ReactorId,
+        asker: Asker,
+        user: UserId,
+        describe: &Describe,
+        cx: &mut impl ConversationContext,
+    ) {
+        let id = describe.conversation;
+        let known = self.find(id).filter(|key| self.may_know(*key, user));
+        let Some(key) = known else {
+            return refuse_other(from, asker, id, ErrorCode::NotMember, Kind::Describe, cx);
+        };
+        let mut frame = Vec::new();
+        self.write_description(key, (asker, describe), &mut frame);
+        match cx.asking(from, asker, frame.len()) {
+            Asking::Takes => cx.to_home(from, ToHome::Answer { asker }, &frame),
+            Asking::Full => refuse_other(from, asker, id, ErrorCode::Busy, Kind::Describe, cx),
+            Asking::Gone => {}
+        }
+    }
+
+    /// True of members, and of those who were members when the group was deleted: nothing has changed since. Whoever left before would learn
+    /// what came later.
+    fn may_know(&self, key: ConversationKey, user: UserId) -> bool {
+        let state = &self.get(key).state;
+        let Some(Member { membership, .. }) = state.member(user).map(|at| &state.members[at]) else { return false };
+        let deleted = Group::in_view(&View { state, overlay: None }).map_or(Seq(0), |group| group.deleted());
+        membership.is_current() || membership.was_ever() && deleted > Seq(0) && membership.stay.last == deleted
+    }
+
+    /// What is committed.
+    fn write_description(&self, key: ConversationKey, (asker, describe): (Asker, &Describe), out: &mut Vec<u8>) {
+        let Conversation { id, state, .. } = self.get(key);
+        let group = Group::in_view(&View { state, overlay: None });
+        let most = if describe.limit == 0 { DESCRIBED_MAX } else { describe.limit.min(DESCRIBED_MAX) };
+        let mut frame = FrameBuilder::<Described>::new(out);
+        let title = frame.var(group.map_or(&[], |group| group.title));
+        let mut entries = frame.var(&[]);
+        let mut count = 0;
+        let members = state.members.iter().skip(describe.from as usize).take(most as usize);
+        for member in members {
+            let mut bytes = [0; DescribedMember::LEN];
+            archive::write(&described(member), &mut bytes);
+            entries.len += frame.var(&bytes).len;
+            count += 1;
+        }
+        frame.finish(
+            asker.request_id,
+            &Described {
+                conversation: *id,
+                head: state.head,
+                settings: group.map_or(GroupSettings::default(), |group| group.settings()),
+                deleted: group.map_or(Seq(0), |group| group.deleted()),
+                members: to_u32(state.members.len()),
+                from: describe.from,
+                count,
+                entry_len: to_u32(DescribedMember::LEN),
+                title,
+                entries,
+            },
+        );
+    }
+}
+
+fn described(member: &Member) -> DescribedMember {
+    let Member { user, membership, marks, .. } = member;
+    DescribedMember {
+        user: *user,
+        role: membership.role,
+        joined: membership.joined,
+        left: membership.stay.last,
+        delivered: marks.delivered,
+        read: marks.read,
+    }
+}

@@ -1,0 +1,112 @@
+//! Groups: who is in one, who may do what, its title. What a group is is kept under the number of the control that made it.
+
+pub(super) mod create;
+pub(super) mod members;
+pub(super) mod settings;
+
+use alloc::vec::Vec;
+
+use rkyv::{Archive, Deserialize, Serialize};
+use tidings_wire::{
+    ErrorCode, Seq, UserId,
+    archive::{self, Archived},
+    frames::{GroupAct, GroupSettings, Role, Users, group::control},
+};
+
+use super::{Act, Changes, Seen};
+use crate::{conversation::view::View, records::put};
+
+/// What is kept of a group; its title follows.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+struct Kept {
+    settings: GroupSettings,
+    /// The message that deleted it; 0: none did.
+    deleted: Seq,
+    /// Of the body of the control that made it.
+    digest: [u8; 16],
+}
+
+impl Archived for Kept {
+    const FIRST_LEN: usize = 28;
+}
+const _: () = assert!(<Kept as Archived>::LEN == 28);
+
+/// A group, as it is kept.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Group<'a> {
+    kept: Kept,
+    /// Its title.
+    pub(crate) title: &'a [u8],
+}
+
+impl<'a> Group<'a> {
+    /// The group that a conversation is; `None` of one that was not made.
+    pub(crate) fn of(seen: &Seen<'a>) -> Option<Self> {
+        Self::in_view(&seen.view)
+    }
+
+    /// The group that a conversation is.
+    pub(crate) fn in_view(view: &View<'a>) -> Option<Self> {
+        let (kept, title) = view.kept(control::CREATE).split_at_checked(Kept::LEN)?;
+        Some(Self { kept: archive::read(kept).ok()?, title })
+    }
+
+    /// What members may do.
+    pub(crate) fn settings(&self) -> GroupSettings {
+        self.kept.settings
+    }
+
+    /// The message that deleted it; 0: none did.
+    pub(crate) fn deleted(&self) -> Seq {
+        self.kept.deleted
+    }
+
+    /// The sender has at least the role that the settings ask for.
+    pub(super) fn needs(&self, seen: &Seen<'_>, role: impl Fn(&GroupSettings) -> Role) -> Result<(), ErrorCode> {
+        if seen.role(seen.sender()) >= role(&self.kept.settings) { Ok(()) } else { Err(ErrorCode::NotAllowed) }
+    }
+
+    fn keep(&self, changes: &mut Changes) {
+        let mut bytes = Vec::with_capacity(Kept::LEN + self.title.len());
+        put(&mut bytes, &self.kept);
+        bytes.extend_from_slice(self.title);
+        changes.keep_as(control::CREATE, &bytes);
+    }
+}
+
+/// Why somebody who is no member any more is refused.
+pub(crate) fn refusal_of_former(view: &View<'_>) -> ErrorCode {
+    let deleted = Group::in_view(view).is_some_and(|group| group.deleted() > Seq(0));
+    if deleted { ErrorCode::Gone } else { ErrorCode::NotMember }
+}
+
+/// The group that an act is in, and what its body says.
+fn read<'a>(seen: &Seen<'a>, act: &Act<'a>) -> Result<(Group<'a>, GroupAct<'a>), ErrorCode> {
+    let group = Group::of(seen).ok_or(ErrorCode::NotMember)?;
+    Ok((group, body(seen, act)?))
+}
+
+fn body<'a>(seen: &Seen<'a>, act: &Act<'a>) -> Result<GroupAct<'a>, ErrorCode> {
+    if act.target != Seq(0) {
+        return Err(ErrorCode::BodyInvalid);
+    }
+    GroupAct::read(seen.control, act.body).ok().flatten().ok_or(ErrorCode::BodyInvalid)
+}
+
+/// Users who may come in: of the sender's tenant, each named once, none a member.
+fn check_newcomers(seen: &Seen<'_>, users: Users<'_>) -> Result<(), ErrorCode> {
+    if users.is_empty() {
+        return Err(ErrorCode::BodyInvalid);
+    }
+    let sender = seen.sender();
+    let mut named: Vec<UserId> = users.iter().collect();
+    named.sort_unstable();
+    if named.iter().any(|user| user.is_none() || user.tenant() != sender.tenant()) {
+        return Err(ErrorCode::BadPeer);
+    }
+    let twice = named.windows(2).any(|two| two[0] == two[1]);
+    if twice || named.iter().any(|user| *user == sender || seen.role(*user) != Role::None) {
+        return Err(ErrorCode::AlreadyMember);
+    }
+    Ok(())
+}

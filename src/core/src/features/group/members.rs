@@ -1,0 +1,125 @@
+//! ADD, REMOVE, LEAVE and ROLE: who is in a group, and as what.
+
+use alloc::vec::Vec;
+
+use tidings_wire::{
+    ErrorCode, Seq, UserId,
+    frames::{GroupAct, HistoryFrom, Role, RoleBody},
+    limits::{GROUP_EVER_MAX, GROUP_MAX},
+};
+
+use super::{
+    super::{Act, Allowed, Changes, Feature, Seen},
+    check_newcomers, read,
+};
+use crate::conversation::membership::Membership;
+
+/// Adds members.
+#[derive(Debug)]
+pub(in crate::features) struct Add;
+
+/// Removes members.
+#[derive(Debug)]
+pub(in crate::features) struct Remove;
+
+/// The sender leaves.
+#[derive(Debug)]
+pub(in crate::features) struct Leave;
+
+/// Changes what a member may do.
+#[derive(Debug)]
+pub(in crate::features) struct ChangeRole;
+
+/// A user's membership so far.
+fn membership(seen: &Seen<'_>, user: UserId) -> Membership {
+    seen.view.membership(user).cloned().unwrap_or_default()
+}
+
+impl Feature for Add {
+    fn judge(&self, seen: &Seen<'_>, act: &Act<'_>) -> Result<Allowed, ErrorCode> {
+        let (group, GroupAct::Add(users)) = read(seen, act)? else { return Err(ErrorCode::BodyInvalid) };
+        group.needs(seen, |settings| settings.add)?;
+        if seen.members() + users.len() > GROUP_MAX {
+            return Err(ErrorCode::GroupFull);
+        }
+        check_newcomers(seen, users)?;
+        let unknown = users.iter().filter(|user| seen.view.member(*user).is_none()).count();
+        if seen.view.members() + unknown > GROUP_EVER_MAX { Err(ErrorCode::GroupFull) } else { Ok(Allowed::New) }
+    }
+
+    fn apply(&self, seen: &Seen<'_>, act: &Act<'_>, changes: &mut Changes) {
+        let Ok((group, GroupAct::Add(users))) = read(seen, act) else { return };
+        let first = match group.settings().history {
+            HistoryFrom::Beginning => Seq(1),
+            HistoryFrom::Joining => act.seq,
+        };
+        for user in users.iter() {
+            changes.member(user, membership(seen, user).joined(act.seq, Role::Member, first));
+        }
+    }
+}
+
+impl Feature for Remove {
+    fn judge(&self, seen: &Seen<'_>, act: &Act<'_>) -> Result<Allowed, ErrorCode> {
+        let (group, GroupAct::Remove(users)) = read(seen, act)? else { return Err(ErrorCode::BodyInvalid) };
+        group.needs(seen, |_| Role::Admin)?;
+        let mut named: Vec<UserId> = users.iter().collect();
+        named.sort_unstable();
+        named.dedup();
+        if users.is_empty() || named.len() < users.len() {
+            return Err(ErrorCode::BodyInvalid);
+        }
+        let own = seen.role(seen.sender());
+        for user in named {
+            match seen.role(user) {
+                Role::None => return Err(ErrorCode::NoSuchMember),
+                Role::Owner => return Err(ErrorCode::LastOwner),
+                // Whoever wants to go leaves.
+                role if role >= own => return Err(ErrorCode::NotAllowed),
+                _ => {}
+            }
+        }
+        Ok(Allowed::New)
+    }
+
+    fn apply(&self, seen: &Seen<'_>, act: &Act<'_>, changes: &mut Changes) {
+        let Ok((_, GroupAct::Remove(users))) = read(seen, act) else { return };
+        users.iter().for_each(|user| changes.member(user, membership(seen, user).left(act.seq)));
+    }
+}
+
+impl Feature for Leave {
+    fn judge(&self, seen: &Seen<'_>, act: &Act<'_>) -> Result<Allowed, ErrorCode> {
+        read(seen, act)?;
+        let is_owner = seen.role(seen.sender()) == Role::Owner;
+        if is_owner && seen.members() > 1 { Err(ErrorCode::LastOwner) } else { Ok(Allowed::New) }
+    }
+
+    fn apply(&self, seen: &Seen<'_>, act: &Act<'_>, changes: &mut Changes) {
+        changes.member(seen.sender(), membership(seen, seen.sender()).left(act.seq));
+    }
+}
+
+impl Feature for ChangeRole {
+    fn judge(&self, seen: &Seen<'_>, act: &Act<'_>) -> Result<Allowed, ErrorCode> {
+        let (group, GroupAct::Role(RoleBody { member, role })) = read(seen, act)? else {
+            return Err(ErrorCode::BodyInvalid);
+        };
+        group.needs(seen, |_| Role::Owner)?;
+        if role == Role::None {
+            return Err(ErrorCode::BodyInvalid);
+        }
+        if member == seen.sender() {
+            return Err(ErrorCode::LastOwner);
+        }
+        if seen.role(member) == Role::None { Err(ErrorCode::NoSuchMember) } else { Ok(Allowed::New) }
+    }
+
+    fn apply(&self, seen: &Seen<'_>, act: &Act<'_>, changes: &mut Changes) {
+        let Ok((_, GroupAct::Role(RoleBody { member, role }))) = read(seen, act) else { return };
+        changes.member(member, membership(seen, member).with_role(role));
+        if role == Role::Owner {
+            changes.member(seen.sender(), membership(seen, seen.sender()).with_role(Role::Admin));
+        }
+    }
+}
