@@ -25,37 +25,27 @@ pub(crate) struct Description {
 
 impl Session {
     /// Makes a group of this user, its owner, and others. `nonce` names it among the groups of this user: the same nonce, members, title and
-    /// settings again are answered with the same group. The group, and the attempt that makes it.
+    /// settings again are answered with the same group. The group, and the attempt that makes it. For `payload` see [`Self::act`].
     pub fn create_group(
         &mut self,
         nonce: [u8; 16],
         title: &str,
         settings: GroupSettings,
         members: &[UserId],
+        payload: &[u8],
     ) -> (ConversationId, ClientMsgId) {
         let conversation = ConversationId::group(self.config.user, &nonce);
         let ids: Vec<_> = members.iter().map(|member| member.0).collect();
         let (title, members) = (title.as_bytes(), Users::new(&ids));
-        (conversation, self.act(conversation, &GroupAct::Create { nonce, settings, title, members }))
+        (conversation, self.act(conversation, &GroupAct::Create { nonce, settings, title, members }, payload))
     }
 
-    /// Adds members to a group.
-    pub fn add_members(&mut self, group: ConversationId, members: &[UserId]) -> ClientMsgId {
-        let ids: Vec<_> = members.iter().map(|member| member.0).collect();
-        self.act(group, &GroupAct::Add(Users::new(&ids)))
-    }
-
-    /// Removes members from a group.
-    pub fn remove_members(&mut self, group: ConversationId, members: &[UserId]) -> ClientMsgId {
-        let ids: Vec<_> = members.iter().map(|member| member.0).collect();
-        self.act(group, &GroupAct::Remove(Users::new(&ids)))
-    }
-
-    /// Does something to a group: a message like any other, with its place in the order, [`Event::Sent`] or [`Event::SendFailed`].
-    pub fn act(&mut self, group: ConversationId, act: &GroupAct<'_>) -> ClientMsgId {
+    /// Does something to a group: a message like any other, with its place in the order, [`Event::Sent`] or [`Event::SendFailed`]. `payload`
+    /// is for the people who read it; by custom it has the names of whom the act is about, a line each.
+    pub fn act(&mut self, group: ConversationId, act: &GroupAct<'_>, payload: &[u8]) -> ClientMsgId {
         let mut body = Vec::new();
         let control = act.write(&mut body);
-        self.put_out((group, UserId::NONE), control, body, Vec::new())
+        self.put_out((group, UserId::NONE), control, body, payload.to_vec())
     }
 
     /// Asks what a conversation is and who is in it, to be told as [`Event::Described`]. Nothing happens while the session is not up, and

@@ -2,10 +2,13 @@
 
 mod chat;
 mod connect;
+mod conversations;
 mod demo;
+mod group;
 mod history;
 mod out;
 mod restore;
+mod said;
 mod send;
 mod serve;
 mod sim;
@@ -47,9 +50,11 @@ enum Command {
     Send(send::Arguments),
     /// Print a user's messages as they come, oldest first, one JSON line each with --json.
     Tail(tail::Arguments),
-    /// Print the stored messages between two users.
+    /// Print the stored messages of a conversation.
     History(history::Arguments),
-    /// Chat with somebody in the terminal.
+    /// Make groups and change them.
+    Group(group::Arguments),
+    /// Chat with somebody, or with a group, in the terminal.
     Chat(chat::Arguments),
     /// Accept a data directory that was restored from a backup or has lost files, and begin a new lineage on it.
     Restore(restore::Arguments),
@@ -70,6 +75,7 @@ pub fn main() -> ExitCode {
         Command::Send(arguments) => send::run(&arguments),
         Command::Tail(arguments) => tail::run(&arguments),
         Command::History(arguments) => history::run(&arguments),
+        Command::Group(arguments) => group::run(&arguments),
         Command::Chat(arguments) => chat::run(&arguments),
         Command::Restore(arguments) => restore::run(&arguments),
         Command::Sim(arguments) => sim::run_sim(&arguments),

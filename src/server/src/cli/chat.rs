@@ -10,25 +10,28 @@ use std::{
 
 use clap::Args;
 use ratatui::crossterm::event::{self, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
-use tidings_client::{Event, History, UserId, blocking::Client};
+use tidings_client::{ConversationId, Event, History, blocking::Client};
 
 use self::model::{Link, Model};
 use super::{
     Failure,
-    connect::{Connection, check_name, rejected},
+    connect::{Connection, Recipient, group_id, recipient, rejected},
 };
 
 /// Arguments of `chat`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Ticks beside your messages: · on its way, ✓ durable on the server, ✓✓ delivered to a device, in colour: read.
+Ticks beside your messages: · on its way, ✓ durable on the server, ✓✓ delivered to a device, in colour: read (in a group: by all).
 Keys: Enter sends, PageUp and PageDown scroll (older messages are fetched), Esc or Ctrl-C leaves.")]
 pub(super) struct Arguments {
     #[command(flatten)]
     connection: Connection,
     /// With whom.
-    #[arg(long, value_name = "NAME")]
-    to: String,
+    #[arg(long, value_name = "NAME", required_unless_present = "group")]
+    to: Option<String>,
+    /// With a group.
+    #[arg(long, value_name = "ID", value_parser = group_id, conflicts_with = "to")]
+    group: Option<ConversationId>,
 }
 
 /// Messages shown at the start, and fetched at once when scrolling back.
@@ -36,20 +39,23 @@ const PAGE: NonZeroU32 = NonZeroU32::new(50).expect("not zero");
 /// How long the network is waited for between looks at the keyboard.
 const TICK: Duration = Duration::from_millis(20);
 
+/// How often a group is asked who has read what.
+const DESCRIBED_EVERY: Duration = Duration::from_secs(1);
+
 /// Chats until the user leaves.
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    check_name(&arguments.to)?;
+    let to = recipient(arguments.to.as_deref(), arguments.group)?;
     let mut config = arguments.connection.config()?;
     config.history = History::Recent(u64::from(PAGE.get()));
     let me = config.user;
-    let peer = UserId::derive(tidings_client::DEFAULT_TENANT, &arguments.to);
     let server = *arguments.connection.servers()?.first().ok_or("no address")?;
     let mut client = arguments.connection.client(server, config)?;
-    let conversation = client.session().conversation_with(peer);
-    let mut model = Model::new(arguments.connection.user(), &arguments.to, me, conversation);
+    let conversation = to.conversation(client.session());
+    let name = arguments.to.as_deref().unwrap_or("a group");
+    let mut model = Model::new(arguments.connection.user(), name, me, conversation);
 
     let mut terminal = ratatui::try_init()?;
-    let result = chat(&mut terminal, &mut client, &mut model, peer);
+    let result = chat(&mut terminal, &mut client, &mut model, to);
     ratatui::restore();
     client.session().leave();
     // The server may be gone by now; then there is nobody to say good-bye to.
@@ -61,9 +67,9 @@ fn chat(
     terminal: &mut ratatui::DefaultTerminal,
     client: &mut Client,
     model: &mut Model,
-    peer: UserId,
+    to: Recipient,
 ) -> Result<(), Failure> {
-    let mut changed = true;
+    let (mut changed, mut asked) = (true, None::<Instant>);
     loop {
         if std::mem::take(&mut changed) {
             terminal.draw(|frame| view::draw(frame, model))?;
@@ -72,7 +78,7 @@ fn chat(
             changed = true;
             if let event::Event::Key(key) = event::read()?
                 && key.kind == KeyEventKind::Press
-                && on_key(key, client, model, peer)
+                && on_key(key, client, model, to)
             {
                 return Ok(());
             }
@@ -84,6 +90,10 @@ fn chat(
             }
             model.on_event(event);
             changed = true;
+        }
+        if asked.is_none_or(|asked| asked.elapsed() > DESCRIBED_EVERY) && model.wants_description() {
+            asked = Some(Instant::now());
+            client.session().describe(model.conversation());
         }
         if let Some(upto) = model.take_read() {
             client.session().read(model.conversation(), upto);
@@ -97,7 +107,7 @@ fn chat(
 }
 
 /// True if the user leaves.
-fn on_key(key: KeyEvent, client: &mut Client, model: &mut Model, peer: UserId) -> bool {
+fn on_key(key: KeyEvent, client: &mut Client, model: &mut Model, to: Recipient) -> bool {
     match key.code {
         KeyCode::Esc => return true,
         KeyCode::Char('c') if key.modifiers.contains(KeyModifiers::CONTROL) => return true,
@@ -105,7 +115,7 @@ fn on_key(key: KeyEvent, client: &mut Client, model: &mut Model, peer: UserId) -
         KeyCode::Backspace => drop(model.input.pop()),
         KeyCode::Enter if !model.input.trim().is_empty() => {
             let text = std::mem::take(&mut model.input);
-            let id = client.session().send(peer, text.as_bytes());
+            let id = to.send(client.session(), text.as_bytes());
             model.wrote(id, &text);
         }
         KeyCode::PageUp => model.scroll_back(),

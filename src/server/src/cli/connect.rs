@@ -7,10 +7,16 @@ use std::{
 };
 
 use clap::Args;
-use tidings_client::{Config, ErrorCode, Event, Message, blocking::Client};
+use tidings_client::{
+    ClientMsgId, Config, Control, ConversationId, DEFAULT_TENANT, ErrorCode, Event, Message, Session, UserId,
+    blocking::Client,
+};
 use tidings_wire::{DeviceId, Timestamp, limits::NAME_MAX};
 
-use super::{Failure, out};
+use super::{
+    Failure, out,
+    said::{Said, said},
+};
 use crate::tokens::Issuer;
 
 /// How a client command finds the server and proves who it is.
@@ -122,6 +128,51 @@ pub(super) fn rejected(code: ErrorCode) -> Failure {
     format!("the server refuses: {code}{hint}").into()
 }
 
+/// To whom something is: a user, or a group.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Recipient {
+    User(UserId),
+    Group(ConversationId),
+}
+
+/// The one of the two that was given.
+pub(super) fn recipient(name: Option<&str>, group: Option<ConversationId>) -> Result<Recipient, Failure> {
+    match (name, group) {
+        (_, Some(group)) => Ok(Recipient::Group(group)),
+        (Some(name), None) => {
+            check_name(name)?;
+            Ok(Recipient::User(UserId::derive(DEFAULT_TENANT, name)))
+        }
+        (None, None) => Err("to whom? A user's name or a group is expected".into()),
+    }
+}
+
+impl Recipient {
+    /// The conversation.
+    pub(super) fn conversation(self, session: &Session) -> ConversationId {
+        match self {
+            Self::User(user) => session.conversation_with(user),
+            Self::Group(group) => group,
+        }
+    }
+
+    /// Sends it a text.
+    pub(super) fn send(self, session: &mut Session, text: &[u8]) -> ClientMsgId {
+        match self {
+            Self::User(user) => session.send(user, text),
+            Self::Group(group) => session.send_to(group, text),
+        }
+    }
+}
+
+/// A group's id, as it is printed.
+pub(super) fn group_id(digits: &str) -> Result<ConversationId, String> {
+    let id = super::group::hex(digits).map(ConversationId).filter(ConversationId::is_group);
+    id.ok_or_else(|| {
+        format!("{digits} is no group: 32 hexadecimal digits are expected, as `tidings group create` prints")
+    })
+}
+
 /// Refuses names that no token can carry.
 pub(super) fn check_name(name: &str) -> Result<(), Failure> {
     if name.is_empty() || name.len() > NAME_MAX {
@@ -130,11 +181,18 @@ pub(super) fn check_name(name: &str) -> Result<(), Failure> {
     Ok(())
 }
 
+/// What a message does, in a word: a number, if this version does not know it.
+fn kind_name(control: Control) -> String {
+    let row = tidings_core::features::FEATURES.iter().find(|row| row.control == control);
+    row.map_or_else(|| control.0.to_string(), |row| row.name.to_owned())
+}
+
 /// A message as a JSON object.
 pub(super) fn to_json(message: &Message) -> serde_json::Value {
     serde_json::json!({
         "conversation": message.conversation.to_string(),
         "seq": message.seq.0,
+        "kind": kind_name(message.control),
         "from": message.sender_name,
         "device": message.sender_device.0,
         "ts": message.ts.0,
@@ -144,9 +202,12 @@ pub(super) fn to_json(message: &Message) -> serde_json::Value {
 
 /// Prints a message for a script or for people; false if nobody reads any more.
 pub(super) fn print(message: &Message, json: bool) -> bool {
-    let text = String::from_utf8_lossy(&message.payload);
     if json {
         return out::line(&to_json(message).to_string());
     }
-    out::line(&format!("{:>6}  {}: {}", message.seq.0, out::harmless(&message.sender_name), out::harmless(&text)))
+    let (seq, sender) = (message.seq.0, out::harmless(&message.sender_name));
+    match said(message) {
+        Said::Text(text) => out::line(&format!("{seq:>6}  {sender}: {text}")),
+        Said::Act(act) => out::line(&format!("{seq:>6}  {sender} {act}")),
+    }
 }

@@ -6,11 +6,11 @@ use std::{
 };
 
 use clap::Args;
-use tidings_client::{Event, Seq, UserId};
+use tidings_client::{ConversationId, Event, Seq};
 
 use super::{
     Failure,
-    connect::{Connection, PATIENCE, check_name, print, rejected},
+    connect::{Connection, PATIENCE, group_id, print, recipient, rejected},
 };
 
 /// Arguments of `history`.
@@ -19,8 +19,11 @@ pub(super) struct Arguments {
     #[command(flatten)]
     connection: Connection,
     /// With whom.
-    #[arg(long, value_name = "NAME")]
-    with: String,
+    #[arg(long, value_name = "NAME", required_unless_present = "group")]
+    with: Option<String>,
+    /// Of a group.
+    #[arg(long, value_name = "ID", value_parser = group_id, conflicts_with = "with")]
+    group: Option<ConversationId>,
     /// One JSON object a line, as with `tail`.
     #[arg(long)]
     json: bool,
@@ -34,12 +37,11 @@ const PAGE: NonZeroU32 = NonZeroU32::new(256).expect("not zero");
 
 /// Prints the stored messages, oldest first.
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    check_name(&arguments.with)?;
+    let with = recipient(arguments.with.as_deref(), arguments.group)?;
     let mut config = arguments.connection.config()?;
     config.receive = false;
     let mut client = arguments.connection.open(&config)?;
-    let with = UserId::derive(tidings_client::DEFAULT_TENANT, &arguments.with);
-    let conversation = client.session().conversation_with(with);
+    let conversation = with.conversation(client.session());
     match arguments.last {
         Some(limit) => client.session().history(conversation, Seq(0), limit),
         None => client.session().history_after(conversation, Seq(0), PAGE),
@@ -60,9 +62,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
                 client.session().history_after(conversation, last, PAGE);
             }
             Some(Event::HistoryFailed { code: tidings_client::ErrorCode::NotMember, .. }) => {
-                return Err(
-                    format!("{} and {} have no conversation", arguments.connection.user(), arguments.with).into()
-                );
+                let user = arguments.connection.user();
+                return Err(match &arguments.with {
+                    Some(with) => format!("{user} and {with} have no conversation").into(),
+                    None => format!("{user} is in no such group").into(),
+                });
             }
             Some(Event::HistoryFailed { code, .. }) => return Err(format!("the history cannot be read: {code}").into()),
             Some(Event::Rejected { code }) => return Err(rejected(code)),

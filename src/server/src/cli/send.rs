@@ -7,11 +7,11 @@ use std::{
 };
 
 use clap::Args;
-use tidings_client::{Event, UserId, blocking::Client};
+use tidings_client::{ConversationId, Event, blocking::Client};
 
 use super::{
     Failure,
-    connect::{Connection, PATIENCE, check_name, rejected},
+    connect::{Connection, PATIENCE, Recipient, group_id, recipient, rejected},
     out,
 };
 
@@ -21,8 +21,11 @@ pub(super) struct Arguments {
     #[command(flatten)]
     connection: Connection,
     /// To whom.
-    #[arg(long, value_name = "NAME")]
-    to: String,
+    #[arg(long, value_name = "NAME", required_unless_present = "group")]
+    to: Option<String>,
+    /// To a group.
+    #[arg(long, value_name = "ID", value_parser = group_id, conflicts_with = "to")]
+    group: Option<ConversationId>,
     /// What; `-`: each line of standard input is a message, sent as it comes.
     #[arg(allow_hyphen_values = true)]
     text: String,
@@ -33,12 +36,12 @@ const PIPELINE: usize = 64;
 
 /// Sends, and prints what became of it.
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    check_name(&arguments.to)?;
+    let to = recipient(arguments.to.as_deref(), arguments.group)?;
     let mut config = arguments.connection.config()?;
     config.receive = false;
     let mut sending = Sending {
         client: arguments.connection.open(&config)?,
-        to: UserId::derive(tidings_client::DEFAULT_TENANT, &arguments.to),
+        to,
         waiting: 0,
         heard: Instant::now(),
         delayed: false,
@@ -74,7 +77,7 @@ fn lines() -> Receiver<std::io::Result<Vec<u8>>> {
 
 struct Sending {
     client: Client,
-    to: UserId,
+    to: Recipient,
     waiting: usize,
     heard: Instant,
     /// The user was told that messages are refused for a while.
@@ -84,7 +87,7 @@ struct Sending {
 
 impl Sending {
     fn send(&mut self, text: &[u8]) {
-        self.client.session().send(self.to, text.strip_suffix(b"\r").unwrap_or(text));
+        self.to.send(self.client.session(), text.strip_suffix(b"\r").unwrap_or(text));
         (self.waiting, self.heard) = (self.waiting + 1, Instant::now());
     }
 

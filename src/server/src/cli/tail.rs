@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use clap::Args;
-use tidings_client::Event;
+use tidings_client::{ConversationId, Event};
 
 use super::{
     Failure,
-    connect::{Connection, print, rejected},
+    connect::{Connection, group_id, print, rejected},
     out,
 };
 
@@ -16,7 +16,10 @@ use super::{
 pub(super) struct Arguments {
     #[command(flatten)]
     connection: Connection,
-    /// One JSON object a line: conversation, seq, from, device, ts (microseconds since 1970), text.
+    /// Only of a group.
+    #[arg(long, value_name = "ID", value_parser = group_id)]
+    group: Option<ConversationId>,
+    /// One JSON object a line: conversation, seq, kind (text, or what it does to a group), from, device, ts (microseconds since 1970), text.
     #[arg(long)]
     json: bool,
     /// Stop after this many messages.
@@ -28,18 +31,19 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let config = arguments.connection.config()?;
     let mut client = arguments.connection.open(&config)?;
+    let wanted = |conversation| arguments.group.is_none_or(|group| group == conversation);
     let mut printed = 0;
     while arguments.count.is_none_or(|count| printed < count) {
         match client.poll(Duration::from_secs(1))? {
-            Some(Event::Message(message)) => {
+            Some(Event::Message(message)) if wanted(message.conversation) => {
                 if !print(&message, arguments.json) {
                     break;
                 }
                 printed += 1;
             }
-            Some(Event::Lost { conversation, from, upto }) => {
+            Some(Event::Lost { conversation, from, upto }) if wanted(conversation) => {
                 out::note(&format!(
-                    "tidings: {conversation}: messages {from} to {upto} are gone, the server no longer keeps them"
+                    "tidings: {conversation}: messages {from} to {upto} cannot be had: they are gone, or not for this user"
                 ));
             }
             Some(Event::Disconnected) => out::note("tidings: connection lost, trying again"),

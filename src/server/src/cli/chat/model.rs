@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::super::out::harmless;
-use tidings_client::{ClientMsgId, ConversationId, Event, Message, Seq, UserId, Watermarks};
+use super::super::{
+    out::harmless,
+    said::{Said, said},
+};
+use tidings_client::{ClientMsgId, ConversationId, Event, Group, Message, Role, Seq, UserId, Watermarks};
 
 /// Lines that one press of a key scrolls.
 const SCROLL: usize = 10;
@@ -28,7 +31,7 @@ pub enum Tick {
     Pending,
     /// Durable on the server.
     Sent,
-    /// On a device of the other's.
+    /// On a device of the other's; of all others' in a group.
     Delivered,
     /// Read.
     Read,
@@ -40,7 +43,7 @@ pub struct Line {
     /// Who wrote it.
     pub from: String,
     /// What.
-    pub text: String,
+    pub said: Said,
     /// When, in microseconds since 1970; 0: not known.
     pub ts_us: u64,
     /// How far it is.
@@ -52,7 +55,7 @@ pub struct Line {
 pub struct Model {
     /// The user's name.
     pub me: String,
-    /// The other's.
+    /// The other's, or what the group is called.
     pub peer: String,
     /// What is being typed.
     pub input: String,
@@ -72,6 +75,8 @@ pub struct Model {
     fetching: bool,
     /// Nothing older than what is here can be had.
     is_whole: bool,
+    /// Of a group: something happened since it was described last.
+    outdated: bool,
 }
 
 impl Model {
@@ -94,6 +99,7 @@ impl Model {
             wish: None,
             fetching: false,
             is_whole: false,
+            outdated: true,
         }
     }
 
@@ -121,10 +127,12 @@ impl Model {
     /// Something happened.
     pub fn on_event(&mut self, event: Event) {
         match event {
-            Event::Connected => self.link = Link::Up,
+            Event::Connected => (self.link, self.outdated) = (Link::Up, true),
+            Event::Described(group) if group.conversation == self.conversation => self.on_description(&group),
             Event::Disconnected => (self.link, self.fetching) = (Link::Lost, false),
             Event::Message(message) | Event::Older(message) if message.conversation == self.conversation => {
                 self.pending.retain(|(id, _)| message.sender != self.my_id || *id != message.client_msg_id);
+                self.outdated |= message.control.0 != 0 || message.sender == self.my_id;
                 self.messages.insert(message.seq, message);
             }
             Event::Sent { .. } => self.delayed = None,
@@ -143,6 +151,21 @@ impl Model {
             Event::HistoryFailed { .. } => self.fetching = false,
             _ => {}
         }
+    }
+
+    /// What the group is called, and how far all the others are.
+    fn on_description(&mut self, group: &Group) {
+        self.peer = harmless(&group.title);
+        let others = group.members.iter().filter(|member| member.role != Role::None && member.user != self.my_id);
+        let least = |marks: fn(&_) -> Seq| others.clone().map(marks).min().unwrap_or_default();
+        self.peers = Watermarks { delivered: least(|member| member.delivered), read: least(|member| member.read) };
+    }
+
+    /// True if it is worth asking what the group is: something happened, or not everybody has read what the user wrote.
+    pub fn wants_description(&mut self) -> bool {
+        let last_own = self.messages.values().rev().find(|message| message.sender == self.my_id);
+        let is_unread = last_own.is_some_and(|message| message.seq > self.peers.read);
+        self.conversation.is_group() && self.link == Link::Up && (std::mem::take(&mut self.outdated) || is_unread)
     }
 
     /// What the user has seen and the server has not been told.
@@ -178,11 +201,14 @@ impl Model {
     pub fn lines(&self) -> Vec<Line> {
         let stored = self.messages.values().map(|message| Line {
             from: harmless(&message.sender_name),
-            text: harmless(&String::from_utf8_lossy(&message.payload)),
+            said: said(message),
             ts_us: message.ts.0,
             tick: self.tick(message),
         });
-        let line = |tick, text: &String| Line { from: self.me.clone(), text: text.clone(), ts_us: 0, tick };
+        let line = |tick, text: &String| {
+            let (from, said) = (self.me.clone(), Said::Text(text.clone()));
+            Line { from, said, ts_us: 0, tick }
+        };
         let failed = self.failed.iter().map(|text| line(Tick::None, text));
         let pending = self.pending.iter().map(|(_, text)| line(Tick::Pending, text));
         stored.chain(failed).chain(pending).collect()

@@ -8,7 +8,10 @@ use ratatui::{
     widgets::{Block, Paragraph},
 };
 
-use super::model::{Line, Link, Model, Tick};
+use super::{
+    super::said::Said,
+    model::{Line, Link, Model, Tick},
+};
 
 /// Draws the window.
 pub fn draw(frame: &mut Frame<'_>, model: &Model) {
@@ -59,8 +62,11 @@ fn row(line: &Line, me: &str) -> Text<'static> {
     Text::from(vec![
         Span::styled(clock(line.ts_us), Style::new().fg(Color::DarkGray)),
         Span::styled(format!(" {tick} "), style),
-        Span::styled(format!("{}: ", line.from), Style::new().fg(color)),
-        Span::raw(line.text.clone()),
+        Span::styled(line.from.clone(), Style::new().fg(color)),
+        match &line.said {
+            Said::Text(text) => Span::raw(format!(": {text}")),
+            Said::Act(act) => Span::styled(format!(" {act}"), Style::new().add_modifier(Modifier::ITALIC)),
+        },
     ])
 }
 

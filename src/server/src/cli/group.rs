@@ -1,0 +1,407 @@
+//! `tidings group`: makes groups and changes them.
+
+use std::time::{Duration, Instant};
+
+use clap::{Args, Subcommand, ValueEnum};
+use serde_json::json;
+use tidings_client::{
+    ConversationId, DEFAULT_TENANT, ErrorCode, Event, Group, GroupAct, GroupSettings, HistoryFrom, Role, RoleBody,
+    UserId, Users, blocking::Client,
+};
+
+use super::{
+    Failure,
+    connect::{Connection, PATIENCE, check_name, group_id, rejected},
+    out,
+};
+
+/// Arguments of `group`.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Make a group; print its id as {"conversation":"..."}.
+    Create {
+        #[command(flatten)]
+        connection: Connection,
+        /// Its title.
+        #[arg(long)]
+        title: String,
+        /// 32 hexadecimal digits that name it among your groups: the same digits, title and members again are the same group.
+        #[arg(long, value_name = "HEX")]
+        nonce: Option<String>,
+        #[command(flatten)]
+        settings: Settings,
+        /// Who is in it besides you.
+        #[arg(required = true, value_name = "MEMBER")]
+        members: Vec<String>,
+    },
+    /// Add members.
+    Add {
+        #[command(flatten)]
+        of: Of,
+        /// Whom.
+        #[arg(required = true, value_name = "MEMBER")]
+        members: Vec<String>,
+    },
+    /// Remove members.
+    Remove {
+        #[command(flatten)]
+        of: Of,
+        /// Whom.
+        #[arg(required = true, value_name = "MEMBER")]
+        members: Vec<String>,
+    },
+    /// Leave. The owner makes somebody else the owner first.
+    Leave {
+        #[command(flatten)]
+        of: Of,
+    },
+    /// Make a member an admin, an owner in your place, or a plain member again.
+    Role {
+        #[command(flatten)]
+        of: Of,
+        /// Whom.
+        member: String,
+        /// What.
+        role: RoleName,
+    },
+    /// Change the title; with options, what members may do.
+    Rename {
+        #[command(flatten)]
+        of: Of,
+        #[command(flatten)]
+        settings: Settings,
+        /// The new title.
+        title: String,
+    },
+    /// Delete the group. Everybody keeps what there was.
+    Delete {
+        #[command(flatten)]
+        of: Of,
+    },
+    /// Print what a group is and who is in it.
+    Show {
+        #[command(flatten)]
+        of: Of,
+    },
+    /// Print your groups.
+    List {
+        #[command(flatten)]
+        connection: Connection,
+        /// One JSON object a line.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Which group, as whom.
+#[derive(Debug, Args)]
+struct Of {
+    #[command(flatten)]
+    connection: Connection,
+    /// The group.
+    #[arg(long, value_name = "ID", value_parser = group_id)]
+    group: ConversationId,
+    /// Print what came of it as a JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Who may do what: what is not given is as it was, or as usual.
+#[derive(Debug, Args)]
+struct Settings {
+    /// Who may write.
+    #[arg(long, value_name = "ROLE")]
+    write: Option<RoleName>,
+    /// Who may add members.
+    #[arg(long, value_name = "ROLE")]
+    add: Option<RoleName>,
+    /// Who may change the title and this.
+    #[arg(long, value_name = "ROLE")]
+    edit: Option<RoleName>,
+    /// Where the history of new members begins.
+    #[arg(long)]
+    history: Option<Begin>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum RoleName {
+    Member,
+    Admin,
+    Owner,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Begin {
+    /// With the first message.
+    Beginning,
+    /// With the one that added them.
+    Joining,
+}
+
+impl RoleName {
+    fn role(self) -> Role {
+        match self {
+            Self::Member => Role::Member,
+            Self::Admin => Role::Admin,
+            Self::Owner => Role::Owner,
+        }
+    }
+}
+
+impl Settings {
+    fn over(&self, before: GroupSettings) -> GroupSettings {
+        let role = |name: Option<RoleName>, before| name.map_or(before, RoleName::role);
+        let history = match self.history {
+            None => before.history,
+            Some(Begin::Beginning) => HistoryFrom::Beginning,
+            Some(Begin::Joining) => HistoryFrom::Joining,
+        };
+        let (write, add, edit) =
+            (role(self.write, before.write), role(self.add, before.add), role(self.edit, before.edit));
+        GroupSettings { write, add, edit, history }
+    }
+}
+
+/// Does it.
+pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    match &arguments.what {
+        What::Create { connection, title, nonce, settings, members } => {
+            create(connection, title, nonce.as_deref(), settings, members)
+        }
+        What::Add { of, members } => {
+            of.act_on(members, |ids, names| Session::act_named(of, &GroupAct::Add(Users::new(ids)), names))
+        }
+        What::Remove { of, members } => {
+            of.act_on(members, |ids, names| Session::act_named(of, &GroupAct::Remove(Users::new(ids)), names))
+        }
+        What::Leave { of } => Session::act_named(of, &GroupAct::Leave, ""),
+        What::Role { of, member, role } => {
+            check_name(member)?;
+            let role = RoleBody { member: UserId::derive(DEFAULT_TENANT, member), role: role.role() };
+            Session::act_named(of, &GroupAct::Role(role), member)
+        }
+        What::Rename { of, settings, title } => {
+            let mut session = Session::open(&of.connection)?;
+            let before = session.describe(of.group)?.settings;
+            let act = GroupAct::Settings { settings: settings.over(before), title: title.as_bytes() };
+            session.act(of.group, &act, "")?.say(of)
+        }
+        What::Delete { of } => Session::act_named(of, &GroupAct::Delete, ""),
+        What::Show { of } => show(of),
+        What::List { connection, json } => list(connection, *json),
+    }
+}
+
+impl Of {
+    fn act_on(
+        &self,
+        members: &[String],
+        act: impl FnOnce(&[[u8; 16]], &str) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let (ids, names) = ids_of(members)?;
+        act(&ids, &names)
+    }
+}
+
+/// The ids of users, and their names a line each, for whoever reads of it.
+fn ids_of(members: &[String]) -> Result<(Vec<[u8; 16]>, String), Failure> {
+    members.iter().try_for_each(|name| check_name(name))?;
+    Ok((members.iter().map(|name| UserId::derive(DEFAULT_TENANT, name).0).collect(), members.join("\n")))
+}
+
+fn create(
+    connection: &Connection,
+    title: &str,
+    nonce: Option<&str>,
+    settings: &Settings,
+    members: &[String],
+) -> Result<(), Failure> {
+    let nonce = match nonce {
+        None => crate::data::random()?,
+        Some(digits) => hex(digits).ok_or("--nonce: 32 hexadecimal digits are expected")?,
+    };
+    let (ids, names) = ids_of(members)?;
+    let settings = settings.over(GroupSettings::default());
+    let act = GroupAct::Create { nonce, settings, title: title.as_bytes(), members: Users::new(&ids) };
+    let mut session = Session::open(connection)?;
+    let group = ConversationId::group(session.client.session().user(), &nonce);
+    session.act(group, &act, &names)?;
+    out::line(&json!({ "conversation": group.to_string() }).to_string());
+    session.leave()
+}
+
+/// 16 bytes of 32 hexadecimal digits.
+pub(super) fn hex(digits: &str) -> Option<[u8; 16]> {
+    let mut bytes = [0; 16];
+    if digits.len() != 32 || !digits.is_ascii() {
+        return None;
+    }
+    for (at, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&digits[2 * at..2 * at + 2], 16).ok()?;
+    }
+    Some(bytes)
+}
+
+/// A connection for one question or act.
+struct Session {
+    client: Client,
+    done: Option<u64>,
+}
+
+impl Session {
+    fn open(connection: &Connection) -> Result<Self, Failure> {
+        let mut config = connection.config()?;
+        config.receive = false;
+        Ok(Self { client: connection.open(&config)?, done: None })
+    }
+
+    /// Does something to a group on a connection of its own, and says what came of it.
+    fn act_named(of: &Of, act: &GroupAct<'_>, names: &str) -> Result<(), Failure> {
+        Self::open(&of.connection)?.act(of.group, act, names)?.say(of)
+    }
+
+    fn act(&mut self, group: ConversationId, act: &GroupAct<'_>, names: &str) -> Result<&mut Self, Failure> {
+        self.client.session().act(group, act, names.as_bytes());
+        let seq = self.wait(|event| match event {
+            Event::Sent { seq, .. } => Some(Ok(seq.0)),
+            Event::SendFailed { code, .. } => Some(Err(refused(code))),
+            _ => None,
+        })?;
+        self.done = Some(seq);
+        Ok(self)
+    }
+
+    fn describe(&mut self, group: ConversationId) -> Result<Group, Failure> {
+        self.client.session().describe(group);
+        self.wait(|event| match event {
+            Event::Described(group) => Some(Ok(group)),
+            Event::DescribeFailed { code, .. } => Some(Err(refused(code))),
+            _ => None,
+        })
+    }
+
+    fn wait<T>(&mut self, mut answer: impl FnMut(Event) -> Option<Result<T, Failure>>) -> Result<T, Failure> {
+        let until = Instant::now() + PATIENCE;
+        while Instant::now() < until {
+            match self.client.poll(Duration::from_millis(200))? {
+                Some(Event::Rejected { code }) => return Err(rejected(code)),
+                Some(event) => {
+                    if let Some(answer) = answer(event) {
+                        return answer;
+                    }
+                }
+                None => {}
+            }
+        }
+        Err("no answer from the server".into())
+    }
+
+    fn say(&mut self, of: &Of) -> Result<(), Failure> {
+        let seq = self.done.unwrap_or_default();
+        if of.json {
+            out::line(&json!({ "conversation": of.group.to_string(), "seq": seq }).to_string());
+        } else {
+            out::line(&format!("done, as message {seq}"));
+        }
+        self.leave()
+    }
+
+    fn leave(&mut self) -> Result<(), Failure> {
+        self.client.session().leave();
+        self.client.poll(Duration::ZERO)?;
+        Ok(())
+    }
+}
+
+/// Why the server does not do it, as a sentence.
+fn refused(code: ErrorCode) -> Failure {
+    let why = match code {
+        ErrorCode::NotMember => "you are in no such group",
+        ErrorCode::NotAllowed => "your role does not allow it",
+        ErrorCode::NonceConflict => "that nonce made another group of yours before",
+        ErrorCode::Gone => "the group was deleted",
+        ErrorCode::GroupFull => "a group has at most 200 members",
+        ErrorCode::LastOwner => "a group keeps its owner: make somebody else the owner first",
+        ErrorCode::NoSuchMember => "somebody whom you name is not in the group",
+        ErrorCode::AlreadyMember => "somebody whom you name is in the group already, or named twice",
+        ErrorCode::BadPeer => "somebody whom you name cannot be written to",
+        ErrorCode::BodyInvalid => "the server does not understand it: is the title longer than 256 bytes?",
+        other => return format!("refused: {other}").into(),
+    };
+    format!("{why} ({code})").into()
+}
+
+fn role_name(role: Role) -> &'static str {
+    match role {
+        Role::None => "former",
+        Role::Member => "member",
+        Role::Admin => "admin",
+        Role::Owner => "owner",
+    }
+}
+
+fn show(of: &Of) -> Result<(), Failure> {
+    let mut session = Session::open(&of.connection)?;
+    let group = session.describe(of.group)?;
+    if of.json {
+        out::line(&to_json(&group).to_string());
+    } else {
+        out::line(&format!("{}{}", out::harmless(&group.title), if group.deleted.0 > 0 { " (deleted)" } else { "" }));
+        for member in &group.members {
+            let (delivered, read) = (member.delivered, member.read);
+            out::line(&format!("  {}  {:<6}  has {delivered}, has read {read}", member.user, role_name(member.role)));
+        }
+    }
+    session.leave()
+}
+
+fn to_json(group: &Group) -> serde_json::Value {
+    let members: Vec<_> = group
+        .members
+        .iter()
+        .map(|member| {
+            json!({
+                "user": member.user.to_string(),
+                "role": role_name(member.role),
+                "joined": member.joined.0,
+                "left": member.left.0,
+                "delivered": member.delivered.0,
+                "read": member.read.0,
+            })
+        })
+        .collect();
+    let GroupSettings { write, add, edit, history } = group.settings;
+    json!({
+        "conversation": group.conversation.to_string(),
+        "title": group.title,
+        "head": group.head.0,
+        "deleted": group.deleted.0 > 0,
+        "write": role_name(write),
+        "add": role_name(add),
+        "edit": role_name(edit),
+        "history": if history == HistoryFrom::Beginning { "beginning" } else { "joining" },
+        "members": members,
+    })
+}
+
+/// The groups of a user, those that it left among them: of those there is no title to be had.
+fn list(connection: &Connection, json: bool) -> Result<(), Failure> {
+    for (id, group) in super::conversations::groups_of(connection)? {
+        let line = match (json, &group) {
+            (true, Some(group)) => to_json(group).to_string(),
+            (true, None) => json!({ "conversation": id.to_string(), "left": true }).to_string(),
+            (false, Some(group)) => format!("{id}  {}", out::harmless(&group.title)),
+            (false, None) => format!("{id}  (left)"),
+        };
+        if !out::line(&line) {
+            break;
+        }
+    }
+    Ok(())
+}
