@@ -15,7 +15,7 @@ mod upkeep;
 
 use alloc::{boxed::Box, collections::BTreeMap, collections::VecDeque, vec, vec::Vec};
 
-use tidings_wire::{BatchPosition, ConversationId, DeviceId, Generation, Lsn, Seq};
+use tidings_wire::{BatchPosition, ClientMsgId, ConversationId, DeviceId, Generation, Lsn, Seq};
 
 use crate::{
     budget::{Budgets, OverBudget},
@@ -54,7 +54,7 @@ pub(crate) struct Conversation {
     /// What is proposed.
     overlay: u32,
     /// The session that each device sent from last.
-    origins: Vec<(u32, DeviceId, Origin)>,
+    origins: Vec<SentFrom>,
     /// Where its messages are.
     index: MessageIndex,
     /// Where its state is.
@@ -69,6 +69,16 @@ pub(crate) struct Conversation {
     gap: Option<Seq>,
 }
 
+/// The session that a device sent from last.
+#[derive(Clone, Copy, Debug)]
+struct SentFrom {
+    member: u32,
+    device: DeviceId,
+    origin: Origin,
+    /// Its last attempt that was done before, under another name, and so has no number of its own; 0: none.
+    done: ClientMsgId,
+}
+
 /// Devices of a conversation whose last session is known; of others an unknown `prev` is believed.
 const ORIGINS_MAX: usize = 64;
 
@@ -78,24 +88,27 @@ impl Conversation {
         (self.state.members.len() as u64).saturating_sub(2)
     }
 
-    /// True if a session has not sent here before, as far as is known.
-    fn is_first(&self, member: u32, device: DeviceId, origin: Origin) -> bool {
-        let known = self.origins.iter().find(|(of, known, _)| (*of, *known) == (member, device));
-        known.is_none_or(|(_, _, before)| *before != origin)
+    /// What a session sent here before, as far as is known; `None`: nothing.
+    fn sent_from(&self, member: u32, device: DeviceId, origin: Origin) -> Option<&SentFrom> {
+        let known = self.origins.iter().find(|sent| (sent.member, sent.device) == (member, device));
+        known.filter(|sent| sent.origin == origin)
     }
 
     /// A session sent a new attempt or a repeat.
-    fn seen_from(&mut self, member: u32, device: DeviceId, origin: Origin) {
-        let known = self.origins.iter_mut().find(|(of, known, _)| (*of, *known) == (member, device));
-        match known {
-            Some((_, _, before)) => *before = origin,
-            None => {
-                if self.origins.len() == ORIGINS_MAX {
-                    self.origins.remove(0);
-                }
-                self.origins.push((member, device, origin));
+    fn seen_from(&mut self, member: u32, device: DeviceId, origin: Origin) -> &mut SentFrom {
+        let known = self.origins.iter().position(|sent| (sent.member, sent.device) == (member, device));
+        let at = known.unwrap_or_else(|| {
+            if self.origins.len() == ORIGINS_MAX {
+                self.origins.remove(0);
             }
+            self.origins.push(SentFrom { member, device, origin, done: ClientMsgId(0) });
+            self.origins.len() - 1
+        });
+        let sent = &mut self.origins[at];
+        if sent.origin != origin {
+            (sent.origin, sent.done) = (origin, ClientMsgId(0));
         }
+        sent
     }
 }
 

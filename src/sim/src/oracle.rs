@@ -3,6 +3,7 @@
 mod durable;
 mod follower;
 mod history;
+mod roster;
 
 use std::collections::BTreeMap;
 
@@ -11,6 +12,7 @@ use tidings_client::{ConversationId, ErrorCode, Message, Seq, Timestamp, UserId,
 pub use durable::Durable;
 pub use follower::Follower;
 pub use history::{Asked, Reading};
+pub use roster::Roster;
 
 /// A promise that was broken.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +35,8 @@ struct Attempt {
     acknowledged: Option<Seq>,
     /// The device was told that it can never be sent, and that it is not there.
     refused: bool,
+    /// It was told so at some time, also if its device was set back after that and asks again.
+    ever_refused: bool,
 }
 
 /// A message, as the first who saw it did.
@@ -46,13 +50,14 @@ struct Known {
 #[derive(Debug, Default)]
 struct Conversation {
     id: ConversationId,
-    members: [UserId; 2],
+    /// The two; of a group, whoever may ever be in it.
+    members: Vec<UserId>,
     messages: BTreeMap<Seq, Known>,
     by_tag: BTreeMap<u64, Seq>,
     /// The most that any device of each member was ever given, or read.
-    facts: [Watermarks; 2],
+    facts: Vec<Watermarks>,
     /// The last of the other's messages that any device of each member was ever given.
-    heard: [Seq; 2],
+    heard: Vec<Seq>,
 }
 
 /// What one device was given, as its application stored it.
@@ -134,10 +139,11 @@ impl Oracle {
         }
     }
 
-    /// A conversation between two users; its place.
-    pub fn add(&mut self, id: ConversationId, members: [UserId; 2]) -> usize {
+    /// A conversation between two users, or a group of whom ever; its place.
+    pub fn add(&mut self, id: ConversationId, members: Vec<UserId>) -> usize {
         let at = self.conversations.len();
-        self.conversations.push(Conversation { id, members, ..Conversation::default() });
+        let (facts, heard) = (vec![Watermarks::default(); members.len()], vec![Seq(0); members.len()]);
+        self.conversations.push(Conversation { id, members, facts, heard, ..Conversation::default() });
         self.by_id.insert(id, at);
         at
     }
@@ -145,6 +151,29 @@ impl Oracle {
     /// The place of a conversation.
     pub fn place(&self, id: ConversationId) -> Option<usize> {
         self.by_id.get(&id).copied()
+    }
+
+    /// A conversation's id.
+    pub fn id(&self, at: usize) -> ConversationId {
+        self.conversations[at].id
+    }
+
+    /// True if a user may be given a message: it is in the conversation, or was in the group when that lets it read the message.
+    pub fn may_see(&self, at: usize, user: UserId, seq: Seq) -> bool {
+        let id = self.conversations[at].id;
+        match id.is_group() {
+            true => self.durable.roster(id).is_some_and(|roster| roster.may_read(user, seq)),
+            false => self.member(at, user).is_some(),
+        }
+    }
+
+    /// The last message that a user must have; `None` if the conversation is not its.
+    fn due(&self, at: usize, user: UserId) -> Option<Seq> {
+        let id = self.conversations[at].id;
+        if id.is_group() {
+            return self.durable.roster(id)?.reach(user);
+        }
+        self.member(at, user).map(|_| self.head(at))
     }
 
     /// The last message that anybody was given, or that is durable.
@@ -171,7 +200,7 @@ impl Oracle {
 
     /// A device wants to send.
     pub fn put(&mut self, tag: u64, conversation: usize, len: usize) {
-        let attempt = Attempt { conversation, len, acknowledged: None, refused: false };
+        let attempt = Attempt { conversation, len, acknowledged: None, refused: false, ever_refused: false };
         let before = self.attempts.insert(tag, attempt);
         assert!(before.is_none(), "tags are given once");
     }
@@ -201,7 +230,19 @@ impl Oracle {
     pub fn refused(&mut self, tag: u64, code: ErrorCode) {
         // What was sent so long ago that its answer is forgotten may be there.
         if let Some(attempt) = self.attempts.get_mut(&tag).filter(|_| code != ErrorCode::Stale) {
-            attempt.refused = true;
+            (attempt.refused, attempt.ever_refused) = (true, true);
+        }
+    }
+
+    /// True if a device was told that its message can never be sent, and not only that it is old.
+    pub fn was_refused(&self, tag: u64) -> bool {
+        self.attempts.get(&tag).is_some_and(|attempt| attempt.ever_refused)
+    }
+
+    /// A device was set back to when it had not been told: it asks again, and may be answered otherwise.
+    pub fn asks_again(&mut self, tag: u64) {
+        if let Some(attempt) = self.attempts.get_mut(&tag) {
+            attempt.refused = false;
         }
     }
 
@@ -213,8 +254,11 @@ impl Oracle {
     /// A message as a device was given it, in its turn or from history. Its place, if it is right.
     fn look(&mut self, device: DeviceAt, user: UserId, audits: bool, message: &Message) -> Option<usize> {
         let (tag, seq) = (tag_of(&message.payload), message.seq);
-        let Some(at) = self.place(message.conversation).filter(|at| self.member(*at, user).is_some()) else {
-            self.violate("I9", format!("device {device} is given {tag:x} of a conversation that it is not in"));
+        let Some(at) = self.place(message.conversation).filter(|at| self.may_see(*at, user, seq)) else {
+            self.violate(
+                "I9",
+                format!("device {device} is given {tag:x}, {seq:?} of a conversation that it is not in"),
+            );
             return None;
         };
         let Some(attempt) = self.attempts.get(&tag).copied() else {
@@ -292,12 +336,16 @@ impl Oracle {
     }
 
     /// A device was told that messages are gone for good.
-    pub fn lost(&mut self, device: DeviceAt, given: &mut Given, at: usize, from: Seq, upto: Seq) {
+    pub fn lost(&mut self, (device, user): (DeviceAt, UserId), given: &mut Given, at: usize, (from, upto): (Seq, Seq)) {
         let last = given.last.insert(at, upto);
         let follows = last.map_or(!given.everything || from == Seq(1), |last| from == last.next());
         // What a start finds after a hole is where a conversation begins for it.
-        let dropped = self.durable.is_dropped_before(self.conversations[at].id, upto);
-        self.check(self.may_lose && dropped && follows && from <= upto, "I1", || {
+        let (id, durable) = (self.conversations[at].id, &self.durable);
+        let dropped = |seq| self.may_lose && durable.is_dropped_before(id, seq);
+        // What came while it was no member is not for it, whatever it may read of it later.
+        let foreign = |seq| durable.roster(id).is_some_and(|roster| !roster.was_told(user, seq));
+        let gone = (from.0..=upto.0).map(Seq).all(|seq| dropped(seq) || foreign(seq));
+        self.check(gone && follows && from <= upto, "I1", || {
             format!(
                 "device {device}, which has {last:?}, is told that {from:?} to {upto:?} of conversation {at} are gone"
             )
@@ -320,7 +368,13 @@ impl Oracle {
         };
         let [peers, own] = marks;
         let facts = &self.conversations[at].facts;
-        let (peer_fact, own_fact) = (facts[1 - member], facts[member]);
+        // In a group nobody is told how far the others are.
+        let peer_fact = if facts.len() == 2 && !self.conversations[at].id.is_group() {
+            facts[1 - member]
+        } else {
+            Watermarks::default()
+        };
+        let own_fact = facts[member];
         let ahead = |shown: Watermarks, fact: Watermarks| shown.delivered > fact.delivered || shown.read > fact.read;
         self.check(!ahead(peers, peer_fact) && own.read <= own_fact.read, "I8", || {
             format!("device {device} is shown {peers:?} and {own:?} in conversation {at}; true is {peer_fact:?} and {own_fact:?}")
@@ -333,14 +387,15 @@ impl Oracle {
 
     /// True if a device has everything of a user's conversations, or was told that it is gone.
     pub fn has_all(&self, user: UserId, given: &Given) -> bool {
-        let mine = (0..self.conversations.len()).filter(|at| self.member(*at, user).is_some());
-        mine.into_iter().all(|at| given.last.get(&at).copied().unwrap_or_default() == self.head(at))
+        let mut mine = (0..self.conversations.len()).filter_map(|at| Some((at, self.due(at, user)?)));
+        mine.all(|(at, due)| given.last.get(&at).copied().unwrap_or_default() == due)
     }
 
     /// True if a device was shown how far the other members are: as far as the log says, and where nothing is ever
     /// dropped as far as they were given what its user wrote.
     pub fn is_shown_all(&self, user: UserId, given: &Given) -> bool {
-        let mine = (0..self.conversations.len()).filter_map(|at| Some((at, self.member(at, user)?)));
+        let direct = (0..self.conversations.len()).filter(|at| !self.conversations[*at].id.is_group());
+        let mine = direct.filter_map(|at| Some((at, self.member(at, user)?)));
         mine.into_iter().all(|(at, member)| {
             let conversation = &self.conversations[at];
             let peer = 1 - member;
@@ -353,8 +408,8 @@ impl Oracle {
 
     /// The conversations of which a device lacks something, and how far it is.
     pub fn missing(&self, user: UserId, given: &Given) -> Vec<(usize, Seq, Seq)> {
-        let mine = (0..self.conversations.len()).filter(|at| self.member(*at, user).is_some());
-        let rows = mine.map(|at| (at, given.last.get(&at).copied().unwrap_or_default(), self.head(at)));
+        let mine = (0..self.conversations.len()).filter_map(|at| Some((at, self.due(at, user)?)));
+        let rows = mine.map(|(at, due)| (at, given.last.get(&at).copied().unwrap_or_default(), due));
         rows.filter(|(_, has, head)| has != head).collect()
     }
 
@@ -363,7 +418,11 @@ impl Oracle {
         let mut broken = Vec::new();
         let there = |conversation: ConversationId, seq: Seq, tag: u64| match self.audited.get(&(conversation, seq)) {
             Some(found) => *found == tag,
-            None => self.may_lose && self.durable.is_dropped_before(conversation, seq),
+            None => {
+                let roster = self.durable.roster(conversation);
+                let foreign = roster.is_some_and(|roster| !roster.is_readable(seq));
+                foreign || self.may_lose && self.durable.is_dropped_before(conversation, seq)
+            }
         };
         for (conversation, seq, tag) in self.durable.messages() {
             if !there(conversation, seq, tag) {

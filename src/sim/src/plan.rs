@@ -38,11 +38,13 @@ pub enum Profile {
     Media,
     /// One user writes as much as it can, to push what others wrote out of a small log.
     Flood,
+    /// Groups that are made, changed and left, in a world where little holds.
+    Groups,
 }
 
 impl Profile {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Small,
         Self::Swarm,
         Self::Crash,
@@ -53,6 +55,7 @@ impl Profile {
         Self::Retention,
         Self::Media,
         Self::Flood,
+        Self::Groups,
     ];
 
     /// The name for the command line.
@@ -68,6 +71,7 @@ impl Profile {
             Self::Retention => "retention",
             Self::Media => "media",
             Self::Flood => "flood",
+            Self::Groups => "groups",
         }
     }
 
@@ -228,6 +232,8 @@ pub struct Plan {
     pub profile: Profile,
     /// Users.
     pub users: usize,
+    /// Groups that somebody may make.
+    pub groups: usize,
     /// Devices of each user, at most.
     pub devices: usize,
     /// Reactors at a start, at most.
@@ -295,12 +301,15 @@ impl Plan {
     pub fn draw(profile: Profile, random: &mut Random) -> Self {
         let small = profile == Profile::Small;
         let limits = profile == Profile::Limits || profile == Profile::Swarm && random.chance(MILLION / 4);
-        let retention = profile == Profile::Retention || profile == Profile::Swarm && random.chance(MILLION / 4);
+        let groups = profile == Profile::Groups;
+        let retention =
+            profile == Profile::Retention || (groups || profile == Profile::Swarm) && random.chance(MILLION / 4);
         let batch_max = if limits { 640 << 10 } else { 2 << 20 };
         let segment_len = if retention { batch_max as u64 + (64 << 10) } else { 4 << 20 };
         let mut plan = Self {
             profile,
             users: if small { 2 } else { random.between(2, 6) as usize },
+            groups: if groups { random.between(1, 3) as usize } else { 0 },
             devices: if small { 1 } else { random.between(1, 3) as usize },
             reactors: if small { 2 } else { random.between(1, 3) },
             shards: 1 << random.between(2, 6),
@@ -341,7 +350,7 @@ impl Plan {
         }
         if plan.suffices {
             // Should all of them be on one reactor, it still has room, and not for one more.
-            let chats = plan.users * (plan.users - 1) / 2;
+            let chats = plan.users * (plan.users - 1) / 2 + plan.groups;
             plan.entities_max = chats.max(plan.users) as u32;
             plan.connections_max = plan.users * (plan.devices + 1);
         }
@@ -350,6 +359,11 @@ impl Plan {
         }
         if plan.flood {
             plan.draw_flood(random);
+        }
+        if groups {
+            (plan.users, plan.scene) = (random.between(3, 6) as usize, None);
+        } else if profile == Profile::Swarm && random.chance(MILLION / 4) {
+            plan.groups = 1;
         }
         plan.draw_faults(random);
         plan
@@ -388,6 +402,7 @@ impl Plan {
             Profile::Retention => &[F::PowerLoss, F::Restart],
             Profile::Media => &media,
             Profile::Flood => &[F::DeviceLeaves, F::DeviceForgets],
+            Profile::Groups => &[F::Kill, F::PowerLoss, F::LostLead, F::DeviceLeaves, F::Cut],
         };
         for fault in all {
             if !often.contains(&fault) && random.chance(MILLION / 3) {

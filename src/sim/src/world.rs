@@ -2,6 +2,7 @@
 
 mod devices;
 mod faults;
+mod groups;
 mod links;
 mod node;
 mod output;
@@ -128,6 +129,7 @@ struct World {
     links: BTreeMap<LinkId, Link>,
     next_id: u64,
     devices: Vec<Device>,
+    groups: Vec<groups::Foundation>,
     weather: Weather,
     phase: Phase,
     end: Option<End>,
@@ -175,6 +177,7 @@ impl World {
             links: BTreeMap::new(),
             next_id: 0,
             devices: Vec::new(),
+            groups: Vec::new(),
             weather: Weather::default(),
             phase: Phase::Stormy,
             end: None,

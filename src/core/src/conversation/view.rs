@@ -28,6 +28,8 @@ pub(crate) struct Attempt {
     /// The session has not sent here before. Only then an unknown `prev` is believed: later in a session it would let an
     /// attempt overtake a refused one.
     pub(crate) is_first: bool,
+    /// The session's last attempt that was done before and has no number of its own; 0: none.
+    pub(crate) done: ClientMsgId,
 }
 
 /// How an attempt stands to what was accepted before.
@@ -37,6 +39,8 @@ pub(crate) enum Verdict {
     New,
     /// Accepted before, as this message.
     Repeat(Seq),
+    /// Another attempt did the same, as this message: there is nothing left to do.
+    Done(Seq),
     /// It cannot be accepted: why, and the device's highest attempt that is committed.
     Refused(ErrorCode, ClientMsgId),
 }
@@ -105,7 +109,7 @@ impl<'a> View<'a> {
 
     /// Judges an attempt.
     pub(crate) fn judge(&self, attempt: &Attempt) -> Verdict {
-        let &Attempt { member, device, id, prev, is_first } = attempt;
+        let &Attempt { member, device, id, prev, is_first, done } = attempt;
         // Somebody who is only being brought in has sent nothing that is committed.
         let known = (member as usize) < self.state.members.len();
         let committed = known.then(|| self.state.attempts(member, device)).flatten();
@@ -117,11 +121,13 @@ impl<'a> View<'a> {
             return match prev {
                 _ if id <= floor => Verdict::Refused(ErrorCode::Stale, floor),
                 ClientMsgId(0) => Verdict::New,
+                prev if prev == done => Verdict::New,
                 _ => Verdict::Refused(ErrorCode::OutOfOrder, floor),
             };
         };
         if id > highest {
-            let follows = prev == highest || prev == ClientMsgId(0) && is_first;
+            let after_done = done > highest && prev == done;
+            let follows = prev == highest || prev == ClientMsgId(0) && is_first || after_done;
             return if follows { Verdict::New } else { Verdict::Refused(ErrorCode::OutOfOrder, told) };
         }
         let proposed = self.overlay.and_then(|overlay| overlay.find(member, device, id));
@@ -152,7 +158,8 @@ mod tests {
     }
 
     fn attempt(id: u64, prev: u64, is_first: bool) -> Attempt {
-        Attempt { member: 0, device: DeviceId(1), id: ClientMsgId(id), prev: ClientMsgId(prev), is_first }
+        let (id, prev, done) = (ClientMsgId(id), ClientMsgId(prev), ClientMsgId(0));
+        Attempt { member: 0, device: DeviceId(1), id, prev, is_first, done }
     }
 
     #[test]

@@ -234,6 +234,8 @@ impl Conversations {
                     overlay.drop_last();
                 }
                 self.overlays.release(&mut conversation.overlay);
+                // What counted as done may have been by this.
+                conversation.origins.iter_mut().for_each(|sent| sent.done = ClientMsgId(0));
                 let id = conversation.id;
                 self.answer(reactor, refuse_attempt(asker, (id, attempt), ErrorCode::Busy, ClientMsgId(0)), cx);
             }

@@ -8,7 +8,7 @@ use tidings_wire::{
     frames::{Control, Message, MessageFlags, ReceiptKind, Role, group::control},
 };
 
-use super::{ConversationKey, Conversations, commit::Waiting};
+use super::{ConversationKey, Conversations, SentFrom, commit::Waiting};
 use crate::{
     budget::{CONVERSATION_COST, MEMBER_COST},
     context::ConversationContext,
@@ -67,10 +67,16 @@ impl Conversations {
 
     fn on_send(&mut self, from: ReactorId, send: &SendCommand, parts: Parts<'_>, cx: &mut impl ConversationContext) {
         let found = self.find(send.conversation);
-        match self.judge(from, send, found, parts.body) {
+        let verdict = self.judge(from, send, found, parts.body);
+        match verdict {
             Verdict::Refused(code, highest) => refuse(from, send.asker, send, code, highest, cx),
-            Verdict::Repeat(seq) => {
+            Verdict::Repeat(seq) | Verdict::Done(seq) => {
                 let key = found.expect("a repeat is of a message");
+                let member = to_u32(self.view(key).member(send.sender).expect("judged"));
+                let sent = self.get_mut(key).seen_from(member, send.device, origin(from, send));
+                if matches!(verdict, Verdict::Done(_)) {
+                    sent.done = send.client_msg_id;
+                }
                 self.on_repeat(from, send, key, seq, cx);
             }
             Verdict::New => {
@@ -98,12 +104,13 @@ impl Conversations {
     /// Judges an attempt: new or a repeat, or why it is refused. What is refused leaves nothing behind.
     fn judge(&self, from: ReactorId, send: &SendCommand, found: Option<ConversationKey>, body: &[u8]) -> Verdict {
         let refuse = |code| Verdict::Refused(code, ClientMsgId(0));
-        let attempt = |member: usize, is_first| Attempt {
+        let attempt = |member: usize, sent: Option<&SentFrom>| Attempt {
             member: to_u32(member),
             device: send.device,
             id: send.client_msg_id,
             prev: send.prev,
-            is_first,
+            is_first: sent.is_none(),
+            done: sent.map_or(ClientMsgId(0), |sent| sent.done),
         };
         let Some(key) = found else {
             let may_begin = if send.conversation.is_group() { begins_group(send) } else { !send.peer.is_none() };
@@ -115,12 +122,12 @@ impl Conversations {
             }
             let nothing = first_state(send);
             let view = View { state: &nothing, overlay: None };
-            return self.allowed(&view, send, body, view.judge(&attempt(0, true)));
+            return self.allowed(&view, send, body, view.judge(&attempt(0, None)));
         };
         let view = self.view(key);
         let Some(member) = view.member(send.sender) else { return refuse(ErrorCode::NotMember) };
-        let is_first = self.get(key).is_first(to_u32(member), send.device, origin(from, send));
-        self.allowed(&view, send, body, view.judge(&attempt(member, is_first)))
+        let sent = self.get(key).sent_from(to_u32(member), send.device, origin(from, send));
+        self.allowed(&view, send, body, view.judge(&attempt(member, sent)))
     }
 
     /// Whether a new attempt is allowed by its feature. A repeat is answered as it was.
@@ -139,7 +146,7 @@ impl Conversations {
         let act = Act { seq: view.head().next(), target: send.target, body };
         match row.feature.judge(&seen, &act) {
             Err(code) => return refuse(code),
-            Ok(Allowed::Done(first)) => return Verdict::Repeat(first),
+            Ok(Allowed::Done(first)) => return Verdict::Done(first),
             Ok(Allowed::New) => {}
         }
         if send.control == Control::TEXT {
@@ -239,10 +246,7 @@ impl Conversations {
         cx: &mut impl ConversationContext,
     ) {
         cx.count(Counter::Repeats);
-        let member = self.view(key).member(send.sender).expect("judged");
-        let conversation = self.get_mut(key);
-        conversation.seen_from(to_u32(member), send.device, origin(from, send));
-        let head = conversation.state.head;
+        let head = self.get(key).state.head;
         if first <= head {
             let (asker, conversation, client_msg_id) = (send.asker, send.conversation, send.client_msg_id);
             let seq = if canary::is(Canary::RepeatAnsweredWithHead) { head } else { first };

@@ -10,7 +10,7 @@ use tidings_wire::{
     ConversationId, Generation, LogId, Lsn, Seq, UserId, archive, frames::Message, limits::FRAME_MAX, split,
 };
 
-use super::Follower;
+use super::{Follower, Roster};
 
 /// Where a message is.
 type Segment = (LogId, Generation);
@@ -21,6 +21,7 @@ pub struct Durable {
     /// A node that applies all of it.
     pub follower: Follower,
     messages: BTreeMap<(ConversationId, Seq), (u64, Segment)>,
+    rosters: BTreeMap<ConversationId, Roster>,
     /// The oldest segment that retention left, by log.
     floors: BTreeMap<LogId, Generation>,
     marks: BTreeMap<(ConversationId, UserId), (Seq, Seq)>,
@@ -32,14 +33,26 @@ pub struct Durable {
 impl Durable {
     /// Nothing yet.
     pub fn new(follower: Follower) -> Self {
-        let (messages, floors, marks) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Self { follower, messages, floors, marks, next: BTreeMap::new(), early: BTreeMap::new() }
+        Self {
+            follower,
+            messages: BTreeMap::new(),
+            rosters: BTreeMap::new(),
+            floors: BTreeMap::new(),
+            marks: BTreeMap::new(),
+            next: BTreeMap::new(),
+            early: BTreeMap::new(),
+        }
     }
 
     /// A node begins with these logs: what was written after their ends was cut off.
     pub fn begin(&mut self, logs: &BTreeMap<LogId, FoundLog>) {
         self.early.clear();
         self.next = logs.iter().map(|(log, found)| (*log, found.tail.last.next())).collect();
+    }
+
+    /// Who is in a group, once it is made.
+    pub fn roster(&self, conversation: ConversationId) -> Option<&Roster> {
+        self.rosters.get(&conversation)
     }
 
     /// The tag of a durable message.
@@ -127,10 +140,17 @@ impl Durable {
         let tag = super::tag_of(frame.var(message.payload).map_err(|error| error.to_string())?);
         match self.messages.insert((message.conversation, message.seq), (tag, segment)) {
             Some((before, _)) if before != tag => {
-                Err(format!("{:?} is logged as {before:x} and as {tag:x}", message.seq))
+                return Err(format!("{:?} is logged as {before:x} and as {tag:x}", message.seq));
             }
-            _ => Ok(()),
+            Some(_) => return Ok(()),
+            None => {}
         }
+        if message.conversation.is_group() {
+            let body = frame.var(message.body).map_err(|error| error.to_string())?;
+            let roster = self.rosters.entry(message.conversation).or_default();
+            roster.add(message.sender, message.seq, message.control.0, body)?;
+        }
+        Ok(())
     }
 
     fn add_receipt(&mut self, body: &[u8]) -> Result<(), String> {

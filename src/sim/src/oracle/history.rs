@@ -23,6 +23,8 @@ pub struct Reading {
     pub place: usize,
     /// What was asked for.
     pub asked: Asked,
+    /// What the user might read then, by its version.
+    pub version: usize,
     /// The last message that the device had then: there are at least so many.
     pub head: Seq,
     /// The numbers that came.
@@ -38,8 +40,13 @@ impl Oracle {
         }
     }
 
+    /// Changes with every change of what a user may read of a group.
+    pub fn version(&self, at: usize, user: UserId) -> usize {
+        self.durable.roster(self.conversations[at].id).map_or(0, |roster| roster.version(user))
+    }
+
     /// A device was told that all that it asked for has come, and that it is what can be had from `first` to `last`.
-    pub fn read_back(&mut self, device: DeviceAt, reading: &Reading, first: Seq, last: Seq) {
+    pub fn read_back(&mut self, (device, user): (DeviceAt, UserId), reading: &Reading, first: Seq, last: Seq) {
         let Reading { place, asked, head, seqs, .. } = reading;
         let told = format!(
             "device {device} asked conversation {place} for {asked:?} with {head:?}, got {seqs:?}, {first:?} to {last:?}"
@@ -61,8 +68,11 @@ impl Oracle {
                 FetchOrder::Upward => last >= *head,
             };
         let id = self.conversations[*place].id;
-        let missing =
-            (first.0..=last.0).map(Seq).find(|seq| !seqs.contains(seq) && !self.durable.is_dropped_before(id, *seq));
+        if reading.version != self.version(*place, user) {
+            return; // it was let in or out meanwhile
+        }
+        let due = |seq: &Seq| self.may_see(*place, user, *seq) && !self.durable.is_dropped_before(id, *seq);
+        let missing = (first.0..=last.0).map(Seq).find(|seq| !seqs.contains(seq) && due(seq));
         self.check(right_end && whole && missing.is_none(), "I15", || format!("{told}; {missing:?} is there"));
     }
 }

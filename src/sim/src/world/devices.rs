@@ -10,6 +10,7 @@ use tidings_wire::{Frame, Kind, limits::FRAME_MAX, split};
 
 use super::{
     Event, World,
+    groups::GROUP_REFUSALS,
     links::{Side, Who},
     node::WALL_US,
     scripts::{SCRIPTS, Script},
@@ -37,8 +38,8 @@ pub(super) const AUDITOR: u32 = 1000;
 pub(super) struct Device {
     pub(super) user: usize,
     id: DeviceId,
-    /// The user's conversations, and the other member of each.
-    pub(super) chats: Vec<(usize, usize)>,
+    /// The user's conversations, and with whom each is.
+    pub(super) chats: Vec<(usize, Whom)>,
     pub(super) session: Option<Session>,
     pub(super) link: Option<LinkId>,
     /// An attempt to connect that is under way.
@@ -70,6 +71,15 @@ pub(super) struct Device {
     pub(super) script: Option<(&'static Script, usize)>,
     planned: Nanos,
     version: u32,
+}
+
+/// With whom a conversation is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Whom {
+    /// Another user.
+    User(usize),
+    /// A group that a user makes, or made.
+    Group(usize),
 }
 
 /// How a device's clocks are off.
@@ -111,15 +121,16 @@ impl World {
     /// Users, their conversations with each other, and their devices.
     pub(super) fn add_devices(&mut self) {
         let users = self.plan.users;
-        let mut chats: Vec<Vec<(usize, usize)>> = vec![Vec::new(); users];
+        let mut chats: Vec<Vec<(usize, Whom)>> = vec![Vec::new(); users];
         for a in 0..users {
             for b in a + 1..users {
                 let (first, second) = (user_id(a), user_id(b));
-                let at = self.oracle.add(ConversationId::direct(first, second), [first, second]);
-                chats[a].push((at, b));
-                chats[b].push((at, a));
+                let at = self.oracle.add(ConversationId::direct(first, second), vec![first, second]);
+                chats[a].push((at, Whom::User(b)));
+                chats[b].push((at, Whom::User(a)));
             }
         }
+        self.add_groups(&mut chats);
         for (user, chats) in chats.into_iter().enumerate() {
             for number in 1..=self.random.between(1, self.plan.devices as u64) as u32 {
                 let device = self.add_device(user, number, chats.clone());
@@ -130,7 +141,7 @@ impl World {
         }
     }
 
-    pub(super) fn add_device(&mut self, user: usize, number: u32, chats: Vec<(usize, usize)>) -> usize {
+    pub(super) fn add_device(&mut self, user: usize, number: u32, chats: Vec<(usize, Whom)>) -> usize {
         let auditor = number >= AUDITOR;
         let recent = !auditor && self.random.chance(MILLION / 6);
         let history = if recent { History::Recent(self.random.between(1, 20)) } else { History::Everything };
@@ -178,7 +189,7 @@ impl World {
     }
 
     /// The conversations of a user.
-    pub(super) fn chats_of(&self, user: usize) -> Vec<(usize, usize)> {
+    pub(super) fn chats_of(&self, user: usize) -> Vec<(usize, Whom)> {
         let device = self.devices.iter().find(|device| device.user == user);
         device.map(|device| device.chats.clone()).unwrap_or_default()
     }
@@ -216,6 +227,11 @@ impl World {
             Some((_, given)) => given.clone(),
             None => Given::new(device.given.everything, device.given.audits),
         };
+        for message in &state.outbox {
+            let place = self.oracle.place(message.conversation);
+            let tag = place.and_then(|place| device.tags.get(&(place, message.id)).copied());
+            tag.into_iter().for_each(|tag| self.oracle.asks_again(tag));
+        }
         let name = name(device.user);
         (device.waiting, device.reading) = (state.outbox.len(), None);
         device.session = Some(Session::new(Config {
@@ -420,7 +436,7 @@ impl World {
                 if let Some(place) = self.oracle.place(conversation) {
                     self.learn_floors();
                     self.tell(Moment::Lost(at, place, from.0, upto.0));
-                    self.oracle.lost(at, &mut self.devices[at].given, place, from, upto);
+                    self.oracle.lost((at, user), &mut self.devices[at].given, place, (from, upto));
                 }
             }
             Told::Conversation { conversation, peers, own, .. } => {
@@ -438,7 +454,8 @@ impl World {
         if let Some(reading) = self.devices[at].reading.take_if(|reading| Some(reading.place) == place) {
             self.learn_floors();
             self.stats.readings += 1;
-            self.oracle.read_back(at, &reading, first, last);
+            let user = user_id(self.devices[at].user);
+            self.oracle.read_back((at, user), &reading, first, last);
         }
     }
 
@@ -471,16 +488,22 @@ impl World {
         let device = &mut self.devices[at];
         device.waiting = device.waiting.saturating_sub(1);
         let tag = device.tags.get(&(place, id)).copied();
-        if let Some(tag) = tag {
+        // Whoever makes a group does so in as many attempts as it likes, and one of them may be refused.
+        if let Some(tag) = tag.filter(|tag| !self.makes_group(*tag)) {
             self.oracle.refused(tag, code);
         }
         self.stats.fault(code.name());
         // Only a repeat can be refused for good, of a message that is there and was answered so long ago that its answer is
         // forgotten; or of one that a repeater had never sent in its turn; or the first ones of a device that has forgotten
         // that its clock was ahead of what it is now.
+        if conversation.is_group() && GROUP_REFUSALS.contains(&code) {
+            return;
+        }
         let there = tag.is_some_and(|tag| self.oracle.durable.has(conversation, tag));
         let clock = self.devices[at].clock;
-        let confused = self.plan.repeaters > 0 || clock.was_behind;
+        // One that was refused in a group before its device was set back is asked for again, after others were accepted.
+        let again = tag.is_some_and(|tag| self.oracle.was_refused(tag));
+        let confused = self.plan.repeaters > 0 || clock.was_behind || again;
         if code != ErrorCode::Stale || !there && !confused {
             self.oracle.violate("I3", format!("device {at} is told that {tag:x?} can never be sent: {code:?}"));
         }

@@ -48,8 +48,14 @@ impl World {
             Ok(Kind::Message) => {
                 let message: Message = frame.fixed()?;
                 let payload = frame.var(message.payload)?;
-                if crc32c::crc32c(payload) != message.payload_crc {
+                let content = crc32c::crc32c_append(crc32c::crc32c(frame.var(message.body)?), payload);
+                if content != message.payload_crc {
                     return Ok(Some(("I12", format!("{:?} with a payload that does not match", message.seq))));
+                }
+                let place = self.oracle.place(message.conversation);
+                let foreign = |user| place.is_none_or(|at| !self.oracle.may_see(at, user, message.seq));
+                if user.is_some_and(foreign) {
+                    return Ok(Some(("I9", format!("{:?} to somebody who may not read it", message.seq))));
                 }
                 let there = durable.tag(message.conversation, message.seq) == Some(tag_of(payload));
                 (!there).then(|| ("I1", format!("{:?}, which is not durable", message.seq)))

@@ -5,7 +5,12 @@ use std::num::NonZeroU32;
 use tidings_client::{ConversationId, Seq, Session};
 use tidings_wire::frames::FetchOrder;
 
-use super::{Event, World, devices::user_id, scripts::Step, settle::Phase};
+use super::{
+    Event, World,
+    devices::{Whom, user_id},
+    scripts::Step,
+    settle::Phase,
+};
 use crate::{
     agenda::{MS, Nanos},
     oracle::{Asked, Reading, payload},
@@ -21,7 +26,7 @@ const FLOOD_PAYLOAD_MAX: u64 = 60 << 10;
 const OUTBOX_MAX: usize = 40;
 
 /// A message's tag: it says which device it is from.
-fn tag(id: u64, device: usize) -> u64 {
+pub(super) fn tag(id: u64, device: usize) -> u64 {
     id << 8 | device as u64
 }
 
@@ -65,6 +70,7 @@ impl World {
         }
         let (place, peer) = *self.random.pick(&self.devices[at].chats.clone());
         match self.random.below(100) {
+            0..20 if matches!(peer, Whom::Group(_)) => self.change_group(at, place, peer),
             0..60 => {
                 let burst = if self.random.chance(MILLION / 10) { self.random.between(2, 12) } else { 1 };
                 self.write_messages(at, place, peer, burst);
@@ -78,7 +84,7 @@ impl World {
                 let beside = Seq(self.random.below(40));
                 let most = *self.random.pick(&[30, 30, 600]);
                 let limit = self.random.between(1, most) as u32;
-                self.ask_history(at, place, peer, Asked { order, beside, limit });
+                self.ask_history(at, place, Asked { order, beside, limit });
             }
             88..94 => self.save(at),
             94..96 => self.pry(at),
@@ -107,7 +113,7 @@ impl World {
             }
             Step::Read => self.read_some(at, place, 0),
             Step::History => {
-                self.ask_history(at, place, peer, Asked { order: FetchOrder::Last, beside: Seq(0), limit: 30 });
+                self.ask_history(at, place, Asked { order: FetchOrder::Last, beside: Seq(0), limit: 30 });
             }
             Step::Save => self.save(at),
             Step::Leave => {
@@ -121,29 +127,30 @@ impl World {
     }
 
     /// True if the last message that a device was given is the other member's.
-    fn had_last_word(&self, at: usize, place: usize, peer: usize) -> bool {
-        let conversation = ConversationId::direct(user_id(self.devices[at].user), user_id(peer));
+    fn had_last_word(&self, at: usize, place: usize, peer: Whom) -> bool {
+        let conversation = self.oracle.id(place);
         let last = self.devices[at].given.last(place);
         let tag = last.and_then(|last| self.oracle.durable.tag(conversation, last));
-        tag.is_some_and(|tag| self.devices[device_of(tag)].user == peer)
+        tag.is_some_and(|tag| Whom::User(self.devices[device_of(tag)].user) == peer)
     }
 
     /// Asks for stored messages, unless the device waits for some, or has not heard all that happened to its connections: only then
     /// the next end of a connection is the end of this one.
-    fn ask_history(&mut self, at: usize, place: usize, peer: usize, asked: Asked) {
+    fn ask_history(&mut self, at: usize, place: usize, asked: Asked) {
+        let conversation = self.oracle.id(place);
+        let version = self.oracle.version(place, user_id(self.devices[at].user));
         let device = &mut self.devices[at];
         let session = device.session.as_mut().expect("it is in hand");
         if device.reading.is_some() || !device.heard_all || !session.is_up() {
             return;
         }
-        let conversation = ConversationId::direct(user_id(device.user), user_id(peer));
         let limit = NonZeroU32::new(asked.limit).expect("at least one");
         match asked.order {
             FetchOrder::Last => session.history(conversation, asked.beside, limit),
             FetchOrder::Upward => session.history_after(conversation, asked.beside, limit),
         }
         let head = device.given.last(place).unwrap_or_default();
-        device.reading = Some(Reading { place, asked, head, seqs: Vec::new() });
+        device.reading = Some(Reading { place, asked, version, head, seqs: Vec::new() });
     }
 
     /// Asks for messages of two other users.
@@ -156,7 +163,7 @@ impl World {
         }
     }
 
-    fn write_messages(&mut self, at: usize, place: usize, peer: usize, count: u64) {
+    fn write_messages(&mut self, at: usize, place: usize, peer: Whom, count: u64) {
         if self.devices[at].waiting >= OUTBOX_MAX {
             return;
         }
@@ -167,7 +174,11 @@ impl World {
             self.oracle.put(tag, place, len);
             self.tell(Moment::Put(at, place, tag));
             let device = &mut self.devices[at];
-            let id = device.session.as_mut().expect("it is in hand").send(user_id(peer), &payload(tag, len));
+            let session = device.session.as_mut().expect("it is in hand");
+            let id = match peer {
+                Whom::User(peer) => session.send(user_id(peer), &payload(tag, len)),
+                Whom::Group(_) => session.send_to(self.oracle.id(place), &payload(tag, len)),
+            };
             device.tags.insert((place, id), tag);
             device.waiting += 1;
         }
@@ -178,8 +189,7 @@ impl World {
         let Some(last) = device.given.last(place) else { return };
         let upto = Seq(last.0.saturating_sub(back).max(1));
         let (user, session) = (user_id(device.user), device.session.as_mut().expect("it is in hand"));
-        let peer = device.chats.iter().find(|(at, _)| *at == place).map(|(_, peer)| *peer).expect("one of its own");
-        session.read(ConversationId::direct(user, user_id(peer)), upto);
+        session.read(self.oracle.id(place), upto);
         self.oracle.read(user, place, upto);
         self.tell(Moment::Read(at, place, upto.0));
     }
