@@ -36,11 +36,13 @@ impl Node {
         let addr = self.server.as_ref().unwrap().addr().to_string();
         let data = self.launch.data.to_str().unwrap();
         let mut command = Command::new(&self.launch.binary);
-        command.arg(arguments[0]).args(["--server", &addr]);
+        // A command's own commands come before its options.
+        let named = if arguments[0] == "group" { 2 } else { 1 };
+        command.args(&arguments[..named]).args(["--server", &addr]);
         if !arguments.contains(&"--token") {
             command.args(["--data", data]);
         }
-        command.args(&arguments[1..]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.args(&arguments[named..]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut stdin = child.stdin.take().unwrap();
         std::thread::scope(|scope| {
@@ -252,4 +254,47 @@ fn a_spent_budget_is_told_to_its_user_and_to_the_operator() {
     assert_eq!(node.lines(&["tail", "--user", "bob", "--json", "--count", "4"], "").len(), 4);
     let (status, said) = node.server.take().unwrap().stop().unwrap();
     assert!(status.success() && said.contains("alarm: user loud (") && said.contains("limits.user_bytes"), "{said}");
+}
+
+/// A group is made once, and everybody in it reads what was written while it was in it.
+#[test]
+fn a_group_from_the_command_line() {
+    let node = Node::start();
+    let create = ["group", "create", "--user", "alice", "--title", "cats", "--nonce", &"07".repeat(16), "bob", "carol"];
+    let group = node.lines(&create, "")[0]["conversation"].as_str().unwrap().to_owned();
+    assert_eq!(node.lines(&create, "")[0]["conversation"], group.as_str(), "the same again");
+    let act = |arguments: &[&str]| {
+        let mut all = vec!["group", arguments[0], "--group", &group, "--json", "--user"];
+        all.extend(&arguments[1..]);
+        node.run(&all, "")
+    };
+    let fails = |arguments: &[&str], why: &str| {
+        let output = act(arguments);
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && told.contains(why), "{arguments:?}: {told}");
+    };
+    node.lines(&["send", "--user", "bob", "--group", &group, "hello"], "");
+    fails(&["add", "bob", "dave"], "NOT_ALLOWED");
+    fails(&["leave", "alice"], "LAST_OWNER");
+    fails(&["remove", "alice", "dave"], "NO_SUCH_MEMBER");
+    assert!(act(&["role", "alice", "bob", "owner"]).status.success());
+    assert!(act(&["remove", "bob", "carol"]).status.success());
+    fails(&["show", "carol"], "NOT_MEMBER");
+    node.lines(&["send", "--user", "alice", "--group", &group, "not for carol"], "");
+    let kinds = |user: &str| {
+        let lines = node.lines(&["history", "--user", user, "--group", &group, "--json"], "");
+        lines.iter().map(|line| line["kind"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(kinds("carol"), ["create", "text", "role", "remove"]);
+    assert_eq!(kinds("alice"), ["create", "text", "role", "remove", "text"]);
+    let shown: Value = serde_json::from_slice(&act(&["show", "alice"]).stdout).unwrap();
+    let roles: Vec<_> = shown["members"].as_array().unwrap().iter().map(|member| member["role"].clone()).collect();
+    assert_eq!((shown["title"].as_str(), roles), (Some("cats"), vec!["admin".into(), "owner".into(), "former".into()]));
+    let told = node.run(&["history", "--user", "carol", "--group", &group], "");
+    assert!(String::from_utf8_lossy(&told.stdout).contains("bob removed carol"));
+    let tail = ["tail", "--user", "alice", "--group", &group, "--json", "--count", "5"];
+    assert_eq!(node.lines(&tail, "").len(), 5);
+    assert!(act(&["delete", "bob"]).status.success());
+    fails(&["add", "bob", "dave"], "GONE");
+    assert_eq!(node.lines(&["group", "list", "--user", "carol", "--json"], "")[0]["left"], true);
 }

@@ -96,6 +96,22 @@ canaries! {
     ParkedLost, "parked-frame-lost";
     /// The frame after one that waits for a load is taken before it.
     ParkedPassed, "parked-frame-passed";
+    /// The last of those who are told of a group's message is left out.
+    FanoutSkipsOne, "fanout-skips-one";
+    /// Who was removed from a group is still told of its messages.
+    FormerTold, "former-member-told";
+    /// Who was removed from a group still reads all of it.
+    StayIgnored, "former-member-reads";
+    /// Everybody in a group may do everything.
+    RightsUnchecked, "rights-unchecked";
+    /// State that is written again does not say who is in a group.
+    MembershipForgotten, "membership-forgotten";
+    /// New members read what came before them, whatever the group says.
+    HistoryShown, "history-shown";
+    /// Who is only being removed may still write.
+    ProposedUnseen, "proposed-membership-unseen";
+    /// Who was a member once is never let in again.
+    ArrivalsOnly, "former-member-kept-out";
     /// What was read from the disk is served as it is.
     DamageServed, "damage-served";
 }

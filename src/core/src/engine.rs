@@ -77,6 +77,8 @@ struct SentFrom {
     origin: Origin,
     /// Its last attempt that was done before, under another name, and so has no number of its own; 0: none.
     done: ClientMsgId,
+    /// The message that did it.
+    done_as: Seq,
 }
 
 /// Devices of a conversation whose last session is known; of others an unknown `prev` is believed.
@@ -101,7 +103,7 @@ impl Conversation {
             if self.origins.len() == ORIGINS_MAX {
                 self.origins.remove(0);
             }
-            self.origins.push(SentFrom { member, device, origin, done: ClientMsgId(0) });
+            self.origins.push(SentFrom { member, device, origin, done: ClientMsgId(0), done_as: Seq(0) });
             self.origins.len() - 1
         });
         let sent = &mut self.origins[at];

@@ -25,6 +25,7 @@ use crate::{
     counters::{Counter, Counters},
     effects::ConnId,
     node::NodeConfig,
+    placement::Origin,
     records::HomeEntryRecord,
     time::Mono,
 };
@@ -52,6 +53,8 @@ pub(crate) struct Homes {
     /// Rows that were appended and are not durable yet.
     rows: VecDeque<(BatchPosition, upkeep::Row)>,
     evacuation: Option<upkeep::Evacuation>,
+    /// Where the first row is of the home that is being written again.
+    rewritten: Option<Origin>,
     entry_scratch: Vec<HomeEntryRecord>,
     frame_scratch: Vec<u8>,
     /// The last durable batch.
@@ -73,6 +76,7 @@ impl Homes {
             waiting: vec![VecDeque::new(); layout.shards.count() as usize].into_boxed_slice(),
             rows: VecDeque::new(),
             evacuation: None,
+            rewritten: None,
             entry_scratch: Vec::new(),
             frame_scratch: Vec::new(),
             durable: Lsn(0),

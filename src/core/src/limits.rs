@@ -42,8 +42,10 @@ pub const ASKED_MAX: usize = 1 << 16;
 pub const REFUSED_RETRY_MS: u32 = 1000;
 /// How far the clock that a device numbers its attempts by may be ahead of the server's: a day, in microseconds.
 pub const IDS_AHEAD_US: u64 = 24 * 3600 * 1_000_000;
-/// How often a session may renew its token: each costs as much as a hundred messages.
-pub const REAUTH_MS: u32 = 1000;
+/// When an attempt that was too far ahead may be made again.
+pub const ID_AHEAD_RETRY_MS: u32 = 10_000;
+/// What checking a token takes of its user's rate besides: it costs as much as some tens of messages.
+pub const REAUTH_TOKENS: u64 = 19;
 /// What BUSY advises.
 pub const BUSY_RETRY_MS: u32 = 10;
 

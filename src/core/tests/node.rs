@@ -5,7 +5,7 @@ use tidings_core::{
     node::Progress,
     records::{ConversationRow, MemberRow, RecordKind, put},
 };
-use tidings_testkit::{ADDRESS, Cluster, Device, Reactor, numbered, user};
+use tidings_testkit::{ADDRESS, Cluster, Device, Reactor, frames::Attempt, numbered, user};
 use tidings_wire::{
     ClientMsgId, ConversationId, ErrorCode, Generation, Kind, Lineage, LogId, LogPosition, Seq, Timestamp, UserId, Uv,
     frames::*,
@@ -573,4 +573,52 @@ fn half_of_the_rows_of_a_conversation_do_not_stand_for_it() {
     }
     let written = reactor.node.counters.get(Counter::Evacuated);
     assert_eq!(written, CONVERSATIONS + 1 - whole, "all that were not whole, the half one too");
+}
+
+/// A number that no clock has reached would bar every device that is forgotten from its conversation.
+#[test]
+fn an_attempt_cannot_be_numbered_beyond_the_clock_and_its_body_is_checked() {
+    let mut cluster = Cluster::new(1);
+    let alice = cluster.live("alice", 1, 1);
+    let day = 24 * 3600 * 1_000_000;
+    let conversation = ConversationId::direct(alice.user, user("bob"));
+    for (id, code) in [(u64::MAX, Some(ErrorCode::IdAhead)), (cluster.now.wall.0 + day, None)] {
+        cluster.bytes(alice, &Attempt::to(conversation, user("bob"), (id, 0)).bytes());
+        cluster.commit();
+        let told = cluster.take(alice);
+        let error = told.all::<ErrorFrame>().first().map(|error| ErrorCode::from_u16(error.code).unwrap());
+        assert_eq!((error, told.all::<Sent>().len()), (code, usize::from(code.is_none())));
+    }
+    let body = &[7; 20][..];
+    let attempt = Attempt { control: Control(3), body, ..Attempt::to(conversation, user("bob"), (1, 0)) };
+    let mut bytes = attempt.bytes();
+    *bytes.last_mut().unwrap() ^= 1;
+    cluster.bytes(alice, &bytes);
+    assert_eq!(cluster.take(alice).error().0, ErrorCode::PayloadChecksum);
+}
+
+/// Each check of a token costs as much as many messages: of a user who may send a thousand, fifty are checked.
+#[test]
+fn the_check_of_a_token_is_paid_for() {
+    let mut cluster = Cluster::new(1);
+    let alice = cluster.live("alice", 1, 1);
+    let may = |cluster: &mut Cluster| {
+        let now = cluster.now;
+        cluster.reactors[0].node.may_reauthenticate(alice.id, now).is_some()
+    };
+    assert_eq!((0..60).filter(|_| may(&mut cluster)).count(), 50);
+    cluster.later(1000);
+    assert!(may(&mut cluster));
+}
+
+/// A RESUME takes of its user's rate, and walking over a long list takes more.
+#[test]
+fn lists_are_paid_for() {
+    let mut cluster = Cluster::new(1);
+    let alice = cluster.live("alice", 1, 1);
+    let resume = Resume { lineage: Lineage::NONE, uv: Uv(0), below: Uv(0), page: 0 };
+    (0..1100).for_each(|_| cluster.ask(alice, &resume));
+    let told = cluster.take(alice);
+    let limited = told.all::<ErrorFrame>();
+    assert!(limited.len() >= 100 && limited[0].code == ErrorCode::RateLimited as u16 && limited[0].retry_after_ms > 0);
 }

@@ -120,7 +120,7 @@ codes! {
     /// Somebody who is named is a member already, or named twice.
     AlreadyMember = 57, "ALREADY_MEMBER", Never;
     /// A `client_msg_id` more than a day (in microseconds) above the server's clock.
-    IdAhead = 58, "ID_AHEAD", Never;
+    IdAhead = 58, "ID_AHEAD", Later;
 
     // The server's state.
     /// A queue is full.

@@ -2,6 +2,7 @@
 
 use alloc::{boxed::Box, vec::Vec};
 
+use tidings_canary::{self as canary, Canary};
 use tidings_wire::{
     Seq,
     frames::{Fetch, FetchOrder, Role},
@@ -79,12 +80,13 @@ impl Membership {
 
     /// True if it is told of message `seq`, the head.
     pub(crate) fn is_told(&self, seq: Seq) -> bool {
-        self.is_current() || self.was_ever() && self.stay.last == seq
+        let former = canary::is(Canary::FormerTold) || self.stay.last == seq;
+        self.is_current() || self.was_ever() && former
     }
 
     /// The last message that it can read of a conversation with this head.
     pub(crate) fn reach(&self, head: Seq) -> Seq {
-        if self.is_current() { head } else { self.stay.last }
+        if self.is_current() || self.was_ever() && canary::is(Canary::StayIgnored) { head } else { self.stay.last }
     }
 
     fn stays(&self) -> impl Iterator<Item = Stay> {
@@ -97,8 +99,10 @@ impl Membership {
         let reach = self.reach(head);
         let from = fetch.from.max(Seq(1));
         let upto = if fetch.upto == Seq(0) { reach } else { fetch.upto.min(reach) };
-        let closed =
-            self.stays().map(|stay| Stay { last: if stay.last == Seq(0) { reach } else { stay.last }, ..stay });
+        let ignored = canary::is(Canary::StayIgnored);
+        let closed = self
+            .stays()
+            .map(|stay| Stay { last: if stay.last == Seq(0) || ignored { reach } else { stay.last }, ..stay });
         let nothing = Part { from, upto, readable: (Seq(1), Seq(0)) };
         match fetch.order {
             FetchOrder::Upward => {

@@ -1,5 +1,6 @@
 //! Judging an attempt to send. Changes nothing: it looks at what is committed and at what is proposed over it.
 
+use tidings_canary::{self as canary, Canary};
 use tidings_wire::{ClientMsgId, DeviceId, ErrorCode, Seq, UserId, frames::Control};
 
 use super::{membership::Membership, overlay::Overlay, state::State};
@@ -86,7 +87,8 @@ impl<'a> View<'a> {
 
     /// What a user may do and read, if it is or was a member.
     pub(crate) fn membership(&self, user: UserId) -> Option<&'a Membership> {
-        let proposed = self.overlay.and_then(|overlay| overlay.membership(user));
+        let unseen = canary::is(Canary::ProposedUnseen) && self.state.member(user).is_some();
+        let proposed = self.overlay.filter(|_| !unseen).and_then(|overlay| overlay.membership(user));
         proposed.or_else(|| Some(&self.state.members[self.state.member(user)?].membership))
     }
 

@@ -234,8 +234,10 @@ impl Conversations {
                     overlay.drop_last();
                 }
                 self.overlays.release(&mut conversation.overlay);
-                // What counted as done may have been by this.
-                conversation.origins.iter_mut().for_each(|sent| sent.done = ClientMsgId(0));
+                // What was done by it is not done any more.
+                let head = conversation.state.head;
+                let undone = conversation.origins.iter_mut().filter(|sent| sent.done_as > head);
+                undone.for_each(|sent| (sent.done, sent.done_as) = (ClientMsgId(0), Seq(0)));
                 let id = conversation.id;
                 self.answer(reactor, refuse_attempt(asker, (id, attempt), ErrorCode::Busy, ClientMsgId(0)), cx);
             }

@@ -75,7 +75,7 @@ impl Conversations {
                 let member = to_u32(self.view(key).member(send.sender).expect("judged"));
                 let sent = self.get_mut(key).seen_from(member, send.device, origin(from, send));
                 if matches!(verdict, Verdict::Done(_)) {
-                    sent.done = send.client_msg_id;
+                    (sent.done, sent.done_as) = (send.client_msg_id, seq);
                 }
                 self.on_repeat(from, send, key, seq, cx);
             }

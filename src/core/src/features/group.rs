@@ -7,6 +7,7 @@ pub(super) mod settings;
 use alloc::vec::Vec;
 
 use rkyv::{Archive, Deserialize, Serialize};
+use tidings_canary::{self as canary, Canary};
 use tidings_wire::{
     ErrorCode, Seq, UserId,
     archive::{self, Archived},
@@ -63,7 +64,8 @@ impl<'a> Group<'a> {
 
     /// The sender has at least the role that the settings ask for.
     pub(super) fn needs(&self, seen: &Seen<'_>, role: impl Fn(&GroupSettings) -> Role) -> Result<(), ErrorCode> {
-        if seen.role(seen.sender()) >= role(&self.kept.settings) { Ok(()) } else { Err(ErrorCode::NotAllowed) }
+        let may = seen.role(seen.sender()) >= role(&self.kept.settings) || canary::is(Canary::RightsUnchecked);
+        if may { Ok(()) } else { Err(ErrorCode::NotAllowed) }
     }
 
     fn keep(&self, changes: &mut Changes) {

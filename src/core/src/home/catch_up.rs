@@ -11,7 +11,7 @@ use tidings_wire::{
 
 use super::{
     Homes, SessionId,
-    index::{Entry, EntryKey, HomeKey, Listed},
+    index::{Entry, EntryKey, HomeKey},
     session::Sync,
 };
 use crate::{
@@ -78,17 +78,18 @@ impl Homes {
     ) {
         let Some(session) = self.sessions.get(id) else { return };
         let newer = |(_, entry): &(EntryKey, &Entry)| entry.uv > range.since;
-        let (start, walked) = self.index.below(home, range.below, session.listed);
+        let before = self.index.get(home).listed;
+        let (start, walked) = self.index.below(home, range.below, before);
         let entries = self.index.older_from(start).take_while(newer);
         let skipped = usize::from(canary::is(Canary::ResumeSkipsOne));
         let mut entries = entries.skip(skipped).peekable();
         let mut frame = FrameBuilder::<Changed>::new(cx.out(session.conn));
-        let (mut span, mut count, mut last, mut listed) = (frame.var(&[]), 0, Uv(0), session.listed);
+        let (mut span, mut count, mut last, mut listed) = (frame.var(&[]), 0, Uv(0), before);
         for (key, entry) in entries.by_ref().take(range.most) {
             let mut bytes = [0; ChangedConversation::LEN];
             archive::write(&changed_entry(entry), &mut bytes);
             span.len += frame.var(&bytes).len;
-            (count, last, listed) = (count + 1, entry.uv, Listed::with(home, (key, entry)));
+            (count, last, listed) = (count + 1, entry.uv, key);
         }
         let next = if entries.peek().is_some() { last } else { Uv(0) };
         drop(entries);
@@ -106,11 +107,10 @@ impl Homes {
                 entries: span,
             },
         );
-        if let Some(session) = self.sessions.get_mut(id) {
-            session.listed = listed;
-        }
+        let state = self.index.get_mut(home);
+        state.listed = listed;
         // Where the page before ended somewhere else the list was walked to here, which its user pays for.
-        self.index.get_mut(home).bucket.owe(walked / WALKED_PER_TOKEN);
+        state.bucket.owe(walked / WALKED_PER_TOKEN);
     }
 }
 

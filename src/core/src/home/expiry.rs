@@ -11,7 +11,7 @@ use tidings_wire::{
 use super::{Homes, SessionId, index::HomeKey};
 use crate::{
     context::HomeContext,
-    limits::REAUTH_MS,
+    limits::REAUTH_TOKENS,
     slab::Key,
     time::{Mono, Now},
 };
@@ -66,14 +66,12 @@ impl Homes {
         ends.map(|ends| self.expiring.insert(Ending::of(id, ends)));
     }
 
-    /// The user of a session and the device, while it lives and may have a token checked: once in [`REAUTH_MS`].
+    /// The user of a session and the device, while it lives and may have a token checked, which its user's rate pays for.
     pub(crate) fn may_reauthenticate(&mut self, id: SessionId, now: Now) -> Option<(UserId, DeviceId)> {
-        let session = self.sessions.get_mut(id)?;
-        let since = now.mono.since(session.reauthenticated);
-        if session.reauthenticated != Mono(0) && since < u64::from(REAUTH_MS) * 1_000_000 {
-            return None;
-        }
-        session.reauthenticated = now.mono;
+        let session = self.sessions.get(id)?;
+        let bucket = &mut self.index.get_mut(session.home).bucket;
+        bucket.take(self.config.user_rate, now.mono).ok()?;
+        bucket.owe(REAUTH_TOKENS);
         Some((session.user, session.device))
     }
 

@@ -12,7 +12,9 @@ use crate::{
     context::HomeContext,
     counters::Counter,
     lanes::{Asker, ReceiptCommand, Refusal, SendCommand, ToConversation},
-    limits::{BUSY_RETRY_MS, FETCHES_PER_SESSION, FETCHES_PER_USER, IDS_AHEAD_US, OUT_HARD, OUT_HARD_TEXT},
+    limits::{
+        BUSY_RETRY_MS, FETCHES_PER_SESSION, FETCHES_PER_USER, ID_AHEAD_RETRY_MS, IDS_AHEAD_US, OUT_HARD, OUT_HARD_TEXT,
+    },
     narrow::to_u32,
     time::Now,
 };
@@ -170,7 +172,8 @@ impl Homes {
         }
         // One that no clock has reached would bar every device that is forgotten from its conversation.
         if send.client_msg_id.0 > now.wall.0.saturating_add(IDS_AHEAD_US) {
-            return refuse(ErrorCode::IdAhead);
+            // The clock that is wrong may be the server's: it is asked again.
+            return Err((ErrorCode::IdAhead, ID_AHEAD_RETRY_MS));
         }
         if send.conversation.is_group() && !send.peer.is_none() {
             return refuse(ErrorCode::BadPeer);

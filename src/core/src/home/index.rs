@@ -14,7 +14,7 @@ use crate::{
     lanes::Watermarks,
     limits::Bucket,
     narrow::to_u32,
-    placement::{Base, Origin},
+    placement::Base,
     records::{HomeEntryRecord, HomeRecord},
     slab::{Key, Slab},
     table::{Seed, Table},
@@ -30,24 +30,20 @@ pub struct EntryKey(Key);
 
 const NO_ENTRY: Key = Key::NONE;
 
-/// Where a page of a list ended: with which entry of which home, and when that had changed then.
+/// How far a home was written again: up to which entry, and when that had changed then.
 #[derive(Clone, Copy, Debug)]
 pub struct Listed {
-    home: Option<HomeKey>,
     last: Key,
     uv: Uv,
 }
 
-impl Default for Listed {
-    fn default() -> Self {
-        Self { home: None, last: NO_ENTRY, uv: Uv(0) }
-    }
-}
-
 impl Listed {
+    /// Nowhere yet.
+    pub const NOWHERE: Self = Self { last: NO_ENTRY, uv: Uv(0) };
+
     /// With this one.
-    pub fn with(home: HomeKey, (key, entry): (EntryKey, &Entry)) -> Self {
-        Self { home: Some(home), last: key.0, uv: entry.uv }
+    pub fn with((key, entry): (EntryKey, &Entry)) -> Self {
+        Self { last: key.0, uv: entry.uv }
     }
 }
 
@@ -72,8 +68,8 @@ pub struct Home {
     pub dirty: bool,
     /// Where its state is.
     pub base: Base,
-    /// Where the first of its rows is that are being written again.
-    pub rewritten: Option<Origin>,
+    /// Where the last page of its list ended that a device was given.
+    pub listed: EntryKey,
     newest: Key,
     oldest: Key,
 }
@@ -142,7 +138,7 @@ impl Index {
                 durable: Uv(0),
                 dirty: false,
                 base: Base::New,
-                rewritten: None,
+                listed: EntryKey(NO_ENTRY),
                 newest: NO_ENTRY,
                 oldest: NO_ENTRY,
             })
@@ -248,11 +244,9 @@ impl Index {
 
     /// The newest entry that changed before `below` (0: of all), and how many were walked over to it: none if the page before ended right
     /// before it.
-    pub fn below(&self, home: HomeKey, below: Uv, before: Listed) -> (EntryKey, u64) {
+    pub fn below(&self, home: HomeKey, below: Uv, before: EntryKey) -> (EntryKey, u64) {
         if below != Uv(0)
-            && before.uv == below
-            && before.home == Some(home)
-            && let Some(entry) = self.entries.get(before.last).filter(|entry| entry.uv == below)
+            && let Some(entry) = self.entries.get(before.0).filter(|entry| entry.uv == below)
         {
             return (EntryKey(entry.older), 0);
         }
@@ -321,13 +315,13 @@ impl Index {
     ) -> (HomeRecord, Listed) {
         into.clear();
         // One that was written last and has not changed since says where to go on.
-        let unmoved = self.entries.get(after.last).filter(|entry| after.home == Some(home) && entry.uv == after.uv);
+        let unmoved = self.entries.get(after.last).filter(|entry| entry.uv == after.uv);
         let mut at = unmoved.map_or(self.homes[home.0].oldest, |entry| entry.newer);
         let mut listed = after;
         while let Some(entry) = self.entries.get(at).filter(|_| into.len() < most) {
-            if entry.uv > after.uv || after.home.is_none() {
+            if entry.uv > after.uv || after.last == NO_ENTRY {
                 into.push(entry.record());
-                listed = Listed::with(home, (EntryKey(at), entry));
+                listed = Listed::with((EntryKey(at), entry));
             }
             at = entry.newer;
         }
@@ -432,7 +426,7 @@ mod tests {
         assert_eq!(order(&again, key), order(&registry, home));
         assert_eq!((again.get(key).uv, again.get(key).durable), (registry.get(home).uv, Uv(60)));
         // Written again as a whole, over what is known already.
-        let (mut after, mut written) = (Listed::default(), 0);
+        let (mut after, mut written) = (Listed::NOWHERE, 0);
         loop {
             let (record, listed) = registry.again(home, after, 7, &mut entries);
             entries.iter().for_each(|entry| again.replay(key, record.uv, entry));
@@ -447,5 +441,28 @@ mod tests {
         }
         assert_eq!(written, 21, "twenty, and the one that changed again");
         assert_eq!(order(&again, key), order(&registry, home));
+    }
+
+    /// Page after page, nothing is walked over twice, unless the last entry of a page changed meanwhile.
+    #[test]
+    fn a_page_goes_on_where_the_one_before_ended() {
+        let mut registry = Index::new(1);
+        let home = registry.home(UserId([9; 16]));
+        (0..100).for_each(|n| assert!(rise(&mut registry, home, n, 1)));
+        let (mut below, mut listed, mut seen) = (Uv(0), EntryKey(NO_ENTRY), 0);
+        loop {
+            let (start, walked) = registry.below(home, below, listed);
+            assert_eq!(walked, 0);
+            let page: Vec<_> = registry.older_from(start).take(7).collect();
+            let Some(last) = page.last() else { break };
+            (below, listed, seen) = (last.1.uv, last.0, seen + page.len());
+        }
+        assert_eq!(seen, 100);
+        let (start, walked) = registry.below(home, Uv(51), EntryKey(NO_ENTRY));
+        assert_eq!((registry.entry_at(start).uv, walked), (Uv(50), 50), "another list is walked to there");
+        let last = registry.older_from(start).next().map(|(last, _)| last).unwrap();
+        assert!(rise(&mut registry, home, 49, 2), "the last entry of a page changes");
+        let (start, walked) = registry.below(home, Uv(50), last);
+        assert_eq!((registry.entry_at(start).uv, walked), (Uv(49), 51));
     }
 }

@@ -12,7 +12,6 @@ use tidings_wire::{
 use super::{
     Homes, SessionId,
     authentication::Authenticated,
-    index::Listed,
     session::{Session, Sync},
 };
 use crate::{
@@ -21,7 +20,6 @@ use crate::{
     counters::Counter,
     effects::ConnId,
     limits::{REFUSED_RETRY_MS, SESSIONS_PER_USER},
-    time::Mono,
 };
 
 impl Homes {
@@ -72,8 +70,6 @@ impl Homes {
             in_flight,
             fetches,
             sync,
-            listed: Listed::default(),
-            reauthenticated: Mono(0),
             ends: None,
             ending: false,
         });

@@ -4,12 +4,11 @@ use core::num::NonZeroU32;
 
 use tidings_wire::{DeviceId, UserId, Uv};
 
-use super::index::{HomeKey, Listed};
+use super::index::HomeKey;
 use crate::{
     budget::Network,
     effects::ConnId,
     slab::{Key, Slab},
-    time::Mono,
 };
 
 /// A session of one reactor.
@@ -53,10 +52,6 @@ pub struct Session {
     pub fetches: u8,
     /// How far its device is.
     pub sync: Sync,
-    /// Where the last page of its list ended.
-    pub listed: Listed,
-    /// When a new token of it was last checked; 0: never.
-    pub reauthenticated: Mono,
     /// The second in which it ends with its token, if it does.
     pub ends: Option<NonZeroU32>,
     /// Its token has ended: nothing more is taken, and it ends once its SENDs are answered.

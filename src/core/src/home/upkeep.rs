@@ -123,12 +123,13 @@ impl Homes {
     /// The rows of a durable batch count.
     pub(crate) fn durable(&mut self, batch: &DurableBatch<'_>, cx: &mut impl Context) {
         while let Some((at, row)) = self.rows.pop_front_if(|(at, _)| batch.durable.covers(at.lsn)) {
-            let home = self.index.get_mut(row.home);
+            // Homes are written one after the other.
             if row.first {
-                home.rewritten = Some(origin(self.config.log, (batch.position)(at.offset)));
+                self.rewritten = Some(origin(self.config.log, (batch.position)(at.offset)));
             }
             if row.last {
-                home.base.restart(home.rewritten.take().expect("the first row is before the last"));
+                let first = self.rewritten.take().expect("the first row is before the last");
+                self.index.get_mut(row.home).base.restart(first);
                 cx.count(Counter::Evacuated);
             }
         }
@@ -187,7 +188,7 @@ impl Homes {
         };
         let mut entries = core::mem::take(&mut self.entry_scratch);
         let first = evacuation.written.is_none();
-        let after = evacuation.written.unwrap_or_default();
+        let after = evacuation.written.unwrap_or(Listed::NOWHERE);
         let (record, written) = self.index.again(home, after, HOME_RECORD_ENTRIES, &mut entries);
         let (at, _) = self.append(RecordKind::HomeRow, &record, &entries, cx);
         cx.want_write();

@@ -488,8 +488,10 @@ impl World {
         let device = &mut self.devices[at];
         device.waiting = device.waiting.saturating_sub(1);
         let tag = device.tags.get(&(place, id)).copied();
-        // Whoever makes a group does so in as many attempts as it likes, and one of them may be refused.
-        if let Some(tag) = tag.filter(|tag| !self.makes_group(*tag)) {
+        // Whoever makes a group does so in as many attempts as it likes, and one of them may be refused. One that a device repeats may
+        // be refused, and then be taken.
+        let repeats = self.devices[at].repeats.is_some();
+        if let Some(tag) = tag.filter(|tag| !self.makes_group(*tag) && !repeats) {
             self.oracle.refused(tag, code);
         }
         self.stats.fault(code.name());

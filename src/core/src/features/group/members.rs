@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 
+use tidings_canary::{self as canary, Canary};
 use tidings_wire::{
     ErrorCode, Seq, UserId,
     frames::{GroupAct, HistoryFrom, Role, RoleBody},
@@ -50,11 +51,15 @@ impl Feature for Add {
     fn apply(&self, seen: &Seen<'_>, act: &Act<'_>, changes: &mut Changes) {
         let Ok((group, GroupAct::Add(users))) = read(seen, act) else { return };
         let first = match group.settings().history {
+            _ if canary::is(Canary::HistoryShown) => Seq(1),
             HistoryFrom::Beginning => Seq(1),
             HistoryFrom::Joining => act.seq,
         };
         for user in users.iter() {
-            changes.member(user, membership(seen, user).joined(act.seq, Role::Member, first));
+            let known = seen.view.member(user).is_some();
+            if !(known && canary::is(Canary::ArrivalsOnly)) {
+                changes.member(user, membership(seen, user).joined(act.seq, Role::Member, first));
+            }
         }
     }
 }
