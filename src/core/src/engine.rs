@@ -79,6 +79,8 @@ struct SentFrom {
     done: ClientMsgId,
     /// The message that did it.
     done_as: Seq,
+    /// The device's highest attempt then, proposed or committed: if that is dropped, what came after it is not in its turn any more.
+    done_after: ClientMsgId,
 }
 
 /// Devices of a conversation whose last session is known; of others an unknown `prev` is believed.
@@ -103,7 +105,14 @@ impl Conversation {
             if self.origins.len() == ORIGINS_MAX {
                 self.origins.remove(0);
             }
-            self.origins.push(SentFrom { member, device, origin, done: ClientMsgId(0), done_as: Seq(0) });
+            self.origins.push(SentFrom {
+                member,
+                device,
+                origin,
+                done: ClientMsgId(0),
+                done_as: Seq(0),
+                done_after: ClientMsgId(0),
+            });
             self.origins.len() - 1
         });
         let sent = &mut self.origins[at];

@@ -29,8 +29,8 @@ pub(crate) struct Attempt {
     /// The session has not sent here before. Only then an unknown `prev` is believed: later in a session it would let an
     /// attempt overtake a refused one.
     pub(crate) is_first: bool,
-    /// The session's last attempt that was done before and has no number of its own; 0: none.
-    pub(crate) done: ClientMsgId,
+    /// The session's last attempt that was done before and has no number of its own (0: none), and the device's highest one then.
+    pub(crate) done: (ClientMsgId, ClientMsgId),
 }
 
 /// How an attempt stands to what was accepted before.
@@ -109,6 +109,13 @@ impl<'a> View<'a> {
         marks
     }
 
+    /// The highest attempt of a device, proposed or committed; `None`: nothing is remembered of it.
+    pub(crate) fn highest(&self, member: u32, device: DeviceId) -> Option<ClientMsgId> {
+        let proposed = self.overlay.and_then(|overlay| overlay.highest(member, device));
+        let known = (member as usize) < self.state.members.len();
+        proposed.or_else(|| known.then(|| self.state.attempts(member, device))?.map(|attempts| attempts.highest()))
+    }
+
     /// Judges an attempt.
     pub(crate) fn judge(&self, attempt: &Attempt) -> Verdict {
         let &Attempt { member, device, id, prev, is_first, done } = attempt;
@@ -117,18 +124,17 @@ impl<'a> View<'a> {
         let committed = known.then(|| self.state.attempts(member, device)).flatten();
         let floor = if known { self.state.members[member as usize].floor } else { ClientMsgId(0) };
         let told = committed.map_or(floor, |attempts| attempts.highest());
-        let proposed = self.overlay.and_then(|overlay| overlay.highest(member, device));
-        let Some(highest) = proposed.or(committed.map(|attempts| attempts.highest())) else {
+        let Some(highest) = self.highest(member, device) else {
             // Nothing is remembered of the device: it may have written here, and be forgotten.
             return match prev {
                 _ if id <= floor => Verdict::Refused(ErrorCode::Stale, floor),
                 ClientMsgId(0) => Verdict::New,
-                prev if prev == done => Verdict::New,
+                prev if done == (prev, ClientMsgId(0)) => Verdict::New,
                 _ => Verdict::Refused(ErrorCode::OutOfOrder, floor),
             };
         };
         if id > highest {
-            let after_done = done > highest && prev == done;
+            let after_done = done.0 > highest && done == (prev, highest);
             let follows = prev == highest || prev == ClientMsgId(0) && is_first || after_done;
             return if follows { Verdict::New } else { Verdict::Refused(ErrorCode::OutOfOrder, told) };
         }
@@ -160,7 +166,7 @@ mod tests {
     }
 
     fn attempt(id: u64, prev: u64, is_first: bool) -> Attempt {
-        let (id, prev, done) = (ClientMsgId(id), ClientMsgId(prev), ClientMsgId(0));
+        let (id, prev, done) = (ClientMsgId(id), ClientMsgId(prev), Default::default());
         Attempt { member: 0, device: DeviceId(1), id, prev, is_first, done }
     }
 

@@ -73,9 +73,10 @@ impl Conversations {
             Verdict::Repeat(seq) | Verdict::Done(seq) => {
                 let key = found.expect("a repeat is of a message");
                 let member = to_u32(self.view(key).member(send.sender).expect("judged"));
+                let highest = self.view(key).highest(member, send.device).unwrap_or(ClientMsgId(0));
                 let sent = self.get_mut(key).seen_from(member, send.device, origin(from, send));
                 if matches!(verdict, Verdict::Done(_)) {
-                    (sent.done, sent.done_as) = (send.client_msg_id, seq);
+                    (sent.done, sent.done_as, sent.done_after) = (send.client_msg_id, seq, highest);
                 }
                 self.on_repeat(from, send, key, seq, cx);
             }
@@ -110,7 +111,7 @@ impl Conversations {
             id: send.client_msg_id,
             prev: send.prev,
             is_first: sent.is_none(),
-            done: sent.map_or(ClientMsgId(0), |sent| sent.done),
+            done: sent.map_or_else(Default::default, |sent| (sent.done, sent.done_after)),
         };
         let Some(key) = found else {
             let may_begin = if send.conversation.is_group() { begins_group(send) } else { !send.peer.is_none() };

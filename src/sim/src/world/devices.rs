@@ -503,8 +503,10 @@ impl World {
         }
         let there = tag.is_some_and(|tag| self.oracle.durable.has(conversation, tag));
         let clock = self.devices[at].clock;
-        // One that was refused in a group before its device was set back is asked for again, after others were accepted.
-        let again = tag.is_some_and(|tag| self.oracle.was_refused(tag));
+        // One that was refused in a group before its device was set back is asked for again, after others were accepted; its application
+        // may not have been told of the refusal.
+        let set_back = conversation.is_group() && self.devices[at].came_back;
+        let again = set_back || tag.is_some_and(|tag| self.oracle.was_refused(tag));
         let confused = self.plan.repeaters > 0 || clock.was_behind || again;
         if code != ErrorCode::Stale || !there && !confused {
             self.oracle.violate("I3", format!("device {at} is told that {tag:x?} can never be sent: {code:?}"));

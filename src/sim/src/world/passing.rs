@@ -4,7 +4,7 @@
 
 use tidings_wire::{
     ClientMsgId, ConversationId, ErrorCode, Frame, Frames, Kind,
-    frames::{ErrorFrame, Send},
+    frames::{ErrorFrame, Send, group::control::CREATE},
     limits::FRAME_MAX,
 };
 
@@ -29,7 +29,9 @@ impl World {
         let mut frames = Frames::of(bytes);
         while let Ok(Some(frame)) = frames.next(FRAME_MAX) {
             if frame.kind() == Ok(Kind::Send)
-                && let Ok(Send { conversation, client_msg_id, prev, .. }) = frame.fixed()
+                && let Ok(Send { conversation, client_msg_id, prev, control, .. }) = frame.fixed()
+                // One that makes a group again is answered although what came before it may have been refused.
+                && control != CREATE
             {
                 if link.asked.len() == ASKED_MAX {
                     link.asked.pop_front();
