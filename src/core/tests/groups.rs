@@ -332,7 +332,7 @@ impl Run {
     fn commit_with(&mut self, repeat: Option<(usize, u64)>) {
         self.cluster.commit();
         self.settle();
-        for at in 0..NAMES.len() {
+        for (at, name) in NAMES.iter().enumerate() {
             let out = self.cluster.take(self.devices[at]);
             let mut heard: Vec<u64> = out.all::<Message>().iter().map(|message| message.seq.0).collect();
             heard.extend(out.all::<Sent>().iter().map(|sent| sent.seq.0));
@@ -340,7 +340,7 @@ impl Run {
             let mut expected: Vec<u64> = self.told[at].iter().copied().collect();
             expected.extend(repeat.filter(|(who, _)| *who == at).map(|(_, seq)| seq));
             expected.sort_unstable();
-            assert_eq!(heard, expected, "{} in {:?}", NAMES[at], self.model);
+            assert_eq!(heard, expected, "{name} in {:?}", self.model);
             self.told[at].clear();
         }
     }
@@ -363,11 +363,11 @@ impl Run {
 
     /// Every user reads exactly what it was there for, in pages of two, from either end; and knows who is who.
     fn check(&mut self) {
-        for at in 0..NAMES.len() {
+        for (at, name) in NAMES.iter().enumerate() {
             let readable = self.model.messages.iter().zip(1..).filter(|((readers, _), _)| readers.contains(&at));
             let readable: Vec<u64> = readable.map(|(_, seq)| seq).collect();
             for order in [FetchOrder::Upward, FetchOrder::Last] {
-                assert_eq!(self.read(at, order), readable, "{} {order:?} in {:?}", NAMES[at], self.model);
+                assert_eq!(self.read(at, order), readable, "{name} {order:?} in {:?}", self.model);
             }
             self.check_description(at);
         }

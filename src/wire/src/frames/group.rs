@@ -188,7 +188,7 @@ impl<'a> Users<'a> {
     }
 }
 
-fn take<'a, T: Archived>(body: &mut &'a [u8]) -> Result<T, WireError> {
+fn take<T: Archived>(body: &mut &[u8]) -> Result<T, WireError> {
     archive::read(body.split_off(..T::LEN).ok_or(WireError::Body)?)
 }
 
