@@ -348,6 +348,11 @@ impl Plan {
         if limits {
             (plan.pace, plan.payload_max) = (random.between(20, 400) * MS, plan.payload_max.min(1 << 11));
         }
+        if groups {
+            (plan.users, plan.scene) = (random.between(3, 6) as usize, None);
+        } else if profile == Profile::Swarm && random.chance(MILLION / 4) {
+            plan.groups = 1;
+        }
         if plan.suffices {
             // Should all of them be on one reactor, it still has room, and not for one more.
             let chats = plan.users * (plan.users - 1) / 2 + plan.groups;
@@ -359,11 +364,6 @@ impl Plan {
         }
         if plan.flood {
             plan.draw_flood(random);
-        }
-        if groups {
-            (plan.users, plan.scene) = (random.between(3, 6) as usize, None);
-        } else if profile == Profile::Swarm && random.chance(MILLION / 4) {
-            plan.groups = 1;
         }
         plan.draw_faults(random);
         plan
