@@ -141,7 +141,9 @@ impl Conversations {
             return refuse(ErrorCode::ControlUnknown);
         };
         let seen = Seen::new(*view, (send.conversation, send.sender), send.control);
-        if row.actors == Actors::Members && seen.role(send.sender) == Role::None {
+        // The two of a one-to-one conversation always are.
+        let may_be_former = send.conversation.is_group() && row.actors == Actors::Members;
+        if may_be_former && seen.role(send.sender) == Role::None {
             return refuse(features::refusal_of_former(view));
         }
         let act = Act { seq: view.head().next(), target: send.target, body };

@@ -122,7 +122,7 @@ pub struct Message {
 impl Message {
     /// `payload_crc` of a body and a payload. Text has no body, so of text it is the payload's.
     pub fn crc_of_content(body: &[u8], payload: &[u8]) -> u32 {
-        crc32c::crc32c_append(crc32c::crc32c(body), payload)
+        if body.is_empty() { crc32c::crc32c(payload) } else { crc32c::crc32c_append(crc32c::crc32c(body), payload) }
     }
 
     /// [`Message::clear_crc`] of a name and a body.
