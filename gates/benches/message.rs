@@ -51,7 +51,7 @@ fn ready_to_receive() -> (Chat, Vec<u8>) {
 }
 
 // A turn in which the same window comes: cut, checked, sequenced, appended, and the batch sealed with its checksum.
-#[library_benchmark(config = at_most(393_000))]
+#[library_benchmark(config = at_most(373_000))]
 #[bench::window_of_1k(setup = ready_to_receive)]
 fn receive((mut chat, bytes): (Chat, Vec<u8>)) -> Chat {
     chat.receive(black_box(bytes));
