@@ -36,6 +36,17 @@ pub struct RecordMeta {
     pub ts: Timestamp,
 }
 
+/// Whether a message may go on to its home.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Passage {
+    /// Yes.
+    Free,
+    /// Its home is not in memory: it waits for that, and comes again by [`Router::to_home`](crate::Router::to_home).
+    Parked,
+    /// It would have to wait, and there is no place for it.
+    Full,
+}
+
 /// The world, as a node sees it.
 pub trait Effects {
     /// The largest record body that the open batch still takes.
@@ -65,6 +76,12 @@ pub trait Effects {
     /// # Errors
     /// [`NoCredit`].
     fn to_home(&mut self, to: ReactorId, message: ToHome, payload: &[&[u8]]) -> Result<(), NoCredit>;
+
+    /// A conversation has something for a home of its own reactor. A world in which every home is in memory lets all pass.
+    fn pass_home(&mut self, message: &ToHome, payload: &[u8]) -> Passage {
+        let _ = (message, payload);
+        Passage::Free
+    }
 
     /// True if `count` messages with `bytes` of payload in all fit in the lane down to `to`.
     fn has_home_credit(&mut self, to: ReactorId, count: usize, bytes: usize) -> bool;

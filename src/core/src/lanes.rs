@@ -245,7 +245,7 @@ const _: () = assert!(<FanoutMember as Archived>::LEN == 40);
 impl FanoutMember {
     /// Appends it to a payload.
     pub fn put(&self, payload: &mut Vec<u8>) {
-        crate::records::put(payload, self);
+        crate::records::append(payload, self);
     }
 }
 

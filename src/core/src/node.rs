@@ -26,7 +26,7 @@ use crate::{
     lanes::{Parts, ToConversation, ToHome},
     limits::{ENTITIES_PER_TURN, Rate},
     placement::Layout,
-    records::{RecordKind, ShardRow, put},
+    records::{RecordKind, ShardRow, append},
     replay::Replayed,
     time::{Mono, Now},
 };
@@ -184,7 +184,7 @@ impl Node {
         let ts = self.clocks[entry.shard as usize];
         let meta = RecordMeta { kind: RecordKind::ShardRow, shard: entry.shard, ts };
         fx.want_write();
-        fx.append(meta, |body| put(body, &ShardRow { term: entry.term.0, last: entry.index.0 }))
+        fx.append(meta, |body| append(body, &ShardRow { term: entry.term.0, last: entry.index.0 }))
     }
 
     /// [`Progress::Done`] once everything that [`Self::start_evacuation`] began is durable.
@@ -204,7 +204,7 @@ impl Node {
             self.conversations.replayed_entry(record.shard, entry);
         }
         match record.kind {
-            RecordKind::HomeDelta | RecordKind::Sources | RecordKind::HomeRow => self.homes.replay(record),
+            kind if kind.is_of_home() => self.homes.replay(record),
             RecordKind::ShardRow => {
                 let row: ShardRow = archive::read(record.body).map_err(|_| ReplayError::Body)?;
                 self.conversations.replayed_entry(record.shard, EntryIndex(row.last));

@@ -1,9 +1,11 @@
 //! Bodies of log records, as archives that evolve by appending. A message's body is its whole MESSAGE frame, so that it
 //! can be pushed as it stands.
 
+use alloc::vec::Vec;
+
 use rkyv::{Archive, Deserialize, Serialize};
 use tidings_wire::{
-    ClientMsgId, ConversationId, DeviceId, Seq, Timestamp, UserId, Uv,
+    ClientMsgId, ConversationId, DeviceId, Seq, Timestamp, UserId, Uv, WireError,
     archive::{self, Archived},
     frames::Role,
 };
@@ -60,6 +62,11 @@ impl RecordKind {
     /// The kind with this number.
     pub fn from_u8(value: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| *kind as u8 == value)
+    }
+
+    /// True if homes write it.
+    pub const fn is_of_home(self) -> bool {
+        matches!(self, Self::HomeDelta | Self::Sources | Self::HomeRow)
     }
 
     /// True if records of this kind are one node's alone, and in no entry.
@@ -262,19 +269,55 @@ first_len! {
     PairRecord: 16;
 }
 
-/// Appends an archive to a body.
-pub fn put<T: Archived>(body: &mut alloc::vec::Vec<u8>, value: &T) {
+/// Appends an archive that is a whole body: how long the body is says which version of the archive it is.
+pub fn append<T: Archived>(body: &mut Vec<u8>, value: &T) {
     let start = body.len();
     body.resize(start + T::LEN, 0);
     archive::write(value, &mut body[start..]);
 }
 
-/// Takes an archive off the front of a body of version 1.
+/// Bytes of an archive in a list.
+pub const fn listed_len<T: Archived>() -> usize {
+    size_of::<u16>() + T::LEN
+}
+
+/// Appends an archive that others may follow: its length is before it, so that a later version may have more in it.
+pub fn put<T: Archived>(body: &mut Vec<u8>, value: &T) {
+    let len = u16::try_from(T::LEN).expect("archives are short");
+    body.extend_from_slice(&len.to_le_bytes());
+    append(body, value);
+}
+
+/// Takes what [`put`] appended, now or in another version, off the front of a body.
 ///
 /// # Errors
 /// If it is not there.
-pub fn take<T: Archived>(body: &mut &[u8]) -> Result<T, tidings_wire::WireError> {
-    let (head, rest) = body.split_at_checked(T::LEN).ok_or(tidings_wire::WireError::Body)?;
-    *body = rest;
-    archive::read(head)
+pub fn take<T: Archived>(body: &mut &[u8]) -> Result<T, WireError> {
+    let len = body.split_off(..size_of::<u16>()).and_then(|len| len.try_into().ok()).ok_or(WireError::Body)?;
+    let archive = body.split_off(..usize::from(u16::from_le_bytes(len))).ok_or(WireError::Body)?;
+    archive::read(archive)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_another_version_put_is_taken_as_far_as_it_is_known() {
+        let mut body = Vec::new();
+        put(&mut body, &StayRecord { first: Seq(1), last: Seq(2) });
+        // As a later version puts it, with something new at its end.
+        body.extend_from_slice(&20_u16.to_le_bytes());
+        append(&mut body, &StayRecord { first: Seq(3), last: Seq(4) });
+        body.extend_from_slice(&[9; 4]);
+        put(&mut body, &SourcesRecord { count: 7 });
+        let mut rest = &body[..];
+        let mut stay = || take(&mut rest).unwrap();
+        assert_eq!(
+            (stay(), stay()),
+            (StayRecord { first: Seq(1), last: Seq(2) }, StayRecord { first: Seq(3), last: Seq(4) })
+        );
+        assert_eq!(take(&mut rest), Ok(SourcesRecord { count: 7 }));
+        assert_eq!(take::<SourcesRecord>(&mut rest), Err(WireError::Body));
+    }
 }

@@ -1,5 +1,5 @@
 //! *Prefetch, then apply*: an input is applied only once the entity that it touches is in memory; until then it is parked
-//! (`turn/parking.rs`). Who loads entities is behind [`StateStore`]. Not covered yet: what a conversation tells a home of its own reactor.
+//! (`turn/parking.rs`). Who loads entities is behind [`StateStore`]. So what is applied finds an entity or knows that there is none.
 
 use tidings_wire::{ConversationId, Frame, Kind, UserId};
 

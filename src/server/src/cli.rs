@@ -11,7 +11,6 @@ mod restore;
 mod said;
 mod send;
 mod serve;
-mod sim;
 mod tail;
 mod token;
 
@@ -58,8 +57,6 @@ enum Command {
     Chat(chat::Arguments),
     /// Accept a data directory that was restored from a backup or has lost files, and begin a new lineage on it.
     Restore(restore::Arguments),
-    /// Run whole nodes in simulated worlds where everything goes wrong, and check every promise.
-    Sim(sim::Arguments),
     /// See it hold: two users on two devices each, a server that is killed while they talk.
     Demo(demo::Arguments),
 }
@@ -78,7 +75,6 @@ pub fn main() -> ExitCode {
         Command::Group(arguments) => group::run(&arguments),
         Command::Chat(arguments) => chat::run(&arguments),
         Command::Restore(arguments) => restore::run(&arguments),
-        Command::Sim(arguments) => sim::run_sim(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
     };
     match result {

@@ -303,7 +303,8 @@ fn node_config(at: u16, layout: Layout, data: &DataDir, config: &ServerConfig) -
 
 fn log_settings(data: &DataDir, config: &ServerConfig) -> LogSettings {
     let (nonce, epoch, segment_len) = (data.log_nonce(), data.epoch(), config.log.segment_bytes);
-    LogSettings { nonce, epoch, segment_len, batch_max: BATCH_MAX, writes: config.log.writes }
+    let restored = data.control().restored();
+    LogSettings { nonce, epoch, segment_len, batch_max: BATCH_MAX, writes: config.log.writes, restored }
 }
 
 #[allow(clippy::too_many_arguments, reason = "everything that reactors are made of")]

@@ -2,8 +2,7 @@
 
 use tidings_canary::{self as canary, Canary};
 use tidings_core::{
-    Authenticated, Counter, Entity, Loaded, Node, Now, ReactorId, StateStore, Verifier, authenticate, reauthenticate,
-    slab::Key,
+    Authenticated, Counter, Entity, Loaded, Node, Now, ReactorId, Verifier, authenticate, reauthenticate, slab::Key,
 };
 use tidings_wire::{
     ErrorCode, Frame, Frames, Kind, Retry, Stretch, WireError,
@@ -17,7 +16,7 @@ use crate::{
     connections::{State, conn_id},
     io::Io,
     machine::{Machine, Wake},
-    parking::{FRAMES_AHEAD, Parked, Parking},
+    parking::{FRAMES_AHEAD, Parked},
     shared::{Handover, Shared},
 };
 
@@ -35,8 +34,6 @@ pub(crate) struct Input<'a, M: Machine, V> {
     pub(crate) node: &'a mut Node,
     pub(crate) io: &'a mut Io<M::Socket>,
     pub(crate) verifier: &'a V,
-    pub(crate) store: &'a mut dyn StateStore,
-    pub(crate) parking: &'a mut Parking,
     pub(crate) addresses: &'a mut Addresses,
     pub(crate) limits: &'a ConnectionLimits,
     pub(crate) shared: &'a Shared<M>,
@@ -72,7 +69,7 @@ impl<M: Machine, V: Verifier> Input<'_, M, V> {
                 }
                 State::Live(session) => {
                     if let Some(entity) = self.node.entity_of(&frame)
-                        && !self.parking.may_pass(entity, self.store)
+                        && !self.io.may_pass(entity)
                     {
                         self.look_ahead(frames.clone());
                         if canary::is(Canary::ParkedPassed)
@@ -121,7 +118,7 @@ impl<M: Machine, V: Verifier> Input<'_, M, V> {
     fn park(&mut self, key: Key, entity: Entity) {
         if let Some(connection) = self.io.connections.get_mut(key) {
             connection.parked = true;
-            let parked = self.parking.park(entity, Parked::Connection(key), self.now.mono);
+            let parked = self.io.parking.park(entity, Parked::Connection(key), self.now.mono);
             parked.expect("what a connection holds is its own");
         }
     }
@@ -130,7 +127,7 @@ impl<M: Machine, V: Verifier> Input<'_, M, V> {
     fn look_ahead(&mut self, mut frames: Frames<'_>) {
         for _ in 1..FRAMES_AHEAD {
             let Ok(Some(frame)) = frames.next(FRAME_MAX) else { return };
-            self.node.entity_of(&frame).map(|entity| self.store.prefetch(entity));
+            self.node.entity_of(&frame).map(|entity| self.io.store.prefetch(entity));
         }
     }
 

@@ -1,8 +1,8 @@
 //! A reactor's hands: what its node's effects become.
 
 use tidings_core::{
-    ConnId, Effects, JobId, Mono, NoCredit, ReactorId, RecordMeta, ToConversation, ToHome, records::RecordKind,
-    slab::Key,
+    ConnId, Effects, Entity, JobId, Mono, NoCredit, Passage, ReactorId, RecordMeta, StateStore, ToConversation, ToHome,
+    records::RecordKind, slab::Key,
 };
 use tidings_log::{Scope, Solo};
 use tidings_mesh::Port;
@@ -12,19 +12,25 @@ use crate::{
     config::{LATER_GRID_NS, LATER_MS},
     connections::{Connections, State, key_of},
     log_port::LogPort,
+    parking::{NoPlace, Parked, Parking},
 };
 
 /// Version of all record bodies.
-const RECORD_VERSION: u8 = 1;
+pub(crate) const RECORD_VERSION: u8 = 1;
 
 /// Everything that effects act on.
-#[derive(Debug)]
 pub(crate) struct Io<S> {
+    /// This reactor.
+    pub(crate) me: ReactorId,
     pub(crate) connections: Connections<S>,
     pub(crate) log: LogPort,
     pub(crate) lanes: Port<ToConversation, ToHome>,
     /// This node's part in the replication of its shards.
     pub(crate) replica: Solo,
+    /// Loads what is not in memory.
+    pub(crate) store: Box<dyn StateStore + Send>,
+    /// What waits for the store.
+    pub(crate) parking: Parking,
     /// Reads that the node asked for in this turn.
     pub(crate) reads: Vec<(JobId, LogPosition, usize)>,
     /// The time of this turn.
@@ -32,6 +38,21 @@ pub(crate) struct Io<S> {
 }
 
 impl<S> Io<S> {
+    /// Whether something that touches `entity` may go on: it is in memory, and nobody waits for it.
+    pub(crate) fn may_pass(&mut self, entity: Entity) -> bool {
+        self.parking.may_pass(entity, &mut *self.store)
+    }
+
+    /// A message to a home, from a conversation of `from`: the way is free, or it waits, or there is no place where it could.
+    pub(crate) fn pass_to_home(&mut self, from: ReactorId, message: &ToHome, payload: &[u8]) -> Passage {
+        let Some(entity) = message.entity().filter(|entity| !self.may_pass(*entity)) else { return Passage::Free };
+        let parked = Parked::ToHome(from, *message, payload.to_vec());
+        match self.parking.park(entity, parked, self.now) {
+            Ok(()) => Passage::Parked,
+            Err(NoPlace) => Passage::Full,
+        }
+    }
+
     /// Makes a connection leave once its output is gone.
     pub(crate) fn leave(&mut self, key: Key) {
         let now = self.now;
@@ -77,6 +98,10 @@ impl<S> Effects for Io<S> {
     fn to_home(&mut self, to: ReactorId, message: ToHome, payload: &[&[u8]]) -> Result<(), NoCredit> {
         let lane = self.lanes.home_out[to.0 as usize].as_mut().expect("a lane to every other reactor");
         lane.send(message, payload).map_err(|tidings_mesh::NoCredit| NoCredit)
+    }
+
+    fn pass_home(&mut self, message: &ToHome, payload: &[u8]) -> Passage {
+        self.pass_to_home(self.me, message, payload)
     }
 
     fn has_home_credit(&mut self, to: ReactorId, count: usize, bytes: usize) -> bool {

@@ -18,6 +18,7 @@ use tidings_log::{
 use tidings_wire::{Entry, EntryIndex, Generation, LogId, LogPosition, Lsn, Term, Timestamp, archive};
 
 use crate::{
+    io::RECORD_VERSION,
     log_port::{Archive, LogParts},
     suffix::Suffixes,
 };
@@ -89,6 +90,9 @@ pub struct LogSettings {
     pub batch_max: usize,
     /// Most writes of a log in flight.
     pub writes: usize,
+    /// The run in which the data directory was restored last. Until then homes may have heard of messages that are no more, so what
+    /// they wrote is passed over, and conversations tell them what there is; 0: it never was.
+    pub restored: Epoch,
 }
 
 impl LogSettings {
@@ -131,7 +135,7 @@ pub fn recover<S: Storage>(
     }
 
     let shards = nodes[0].config().layout.shards.count();
-    let new = || Replay::new(shards, settings.epoch);
+    let new = || Replay::new(shards, settings);
     let mut replay = new();
     read_all(&mut scanners, |id, batch| replay.batch(id, batch, &mut nodes))?;
     if replay.found_replaced {
@@ -216,13 +220,16 @@ struct Replay {
     found_replaced: bool,
     /// What is replaced is known, and passed over.
     knows_replaced: bool,
+    /// What homes wrote in runs up to this one is passed over.
+    restored: Epoch,
     count: u64,
 }
 
 impl Replay {
-    fn new(shards: u32, epoch: Epoch) -> Self {
+    fn new(shards: u32, settings: LogSettings) -> Self {
+        let LogSettings { epoch, restored, .. } = settings;
         let (replica, suffixes) = (Solo::new(shards, Term(epoch.0)), Suffixes::default());
-        Self { replica, suffixes, found_replaced: false, knows_replaced: false, count: 0 }
+        Self { replica, suffixes, found_replaced: false, knows_replaced: false, restored, count: 0 }
     }
 
     fn batch(&mut self, log: LogId, batch: &BatchRef<'_>, nodes: &mut [Node]) -> Result<(), RecoveryError> {
@@ -230,12 +237,18 @@ impl Replay {
             let start = batch.loc(0);
             let record = record.map_err(|_| RecoveryError::Record(log, start, ReplayError::Body))?;
             let at = batch.loc(record.offset);
-            self.record(&record, at, nodes).map_err(|error| RecoveryError::Record(log, at, error))?;
+            self.record(&record, (at, batch.header.name().epoch), nodes)
+                .map_err(|error| RecoveryError::Record(log, at, error))?;
         }
         Ok(())
     }
 
-    fn record(&mut self, record: &Record<'_>, at: LogPosition, nodes: &mut [Node]) -> Result<(), ReplayError> {
+    fn record(
+        &mut self,
+        record: &Record<'_>,
+        (at, epoch): (LogPosition, Epoch),
+        nodes: &mut [Node],
+    ) -> Result<(), ReplayError> {
         self.count += 1;
         if self.knows_replaced && self.suffixes.is_replaced(&record.header) {
             return Ok(());
@@ -252,12 +265,14 @@ impl Replay {
         }
         let owner = nodes[0].config().layout.reactor(header.shard);
         let node = &mut nodes[owner.0 as usize];
-        let kind = RecordKind::from_u8(header.kind).ok_or(ReplayError::Kind)?;
+        let known = (header.version == RECORD_VERSION).then(|| RecordKind::from_u8(header.kind)).flatten();
+        let kind = known.ok_or(ReplayError::Kind)?;
         header.entry().into_iter().for_each(|entry| self.replica.recovered(entry));
         if kind == RecordKind::ShardRow {
             let row: ShardRow = archive::read(record.body).map_err(|_| ReplayError::Body)?;
             self.replica.recovered(Entry { shard: header.shard, term: Term(row.term), index: EntryIndex(row.last) });
         }
+        let kind = if kind.is_of_home() && epoch <= self.restored { RecordKind::Void } else { kind };
         node.replay(&replayed(record, kind, at))
     }
 }

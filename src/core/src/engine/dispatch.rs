@@ -24,7 +24,7 @@ use crate::{
     lanes::{Asker, Parts, ReceiptCommand, Refusal, SendCommand, ToConversation, ToHome},
     limits::{BUSY_RETRY_MS, RECEIPT_DELAY_MS},
     narrow::{to_u32, to_usize},
-    records::{ReceiptRecord, RecordKind, put},
+    records::{ReceiptRecord, RecordKind, append},
 };
 
 impl Conversations {
@@ -302,7 +302,7 @@ impl Conversations {
                 return refuse_other(from, asker, id, ErrorCode::Busy, of_kind, cx);
             }
             let shard = self.get(key).shard;
-            let at = cx.append(RecordKind::Receipt, shard, |body| put(body, &record));
+            let at = cx.append(RecordKind::Receipt, shard, |body| append(body, &record));
             self.waiting[shard as usize].push_back((at, Waiting::Receipt { key, member }));
             own = Some(at);
         }

@@ -272,9 +272,6 @@ impl Conversations {
         let outbox = &mut self.outboxes.shards[source.shard as usize];
         let newest = self.all.get(outbox.newest).map_or(EntryIndex(0), |newest| newest.link.changed);
         let told = &mut outbox.told[from.0 as usize];
-        // What a restore took away was claimed, and is no more.
-        let source =
-            Source { reached: if source.reached > outbox.last { EntryIndex(0) } else { source.reached }, ..source };
         // Entry 0 stands for not knowing. What was dropped meanwhile is above what they claim.
         told.missing.take_if(|first| *first == EntryIndex(0));
         let lost = core::mem::replace(&mut told.losses, losses) != losses;

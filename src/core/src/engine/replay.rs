@@ -4,7 +4,7 @@ use core::cmp::Ordering;
 
 use tidings_canary::{self as canary, Canary};
 use tidings_wire::{
-    ConversationId, EntryIndex, Kind, LogPosition, Seq,
+    ConversationId, EntryIndex, Kind, LogPosition, Seq, archive,
     frames::{Control, Message},
     limits::FRAME_MAX,
     split,
@@ -107,8 +107,8 @@ impl Conversations {
         Ok(key)
     }
 
-    fn replay_receipt(&mut self, mut body: &[u8], origin: Origin) -> Result<Option<ConversationKey>, ReplayError> {
-        let record: ReceiptRecord = take(&mut body).map_err(|_| ReplayError::Body)?;
+    fn replay_receipt(&mut self, body: &[u8], origin: Origin) -> Result<Option<ConversationKey>, ReplayError> {
+        let record: ReceiptRecord = archive::read(body).map_err(|_| ReplayError::Body)?;
         // Unknown: retention dropped the segment with its messages, and rows with these watermarks come later.
         let Some(key) = self.find(record.conversation) else { return Ok(None) };
         let conversation = self.get_mut(key);

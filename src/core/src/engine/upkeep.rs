@@ -2,7 +2,7 @@
 //! segment is dropped, FETCHes that go on.
 
 use tidings_canary::{self as canary, Canary};
-use tidings_wire::{BatchPosition, Generation, Lsn, archive::Archived};
+use tidings_wire::{BatchPosition, Generation, Lsn};
 
 use super::{
     Conversation, ConversationKey, Conversations,
@@ -11,9 +11,12 @@ use super::{
 use crate::{
     context::ConversationContext,
     conversation::{members::Member, membership::Membership, overlay::Overlay},
-    limits::{DEVICES_PER_MEMBER, GUESTS_PER_MEMBER},
+    limits::{DEVICES_PER_MEMBER, GUESTS_PER_MEMBER, STAYS_MAX},
     narrow::to_u32,
-    records::{ConversationRow, DeviceRecord, MemberRow, PairRecord, RecordKind, SettingRecord, put},
+    records::{
+        ConversationRow, DeviceRecord, MemberRow, MembershipRecord, PairRecord, RecordKind, SettingRecord, StayRecord,
+        listed_len, put,
+    },
     time::Mono,
 };
 
@@ -32,8 +35,9 @@ pub(super) struct Evacuation {
 
 /// More than the largest row of a member.
 const ROW_MAX: usize = {
-    let device = DeviceRecord::LEN + tidings_wire::limits::REMEMBERED * PairRecord::LEN;
-    MemberRow::LEN + (DEVICES_PER_MEMBER + GUESTS_PER_MEMBER) * device
+    let device = listed_len::<DeviceRecord>() + tidings_wire::limits::REMEMBERED * listed_len::<PairRecord>();
+    let membership = listed_len::<MembershipRecord>() + STAYS_MAX * listed_len::<StayRecord>();
+    listed_len::<MemberRow>() + (DEVICES_PER_MEMBER + GUESTS_PER_MEMBER) * device + membership
 };
 
 impl Conversations {

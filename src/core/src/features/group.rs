@@ -10,12 +10,15 @@ use rkyv::{Archive, Deserialize, Serialize};
 use tidings_canary::{self as canary, Canary};
 use tidings_wire::{
     ErrorCode, Seq, UserId,
-    archive::{self, Archived},
+    archive::Archived,
     frames::{GroupAct, GroupSettings, Role, Users, group::control},
 };
 
 use super::{Act, Changes, Seen};
-use crate::{conversation::view::View, records::put};
+use crate::{
+    conversation::view::View,
+    records::{listed_len, put, take},
+};
 
 /// What is kept of a group; its title follows.
 #[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,8 +51,8 @@ impl<'a> Group<'a> {
 
     /// The group that a conversation is.
     pub(crate) fn in_view(view: &View<'a>) -> Option<Self> {
-        let (kept, title) = view.kept(control::CREATE).split_at_checked(Kept::LEN)?;
-        Some(Self { kept: archive::read(kept).ok()?, title })
+        let mut bytes = view.kept(control::CREATE);
+        Some(Self { kept: take(&mut bytes).ok()?, title: bytes })
     }
 
     /// What members may do.
@@ -69,7 +72,7 @@ impl<'a> Group<'a> {
     }
 
     fn keep(&self, changes: &mut Changes) {
-        let mut bytes = Vec::with_capacity(Kept::LEN + self.title.len());
+        let mut bytes = Vec::with_capacity(listed_len::<Kept>() + self.title.len());
         put(&mut bytes, &self.kept);
         bytes.extend_from_slice(self.title);
         changes.keep_as(control::CREATE, &bytes);

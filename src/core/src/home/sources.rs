@@ -8,7 +8,7 @@
 use alloc::{boxed::Box, collections::BTreeMap, vec, vec::Vec};
 
 use tidings_canary::{self as canary, Canary};
-use tidings_wire::{EntryIndex, archive::Archived};
+use tidings_wire::EntryIndex;
 
 use super::{Homes, upkeep::Waiting};
 use crate::{
@@ -19,7 +19,7 @@ use crate::{
     lanes::{Fanout, HeadUpdate, Reached, Source, ToHome},
     limits::{ASKED_MAX, HOME_FLUSH_MS},
     narrow::to_u32,
-    records::{RecordKind, SourceRecord, SourcesRecord, put, take},
+    records::{RecordKind, SourceRecord, SourcesRecord, listed_len, put, take},
     time::Mono,
 };
 
@@ -238,7 +238,7 @@ impl Homes {
             if !self.sources.has_news(shard) {
                 continue;
             }
-            let len = SourcesRecord::LEN + self.sources.claimable.len() * SourceRecord::LEN;
+            let len = listed_len::<SourcesRecord>() + self.sources.claimable.len() * listed_len::<SourceRecord>();
             if cx.room() < len {
                 return self.sources.due.push(shard);
             }

@@ -2,7 +2,7 @@
 
 use alloc::collections::BTreeMap;
 
-use tidings_wire::{BatchPosition, EntryIndex, Generation, Lsn, Uv, archive::Archived};
+use tidings_wire::{BatchPosition, EntryIndex, Generation, Lsn, Uv};
 
 use super::{HomeKey, Homes, index::Listed};
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
     effects::{CommittedEntry, DurableBatch},
     limits::{HOME_FLUSH_MS, HOME_RECORD_ENTRIES, HOMES_PER_TURN},
     placement::origin,
-    records::{HomeEntryRecord, HomeRecord, RecordKind, put, take},
+    records::{HomeEntryRecord, HomeRecord, RecordKind, listed_len, put, take},
     replay::Replayed,
     time::Mono,
 };
@@ -49,7 +49,8 @@ pub(super) struct Evacuation {
 }
 
 /// More than the largest record of a home.
-pub(crate) const HOME_RECORD_MAX: usize = HomeRecord::LEN + HOME_RECORD_ENTRIES * HomeEntryRecord::LEN;
+pub(crate) const HOME_RECORD_MAX: usize =
+    listed_len::<HomeRecord>() + HOME_RECORD_ENTRIES * listed_len::<HomeEntryRecord>();
 
 impl Homes {
     pub(crate) fn next_timeout(&self) -> Option<Mono> {

@@ -7,7 +7,7 @@ use tidings_wire::{BatchPosition, LogPosition, Timestamp};
 use crate::{
     context::{Asking, Context, ConversationContext, HomeContext},
     counters::Counters,
-    effects::{ConnId, Effects, JobId, ReactorId, RecordMeta},
+    effects::{ConnId, Effects, JobId, Passage, ReactorId, RecordMeta},
     home::Homes,
     lanes::{Asker, ToHome},
     records::RecordKind,
@@ -98,8 +98,15 @@ impl<F: Effects> HomeContext for HomeSide<'_, F> {
 impl<F: Effects> ConversationContext for ConversationSide<'_, F> {
     fn to_home(&mut self, to: ReactorId, message: ToHome, payload: &[u8]) {
         if to == self.me {
-            let mut side = HomeSide { now: self.now, counters: self.counters, clocks: self.clocks, fx: self.fx };
-            return self.homes.told(self.me, message, payload, &mut side);
+            return match self.fx.pass_home(&message, payload) {
+                Passage::Free => {
+                    let mut side =
+                        HomeSide { now: self.now, counters: self.counters, clocks: self.clocks, fx: self.fx };
+                    self.homes.told(self.me, message, payload, &mut side);
+                }
+                Passage::Parked => self.homes.hold(&message),
+                Passage::Full => self.homes.lose(self.me, &message, self.counters),
+            };
         }
         self.fx.to_home(to, message, &[payload]).expect("credit was there when the input was taken");
     }

@@ -24,7 +24,7 @@ pub(super) const COPIES: [&str; 2] = ["control.json", "control.copy.json"];
 /// A copy's length is a multiple of this.
 const FILLED_TO: usize = 4096;
 /// Version of the directory's layout.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 /// What a copy holds.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
@@ -40,6 +40,8 @@ struct Control {
     log_nonce: u64,
     /// How often the server was started on it.
     epoch: u32,
+    /// Which of these starts was the last restore; 0: there was none.
+    restored: u32,
     /// Where logs end at least, by their number.
     logs: BTreeMap<u8, End>,
     /// CRC-32C, in hexadecimal, of the copy with this field empty.
@@ -76,6 +78,7 @@ impl Control {
             shards,
             log_nonce: u64::from_ne_bytes(random()?),
             epoch: 0,
+            restored: 0,
             logs: BTreeMap::new(),
             checksum: String::new(),
         })
@@ -187,6 +190,7 @@ impl ControlFile {
     pub fn begin_lineage(&self, ends: &BTreeMap<LogId, LogEnd>) -> io::Result<()> {
         self.change(|control| {
             control.lineage = hex(&random()?);
+            control.restored = control.epoch;
             control.logs = ends.iter().map(|(log, end)| (log.0, (*end).into())).collect();
             Ok(())
         })
@@ -209,6 +213,11 @@ impl ControlFile {
 
     pub(super) fn epoch(&self) -> Epoch {
         Epoch(self.get().epoch)
+    }
+
+    /// The start that restored the directory last; 0: there was none.
+    pub fn restored(&self) -> Epoch {
+        Epoch(self.get().restored)
     }
 
     pub(super) fn log_nonce(&self) -> u64 {
@@ -313,6 +322,6 @@ mod tests {
         let old = r#"{ "format": 1, "history": "07", "partitions": 64, "log_nonce": 9, "epoch": 4 }"#;
         fs::write(dir.path().join(COPIES[0]), old).unwrap();
         let refused = read(dir.path()).unwrap_err().to_string();
-        assert!(refused.ends_with("its format is 1, this server knows 2") && !refused.contains('\n'), "{refused}");
+        assert!(refused.ends_with("its format is 1, this server knows 3") && !refused.contains('\n'), "{refused}");
     }
 }

@@ -220,7 +220,8 @@ impl World {
 
     fn log_settings(&self) -> LogSettings {
         let (segment_len, batch_max) = (self.plan.segment_len, self.plan.batch_max);
-        LogSettings { nonce: NONCE, epoch: Epoch(self.run), segment_len, batch_max, writes: self.plan.writes }
+        let (epoch, restored) = (Epoch(self.run), Epoch(0));
+        LogSettings { nonce: NONCE, epoch, segment_len, batch_max, writes: self.plan.writes, restored }
     }
 
     fn run_node(&mut self, recovered: Recovered, calm: bool) {

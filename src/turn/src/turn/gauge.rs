@@ -46,7 +46,7 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
             waiting: self.node.waiting(),
             segments: self.io.log.log.segments().len(),
             ready: self.io.log.log.ready_segments(),
-            parked: self.parking.messages(),
+            parked: self.io.parking.messages(),
             room: self.io.log.log.room(),
         }
     }

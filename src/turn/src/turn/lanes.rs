@@ -1,12 +1,12 @@
 //! What comes from other reactors, and what waits for an entity to be loaded.
 
-use tidings_core::{Entity, Loaded, Now, ReactorId, Verifier};
+use tidings_core::{Entity, Loaded, Now, Passage, ReactorId, Verifier};
 
 use super::Turn;
 use crate::{
     config::{LANE_MESSAGES_PER_TURN, ROOM_FOR_INPUT},
     machine::Machine,
-    parking::{NoPlace, Parked},
+    parking::Parked,
 };
 
 impl<M: Machine, V: Verifier> Turn<M, V> {
@@ -46,11 +46,11 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
         let taken = received.is_some();
         if let Some((message, payload)) = received {
             let from = ReactorId(reactor as u16);
-            match message.entity().filter(|entity| !self.parking.may_pass(*entity, &mut *self.store)) {
+            match message.entity().filter(|entity| !self.io.may_pass(*entity)) {
                 None => self.node.at(now, &mut self.io).to_conversation(from, message, payload),
                 Some(entity) => {
                     let parked = Parked::ToConversation(from, message, payload.to_vec());
-                    if self.parking.park(entity, parked, now.mono).is_err() {
+                    if self.io.parking.park(entity, parked, now.mono).is_err() {
                         self.node.at(now, &mut self.io).refuse_message(from, &message);
                     }
                 }
@@ -67,15 +67,10 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
         let taken = received.is_some();
         if let Some((message, payload)) = received {
             let from = ReactorId(reactor as u16);
-            match message.entity().filter(|entity| !self.parking.may_pass(*entity, &mut *self.store)) {
-                None => self.node.at(now, &mut self.io).to_home(from, message, payload),
-                Some(entity) => {
-                    let parked = Parked::ToHome(from, message, payload.to_vec());
-                    match self.parking.park(entity, parked, now.mono) {
-                        Ok(()) => self.node.hold(&message),
-                        Err(NoPlace) => self.node.at(now, &mut self.io).lose_message(from, &message),
-                    }
-                }
+            match self.io.pass_to_home(from, &message, payload) {
+                Passage::Free => self.node.at(now, &mut self.io).to_home(from, message, payload),
+                Passage::Parked => self.node.hold(&message),
+                Passage::Full => self.node.at(now, &mut self.io).lose_message(from, &message),
             }
         }
         self.io.lanes.home_in[reactor] = Some(lane);
@@ -84,15 +79,15 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
 
     /// Whoever waited for an entity that is loaded goes on, in the order in which they came.
     pub(super) fn take_parked(&mut self, now: Now) -> bool {
-        if self.parking.is_empty() {
+        if self.io.parking.is_empty() {
             return false;
         }
-        self.parking.look(&mut *self.store, now.mono);
+        self.io.parking.look(&mut *self.io.store, now.mono);
         let (mut busy, mut after) = (false, None);
         for _ in 0..LANE_MESSAGES_PER_TURN {
-            let Some((entity, loaded, parked)) = self.parking.next(after) else { break };
+            let Some((entity, loaded, parked)) = self.io.parking.next(after) else { break };
             if let Some(parked) = self.unpark(entity, loaded, parked, now) {
-                self.parking.put_back(entity, loaded, parked, now.mono);
+                self.io.parking.put_back(entity, loaded, parked, now.mono);
                 after = Some(entity); // its turn comes when there is room
                 continue;
             }

@@ -62,8 +62,6 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
             node: &mut self.node,
             io: &mut self.io,
             verifier: &self.verifier,
-            store: &mut *self.store,
-            parking: &mut self.parking,
             addresses: &mut self.addresses,
             limits: &self.config.limits,
             shared: &self.shared,
@@ -201,7 +199,7 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
         if connection.parked {
             connection.carry.extend_from_slice(self.machine.bytes(chunk));
             if connection.carry.len() > PARKED_CARRY_MAX
-                && let Some(entity) = self.parking.what_waits(key)
+                && let Some(entity) = self.io.parking.what_waits(key)
             {
                 self.go_on(key, (entity, Loaded::Failed), PARKED_CARRY_MAX / 2, now);
             }
@@ -222,7 +220,7 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
 
     fn take_carry(&mut self, key: Key, (entity, loaded): (Entity, Loaded), keep: usize, now: Now) {
         // It may wait for something else by now, or be gone.
-        if !self.parking.leaves(key, entity) {
+        if !self.io.parking.leaves(key, entity) {
             return;
         }
         let Some(connection) = self.io.connections.get_mut(key).filter(|connection| connection.parked) else { return };

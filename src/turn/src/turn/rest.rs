@@ -72,7 +72,8 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
         let due = [self.node.next_timeout(), self.io.log.tip_due(), sweep, prepare, later];
         let due = due.into_iter().flatten().min().unwrap_or(most).min(most);
         // A lane that gets room again wakes nobody, and what is overdue could not be done: both are looked at again soon.
-        let stalled = self.node.waits_for_credit() || !self.parking.is_empty() || !self.io.lanes.is_conversation_idle();
+        let stalled =
+            self.node.waits_for_credit() || !self.io.parking.is_empty() || !self.io.lanes.is_conversation_idle();
         let least = if stalled || due <= now.mono { STALLED_TICK_NS } else { 1000 };
         let most = if stalled { STALLED_TICK_NS } else { u64::MAX };
         Duration::from_nanos(due.since(now.mono).clamp(least, most))

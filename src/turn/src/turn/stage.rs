@@ -61,7 +61,7 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
                 let log = &self.io.log.log;
                 let written = log.is_idle() && !log.has_records() && !log.needs_tip();
                 let done = written
-                    && self.parking.is_empty()
+                    && self.io.parking.is_empty()
                     && self.has_read_all()
                     && self.io.connections.is_empty()
                     && self.io.lanes.is_idle();

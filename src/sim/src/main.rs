@@ -1,21 +1,27 @@
-//! `tidings sim`
+//! The `tidings-sim` binary: seeds in, broken promises out.
 
 use std::{
     fs::File,
+    io::Write as _,
     ops::Range,
     path::PathBuf,
+    process::ExitCode,
     time::{Duration, Instant},
 };
 
-use clap::Args;
+use clap::Parser;
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 use tidings_sim::{Campaign, End, Outcome, Profile, Stats, run};
 
-use super::{Failure, out};
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Arguments of `sim`.
-#[derive(Debug, Args)]
-pub(super) struct Arguments {
+type Failure = Box<dyn std::error::Error>;
+
+/// Runs whole nodes in simulated worlds where everything goes wrong, and checks every promise.
+#[derive(Debug, Parser)]
+#[command(name = "tidings-sim", version)]
+struct Arguments {
     /// Run one seed, and print the hash of everything that happened.
     #[arg(long, value_name = "N", conflicts_with = "seeds", required_unless_present = "seeds")]
     seed: Option<u64>,
@@ -59,12 +65,31 @@ fn canary(text: &str) -> Result<tidings_canary::Canary, String> {
         .ok_or_else(|| format!("there is no canary {text}; there are: {}", names.join(", ")))
 }
 
-/// Runs the simulator.
-pub(super) fn run_sim(arguments: &Arguments) -> Result<(), Failure> {
+fn main() -> ExitCode {
     say_which_seed_panics();
+    match run_seeds(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            note(&format!("tidings-sim: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Prints a line, if somebody reads.
+fn line(text: &str) {
+    let _unread = writeln!(std::io::stdout().lock(), "{text}");
+}
+
+/// Prints a line for people on standard error, if somebody reads.
+fn note(text: &str) {
+    let _unread = writeln!(std::io::stderr().lock(), "{text}");
+}
+
+fn run_seeds(arguments: &Arguments) -> Result<(), Failure> {
     #[cfg(feature = "canary")]
     if let Some(canary) = arguments.canary {
-        out::note(&format!("tidings: TEST ONLY: with the bug {}", canary.name()));
+        note(&format!("tidings-sim: TEST ONLY: with the bug {}", canary.name()));
         tidings_canary::let_in(canary);
     }
     match (arguments.seed, &arguments.seeds) {
@@ -81,7 +106,7 @@ fn run_one(seed: u64, arguments: &Arguments) -> Result<(), Failure> {
     tidings_sim::campaign::at(seed, profile);
     let outcome = run(seed, profile, trace);
     let (took, simulated) = (began.elapsed(), Duration::from_nanos(outcome.simulated));
-    out::line(&format!(
+    line(&format!(
         "seed={seed} profile={} end={} events={} simulated={:.1}s messages={} faults={} starts={} hash={:016x}",
         profile.name(),
         end_name(&outcome.end),
@@ -92,9 +117,9 @@ fn run_one(seed: u64, arguments: &Arguments) -> Result<(), Failure> {
         outcome.stats.starts,
         outcome.hash,
     ));
-    out::note(&speed(outcome.events, simulated, took, 1));
+    note(&speed(outcome.events, simulated, took, 1));
     if let Some(path) = &arguments.trace {
-        out::note(&format!("everything that happened is in {}", path.display()));
+        note(&format!("everything that happened is in {}", path.display()));
     }
     tell_if_broken(Some(&outcome))
 }
@@ -112,11 +137,11 @@ fn run_many(seeds: Range<u64>, arguments: &Arguments) -> Result<(), Failure> {
         until.is_none_or(|until| Instant::now() < until)
     });
     bar.finish_and_clear();
-    for line in table(&campaign.stats) {
-        out::line(&line);
+    for row in table(&campaign.stats) {
+        line(&row);
     }
     let simulated = Duration::from_nanos(campaign.simulated);
-    out::line(&format!(
+    line(&format!(
         "{} of {count} seeds from {}: {} events in {:.1} simulated hours, hash={:016x}",
         campaign.seeds,
         seeds.start,
@@ -124,7 +149,7 @@ fn run_many(seeds: Range<u64>, arguments: &Arguments) -> Result<(), Failure> {
         simulated.as_secs_f64() / 3600.0,
         campaign.hash
     ));
-    out::line(&speed(campaign.events, simulated, began.elapsed(), threads));
+    line(&speed(campaign.events, simulated, began.elapsed(), threads));
     tell_if_broken(campaign.broken.as_ref())
 }
 
@@ -176,17 +201,17 @@ fn rows<'a>(lines: &mut Vec<String>, title: &str, rows: impl Iterator<Item = (&'
 }
 
 fn replay(seed: u64, profile: Profile) -> String {
-    format!("tidings sim --seed {seed} --profile {}", profile.name())
+    format!("tidings-sim --seed {seed} --profile {}", profile.name())
 }
 
 fn tell_if_broken(outcome: Option<&Outcome>) -> Result<(), Failure> {
     let Some(Outcome { seed, profile, end: End::Broken(violation), story, .. }) = outcome else { return Ok(()) };
-    out::line(&format!("\nSeed {seed} breaks {}: {}", violation.invariant, violation.text));
-    out::line("What happened last:");
-    for line in story {
-        out::line(&format!("  {line}"));
+    line(&format!("\nSeed {seed} breaks {}: {}", violation.invariant, violation.text));
+    line("What happened last:");
+    for happened in story {
+        line(&format!("  {happened}"));
     }
-    out::line(&format!("\nIt happens again with: {}", replay(*seed, *profile)));
+    line(&format!("\nIt happens again with: {}", replay(*seed, *profile)));
     Err(format!("a promise was broken with seed {seed}").into())
 }
 
@@ -197,8 +222,8 @@ fn say_which_seed_panics() {
         before(panic);
         if let Some((seed, profile)) = tidings_sim::campaign::here() {
             let again = replay(seed, profile);
-            out::line(&format!("\nSeed {seed} breaks I0: an assertion failed, see above."));
-            out::line(&format!("It happens again with: {again} --trace FILE"));
+            line(&format!("\nSeed {seed} breaks I0: an assertion failed, see above."));
+            line(&format!("It happens again with: {again} --trace FILE"));
             std::process::exit(1);
         }
     }));
