@@ -5,25 +5,16 @@ use tidings_core::{
     node::Progress,
     records::{ConversationRow, MemberRow, RecordKind, put},
 };
-use tidings_testkit::{ADDRESS, Cluster, Device, Reactor, frames::Attempt, numbered, user};
+use tidings_testkit::{ADDRESS, Cluster, Device, Reactor, frames::Attempt, in_all_layouts, numbered, user};
 use tidings_wire::{
     ClientMsgId, ConversationId, ErrorCode, Generation, Kind, Lineage, LogId, LogPosition, Seq, Timestamp, UserId, Uv,
     frames::*,
 };
 
-/// Alice and Bob, whose homes are on one reactor or on two.
-fn both_layouts(test: impl Fn(&mut Cluster, Device, Device)) {
-    for reactors in [1, 2, 3] {
-        let mut cluster = Cluster::new(reactors);
-        let (alice, bob) = (cluster.live("alice", 1, 1), cluster.live("bob", 1, 2));
-        test(&mut cluster, alice, bob);
-    }
-}
-
 /// SENT and MESSAGE only after the record is committed; the sender gets SENT, its other device and the peer MESSAGE.
 #[test]
 fn nothing_leaves_before_the_commit() {
-    both_layouts(|cluster, alice, bob| {
+    in_all_layouts(|cluster, alice, bob| {
         let phone = cluster.live("alice", 2, 3);
         cluster.send(alice, "bob", 10, 0, "hi");
         cluster.send(alice, "bob", 11, 10, "there");
@@ -66,7 +57,7 @@ fn a_connection_number_cannot_be_pushed_beyond_the_clock() {
 /// A repeat gets the first answer, before the commit and after it, and makes no second message.
 #[test]
 fn a_repeat_is_answered_once_committed_and_makes_no_second_message() {
-    both_layouts(|cluster, alice, bob| {
+    in_all_layouts(|cluster, alice, bob| {
         cluster.send(alice, "bob", 10, 0, "hi");
         let again = cluster.connect("alice", 1, 4);
         let superseded = cluster.take(alice);
@@ -84,7 +75,7 @@ fn a_repeat_is_answered_once_committed_and_makes_no_second_message() {
 
 #[test]
 fn what_follows_a_refused_message_is_refused_too() {
-    both_layouts(|cluster, alice, bob| {
+    in_all_layouts(|cluster, alice, bob| {
         cluster.send(alice, "bob", 1, 0, "one");
         cluster.commit();
         cluster.take(alice);
@@ -102,7 +93,7 @@ fn what_follows_a_refused_message_is_refused_too() {
 
 #[test]
 fn strangers_learn_nothing_of_a_conversation() {
-    both_layouts(|cluster, alice, bob| {
+    in_all_layouts(|cluster, alice, bob| {
         cluster.send(alice, "bob", 1, 0, "secret");
         cluster.commit();
         let conversation = ConversationId::direct(alice.user, bob.user);
@@ -119,7 +110,7 @@ fn strangers_learn_nothing_of_a_conversation() {
 
 #[test]
 fn receipts_are_told_once_durable_coalesced_and_never_ahead_of_the_facts() {
-    both_layouts(|cluster, alice, bob| {
+    in_all_layouts(|cluster, alice, bob| {
         let conversation = ConversationId::direct(alice.user, bob.user);
         for id in 1..=3 {
             cluster.send(alice, "bob", id, id - 1, "x");
@@ -147,64 +138,6 @@ fn receipts_are_told_once_durable_coalesced_and_never_ahead_of_the_facts() {
 }
 
 const RECEIPT_DELAY: u64 = tidings_core::limits::RECEIPT_DELAY_MS;
-
-/// An offline device finds what it missed at the cost of what changed; the cursor that it gets is durable.
-#[test]
-fn resume_lists_what_changed_and_fetch_brings_it() {
-    both_layouts(|cluster, alice, _| {
-        for (peer, id) in [("bob", 1), ("carol", 1), ("bob", 2)] {
-            cluster.send(alice, peer, id, id - 1, &format!("{peer} {id}"));
-        }
-        cluster.commit();
-        let conversation = ConversationId::direct(alice.user, user("bob"));
-        let tablet = cluster.connect("bob", 2, 5);
-        let resume = |uv| Resume { lineage: Lineage([7; 16]), uv: Uv(uv), below: Uv(0), page: 0 };
-        cluster.ask(tablet, &resume(0));
-        let changed = cluster.take(tablet).all::<Changed>()[0];
-        assert_eq!((changed.status, changed.count, changed.uv), (ResumeStatus::Changed, 1, Uv(0)), "nothing durable");
-        cluster.later(2000);
-        cluster.commit();
-        cluster.ask(tablet, &resume(0));
-        let changed = cluster.take(tablet).all::<Changed>()[0];
-        assert!(changed.count == 1 && changed.uv > Uv(0));
-        cluster.ask(tablet, &resume(changed.uv.0));
-        let answer = cluster.take(tablet);
-        assert_eq!(answer.all::<Changed>()[0].status, ResumeStatus::UpToDate);
-        assert!(answer.0.len() <= 100, "nothing new costs {} bytes", answer.0.len());
-        cluster.ask(tablet, &resume(1000));
-        assert_eq!(cluster.take(tablet).all::<Changed>()[0].status, ResumeStatus::TooOld);
-
-        cluster.ask(tablet, &Fetch { conversation, from: Seq(1), upto: Seq(0), limit: 0, order: FetchOrder::Upward });
-        cluster.serve_reads();
-        let fetched = cluster.take(tablet);
-        assert_eq!(fetched.texts(), [(1, "bob 1".into()), (2, "bob 2".into())]);
-        assert_eq!(fetched.kinds().last(), Some(&Kind::Fetched));
-        assert!(fetched.frames().iter().all(|frame| frame.header().request_id == 9));
-    });
-}
-
-/// A device that does not read costs bounded memory; when it reads again it gets the list of what it missed.
-#[test]
-fn a_slow_device_falls_behind_and_catches_up() {
-    both_layouts(|cluster, alice, bob| {
-        let text = "x".repeat(60_000);
-        for id in 1..=10 {
-            cluster.send(alice, "bob", id, id - 1, &text);
-            cluster.commit();
-            cluster.take(alice);
-        }
-        let out = cluster.take(bob);
-        assert!(out.0.len() <= tidings_core::limits::OUT_SOFT);
-        let got = out.texts().len() as u64;
-        assert!((1..10).contains(&got));
-        let Reactor { node, world, .. } = &mut cluster.reactors[bob.at];
-        node.at(cluster.now, world).output_gone(bob.id);
-        assert_eq!(cluster.take(bob).all::<Changed>()[0].count, 1);
-        cluster.send(alice, "bob", 11, 10, "live again");
-        cluster.commit();
-        assert_eq!(cluster.take(bob).texts(), [(11, "live again".into())]);
-    });
-}
 
 /// No commit waits for a lane. What has no room is told again: answers as they are, head updates as a hint to look.
 #[test]
@@ -282,7 +215,7 @@ fn digests(node: &tidings_core::Node) -> Vec<(u16, u64)> {
 /// Everything that matters is rebuilt from the log's records, or from state written again.
 #[test]
 fn a_node_rebuilds_itself_from_its_records() {
-    both_layouts(|cluster, alice, bob| {
+    in_all_layouts(|cluster, alice, bob| {
         let conversation = ConversationId::direct(alice.user, bob.user);
         for id in 1..=5 {
             cluster.send(alice, "bob", id, id - 1, "x");
@@ -307,7 +240,7 @@ fn a_node_rebuilds_itself_from_its_records() {
 /// What is proposed and dropped before its batch is sealed has never been: its numbers are free, and a repeat decides.
 #[test]
 fn what_is_dropped_before_it_is_sealed_leaves_no_trace() {
-    both_layouts(|cluster, alice, bob| {
+    in_all_layouts(|cluster, alice, bob| {
         let conversation = ConversationId::direct(alice.user, bob.user);
         cluster.send(alice, "bob", 1, 0, "stays");
         cluster.commit();
@@ -340,7 +273,7 @@ fn what_is_dropped_before_it_is_sealed_leaves_no_trace() {
 
 #[test]
 fn state_in_old_segments_is_written_again_before_they_go() {
-    both_layouts(|cluster, alice, _| {
+    in_all_layouts(|cluster, alice, _| {
         cluster.send(alice, "bob", 1, 0, "x");
         cluster.commit();
         cluster.later(2000);
@@ -361,7 +294,7 @@ fn state_in_old_segments_is_written_again_before_they_go() {
 
 #[test]
 fn the_rate_of_a_user_is_limited_with_a_time_to_retry() {
-    both_layouts(|cluster, alice, _| {
+    in_all_layouts(|cluster, alice, _| {
         let mut refused = None;
         for id in 1..=1100u64 {
             cluster.send(alice, "bob", id, id - 1, "x");
@@ -382,7 +315,7 @@ fn the_rate_of_a_user_is_limited_with_a_time_to_retry() {
 /// repeats are never new.
 #[test]
 fn refused_attempts_leave_nothing_and_a_forgotten_device_repeats_nothing() {
-    both_layouts(|cluster, alice, bob| {
+    in_all_layouts(|cluster, alice, bob| {
         cluster.send(alice, "stranger", 5, 4, "out of order from the start");
         assert_eq!(cluster.take(alice).error().0, ErrorCode::OutOfOrder);
         cluster.commit();
@@ -412,82 +345,6 @@ fn refused_attempts_leave_nothing_and_a_forgotten_device_repeats_nothing() {
         assert_eq!(cluster.take(bob).all::<Sent>()[0].seq, Seq(3 + devices));
         for reactor in &cluster.reactors {
             assert_eq!(digests(&reactor.replayed(0)), digests(&reactor.node));
-        }
-    });
-}
-
-/// A conversation that went on in another log has a hole once that log drops its segments earlier: FETCH steps over it.
-#[test]
-fn fetch_steps_over_a_hole_that_another_logs_retention_left() {
-    both_layouts(|cluster, alice, bob| {
-        let other = LogId(9);
-        for (id, log) in [(1, None), (2, Some(other)), (3, Some(other)), (4, None)] {
-            cluster.found_in(log);
-            cluster.send(alice, "bob", id, id - 1, &format!("{id}"));
-            cluster.commit();
-        }
-        cluster.take(bob);
-        cluster.reactors.iter_mut().for_each(|reactor| reactor.node.set_floor(other, Generation(2)));
-        let conversation = ConversationId::direct(alice.user, bob.user);
-        for order in [FetchOrder::Upward, FetchOrder::Last] {
-            cluster.ask(bob, &Fetch { conversation, from: Seq(1), upto: Seq(0), limit: 10, order });
-            (0..4).for_each(|_| cluster.serve_reads());
-            let fetched = cluster.take(bob);
-            assert_eq!(fetched.texts(), [(1, "1".into()), (4, "4".into())]);
-            assert_eq!(fetched.all::<Fetched>()[0].last, Seq(4));
-        }
-    });
-}
-
-/// A page is cut at its bytes, at the end that was not asked for, and says what it answers for.
-#[test]
-fn a_page_of_large_messages_is_whole_at_the_end_that_was_asked_for() {
-    both_layouts(|cluster, alice, bob| {
-        let text = "x".repeat(60_000);
-        for id in 1..=12 {
-            cluster.send(alice, "bob", id, id - 1, &text);
-            cluster.commit();
-        }
-        let conversation = ConversationId::direct(alice.user, bob.user);
-        for reader in [alice, bob] {
-            for (order, sent, answered) in [(FetchOrder::Upward, (1, 4), 1..=4), (FetchOrder::Last, (9, 12), 9..=12)] {
-                cluster.take(reader);
-                cluster.ask(reader, &Fetch { conversation, from: Seq(1), upto: Seq(0), limit: 0, order });
-                (0..9).for_each(|_| cluster.serve_reads());
-                let output = cluster.take(reader);
-                let fetched = output.all::<Fetched>()[0];
-                assert_eq!((fetched.first.0, fetched.last.0), sent);
-                assert_eq!(fetched.answered(), answered);
-                assert_eq!(output.texts().len(), 4);
-            }
-        }
-    });
-}
-
-/// One session cannot take all of a reactor's FETCHes, nor make it pile up what it does not read.
-#[test]
-fn fetches_are_bounded_per_session_and_a_far_one_ends_early() {
-    both_layouts(|cluster, alice, bob| {
-        let text = "x".repeat(60_000);
-        for id in 1..=12 {
-            cluster.send(alice, "bob", id, id - 1, &text);
-            cluster.commit();
-            cluster.take(alice);
-            cluster.take(bob);
-        }
-        let conversation = ConversationId::direct(alice.user, bob.user);
-        let fetch = Fetch { conversation, from: Seq(1), upto: Seq(0), limit: 0, order: FetchOrder::Upward };
-        for _ in 0..=tidings_core::limits::FETCHES_PER_SESSION {
-            cluster.ask(bob, &fetch);
-        }
-        assert_eq!(cluster.take(bob).error().0, ErrorCode::Busy);
-        let mut reads = 0;
-        while cluster.reactors.iter().any(|reactor| !reactor.world.reads.is_empty()) && reads < 1000 {
-            cluster.serve_reads();
-            reads += 1;
-            let buffered = cluster.reactors[bob.at].world.outs.get(&bob.conn.0).map_or(0, Vec::len);
-            let most = tidings_core::limits::OUT_HARD + tidings_core::limits::FETCHES_PER_SESSION as usize * 70_000;
-            assert!(buffered <= most, "{buffered} bytes wait for somebody who does not read");
         }
     });
 }
@@ -609,16 +466,4 @@ fn the_check_of_a_token_is_paid_for() {
     assert_eq!((0..60).filter(|_| may(&mut cluster)).count(), 50);
     cluster.later(1000);
     assert!(may(&mut cluster));
-}
-
-/// A RESUME takes of its user's rate, and walking over a long list takes more.
-#[test]
-fn lists_are_paid_for() {
-    let mut cluster = Cluster::new(1);
-    let alice = cluster.live("alice", 1, 1);
-    let resume = Resume { lineage: Lineage::NONE, uv: Uv(0), below: Uv(0), page: 0 };
-    (0..1100).for_each(|_| cluster.ask(alice, &resume));
-    let told = cluster.take(alice);
-    let limited = told.all::<ErrorFrame>();
-    assert!(limited.len() >= 100 && limited[0].code == ErrorCode::RateLimited as u16 && limited[0].retry_after_ms > 0);
 }

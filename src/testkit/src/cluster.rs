@@ -193,3 +193,12 @@ impl Output {
         messages(&self.0).into_iter().map(text).collect()
     }
 }
+
+/// Runs a test with Alice and Bob on one, two and three reactors.
+pub fn in_all_layouts(test: impl Fn(&mut Cluster, Device, Device)) {
+    for reactors in [1, 2, 3] {
+        let mut cluster = Cluster::new(reactors);
+        let (alice, bob) = (cluster.live("alice", 1, 1), cluster.live("bob", 1, 2));
+        test(&mut cluster, alice, bob);
+    }
+}

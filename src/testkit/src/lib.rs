@@ -11,7 +11,7 @@ pub mod reactor;
 pub mod store;
 pub mod world;
 
-pub use cluster::{Cluster, Device, Output};
+pub use cluster::{Cluster, Device, Output, in_all_layouts};
 pub use disk::Memory;
 pub use names::{ADDRESS, AnyToken, authenticated, numbered, user};
 pub use reactor::Reactor;

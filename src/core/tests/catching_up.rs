@@ -1,0 +1,150 @@
+//! How a device catches up: what changed, stored messages, and what both may cost.
+
+use tidings_testkit::{Cluster, Reactor, in_all_layouts, user};
+use tidings_wire::{ConversationId, ErrorCode, Generation, Kind, Lineage, LogId, Seq, Uv, frames::*};
+
+/// An offline device finds what it missed at the cost of what changed; the cursor that it gets is durable.
+#[test]
+fn resume_lists_what_changed_and_fetch_brings_it() {
+    in_all_layouts(|cluster, alice, _| {
+        for (peer, id) in [("bob", 1), ("carol", 1), ("bob", 2)] {
+            cluster.send(alice, peer, id, id - 1, &format!("{peer} {id}"));
+        }
+        cluster.commit();
+        let conversation = ConversationId::direct(alice.user, user("bob"));
+        let tablet = cluster.connect("bob", 2, 5);
+        let resume = |uv| Resume { lineage: Lineage([7; 16]), uv: Uv(uv), below: Uv(0), page: 0 };
+        cluster.ask(tablet, &resume(0));
+        let changed = cluster.take(tablet).all::<Changed>()[0];
+        assert_eq!((changed.status, changed.count, changed.uv), (ResumeStatus::Changed, 1, Uv(0)), "nothing durable");
+        cluster.later(2000);
+        cluster.commit();
+        cluster.ask(tablet, &resume(0));
+        let changed = cluster.take(tablet).all::<Changed>()[0];
+        assert!(changed.count == 1 && changed.uv > Uv(0));
+        cluster.ask(tablet, &resume(changed.uv.0));
+        let answer = cluster.take(tablet);
+        assert_eq!(answer.all::<Changed>()[0].status, ResumeStatus::UpToDate);
+        assert!(answer.0.len() <= 100, "nothing new costs {} bytes", answer.0.len());
+        cluster.ask(tablet, &resume(1000));
+        assert_eq!(cluster.take(tablet).all::<Changed>()[0].status, ResumeStatus::TooOld);
+
+        cluster.ask(tablet, &Fetch { conversation, from: Seq(1), upto: Seq(0), limit: 0, order: FetchOrder::Upward });
+        cluster.serve_reads();
+        let fetched = cluster.take(tablet);
+        assert_eq!(fetched.texts(), [(1, "bob 1".into()), (2, "bob 2".into())]);
+        assert_eq!(fetched.kinds().last(), Some(&Kind::Fetched));
+        assert!(fetched.frames().iter().all(|frame| frame.header().request_id == 9));
+    });
+}
+
+/// A device that does not read costs bounded memory; when it reads again it gets the list of what it missed.
+#[test]
+fn a_slow_device_falls_behind_and_catches_up() {
+    in_all_layouts(|cluster, alice, bob| {
+        let text = "x".repeat(60_000);
+        for id in 1..=10 {
+            cluster.send(alice, "bob", id, id - 1, &text);
+            cluster.commit();
+            cluster.take(alice);
+        }
+        let out = cluster.take(bob);
+        assert!(out.0.len() <= tidings_core::limits::OUT_SOFT);
+        let got = out.texts().len() as u64;
+        assert!((1..10).contains(&got));
+        let Reactor { node, world, .. } = &mut cluster.reactors[bob.at];
+        node.at(cluster.now, world).output_gone(bob.id);
+        assert_eq!(cluster.take(bob).all::<Changed>()[0].count, 1);
+        cluster.send(alice, "bob", 11, 10, "live again");
+        cluster.commit();
+        assert_eq!(cluster.take(bob).texts(), [(11, "live again".into())]);
+    });
+}
+
+/// A conversation that went on in another log has a hole once that log drops its segments earlier: FETCH steps over it.
+#[test]
+fn fetch_steps_over_a_hole_that_another_logs_retention_left() {
+    in_all_layouts(|cluster, alice, bob| {
+        let other = LogId(9);
+        for (id, log) in [(1, None), (2, Some(other)), (3, Some(other)), (4, None)] {
+            cluster.found_in(log);
+            cluster.send(alice, "bob", id, id - 1, &format!("{id}"));
+            cluster.commit();
+        }
+        cluster.take(bob);
+        cluster.reactors.iter_mut().for_each(|reactor| reactor.node.set_floor(other, Generation(2)));
+        let conversation = ConversationId::direct(alice.user, bob.user);
+        for order in [FetchOrder::Upward, FetchOrder::Last] {
+            cluster.ask(bob, &Fetch { conversation, from: Seq(1), upto: Seq(0), limit: 10, order });
+            (0..4).for_each(|_| cluster.serve_reads());
+            let fetched = cluster.take(bob);
+            assert_eq!(fetched.texts(), [(1, "1".into()), (4, "4".into())]);
+            assert_eq!(fetched.all::<Fetched>()[0].last, Seq(4));
+        }
+    });
+}
+
+/// A page is cut at its bytes, at the end that was not asked for, and says what it answers for.
+#[test]
+fn a_page_of_large_messages_is_whole_at_the_end_that_was_asked_for() {
+    in_all_layouts(|cluster, alice, bob| {
+        let text = "x".repeat(60_000);
+        for id in 1..=12 {
+            cluster.send(alice, "bob", id, id - 1, &text);
+            cluster.commit();
+        }
+        let conversation = ConversationId::direct(alice.user, bob.user);
+        for reader in [alice, bob] {
+            for (order, sent, answered) in [(FetchOrder::Upward, (1, 4), 1..=4), (FetchOrder::Last, (9, 12), 9..=12)] {
+                cluster.take(reader);
+                cluster.ask(reader, &Fetch { conversation, from: Seq(1), upto: Seq(0), limit: 0, order });
+                (0..9).for_each(|_| cluster.serve_reads());
+                let output = cluster.take(reader);
+                let fetched = output.all::<Fetched>()[0];
+                assert_eq!((fetched.first.0, fetched.last.0), sent);
+                assert_eq!(fetched.answered(), answered);
+                assert_eq!(output.texts().len(), 4);
+            }
+        }
+    });
+}
+
+/// One session cannot take all of a reactor's FETCHes, nor make it pile up what it does not read.
+#[test]
+fn fetches_are_bounded_per_session_and_a_far_one_ends_early() {
+    in_all_layouts(|cluster, alice, bob| {
+        let text = "x".repeat(60_000);
+        for id in 1..=12 {
+            cluster.send(alice, "bob", id, id - 1, &text);
+            cluster.commit();
+            cluster.take(alice);
+            cluster.take(bob);
+        }
+        let conversation = ConversationId::direct(alice.user, bob.user);
+        let fetch = Fetch { conversation, from: Seq(1), upto: Seq(0), limit: 0, order: FetchOrder::Upward };
+        for _ in 0..=tidings_core::limits::FETCHES_PER_SESSION {
+            cluster.ask(bob, &fetch);
+        }
+        assert_eq!(cluster.take(bob).error().0, ErrorCode::Busy);
+        let mut reads = 0;
+        while cluster.reactors.iter().any(|reactor| !reactor.world.reads.is_empty()) && reads < 1000 {
+            cluster.serve_reads();
+            reads += 1;
+            let buffered = cluster.reactors[bob.at].world.outs.get(&bob.conn.0).map_or(0, Vec::len);
+            let most = tidings_core::limits::OUT_HARD + tidings_core::limits::FETCHES_PER_SESSION as usize * 70_000;
+            assert!(buffered <= most, "{buffered} bytes wait for somebody who does not read");
+        }
+    });
+}
+
+/// A RESUME takes of its user's rate, and walking over a long list takes more.
+#[test]
+fn lists_are_paid_for() {
+    let mut cluster = Cluster::new(1);
+    let alice = cluster.live("alice", 1, 1);
+    let resume = Resume { lineage: Lineage::NONE, uv: Uv(0), below: Uv(0), page: 0 };
+    (0..1100).for_each(|_| cluster.ask(alice, &resume));
+    let told = cluster.take(alice);
+    let limited = told.all::<ErrorFrame>();
+    assert!(limited.len() >= 100 && limited[0].code == ErrorCode::RateLimited as u16 && limited[0].retry_after_ms > 0);
+}
