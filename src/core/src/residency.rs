@@ -37,6 +37,11 @@ pub enum Loaded {
 
 /// Where entities come from that are not in memory.
 pub trait StateStore {
+    /// True of one that never loads anything, since everything is in memory. It is asked once.
+    fn holds_all(&self) -> bool {
+        false
+    }
+
     /// Whether `entity` is in memory; begins to load it if it is not.
     fn prefetch(&mut self, entity: Entity) -> Residency;
 
@@ -49,6 +54,10 @@ pub trait StateStore {
 pub struct Everything;
 
 impl StateStore for Everything {
+    fn holds_all(&self) -> bool {
+        true
+    }
+
     fn prefetch(&mut self, _: Entity) -> Residency {
         Residency::Resident
     }

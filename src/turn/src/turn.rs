@@ -132,6 +132,7 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
                 log,
                 lanes,
                 replica,
+                nothing_waits: store.holds_all(),
                 store,
                 parking: Parking::default(),
                 reads: Vec::new(),
