@@ -10,7 +10,7 @@ use std::{
 };
 
 use tidings::process::{Launch, ServerProcess, TempDir};
-use tidings_client::{Config, Event, blocking::Client};
+use tidings_client::{Config, Event, Uv, blocking::Client};
 use tidings_tests::binary;
 
 struct Data {
@@ -37,7 +37,19 @@ impl Data {
             let (from, to) = (format!("user{user}"), format!("user{}", user + 1));
             self.client(&server, &["send", "--user", &from, "--to", &to, "hello"]);
         }
+        // Until homes have written down what they know, and a cursor may be told.
+        for user in 0..=8 {
+            while self.live(&server, &format!("user{user}")).session().save().is_none_or(|state| state.uv == Uv(0)) {}
+        }
         end(server);
+    }
+
+    /// A new device of a user, which has caught up.
+    fn live(&self, server: &ServerProcess, user: &str) -> Client {
+        let token = self.command(&["token", "--user", user]).trim().as_bytes().to_vec();
+        let mut live = Client::new(server.addr(), Config::new(user, 7, token));
+        wait_for(&mut live, |event| matches!(event, Event::Synced));
+        live
     }
 
     fn client(&self, server: &ServerProcess, arguments: &[&str]) -> String {
@@ -55,9 +67,7 @@ impl Data {
     fn send_and_receive(&self, server: &ServerProcess) {
         for user in 0..8 {
             let (from, to) = (format!("user{user}"), format!("user{}", user + 1));
-            let token = self.command(&["token", "--user", &to]).trim().as_bytes().to_vec();
-            let mut live = Client::new(server.addr(), Config::new(&to, 7, token));
-            wait_for(&mut live, |event| matches!(event, Event::Synced));
+            let mut live = self.live(server, &to);
             self.client(server, &["send", "--user", &from, "--to", &to, "again"]);
             wait_for(&mut live, |event| matches!(event, Event::Message(message) if message.payload == b"again"));
         }
