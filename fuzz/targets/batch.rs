@@ -4,7 +4,7 @@
 use libfuzzer_sys::fuzz_target;
 use tidings_log::{
     BLOCK, Epoch, LogKey,
-    format::{BATCH_HEADER, BatchHeader, BatchName, SegmentHeader},
+    format::{BATCH_HEADER, BatchHeader, BatchName, RECORD_HEADER, SegmentHeader},
     records,
 };
 use tidings_wire::{Generation, LogId, Lsn};
@@ -24,16 +24,16 @@ fuzz_target!(|bytes: &[u8]| {
     block[..len].copy_from_slice(&bytes[..len]);
     let _header = SegmentHeader::parse(KEY, &block);
 
-    // Sealed, so that the checksum is right and only the records are nonsense.
+    // Sealed, so that the checksum is right and only the records are nonsense. Nothing may panic.
     let mut batch = vec![0; BATCH_HEADER];
     batch.extend_from_slice(bytes);
     let used = batch.len();
     batch.resize(used.next_multiple_of(BLOCK), 0);
     let name = BatchName { generation: GENERATION, epoch: Epoch(1), lsn: Lsn(9), durable: Lsn(8), prev: 1 };
-    let count = bytes.first().map_or(0, |first| u32::from(*first));
-    BatchHeader::seal(KEY, name, &mut batch, used, count);
+    let count = bytes.first().map_or(0, |first| usize::from(*first)).min(batch.len() / RECORD_HEADER - 1);
+    BatchHeader::seal(KEY, name, &mut batch, used, (0..count).map(|at| at * RECORD_HEADER));
     let header = BatchHeader::peek(KEY, GENERATION, &batch).expect("sealed above");
-    assert!(header.verify(KEY, &batch));
+    let _whole = header.verify(KEY, &batch);
     let mut last = 0;
     for record in records(&header, &batch).flatten() {
         assert!(record.offset as usize > last && record.offset as usize + record.body.len() <= used);

@@ -51,7 +51,7 @@ fn ready_to_receive() -> (Chat, Vec<u8>) {
 }
 
 // A turn in which the same window comes: cut, checked, sequenced, appended, and the batch sealed with its checksum.
-#[library_benchmark(config = at_most(373_000))]
+#[library_benchmark(config = at_most(350_000))]
 #[bench::window_of_1k(setup = ready_to_receive)]
 fn receive((mut chat, bytes): (Chat, Vec<u8>)) -> Chat {
     chat.receive(black_box(bytes));
@@ -95,7 +95,7 @@ fn append_window(store: &mut Store, payload: &[u8]) {
 }
 
 // Records of a kilobyte appended to the log, and the batch sealed.
-#[library_benchmark(config = at_most(104_000))]
+#[library_benchmark(config = at_most(76_500))]
 #[bench::window_of_1k(setup = warm)]
 fn append((mut store, mut replica, payload): (Store, Solo, Vec<u8>)) -> (Store, Solo) {
     append_window(&mut store, &payload);

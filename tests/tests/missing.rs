@@ -176,6 +176,31 @@ fn an_older_copy_of_a_log_is_refused() {
 }
 
 #[test]
+fn a_control_file_that_is_older_than_the_logs_is_refused_however_often_and_a_restore_goes_above_it() {
+    let data = Data::left_by(stop);
+    let copies = ["control.json", "control.copy.json"];
+    let kept = copies.map(|copy| fs::read(data.launch.data.join(copy)).unwrap());
+    (0..2).for_each(|_| data.write_more(stop));
+    let put_back = || {
+        for (copy, bytes) in copies.iter().zip(&kept) {
+            fs::write(data.launch.data.join(copy), bytes).unwrap();
+        }
+    };
+    put_back();
+    for _ in 0..4 {
+        let refusal = data.refusal();
+        assert!(refusal.contains("was written in start 3") && refusal.contains("older than the logs"), "{refusal}");
+    }
+    // What homes know of conversations that are lost with their log is from the runs that the control file does not know of.
+    fs::remove_dir_all(data.log(1)).unwrap();
+    data.restore();
+    let server = data.launch.start().unwrap();
+    data.send_and_receive(&server);
+    stop(server);
+    drop(data.launch.start().unwrap());
+}
+
+#[test]
 fn what_a_server_writes_is_its_owners_alone_whatever_the_umask() {
     let data = Data::left_by(kill);
     let mut waiting = vec![data.launch.data.clone()];

@@ -48,6 +48,15 @@ pub(crate) struct Placed {
     len: u32,
     shard: u16,
     scope: Scope,
+    sum: Sum,
+}
+
+/// Whether a record's checksum is that of its bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sum {
+    Right,
+    /// The record was changed in place.
+    Stale,
 }
 
 /// What a batch is made of, used again and again.
@@ -109,9 +118,11 @@ impl OpenBatch {
         let flags = if scope == Scope::Local { LOCAL } else { 0 };
         let (crc, term, index, position) = (0, 0, 0, 0);
         let header = RecordHeader { crc, term, index, position, len, shard, flags, kind, version, ts };
-        archive::write(&header, &mut self.buffer.as_mut_slice()[start..]);
+        let record = &mut self.buffer.as_mut_slice()[start..];
+        archive::write(&header, record);
+        RecordHeader::sum(record);
         self.buffer.zero_to(start + record_size(body));
-        self.records.push(Placed { start: start as u32, len, shard, scope });
+        self.records.push(Placed { start: start as u32, len, shard, scope, sum: Sum::Right });
         start + RECORD_HEADER
     }
 
@@ -121,12 +132,19 @@ impl OpenBatch {
         let bytes = &mut self.buffer.as_mut_slice()[start..];
         let header: RecordHeader = archive::read(&bytes[..RECORD_HEADER]).expect("written by append()");
         archive::write(&RecordHeader { kind, flags: header.flags | LOCAL, ..header }, bytes);
-        let place = self.records.binary_search_by_key(&start, |record| record.start as usize);
-        self.records[place.expect("it was appended")].scope = Scope::Local;
+        let place = self.place_mut(offset);
+        (place.scope, place.sum) = (Scope::Local, Sum::Stale);
+    }
+
+    /// Of the record whose body is at `offset`.
+    fn place_mut(&mut self, offset: usize) -> &mut Placed {
+        let place = self.records.binary_search_by_key(&(offset - RECORD_HEADER), |record| record.start as usize);
+        &mut self.records[place.expect("it was appended")]
     }
 
     /// `len` bytes of the body at `offset`, to change in place.
     pub(crate) fn body_mut(&mut self, offset: usize, len: usize) -> &mut [u8] {
+        self.place_mut(offset).sum = Sum::Stale;
         &mut self.buffer.as_mut_slice()[offset..][..len]
     }
 
@@ -142,8 +160,8 @@ impl OpenBatch {
         self.stamp(replica, entries);
         let used = self.buffer.len();
         self.buffer.zero_to(self.sealed_len());
-        let count = u32::try_from(self.records.len()).expect("a batch is below 4 GiB");
-        let checksum = BatchHeader::seal(key, name, self.buffer.as_mut_slice(), used, count);
+        let starts = self.records.iter().map(|record| record.start as usize);
+        let checksum = BatchHeader::seal(key, name, self.buffer.as_mut_slice(), used, starts);
         let Self { buffer, records } = self;
         (Parts { buffer, records }, used, checksum)
     }
@@ -151,8 +169,11 @@ impl OpenBatch {
     fn stamp(&mut self, replica: &mut impl Replica, entries: &mut Vec<SealedEntry>) {
         entries.clear();
         let bytes = self.buffer.as_mut_slice();
-        for &Placed { start, len, shard, scope } in &self.records {
+        for &Placed { start, len, shard, scope, sum } in &self.records {
             let record = &mut bytes[start as usize..][..len as usize];
+            if sum == Sum::Stale {
+                RecordHeader::sum(record);
+            }
             if scope == Scope::Local {
                 RecordHeader::stamp(record, Term(0), EntryIndex(0), 0);
                 continue;

@@ -6,6 +6,8 @@ use rkyv::{Archive, Deserialize, Serialize};
 use tidings_wire::{Entry, EntryIndex, Generation, LogId, Lsn, Term, archive::Archived};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+use crate::batch::{record_size, records};
+
 /// Bytes of a block: batches start and end on one, direct I/O is done in them.
 pub const BLOCK: usize = 4096;
 /// Bodies of records start on multiples of this.
@@ -19,7 +21,7 @@ pub const BATCH_HEADER: usize = 104;
 /// Bytes that a record's header takes, room to grow included.
 pub const RECORD_HEADER: usize = 40;
 /// Version of the formats in this file.
-pub const FORMAT: u16 = 2;
+pub const FORMAT: u16 = 3;
 
 const SEGMENT_MAGIC: u64 = u64::from_le_bytes(*b"tdsegmt1");
 const BATCH_MAGIC: u32 = u32::from_le_bytes(*b"tdb1");
@@ -102,7 +104,8 @@ impl SegmentHeader {
 /// What stands at a batch's start.
 #[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchHeader {
-    /// Over everything behind it, padding included.
+    /// Keyed, over the rest of this header and the headers of all records. Those hold checksums of the bodies, so that a
+    /// payload is hashed once.
     pub checksum: u64,
     pub(crate) magic: u32,
     pub(crate) format: u16,
@@ -145,8 +148,15 @@ pub struct BatchName {
 }
 
 impl BatchHeader {
-    /// Fills in the header of the batch in `bytes`, which are padded to whole blocks; gives its checksum.
-    pub fn seal(key: LogKey, name: BatchName, bytes: &mut [u8], used: usize, count: u32) -> u64 {
+    /// Fills in the header of the batch in `bytes`, which are padded to whole blocks and have stamped records at `starts`; gives its
+    /// checksum.
+    pub fn seal(
+        key: LogKey,
+        name: BatchName,
+        bytes: &mut [u8],
+        used: usize,
+        starts: impl ExactSizeIterator<Item = usize>,
+    ) -> u64 {
         let as_u32 = |value: usize| u32::try_from(value).expect("a batch is below 4 GiB");
         let mut header = Self {
             checksum: 0,
@@ -160,11 +170,12 @@ impl BatchHeader {
             durable: name.durable.0,
             len: as_u32(bytes.len()),
             used: as_u32(used),
-            count,
+            count: as_u32(starts.len()),
             prev: name.prev,
         };
         tidings_wire::archive::write(&header, bytes);
-        header.checksum = key.checksum(name.generation, &bytes[8..]);
+        let of_header = Self::checksum_of_header(key, name.generation, bytes);
+        header.checksum = starts.fold(of_header, |sum, start| chained(sum, &bytes[start..]));
         bytes[..8].copy_from_slice(&header.checksum.to_le_bytes());
         header.checksum
     }
@@ -189,9 +200,28 @@ impl BatchHeader {
         (header.magic == BATCH_MAGIC).then_some(Generation(header.generation))
     }
 
-    /// True if `bytes`, the whole batch, match the checksum.
+    /// True if `bytes`, the whole batch, are as they were sealed: every bit of them is looked at.
     pub fn verify(&self, key: LogKey, bytes: &[u8]) -> bool {
-        bytes.len() == self.len as usize && key.checksum(Generation(self.generation), &bytes[8..]) == self.checksum
+        if bytes.len() != self.len as usize {
+            return false;
+        }
+        let zeros = |range: std::ops::Range<usize>| bytes[range].iter().all(|byte| *byte == 0);
+        let mut sum = Self::checksum_of_header(key, Generation(self.generation), bytes);
+        let mut end = BATCH_HEADER;
+        for record in records(self, bytes) {
+            let Ok(record) = record else { return false };
+            let (start, filled) = (end, end + record.bytes.len());
+            end = start + record_size(record.body.len());
+            if end > bytes.len() || !RecordHeader::matches(record.bytes) || !zeros(filled..end) {
+                return false;
+            }
+            sum = chained(sum, record.bytes);
+        }
+        sum == self.checksum && end == self.used as usize && zeros(end..bytes.len())
+    }
+
+    fn checksum_of_header(key: LogKey, generation: Generation, bytes: &[u8]) -> u64 {
+        key.checksum(generation, &bytes[8..BATCH_HEADER])
     }
 
     /// What the batch says of itself.
@@ -206,10 +236,16 @@ impl BatchHeader {
     }
 }
 
+/// The keyed checksum of what came before and of the header of the record at the start of `bytes`.
+fn chained(before: u64, bytes: &[u8]) -> u64 {
+    xxh3_64_with_seed(&bytes[..RECORD_HEADER], before)
+}
+
 /// What stands before a record's body. Its first three fields and the checksum are filled in when the batch is sealed.
 #[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RecordHeader {
-    /// CRC32C over the rest of the header and the body: a record can be checked wherever it is, without its batch.
+    /// CRC32C over the header from `len` on and the body, then over `term`, `index` and `position`, which are known last. A record
+    /// can be checked wherever it is, without its batch.
     pub crc: u32,
     /// The term of the shard's leader.
     pub term: u32,
@@ -244,20 +280,31 @@ const AFTER_CRC: usize = 4;
 const STAMP: std::ops::Range<usize> = AFTER_CRC..18;
 
 impl RecordHeader {
-    /// Fills in what is known when a batch is sealed, in `record`, a header and its body.
+    /// Puts the checksum of all but the stamp into `record`, a header and its body: while they are in the processor's cache.
+    pub fn sum(record: &mut [u8]) {
+        let crc = crc32c::crc32c(&record[STAMP.end..]);
+        record[..AFTER_CRC].copy_from_slice(&crc.to_le_bytes());
+    }
+
+    /// Fills in what is known when a batch is sealed, in the header of a record that has its sum.
     pub fn stamp(record: &mut [u8], term: Term, index: EntryIndex, position: u16) {
         let mut stamp = [0; STAMP.end - STAMP.start];
         stamp[..4].copy_from_slice(&term.0.to_le_bytes());
         stamp[4..12].copy_from_slice(&index.0.to_le_bytes());
         stamp[12..].copy_from_slice(&position.to_le_bytes());
         record[STAMP].copy_from_slice(&stamp);
-        let crc = crc32c::crc32c(&record[AFTER_CRC..]);
+        let sum = u32::from_le_bytes(*record.first_chunk().expect("a record has a header"));
+        let crc = crc32c::crc32c_append(sum, &stamp);
         record[..AFTER_CRC].copy_from_slice(&crc.to_le_bytes());
     }
 
     /// True if `record`, a header and its body, matches the checksum in it.
+    ///
+    /// # Panics
+    /// If it is shorter than a header.
     pub fn matches(record: &[u8]) -> bool {
-        record.first_chunk().is_some_and(|crc| u32::from_le_bytes(*crc) == crc32c::crc32c(&record[AFTER_CRC..]))
+        let crc = crc32c::crc32c_append(crc32c::crc32c(&record[STAMP.end..]), &record[STAMP]);
+        record[..AFTER_CRC] == crc.to_le_bytes()
     }
 
     /// True if the record takes no place in an entry.
@@ -283,6 +330,7 @@ mod tests {
         let header =
             RecordHeader { crc: 0, term: 0, index: 0, position: 0, len, shard: 3, flags: 0, kind, version, ts };
         tidings_wire::archive::write(&header, &mut record);
+        RecordHeader::sum(&mut record);
         RecordHeader::stamp(&mut record, Term(5), EntryIndex(1 << 40), 6);
         let read: RecordHeader = tidings_wire::archive::read(&record[..RECORD_HEADER]).unwrap();
         assert_eq!(read, RecordHeader { crc: read.crc, term: 5, index: 1 << 40, position: 6, ..header });

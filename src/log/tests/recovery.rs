@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use tidings_log::{
     BLOCK, Damage, LogConfig, LogKey, LogWrite, RecordMeta, RecoverError, Scanner, Scope, Solo, Storage, Tail,
-    format::{FIRST_BATCH, RecordHeader},
+    format::{BatchHeader, FIRST_BATCH, RecordHeader},
     records,
     recovery::{Decision, Further, Here, NextSegment, decide},
 };
@@ -11,7 +11,7 @@ use tidings_testkit::{
     Memory,
     store::{Store, log_config},
 };
-use tidings_wire::{LogId, Lsn, Term};
+use tidings_wire::{LogId, Lsn, Term, archive::Archived as _};
 
 const SEGMENT: u64 = 64 * 1024;
 const KEY: LogKey = LogKey { log: LogId(1), nonce: 0x1234_5678_9abc_def0 };
@@ -410,4 +410,29 @@ fn what_a_torn_tail_left_in_the_next_segment_is_erased() {
     disk.0.borrow_mut().remove(&first);
     let (numbers, tail) = scan(&disk).expect("nothing is missed");
     assert!(numbers.is_empty() && tail.segments.is_empty() && !tail.ready.is_empty());
+}
+
+#[test]
+fn every_byte_of_a_batch_is_checked_also_of_records_that_were_changed_in_place() {
+    let (mut node, _) = Node::start(Memory::default(), 1);
+    let meta = RecordMeta { kind: 16, version: 1, scope: Scope::Entry, shard: 3, ts: 1 };
+    let mut append = |body: &[u8]| node.store.log.append(meta, |bytes| bytes.extend_from_slice(body));
+    let (changed, voided, _) = (append(&[1; 100]), append(&[2; 33]), append(&[3; 7]));
+    node.store.log.revise(changed, 100).expect("it is in the open batch")[40] = 9;
+    assert!(node.store.log.void(voided, 22));
+    let write = node.store.seal(&mut node.replica);
+    let mut bytes = write.buffer.as_slice().to_vec();
+    let claimed: BatchHeader = tidings_wire::archive::read(&bytes[..BatchHeader::LEN]).unwrap();
+    let found: Vec<_> = records(&claimed, &bytes).map(|record| record.unwrap().body.to_vec()).collect();
+    assert_eq!((found.len(), found[0][40], found[2].as_slice()), (3, 9, &[3; 7][..]));
+    let valid = |bytes: &[u8]| {
+        let header = BatchHeader::peek(KEY, claimed.name().generation, bytes);
+        header.is_some_and(|header| header.verify(KEY, bytes))
+    };
+    assert!(valid(&bytes));
+    for at in 0..bytes.len() {
+        bytes[at] ^= 0x10;
+        assert!(!valid(&bytes), "byte {at}");
+        bytes[at] ^= 0x10;
+    }
 }

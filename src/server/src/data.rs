@@ -135,6 +135,22 @@ impl DataDir {
         self.control.epoch()
     }
 
+    /// This start is refused, since logs were written in later ones.
+    ///
+    /// # Errors
+    /// If that cannot be written down.
+    pub fn refuse_start(&self) -> Result<(), DataError> {
+        self.control.take_back_start().map_err(|error| DataError::Io(self.path.clone(), error))
+    }
+
+    /// This start becomes a later one than `other`.
+    ///
+    /// # Errors
+    /// If that cannot be written down.
+    pub fn start_after(&self, other: Epoch) -> Result<(), DataError> {
+        self.control.count_after(other).map_err(|error| DataError::Io(self.path.clone(), error))
+    }
+
     /// What its logs' checksums are keyed with.
     pub fn log_nonce(&self) -> u64 {
         self.control.log_nonce()

@@ -92,8 +92,11 @@ impl Server {
         let data = DataDir::open(&config.data, config.shards).map_err(StartError::Data)?;
         let keys = load_keys(&data)?;
         let reactors = config.cores.len() as u16;
-        let (recovered, files) =
-            recover_data(&data, &config, reactors, &data.control().ends()).map_err(StartError::Recovery)?;
+        let recovered = recover_data(&data, &config, reactors, &data.control().ends());
+        if let Err(RecoveryError::Written(..)) = &recovered {
+            data.refuse_start().map_err(StartError::Data)?;
+        }
+        let (recovered, files) = recovered.map_err(StartError::Recovery)?;
         let noted = data.control().set_ends(&recovered.ends());
         noted.map_err(|error| StartError::Data(DataError::Io(data.path().into(), error)))?;
         let counts = (recovered.records, recovered.torn);
@@ -214,7 +217,16 @@ pub struct RestoredLog {
 pub fn restore(config: &ServerConfig) -> Result<Vec<RestoredLog>, StartError> {
     let data = DataDir::open(&config.data, config.shards).map_err(StartError::Data)?;
     let known = data.control().ends();
-    let (recovered, _) = recover_data(&data, config, 1, &BTreeMap::new()).map_err(StartError::Recovery)?;
+    let recover = || recover_data(&data, config, 1, &BTreeMap::new());
+    let recovered = match recover() {
+        // What homes wrote in that run is to be passed over, too.
+        Err(RecoveryError::Written(_, latest)) => {
+            data.start_after(latest).map_err(StartError::Data)?;
+            recover()
+        }
+        recovered => recovered,
+    };
+    let (recovered, _) = recovered.map_err(StartError::Recovery)?;
     let found = recovered.ends();
     let begun = data.control().begin_lineage(&found);
     begun.map_err(|error| StartError::Data(DataError::Io(data.path().into(), error)))?;

@@ -30,6 +30,8 @@ pub enum RecoveryError {
     Log(LogId, RecoverError),
     /// A record makes no sense.
     Record(LogId, LogPosition, ReplayError),
+    /// A log was written in this run or a later one: whoever counted this run did not know of those.
+    Written(LogId, Epoch),
 }
 
 impl fmt::Display for RecoveryError {
@@ -39,6 +41,12 @@ impl fmt::Display for RecoveryError {
             Self::Record(log, loc, error) => {
                 write!(f, "log {}, segment {}, offset {}: {error}", log.0, loc.generation().0, loc.offset())
             }
+            Self::Written(log, epoch) => write!(
+                f,
+                "log {} was written in start {}, and control.json knows of fewer: it is older than the logs; put back the newer one, \
+                 or, if that cannot be had any more, say so with `tidings restore`",
+                log.0, epoch.0
+            ),
         }
     }
 }
@@ -110,7 +118,8 @@ impl LogSettings {
 /// will be, `known` is where they end at least.
 ///
 /// # Errors
-/// If acknowledged data is missing or cannot be understood: then nothing is served.
+/// If acknowledged data is missing or cannot be understood, or this run's number was given before: then nothing is served, and
+/// nothing was changed.
 pub fn recover<S: Storage>(
     mut nodes: Vec<Node>,
     storages: Vec<(LogId, S)>,
@@ -149,7 +158,10 @@ pub fn recover<S: Storage>(
         }
         read_all(&mut scanners, |id, batch| replay.batch(id, batch, &mut nodes))?;
     }
-    let Replay { count, replica, .. } = replay;
+    let Replay { count, replica, latest, .. } = replay;
+    if let Some((epoch, log)) = latest.filter(|(epoch, _)| *epoch >= settings.epoch) {
+        return Err(RecoveryError::Written(log, epoch));
+    }
 
     for (at, node) in nodes.iter().enumerate() {
         node.check_replayed().map_err(|error| RecoveryError::Record(LogId(at as u8), LogPosition::default(), error))?;
@@ -222,6 +234,8 @@ struct Replay {
     knows_replaced: bool,
     /// What homes wrote in runs up to this one is passed over.
     restored: Epoch,
+    /// The latest run in which a log was written, and that log.
+    latest: Option<(Epoch, LogId)>,
     count: u64,
 }
 
@@ -229,10 +243,11 @@ impl Replay {
     fn new(shards: u32, settings: LogSettings) -> Self {
         let LogSettings { epoch, restored, .. } = settings;
         let (replica, suffixes) = (Solo::new(shards, Term(epoch.0)), Suffixes::default());
-        Self { replica, suffixes, found_replaced: false, knows_replaced: false, restored, count: 0 }
+        Self { replica, suffixes, found_replaced: false, knows_replaced: false, restored, latest: None, count: 0 }
     }
 
     fn batch(&mut self, log: LogId, batch: &BatchRef<'_>, nodes: &mut [Node]) -> Result<(), RecoveryError> {
+        self.latest = self.latest.max(Some((batch.header.name().epoch, log)));
         for record in records(&batch.header, batch.bytes) {
             let start = batch.loc(0);
             let record = record.map_err(|_| RecoveryError::Record(log, start, ReplayError::Body))?;

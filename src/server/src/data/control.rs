@@ -172,6 +172,22 @@ impl ControlFile {
         })
     }
 
+    /// This start comes after another that it did not know of.
+    pub(super) fn count_after(&self, other: Epoch) -> io::Result<()> {
+        self.change(|control| {
+            control.epoch = control.epoch.max(other.0) + 1;
+            Ok(())
+        })
+    }
+
+    /// This start ended before anything was written: it is not counted, or else enough of them would pass for one that may write.
+    pub(super) fn take_back_start(&self) -> io::Result<()> {
+        self.change(|control| {
+            control.epoch -= 1;
+            Ok(())
+        })
+    }
+
     /// Logs end where they were found to end.
     ///
     /// # Errors
