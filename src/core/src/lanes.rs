@@ -336,6 +336,8 @@ pub enum ToHome {
         conversation: ConversationId,
         /// To what.
         watermarks: Watermarks,
+        /// Where it comes from; `None` if it answers a repeat.
+        source: Option<Source>,
     },
     /// How far do the homes there have what a shard told? Answered when there is room, by [`ToConversation::Reached`].
     AskReached {

@@ -1,5 +1,6 @@
 //! How a device catches up: what changed, stored messages, and what both may cost.
 
+use tidings_core::ToHome;
 use tidings_testkit::{Cluster, Reactor, in_all_layouts, user};
 use tidings_wire::{ConversationId, ErrorCode, Generation, Kind, Lineage, LogId, Seq, Uv, frames::*};
 
@@ -36,6 +37,29 @@ fn resume_lists_what_changed_and_fetch_brings_it() {
         assert_eq!(fetched.kinds().last(), Some(&Kind::Fetched));
         assert!(fetched.frames().iter().all(|frame| frame.header().request_id == 9));
     });
+}
+
+/// What a conversation says of the user's own receipt is lost on its way home: the list of conversations has it all the same.
+#[test]
+fn a_receipt_that_its_users_home_did_not_hear_of_is_told_again() {
+    let mut cluster = Cluster::new(1);
+    let (alice, bob) = (cluster.live("alice", 1, 1), cluster.live("bob", 1, 2));
+    let conversation = ConversationId::direct(alice.user, user("bob"));
+    cluster.send(alice, "bob", 1, 0, "hello");
+    cluster.commit();
+    cluster.reactors[0].world.lost = |message| matches!(message, ToHome::ReceiptOk { .. });
+    cluster.ask(bob, &Read { conversation, upto: Seq(1) });
+    cluster.later(1000);
+    cluster.commit();
+    cluster.reactors[0].world.lost = |_| false;
+    cluster.later(2000);
+    cluster.commit();
+    let tablet = cluster.connect("bob", 2, 5);
+    cluster.ask(tablet, &Resume { lineage: Lineage([7; 16]), uv: Uv(0), below: Uv(0), page: 0 });
+    let out = cluster.take(tablet);
+    let (frames, changed) = (out.frames(), out.all::<Changed>()[0]);
+    let listed: ChangedConversation = tidings_wire::archive::read(frames[0].var(changed.entries).unwrap()).unwrap();
+    assert_eq!((changed.count, listed.read), (1, Seq(1)));
 }
 
 /// A device that does not read costs bounded memory; when it reads again it gets the list of what it missed.

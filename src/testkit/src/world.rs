@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use tidings_core::{
-    CommittedEntry, ConnId, DurableBatch, Effects, JobId, NoCredit, Node, Now, ReactorId, RecordMeta, ToConversation,
-    ToHome, records::RecordKind,
+    CommittedEntry, ConnId, DurableBatch, Effects, JobId, NoCredit, Node, Now, Passage, ReactorId, RecordMeta,
+    ToConversation, ToHome, records::RecordKind,
 };
 use tidings_log::{LogWrite, Replica, Scope, Sealed, Solo, Storage, Tail};
 use tidings_wire::{BatchPosition, Generation, LogId, LogPosition, Term};
@@ -39,6 +39,8 @@ pub struct World {
     pub to_homes: Vec<(ReactorId, ToHome, Vec<u8>)>,
     /// Lanes to homes have room.
     pub home_credit: bool,
+    /// What a home here is told is lost if it is this, as if it had to wait and there was no place.
+    pub lost: fn(&ToHome) -> bool,
     /// Reads that were asked for.
     pub reads: Vec<(JobId, LogPosition, usize)>,
     /// What is committed next is found in this log, if not in the own one: as if another reactor had written it.
@@ -59,6 +61,7 @@ impl World {
             to_conversations: Vec::new(),
             to_homes: Vec::new(),
             home_credit: true,
+            lost: |_| false,
             reads: Vec::new(),
             found_in: None,
         }
@@ -149,6 +152,10 @@ impl Effects for World {
         assert_ne!(to, self.me, "a reactor has no lane to itself");
         self.to_homes.push((to, message, payload.concat()));
         Ok(())
+    }
+
+    fn pass_home(&mut self, message: &ToHome, _: &[u8]) -> Passage {
+        if (self.lost)(message) { Passage::Full } else { Passage::Free }
     }
 
     fn has_home_credit(&mut self, _: ReactorId, _: usize, _: usize) -> bool {

@@ -166,7 +166,8 @@ impl Conversations {
         let own_home = self.config.layout.home(&user);
         self.changed_by(key, entry);
         cx.count(Counter::Receipts);
-        self.answer(own_home, ToHome::ReceiptOk { user, conversation: id, watermarks }, cx);
+        let source = Some(self.outboxes.source(shard, own_home, entry));
+        self.answer(own_home, ToHome::ReceiptOk { user, conversation: id, watermarks, source }, cx);
         self.outboxes.miss_if_walking(shard, own_home, entry);
         if id.is_group() {
             return; // who has it is asked for

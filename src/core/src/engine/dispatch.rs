@@ -285,7 +285,7 @@ impl Conversations {
             Ok(receipt::Verdict::Known(committed)) => {
                 let watermarks = view.state.members[member].marks;
                 if committed {
-                    cx.to_home(from, ToHome::ReceiptOk { user, conversation: id, watermarks }, &[]);
+                    cx.to_home(from, ToHome::ReceiptOk { user, conversation: id, watermarks, source: None }, &[]);
                 }
                 return;
             }
@@ -308,7 +308,7 @@ impl Conversations {
         }
         self.overlays.get_mut(&mut self.all[key.0].overlay).push_receipt(member, marks, own);
         if canary::is(Canary::ReceiptOkBeforeDurable) {
-            cx.to_home(from, ToHome::ReceiptOk { user, conversation: id, watermarks: marks }, &[]);
+            cx.to_home(from, ToHome::ReceiptOk { user, conversation: id, watermarks: marks, source: None }, &[]);
         }
         self.receipts_due.get_or_insert(cx.now().mono.plus_ms(RECEIPT_DELAY_MS));
     }

@@ -284,10 +284,10 @@ fn source_of(message: &ToHome) -> Option<Source> {
         ToHome::HeadUpdate(HeadUpdate { source, .. })
         | ToHome::Fanout(Fanout { source, .. })
         | ToHome::Receipt { source, .. } => Some(*source),
+        ToHome::ReceiptOk { source, .. } => *source,
         // Answers, which a device asks for again, and what is about sources itself.
         ToHome::Sent { .. }
         | ToHome::Refused { .. }
-        | ToHome::ReceiptOk { .. }
         | ToHome::AskReached { .. }
         | ToHome::Reached(_)
         | ToHome::Answer { .. }

@@ -65,7 +65,7 @@ impl Homes {
             }
             ToHome::AskReached { shard } => self.sources.ask(from, shard),
             ToHome::Reached(reached) => self.sources.told_all(reached),
-            ToHome::ReceiptOk { user, conversation, watermarks } => {
+            ToHome::ReceiptOk { user, conversation, watermarks, source: _ } => {
                 self.on_own_receipt(user, conversation, watermarks, cx);
             }
             ToHome::Answer { asker } => {
