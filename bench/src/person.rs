@@ -124,7 +124,7 @@ impl Talk {
             self.told = self.known;
             let (conversation, upto) = (self.conversation, Seq(self.known));
             frame::append(out, 2, &Delivered { conversation, upto });
-            frame::append(out, 3, &Read { conversation, upto });
+            frame::append(out, 3, &Read { conversation, upto, ordinal: self.known });
         }
     }
 

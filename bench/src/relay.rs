@@ -189,7 +189,7 @@ impl Relay {
                 let Delivered { conversation, upto } = delivered;
                 let (delivered, read, uv) = (upto, Seq(0), Uv(0));
                 self.wait(at, out.is_empty());
-                frame::append(out, 0, &ReceiptOk { conversation, delivered, read, uv });
+                frame::append(out, 0, &ReceiptOk { conversation, delivered, read, uv, seen: 0 });
                 let receipt = Receipt { conversation, member: UserId::NONE, delivered, read };
                 self.wait(partner, self.connections[partner].pending.is_empty());
                 frame::append(&mut self.connections[partner].pending, 0, &receipt);
@@ -214,7 +214,7 @@ impl Relay {
         self.relayed += frame.bytes().len();
         let (conversation, client_msg_id, seq, ts) =
             (send.conversation, send.client_msg_id, Seq(self.seqs[at]), Timestamp(1));
-        frame::append(out, frame.header().request_id, &Sent { conversation, client_msg_id, seq, ts });
+        frame::append(out, frame.header().request_id, &Sent { conversation, client_msg_id, seq, ts, ordinal: seq.0 });
         let mut message = FrameBuilder::<Message>::new(&mut self.connections[partner].pending);
         let (sender_name, payload) = (message.var(b"sender00"), message.var(bytes));
         message.finish(

@@ -145,7 +145,7 @@ fuzz_target!(|bytes: &[u8]| {
                 if choices.byte() % 2 == 0 {
                     say(&mut reactor, &live, &Delivered { conversation, upto });
                 } else {
-                    say(&mut reactor, &live, &Read { conversation, upto });
+                    say(&mut reactor, &live, &Read { conversation, upto, ordinal: upto.0 });
                 }
             }
             (6, Some(live)) => {

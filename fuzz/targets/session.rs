@@ -93,7 +93,11 @@ fuzz_target!(|bytes: &[u8]| {
             2 => session.disconnected(now),
             3 => frame::append(&mut frames, 1, &welcome(me, &mut choices)),
             4 => drop(session.send(UserId([choices.byte() % 3; 16]), b"hi")),
-            5 => session.read(ConversationId::direct(me, UserId([choices.byte() % 3; 16])), Seq(choices.below(12))),
+            5 => session.read(
+                ConversationId::direct(me, UserId([choices.byte() % 3; 16])),
+                Seq(choices.below(12)),
+                choices.below(12),
+            ),
             6 => session.history(
                 ConversationId::direct(me, UserId([choices.byte() % 3; 16])),
                 Seq(choices.below(12)),

@@ -116,7 +116,7 @@ fn encode((mut out, payload, send): (Vec<u8>, Vec<u8>, Send)) -> Vec<u8> {
     for id in 1..=MESSAGES {
         let (conversation, client_msg_id) = (send.conversation, tidings_wire::ClientMsgId(id));
         let (seq, ts) = (tidings_wire::Seq(id), tidings_wire::Timestamp(id));
-        frame::append(&mut out, id, &Sent { conversation, client_msg_id, seq, ts });
+        frame::append(&mut out, id, &Sent { conversation, client_msg_id, seq, ts, ordinal: seq.0 });
         let mut message = FrameBuilder::<Message>::new(&mut out);
         let (sender_name, payload): (Span, Span) = (message.var(b"alice"), message.var(&payload));
         message.finish(

@@ -129,7 +129,7 @@ fn empty_turn() -> Turn<NullMachine, AnyToken> {
     let node = Node::new(NodeConfig { user_rate, ..node_config(0, 1, 8) });
     let (epoch, restored) = (Epoch(1), Epoch(0));
     let settings = LogSettings { nonce: 1, epoch, segment_len: 64 << 20, batch_max: 2 << 20, writes: 1, restored };
-    let recovered = recover(vec![node], vec![(LogId(0), Memory::default())], &BTreeMap::new(), settings);
+    let recovered = recover(vec![node], vec![(LogId(0), Memory::default())], &BTreeMap::new(), settings, || Ok(()));
     let mut recovered = recovered.expect("nothing is there");
     let config = TurnConfig {
         limits: ConnectionLimits {

@@ -145,7 +145,8 @@ fn kinds_that_clients_do_not_send() {
     raw.ask(7, &Ping { opaque: 5 });
     assert_eq!(raw.next().unwrap().kind(), Kind::Pong, "an unknown kind is skipped");
     assert!(by.counted(ErrorCode::UnknownKind) > 0);
-    let sent = Sent { conversation: ConversationId::NONE, client_msg_id: ClientMsgId(1), seq: Seq(1), ts: now() };
+    let sent =
+        Sent { conversation: ConversationId::NONE, client_msg_id: ClientMsgId(1), seq: Seq(1), ts: now(), ordinal: 1 };
     by.is_turned_away(true, &bytes_of(1, &sent), ErrorCode::UnexpectedKind);
 }
 
@@ -273,7 +274,7 @@ fn a_conversation_that_the_user_is_not_in() {
         let fetch = Fetch { conversation, from: Seq(1), upto: Seq(0), limit: 0, order: FetchOrder::Upward };
         is_refused(&mut raw, &bytes_of(1, &fetch), ErrorCode::NotMember);
         is_refused(&mut raw, &bytes_of(1, &Delivered { conversation, upto: Seq(1) }), ErrorCode::NotMember);
-        is_refused(&mut raw, &bytes_of(1, &Read { conversation, upto: Seq(1) }), ErrorCode::NotMember);
+        is_refused(&mut raw, &bytes_of(1, &Read { conversation, upto: Seq(1), ordinal: 1 }), ErrorCode::NotMember);
     }
     // Somebody else's conversation, by its id: with the wrong peer named, and with none.
     let foreign = send_bytes("wendy", "rick", 1, 0, b"let me in");
@@ -310,7 +311,7 @@ fn a_sequence_from_the_future() {
     let conversation = ConversationId::direct(UserId::derive("default", "wendy"), UserId::derive("default", "rick"));
     for upto in [Seq(2), Seq(u64::MAX)] {
         is_refused(&mut raw, &bytes_of(1, &Delivered { conversation, upto }), ErrorCode::FutureSeq);
-        is_refused(&mut raw, &bytes_of(1, &Read { conversation, upto }), ErrorCode::FutureSeq);
+        is_refused(&mut raw, &bytes_of(1, &Read { conversation, upto, ordinal: u64::MAX }), ErrorCode::FutureSeq);
     }
     let fetch = Fetch { conversation, from: Seq(u64::MAX), upto: Seq(0), limit: 0, order: FetchOrder::Upward };
     is_refused(&mut raw, &bytes_of(1, &fetch), ErrorCode::FutureSeq);

@@ -98,10 +98,20 @@ def receive_many(bob: Client, payloads: list[bytes], head: int) -> None:
 
 def receipts(alice: Client, bob: Client, head: int) -> None:
     bob.delivered(CHAT, head)
+    before = unread(bob)
+    bob.read(CHAT, head - 1, head - 1)
+    expect("unread before, after all but one, and after all", (before > 1, unread(bob)), (True, 1))
     bob.read(CHAT, head)
-    print(f"bob: DELIVERED and READ {head}, RECEIPT_OK")
+    expect("unread after all", unread(bob), 0)
+    print(f"bob: DELIVERED and READ {head}, RECEIPT_OK, nothing unread")
     alice.wait_receipt(CHAT, BOB, head, head)
     print(f"alice: RECEIPT {head}")
+
+
+def unread(client: Client) -> int:
+    """What the server counts as unread in the conversation."""
+    client.state.uv = 0
+    return next(entry.unread for entry in client.resume() if entry.conversation == CHAT)
 
 
 def repeat_and_refusal(alice: Client, payload: bytes, last_id: int, head: int) -> None:

@@ -108,6 +108,7 @@ class Sent(Body):
     client_msg_id: U64
     seq: U64
     ts: U64
+    ordinal: U64
 
 
 @_kind(5, MESSAGE_CLASS)
@@ -142,6 +143,7 @@ class Delivered(Body):
 class Read(Body):
     conversation: Id
     upto: U64
+    ordinal: U64
 
 
 @_kind(8, RECEIPT_CLASS)
@@ -158,6 +160,7 @@ class ReceiptOk(Body):
     delivered: U64
     read: U64
     uv: U64
+    seen: U64
 
 
 @_kind(10)
@@ -179,6 +182,12 @@ class Entry:
     read: U64
     peer_delivered: U64
     peer_read: U64
+    ordinal: U64
+    seen: U64
+
+    @property
+    def unread(self) -> int:
+        return self.ordinal - self.seen
 
 
 ENTRY_LAYOUT, _ = _layout(Entry)

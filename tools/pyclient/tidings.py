@@ -153,9 +153,9 @@ class Client:
         """Says that this device has everything up to `upto`, and waits until that is durable."""
         self._wait_marks(self._request(k.Delivered(conversation, upto)), conversation, self.welcome.user, upto, 0)
 
-    def read(self, conversation: bytes, upto: int) -> None:
-        """Says that the user has read everything up to `upto`, and waits until that is durable."""
-        self._wait_marks(self._request(k.Read(conversation, upto)), conversation, self.welcome.user, 0, upto)
+    def read(self, conversation: bytes, upto: int, ordinal: int = 0) -> None:
+        """Says that the user has read everything up to `upto`, whose ordinal that is, and waits until that is durable."""
+        self._wait_marks(self._request(k.Read(conversation, upto, ordinal)), conversation, self.welcome.user, 0, upto)
 
     def wait_receipt(self, conversation: bytes, member: bytes, delivered: int, read: int) -> None:
         """Waits until another member is known to have got this far."""

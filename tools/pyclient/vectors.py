@@ -27,8 +27,8 @@ CREATE = b"\x09" * 16 + SETTINGS + b"\x07\x00\x01\x00" + b"friends" + BOB
 
 IDS = {"user/alice": ALICE, "user/bob": BOB, "conversation/alice-bob": CHAT, "group/alice-09": GROUP}
 
-ENTRY = k.Entry(CHAT, BOB, head=5, delivered=4, read=3, peer_delivered=2, peer_read=1)
-ENTRY_BYTES = k.ENTRY_LAYOUT.pack(CHAT, BOB, 5, 4, 3, 2, 1)
+ENTRY = k.Entry(CHAT, BOB, head=5, delivered=4, read=3, peer_delivered=2, peer_read=1, ordinal=4, seen=2)
+ENTRY_BYTES = k.ENTRY_LAYOUT.pack(CHAT, BOB, 5, 4, 3, 2, 1, 4, 2)
 
 MEMBERS = k.MEMBER_LAYOUT.pack(ALICE, 3, 1, 0, 5, 4) + k.MEMBER_LAYOUT.pack(BOB, 0, 1, 4, 0, 0)
 
@@ -36,7 +36,7 @@ FRAMES: dict[str, tuple[int, k.Body]] = {
     "HELLO": (1, k.Hello(1, 1, device=7, user=ALICE, capabilities=0, token=b"token", connection_number=9)),
     "WELCOME": (1, k.Welcome(VERSION, 60, 73728, 65536, 64, ALICE, 7, HISTORY, 77, TIME, redirect=b"", token_until=UNTIL)),
     "SEND": (2, k.Send(CHAT, BOB, 101, 100, 0, TRACE, 1, CONTENT_CRC, TEXT, 900, 4, BODY)),
-    "SENT": (2, k.Sent(CHAT, 101, seq=5, ts=TIME)),
+    "SENT": (2, k.Sent(CHAT, 101, seq=5, ts=TIME, ordinal=3)),
     "MESSAGE": (
         0,
         k.Message(
@@ -44,9 +44,9 @@ FRAMES: dict[str, tuple[int, k.Body]] = {
         ),
     ),
     "DELIVERED": (0, k.Delivered(CHAT, upto=5)),
-    "READ": (0, k.Read(CHAT, upto=4)),
+    "READ": (0, k.Read(CHAT, upto=4, ordinal=2)),
     "RECEIPT": (0, k.Receipt(CHAT, BOB, delivered=5, read=4)),
-    "RECEIPT_OK": (0, k.ReceiptOk(CHAT, delivered=5, read=4, uv=12)),
+    "RECEIPT_OK": (0, k.ReceiptOk(CHAT, delivered=5, read=4, uv=12, seen=2)),
     "RESUME": (4, k.Resume(HISTORY, uv=11, below=0, page=0)),
     "CHANGED": (4, k.Changed(1, HISTORY, 12, 0, 1, k.ENTRY_LAYOUT.size, ENTRY_BYTES)),
     "FETCH": (5, k.Fetch(CHAT, from_seq=1, upto=5, limit=0, order=0)),

@@ -92,6 +92,10 @@ canaries! {
     ClaimedEarly, "claimed-early";
     /// A head update for which a lane had no room is not told again.
     DroppedHeadForgotten, "dropped-head-update-forgotten";
+    /// Who writes has not seen what was there.
+    OwnUnread, "own-message-unread";
+    /// What is older than a membership counts as unread.
+    JoinedUnread, "older-counts-as-unread";
     /// The first frame of a connection that waited for a load is forgotten.
     ParkedLost, "parked-frame-lost";
     /// The frame after one that waits for a load is taken before it.

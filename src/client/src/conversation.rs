@@ -7,6 +7,7 @@ use tidings_wire::{ClientMsgId, ConversationId, Seq, UserId, frames::Control};
 use crate::{
     config::Time,
     event::{Message, Watermarks},
+    group,
 };
 
 /// Messages that wait for one before them; more are dropped, and fetched later.
@@ -60,6 +61,12 @@ pub(crate) struct Conversation {
     pub(crate) durable: Watermarks,
     /// How far the other member is.
     pub(crate) peers: Watermarks,
+    /// Messages with content that are known to exist.
+    pub(crate) ordinal: u64,
+    /// How many of them the user has seen: read, written, or older than its membership.
+    pub(crate) seen: u64,
+    /// Messages with content up to the last one released, if that is known.
+    counted: Option<u64>,
     /// It is on the list of conversations that may have something to send.
     pub(crate) eager: bool,
 }
@@ -85,8 +92,46 @@ impl Conversation {
             told: Watermarks::default(),
             durable: Watermarks::default(),
             peers: Watermarks::default(),
+            ordinal: 0,
+            seen: 0,
+            counted: None,
             eager: false,
         }
+    }
+
+    /// The next message that is here, released to `user`.
+    pub(crate) fn release_next(&mut self, user: UserId) -> Option<Message> {
+        let mut next = self.ahead.remove(&self.last.next())?;
+        self.last = next.seq;
+        let has_content = next.control == Control::TEXT;
+        // SENT that answers a repeat does not say it.
+        let before = if next.seq == Seq(1) { Some(0) } else { self.counted };
+        if next.ordinal == 0 {
+            next.ordinal = before.map_or(0, |before| before + u64::from(has_content));
+        }
+        self.counted = (next.ordinal > 0 || before == Some(0)).then_some(next.ordinal);
+        self.ordinal = self.ordinal.max(next.ordinal);
+        if (has_content && next.sender == user) || group::takes_in(&next, user) {
+            self.seen = self.seen.max(next.ordinal);
+        }
+        Some(next)
+    }
+
+    /// Messages up to `upto` cannot be had.
+    pub(crate) fn pass(&mut self, upto: Seq) {
+        (self.last, self.counted) = (upto, None);
+    }
+
+    /// The user has read up to a message, up to which so many have content.
+    pub(crate) fn read(&mut self, upto: Seq, ordinal: u64) {
+        self.own.read = self.own.read.max(upto);
+        let seen = if upto >= self.head { self.ordinal } else { ordinal.min(self.ordinal) };
+        self.seen = self.seen.max(seen);
+    }
+
+    /// Messages with content that the user has not seen.
+    pub(crate) fn unread(&self) -> u64 {
+        self.ordinal.saturating_sub(self.seen)
     }
 
     /// True if messages are known to exist that are not here.

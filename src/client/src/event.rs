@@ -30,7 +30,7 @@ pub struct Message {
     pub control: Control,
     /// The message that it is about; 0: none.
     pub target: Seq,
-    /// How many messages with content there are up to and including this one; 0 for an own message that SENT told of.
+    /// How many messages with content there are up to and including this one.
     pub ordinal: u64,
     /// What the server has read of it: an archive, as the control says.
     pub body: Vec<u8>,
@@ -186,5 +186,7 @@ pub enum Event {
         peers: Watermarks,
         /// How far this user is, on all devices.
         own: Watermarks,
+        /// Messages with content that the user has neither read nor written.
+        unread: u64,
     },
 }

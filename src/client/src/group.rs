@@ -8,7 +8,7 @@ use tidings_wire::{
 };
 
 use crate::{
-    event::{Event, Group},
+    event::{Event, Group, Message},
     session::{Request, Resting, Session},
 };
 
@@ -21,6 +21,14 @@ pub(crate) struct Description {
     conversation: ConversationId,
     members: Vec<DescribedMember>,
     refusals: u32,
+}
+
+/// True if a message makes `user` a member: what is older counts as read.
+pub(crate) fn takes_in(message: &Message, user: UserId) -> bool {
+    match GroupAct::read(message.control, &message.body) {
+        Ok(Some(GroupAct::Add(users))) => users.iter().any(|added| added == user),
+        _ => false,
+    }
 }
 
 impl Session {

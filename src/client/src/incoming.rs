@@ -58,7 +58,8 @@ impl Session {
 
     /// Puts a message in its place and releases what is next.
     pub(crate) fn place(&mut self, message: Message) {
-        let (id, own) = (message.conversation, message.sender == self.config.user);
+        let (id, user) = (message.conversation, self.config.user);
+        let own = message.sender == user;
         let peer = match (id.is_group(), own) {
             (true, _) => UserId::NONE,
             (false, true) => message.peer,
@@ -77,8 +78,7 @@ impl Session {
                 conversation.ahead.pop_last();
             }
         }
-        while let Some(next) = conversation.ahead.remove(&conversation.last.next()) {
-            conversation.last = next.seq;
+        while let Some(next) = conversation.release_next(user) {
             self.events.push_back(Event::Message(next));
         }
         self.sync.may_have_gaps |= conversation.has_gap();
@@ -141,11 +141,10 @@ impl Session {
 
     /// A page answers for more than it brought: what is missing in it cannot be had, and what comes after it is released.
     fn pass_what_is_gone(&mut self, id: ConversationId, fetched: &Fetched) {
-        let answered = fetched.answered();
+        let (answered, user) = (fetched.answered(), self.config.user);
         let Some(conversation) = self.conversations.get_mut(&id) else { return };
         loop {
-            while let Some(next) = conversation.ahead.remove(&conversation.last.next()) {
-                conversation.last = next.seq;
+            while let Some(next) = conversation.release_next(user) {
                 self.events.push_back(Event::Message(next));
             }
             let from = conversation.last.next();
@@ -158,7 +157,7 @@ impl Session {
             if !answered.contains(&from.0) || upto < from {
                 return;
             }
-            conversation.last = upto;
+            conversation.pass(upto);
             self.events.push_back(Event::Lost { conversation: id, from, upto });
         }
     }
@@ -194,7 +193,8 @@ impl Session {
         let Some(conversation) = self.conversations.get_mut(&ok.conversation) else { return };
         conversation.durable.delivered = conversation.own.delivered.min(ok.delivered);
         conversation.durable.read = conversation.own.read.min(ok.read);
-        let elsewhere = ok.read > conversation.own.read;
+        let elsewhere = ok.read > conversation.own.read || ok.seen > conversation.seen;
+        conversation.seen = conversation.seen.max(ok.seen);
         conversation.own.read = conversation.own.read.max(ok.read.min(conversation.head));
         if elsewhere {
             conversation.durable.read = conversation.own.read;
@@ -204,9 +204,9 @@ impl Session {
     }
 
     pub(crate) fn tell_conversation(&mut self, id: ConversationId) {
-        if let Some(Conversation { peer, peers, own, .. }) = self.conversations.get(&id) {
-            let (peer, peers, own) = (*peer, *peers, *own);
-            self.events.push_back(Event::Conversation { conversation: id, peer, peers, own });
+        if let Some(known) = self.conversations.get(&id) {
+            let (peer, peers, own, unread) = (known.peer, known.peers, known.own, known.unread());
+            self.events.push_back(Event::Conversation { conversation: id, peer, peers, own, unread });
         }
     }
 }

@@ -100,7 +100,7 @@ impl Session {
                 flags: message.flags,
                 control: message.control,
                 target: Seq(0),
-                ordinal: 0,
+                ordinal: sent.ordinal,
                 body: message.body,
                 payload: message.payload,
             });
@@ -147,7 +147,7 @@ impl Session {
     pub(crate) fn pump_receipts(&mut self, id: ConversationId) {
         let Some(conversation) = self.conversations.get_mut(&id) else { return };
         let Watermarks { delivered, read } = conversation.own;
-        let told = conversation.told;
+        let (told, seen) = (conversation.told, conversation.seen);
         conversation.told = conversation.own;
         if delivered > told.delivered {
             let request = self.request_id();
@@ -155,7 +155,7 @@ impl Session {
         }
         if read > told.read {
             let request = self.request_id();
-            frame::append(&mut self.out, request, &Read { conversation: id, upto: read });
+            frame::append(&mut self.out, request, &Read { conversation: id, upto: read, ordinal: seen });
         }
     }
 

@@ -66,6 +66,10 @@ pub struct SavedConversation {
     pub durable: Watermarks,
     /// How far the other member is.
     pub peers: Watermarks,
+    /// Messages with content that are known to exist.
+    pub ordinal: u64,
+    /// How many of them the user has seen.
+    pub seen: u64,
 }
 
 /// Where a session is with catching up.
@@ -97,7 +101,7 @@ impl Sync {
             let mut conversation = Conversation::new(saved.id, saved.peer);
             (conversation.last, conversation.head, conversation.placed) = (saved.last, saved.last, true);
             (conversation.own, conversation.durable, conversation.told) = (saved.own, saved.durable, saved.durable);
-            conversation.peers = saved.peers;
+            (conversation.peers, conversation.ordinal, conversation.seen) = (saved.peers, saved.ordinal, saved.seen);
             (saved.id, conversation)
         });
         (sync, conversations.collect())
@@ -110,8 +114,8 @@ impl Sync {
         conversations: &HashMap<ConversationId, Conversation>,
     ) -> SavedState {
         let row = |known: &Conversation| {
-            let Conversation { id, peer, last, own, durable, peers, .. } = *known;
-            SavedConversation { id, peer, last, own, durable, peers }
+            let Conversation { id, peer, last, own, durable, peers, ordinal, seen, .. } = *known;
+            SavedConversation { id, peer, last, own, durable, peers, ordinal, seen }
         };
         let mut rows: Vec<_> = conversations.values().filter(|known| known.placed).map(row).collect();
         rows.sort_unstable_by_key(|row| row.id);
@@ -247,6 +251,8 @@ impl Session {
         }
         conversation.head = conversation.head.max(entry.head);
         conversation.peers.raise(Watermarks { delivered: entry.peer_delivered, read: entry.peer_read });
+        conversation.ordinal = conversation.ordinal.max(entry.ordinal);
+        conversation.seen = conversation.seen.max(entry.seen);
         for known in [&mut conversation.own, &mut conversation.told, &mut conversation.durable] {
             known.read = known.read.max(entry.read);
         }

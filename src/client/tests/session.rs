@@ -78,6 +78,8 @@ fn message(id: u64, seq: u64) -> Vec<u8> {
     bytes
 }
 
+const ENTRY_LEN: usize = <ChangedConversation as archive::Archived>::LEN;
+
 fn changed(id: u64, heads: &[(ConversationId, u64)], uv: u64, next: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut frame = FrameBuilder::<Changed>::new(&mut bytes);
@@ -86,8 +88,10 @@ fn changed(id: u64, heads: &[(ConversationId, u64)], uv: u64, next: u64) -> Vec<
         let zero = Seq(0);
         let (conversation, peer, head) = (*conversation, user("bob"), Seq(*head));
         let (delivered, read, peer_delivered, peer_read) = (zero, zero, zero, zero);
-        let entry = ChangedConversation { conversation, peer, head, delivered, read, peer_delivered, peer_read };
-        let mut record = [0; 72];
+        let (ordinal, seen) = (head.0, read.0);
+        let entry =
+            ChangedConversation { conversation, peer, head, delivered, read, peer_delivered, peer_read, ordinal, seen };
+        let mut record = [0; ENTRY_LEN];
         archive::write(&entry, &mut record);
         let span = frame.var(&record);
         entries =
@@ -95,7 +99,7 @@ fn changed(id: u64, heads: &[(ConversationId, u64)], uv: u64, next: u64) -> Vec<
     }
     let status = if heads.is_empty() { ResumeStatus::UpToDate } else { ResumeStatus::Changed };
     let (uv, next, count) = (Uv(uv), Uv(next), heads.len() as u32);
-    frame.finish(id, &Changed { status, lineage: LINEAGE, uv, next, count, entry_len: 72, entries });
+    frame.finish(id, &Changed { status, lineage: LINEAGE, uv, next, count, entry_len: ENTRY_LEN as u32, entries });
     bytes
 }
 
@@ -119,7 +123,10 @@ fn welcome(lineage: Lineage) -> Welcome {
 /// SENT, as an answer to a SEND.
 fn sent_as(request: u64, send: &Send, seq: u64) -> Vec<u8> {
     let (conversation, client_msg_id) = (send.conversation, send.client_msg_id);
-    bytes_of(request, &tidings_wire::frames::Sent { conversation, client_msg_id, seq: Seq(seq), ts: Timestamp(1) })
+    bytes_of(
+        request,
+        &tidings_wire::frames::Sent { conversation, client_msg_id, seq: Seq(seq), ts: Timestamp(1), ordinal: seq },
+    )
 }
 
 impl Peer {
@@ -343,6 +350,7 @@ fn sent_in_a_conversation_that_is_not_remembered_is_looked_up() {
         client_msg_id: ClientMsgId(9),
         seq: Seq(1),
         ts: Timestamp(1),
+        ordinal: 1,
     };
     peer.give(&bytes_of(77, &sent));
     let again = peer.sent().all::<Resume>();
@@ -489,7 +497,7 @@ fn receipts_are_repeated_until_they_are_durable() {
     peer.now = peer.now.plus_ms(3_000);
     peer.session.tick(peer.now);
     assert_eq!(peer.sent().all::<Delivered>().len(), 1, "again");
-    peer.give(&bytes_of(0, &ReceiptOk { conversation: here(), delivered: Seq(1), read: Seq(0), uv: Uv(0) }));
+    peer.give(&bytes_of(0, &ReceiptOk { conversation: here(), delivered: Seq(1), read: Seq(0), uv: Uv(0), seen: 0 }));
     peer.now = peer.now.plus_ms(3_000);
     peer.session.tick(peer.now);
     assert!(peer.sent().all::<Delivered>().is_empty());
@@ -517,7 +525,8 @@ fn delivered_is_told_once_the_application_took_the_message_and_survives_a_restar
     let hello = restarted.sent().all::<Hello>();
     restarted.give(&bytes_of(hello[0].0, &welcome(LINEAGE)));
     assert_eq!(restarted.sent().all::<Delivered>()[0].1.upto, Seq(2));
-    restarted.give(&bytes_of(0, &ReceiptOk { conversation: here(), delivered: Seq(2), read: Seq(1), uv: Uv(0) }));
+    restarted
+        .give(&bytes_of(0, &ReceiptOk { conversation: here(), delivered: Seq(2), read: Seq(1), uv: Uv(0), seen: 1 }));
     let known = restarted.events().into_iter().find_map(|event| match event {
         Event::Conversation { peers, .. } => Some((peers.delivered, peers.read)),
         _ => None,
@@ -587,7 +596,7 @@ fn nothing_belongs_to_a_history_that_the_application_was_not_told_of() {
     let mut peer = Peer::new(config());
     let request = peer.connect(LINEAGE);
     let (status, lineage, entries) = (ResumeStatus::TooOld, Lineage([9; 16]), Span::default());
-    let old = Changed { status, lineage, uv: Uv(0), next: Uv(0), count: 0, entry_len: 72, entries };
+    let old = Changed { status, lineage, uv: Uv(0), next: Uv(0), count: 0, entry_len: ENTRY_LEN as u32, entries };
     peer.give(&bytes_of(request, &old));
     assert_eq!(peer.session.lineage(), LINEAGE);
     peer.give(&bytes_of(1, &welcome(LINEAGE)));

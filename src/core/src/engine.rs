@@ -245,8 +245,9 @@ impl Conversations {
             conversation: *id,
             peer: peer.user,
             head: state.head,
+            ordinal: state.ordinal,
             own: own.marks,
-            peers: peer.marks,
+            peers: peer.marks.shown(),
             origin: crate::home::SessionId::NONE,
             source,
         }

@@ -21,6 +21,8 @@ use crate::conversation::{changes::Change, membership::Membership, view::View};
 pub struct Act<'a> {
     /// The number that it gets, or got.
     pub seq: Seq,
+    /// Messages with content up to and including it.
+    pub ordinal: u64,
     /// The message that it is about; 0: none.
     pub target: Seq,
     /// What the server must read of it.
@@ -121,6 +123,13 @@ pub enum Weight {
     Control,
 }
 
+impl Weight {
+    /// How many messages with content it is.
+    pub fn counts(self) -> u64 {
+        u64::from(self == Self::Content)
+    }
+}
+
 /// Who may try it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Actors {
@@ -167,6 +176,11 @@ pub const FEATURES: &[Row] = &[
     of_groups(control::SETTINGS, "settings", &group::settings::ChangeSettings),
     of_groups(control::DELETE, "delete", &group::settings::Delete),
 ];
+
+/// The weight of a control. What a later version of the server knew has none here.
+pub(crate) fn weight(features: &'static [Row], control: Control) -> Weight {
+    find(features, control).map_or(Weight::Control, |row| row.weight)
+}
 
 /// The feature of a control.
 pub(crate) fn find(features: &'static [Row], control: Control) -> Option<&'static Row> {

@@ -146,35 +146,39 @@ pub struct ReceiptCommand {
     pub kind: ReceiptKind,
     /// Up to and including.
     pub upto: Seq,
+    /// READ: messages with content up to there, as the device says.
+    pub ordinal: u64,
 }
 
-/// A member's two watermarks.
+/// A member's watermarks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Watermarks {
     /// Some device has everything up to here.
     pub delivered: Seq,
     /// The user has read everything up to here.
     pub read: Seq,
+    /// Messages with content that the user has seen: read, written, or older than its membership. Nobody else is told.
+    pub seen: u64,
 }
 
 impl Watermarks {
-    /// Raises one; what is read is delivered too. True if anything rose.
-    pub fn raise(&mut self, kind: ReceiptKind, upto: Seq) -> bool {
-        let read = if kind == ReceiptKind::Read { upto } else { Seq(0) };
-        self.raise_to(Self { delivered: upto, read })
+    /// What others are told of it.
+    pub fn shown(self) -> Self {
+        Self { seen: 0, ..self }
     }
 
-    /// Raises both to at least `other`'s. True if anything rose.
+    /// Raises all to at least `other`'s; what is read is delivered too. True if anything rose.
     pub fn raise_to(&mut self, other: Self) -> bool {
         let before = *self;
         self.delivered = self.delivered.max(other.delivered).max(other.read);
         self.read = self.read.max(other.read);
+        self.seen = self.seen.max(other.seen);
         *self != before
     }
 
-    /// True if both are at least `other`'s.
+    /// True if all are at least `other`'s.
     pub fn reach(&self, other: Self) -> bool {
-        self.delivered >= other.delivered && self.read >= other.read
+        self.delivered >= other.delivered && self.read >= other.read && self.seen >= other.seen
     }
 }
 
@@ -189,6 +193,8 @@ pub struct HeadUpdate {
     pub peer: UserId,
     /// Its last committed message.
     pub head: Seq,
+    /// Messages with content up to there.
+    pub ordinal: u64,
     /// The member's watermarks.
     pub own: Watermarks,
     /// The other member's.
@@ -235,12 +241,16 @@ pub struct FanoutMember {
     pub delivered: Seq,
     /// It has read up to here.
     pub read: Seq,
+    /// Messages with content that it may know of.
+    pub ordinal: u64,
+    /// How many of them it has seen.
+    pub seen: u64,
 }
 
 impl Archived for FanoutMember {
-    const FIRST_LEN: usize = 40;
+    const FIRST_LEN: usize = 56;
 }
-const _: () = assert!(<FanoutMember as Archived>::LEN == 40);
+const _: () = assert!(<FanoutMember as Archived>::LEN == 56);
 
 impl FanoutMember {
     /// Appends it to a payload.
@@ -303,6 +313,8 @@ pub enum ToHome {
         seq: Seq,
         /// Its time, or 0 for a repeat.
         ts: Timestamp,
+        /// Messages with content up to and including it, or 0 for a repeat.
+        ordinal: u64,
     },
     /// A command was refused.
     Refused {

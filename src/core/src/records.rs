@@ -86,12 +86,14 @@ pub struct ReceiptRecord {
     pub delivered: Seq,
     /// Read up to.
     pub read: Seq,
+    /// Messages with content that it has seen.
+    pub seen: u64,
 }
 
 impl ReceiptRecord {
     /// Both watermarks.
     pub fn watermarks(&self) -> Watermarks {
-        Watermarks { delivered: self.delivered, read: self.read }
+        Watermarks { delivered: self.delivered, read: self.read, seen: self.seen }
     }
 }
 
@@ -125,6 +127,10 @@ pub struct HomeEntryRecord {
     pub peer_delivered: Seq,
     /// The peer's read watermark.
     pub peer_read: Seq,
+    /// Messages with content that the user may know of.
+    pub ordinal: u64,
+    /// How many of them it has seen.
+    pub seen: u64,
 }
 
 /// How far the homes of a shard have what others' shards tell; `count` of [`SourceRecord`] follow.
@@ -200,6 +206,8 @@ pub struct MemberRow {
     pub floor: ClientMsgId,
     /// Devices that follow.
     pub devices: u32,
+    /// Messages with content that it has seen.
+    pub seen: u64,
 }
 
 /// What a member may do and read, at the end of its row; `earlier` of [`StayRecord`] follow.
@@ -215,6 +223,8 @@ pub struct MembershipRecord {
     pub last: Seq,
     /// How often it was a member before.
     pub earlier: u8,
+    /// Messages with content that there were when it left; 0 of a member.
+    pub content: u64,
 }
 
 /// Numbers that a member can read of a time before.
@@ -254,16 +264,16 @@ macro_rules! first_len {
 }
 
 first_len! {
-    ReceiptRecord: 48;
+    ReceiptRecord: 56;
     HomeRecord: 28;
-    HomeEntryRecord: 80;
+    HomeEntryRecord: 96;
     SourcesRecord: 4;
     SourceRecord: 10;
     ShardRow: 12;
     ConversationRow: 56;
     SettingRecord: 6;
-    MemberRow: 60;
-    MembershipRecord: 26;
+    MemberRow: 68;
+    MembershipRecord: 34;
     StayRecord: 16;
     DeviceRecord: 8;
     PairRecord: 16;

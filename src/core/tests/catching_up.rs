@@ -1,8 +1,8 @@
 //! How a device catches up: what changed, stored messages, and what both may cost.
 
 use tidings_core::ToHome;
-use tidings_testkit::{Cluster, Reactor, in_all_layouts, user};
-use tidings_wire::{ConversationId, ErrorCode, Generation, Kind, Lineage, LogId, Seq, Uv, frames::*};
+use tidings_testkit::{Cluster, Reactor, frames::Attempt, in_all_layouts, user};
+use tidings_wire::{ConversationId, ErrorCode, Generation, Kind, Lineage, LogId, Seq, UserId, Uv, archive, frames::*};
 
 /// An offline device finds what it missed at the cost of what changed; the cursor that it gets is durable.
 #[test]
@@ -48,7 +48,7 @@ fn a_receipt_that_its_users_home_did_not_hear_of_is_told_again() {
     cluster.send(alice, "bob", 1, 0, "hello");
     cluster.commit();
     cluster.reactors[0].world.lost = |message| matches!(message, ToHome::ReceiptOk { .. });
-    cluster.ask(bob, &Read { conversation, upto: Seq(1) });
+    cluster.ask(bob, &Read { conversation, upto: Seq(1), ordinal: 1 });
     cluster.later(1000);
     cluster.commit();
     cluster.reactors[0].world.lost = |_| false;
@@ -60,6 +60,62 @@ fn a_receipt_that_its_users_home_did_not_hear_of_is_told_again() {
     let (frames, changed) = (out.frames(), out.all::<Changed>()[0]);
     let listed: ChangedConversation = tidings_wire::archive::read(frames[0].var(changed.entries).unwrap()).unwrap();
     assert_eq!((changed.count, listed.read), (1, Seq(1)));
+}
+
+/// Homes on another reactor lack a group's message and are about to be told again, when a receipt moves the group to where that has been.
+#[test]
+fn a_group_that_changes_while_homes_are_told_again_is_told_to_those_who_lack_it() {
+    let mut cluster = Cluster::new(2);
+    let layout = cluster.reactors[0].node.config().layout;
+    let home = |name: &str| layout.home(&user(name)).0;
+    let names: Vec<String> = (0..40).map(|at| format!("user{at}")).collect();
+    // A group, its owner, and another conversation of the same shard; Bob, and who is written to there, live on the other reactor.
+    let owner = "ann";
+    let of_shard = |nonce: u8| {
+        let group = ConversationId::group(user(owner), &[nonce; 16]);
+        let at = layout.conversation(&group).0;
+        let far = names.iter().filter(|name| home(name) != at);
+        let pair = far.clone().flat_map(|to| names.iter().map(move |from| (from, to))).find(|(from, to)| {
+            let direct = ConversationId::direct(user(from), user(to));
+            from != to && layout.conversation_shard(&direct) == layout.conversation_shard(&group)
+        })?;
+        let near = names.iter().find(|name| home(name) == at)?;
+        (home(owner) == at)
+            .then(|| (group, nonce, at as usize, pair, near.clone(), far.clone().next().unwrap().clone()))
+    };
+    let (group, nonce, at, (from, to), near, bob) = (0..=255).find_map(of_shard).expect("there are many");
+    let (ann, near) = (cluster.live(owner, 1, 1), cluster.live(&near, 1, 2));
+    let (from, bob) = (cluster.live(from, 1, 3), cluster.live(&bob, 1, 4));
+    let members = [near.user.0, bob.user.0];
+    let settings = GroupSettings::default();
+    let act = GroupAct::Create { nonce: [nonce; 16], settings, title: b"", members: Users::new(&members) };
+    let mut body = Vec::new();
+    let control = act.write(&mut body);
+    let create = Attempt { control, body: &body, ..Attempt::to(group, UserId::NONE, (1, 0)) };
+    cluster.bytes(ann, &create.bytes());
+    cluster.commit();
+    // What follows does not reach the other reactor, and neither does the first attempt to tell it again.
+    cluster.reactors[at].world.home_credit = false;
+    cluster.bytes(ann, &Attempt { payload: b"hi", ..Attempt::to(group, UserId::NONE, (2, 1)) }.bytes());
+    cluster.commit();
+    cluster.send(from, to, 1, 0, "later");
+    cluster.commit();
+    cluster.later(0);
+    cluster.ask(near, &Delivered { conversation: group, upto: Seq(2) });
+    cluster.later(1000);
+    cluster.commit();
+    cluster.reactors[at].world.home_credit = true;
+    for _ in 0..3 {
+        cluster.later(1000);
+        cluster.commit();
+    }
+    cluster.take(bob);
+    cluster.ask(bob, &Resume { lineage: Lineage([7; 16]), uv: Uv(0), below: Uv(0), page: 0 });
+    let (out, len) = (cluster.take(bob), <ChangedConversation as archive::Archived>::LEN);
+    let entries = out.frames()[0].var(out.all::<Changed>()[0].entries).unwrap().to_vec();
+    let listed = entries.chunks(len).map(|entry| archive::read::<ChangedConversation>(entry).unwrap());
+    let heads: Vec<_> = listed.filter(|listed| listed.conversation == group).map(|listed| listed.head).collect();
+    assert_eq!(heads, [Seq(2)]);
 }
 
 /// A device that does not read costs bounded memory; when it reads again it gets the list of what it missed.

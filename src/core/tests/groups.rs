@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tidings_testkit::{Cluster, Device, Reactor, frames::Attempt, user};
 use tidings_wire::{
-    ConversationId, ErrorCode, Generation, Seq, UserId,
+    ConversationId, ErrorCode, Generation, Lineage, Seq, UserId, Uv,
     frames::{
-        Control, Describe, Described, DescribedMember, ErrorFrame, Fetch, FetchOrder, Fetched, GroupAct, GroupSettings,
-        HistoryFrom, Message, Role, RoleBody, Sent, Users,
+        Changed, ChangedConversation, Control, Describe, Described, DescribedMember, ErrorFrame, Fetch, FetchOrder,
+        Fetched, GroupAct, GroupSettings, HistoryFrom, Message, Read, Resume, Role, RoleBody, Sent, Users,
     },
 };
 
@@ -38,6 +38,10 @@ struct Model {
     roles: BTreeMap<usize, Role>,
     /// Who may read each message, and who is told of it.
     messages: Vec<(BTreeSet<usize>, BTreeSet<usize>)>,
+    /// Numbers of messages that are texts.
+    texts: BTreeSet<u64>,
+    /// Texts that each user has neither read nor written, and that came while it was a member.
+    unread: BTreeMap<usize, BTreeSet<u64>>,
     /// Each user's last accepted attempt.
     last: BTreeMap<usize, u64>,
 }
@@ -152,8 +156,14 @@ impl Model {
                 self.deleted = true;
                 self.roles.values_mut().for_each(|role| *role = Role::None);
             }
-            Wish::Text => {}
+            Wish::Text => {
+                let seq = self.messages.len() as u64 + 1;
+                self.texts.insert(seq);
+                self.current().into_iter().for_each(|at| self.unread.entry(at).or_default().extend([seq]));
+                self.unread.remove(&who);
+            }
         }
+        welcome.iter().for_each(|at| drop(self.unread.remove(at)));
         let told: BTreeSet<usize> = before.union(&self.current()).copied().collect();
         self.messages.push((told.clone(), told));
         if self.settings.history == HistoryFrom::Beginning {
@@ -161,6 +171,12 @@ impl Model {
                 self.messages.iter_mut().for_each(|(readers, _)| readers.extend([user]));
             }
         }
+    }
+
+    /// The last message that somebody may know of.
+    fn reach(&self, who: usize) -> u64 {
+        let told = self.messages.iter().rposition(|(_, told)| told.contains(&who));
+        told.map_or(0, |at| at as u64 + 1)
     }
 
     fn told_last(&self, who: usize) -> bool {
@@ -345,6 +361,19 @@ impl Run {
         }
     }
 
+    /// Somebody has read up to a message that is committed.
+    fn read_upto(&mut self, who: usize, upto: u64) {
+        let upto = upto.min(self.committed.reach(who));
+        if upto == 0 {
+            return;
+        }
+        let ordinal = self.model.texts.range(..=upto).count() as u64;
+        let read = Read { conversation: self.group, upto: Seq(upto), ordinal };
+        self.cluster.ask(self.devices[who], &read);
+        assert!(self.cluster.take(self.devices[who]).all::<ErrorFrame>().is_empty());
+        self.model.unread.entry(who).or_default().retain(|seq| *seq > upto);
+    }
+
     fn drop_proposed(&mut self) {
         for Reactor { node, world, .. } in &mut self.cluster.reactors {
             node.at(self.cluster.now, world).drop_proposed();
@@ -370,6 +399,7 @@ impl Run {
                 assert_eq!(self.read(at, order), readable, "{name} {order:?} in {:?}", self.model);
             }
             self.check_description(at);
+            self.check_unread(at);
         }
         let digests = self.cluster.digests();
         for (reactor, digests) in self.cluster.reactors.iter().zip(digests) {
@@ -411,6 +441,20 @@ impl Run {
         panic!("a FETCH that never ends");
     }
 
+    fn check_unread(&mut self, at: usize) {
+        let resume = Resume { lineage: Lineage([7; 16]), uv: Uv(0), below: Uv(0), page: 0 };
+        self.cluster.ask(self.devices[at], &resume);
+        let out = self.cluster.take(self.devices[at]);
+        let changed = out.all::<Changed>()[0];
+        let entries = out.frames()[0].var(changed.entries).unwrap().to_vec();
+        let of_group = entries.chunks(changed.entry_len as usize).next();
+        let listed: Option<ChangedConversation> = of_group.map(|entry| tidings_wire::archive::read(entry).unwrap());
+        let unread = listed.map(|listed| listed.ordinal - listed.seen);
+        let expected =
+            self.model.is_or_was_member(at).then(|| self.model.unread.get(&at).map_or(0, BTreeSet::len) as u64);
+        assert_eq!(unread, expected, "{} in {:?}", NAMES[at], self.model);
+    }
+
     fn check_description(&mut self, at: usize) {
         self.cluster.ask(self.devices[at], &Describe { conversation: self.group, from: 0, limit: 0 });
         let out = self.cluster.take(self.devices[at]);
@@ -440,6 +484,10 @@ fn run(seed: u64) {
             0 => run.drop_proposed(),
             1 => run.evacuate(),
             2 | 3 => run.commit(),
+            4 if random.below(2) == 0 => {
+                let (who, upto) = (random.user(), 1 + random.below(40));
+                run.read_upto(who, upto);
+            }
             4 if random.below(8) == 0 => {
                 run.commit();
                 run.check();

@@ -122,7 +122,7 @@ fn receipts_are_told_once_durable_coalesced_and_never_ahead_of_the_facts() {
         assert_eq!(cluster.take(bob).error().0, ErrorCode::FutureSeq);
         cluster.ask(bob, &Delivered { conversation, upto: Seq(2) });
         cluster.ask(bob, &Delivered { conversation, upto: Seq(3) });
-        cluster.ask(bob, &Read { conversation, upto: Seq(1) });
+        cluster.ask(bob, &Read { conversation, upto: Seq(1), ordinal: 1 });
         assert!(cluster.take(alice).0.is_empty() && cluster.take(bob).0.is_empty());
         assert!(cluster.reactors.iter().all(|reactor| !reactor.world.wanted), "one record");
         cluster.later(RECEIPT_DELAY);
@@ -221,7 +221,7 @@ fn a_node_rebuilds_itself_from_its_records() {
             cluster.send(alice, "bob", id, id - 1, "x");
         }
         cluster.commit();
-        cluster.ask(bob, &Read { conversation, upto: Seq(3) });
+        cluster.ask(bob, &Read { conversation, upto: Seq(3), ordinal: 3 });
         cluster.commit();
         cluster.send(alice, "bob", 6, 5, "proposed while state is written again");
         cluster.reactors.iter_mut().for_each(|reactor| reactor.node.start_evacuation(Generation(1)));
@@ -374,7 +374,7 @@ fn a_conversation_with_many_members_is_written_in_rows_of_bounded_size() {
     for at in 0..MEMBERS {
         body.clear();
         let (delivered, read, floor) = (Seq(u64::from(at % 7)), Seq(0), ClientMsgId(u64::from(at)));
-        put(&mut body, &MemberRow { conversation, user: member(at), delivered, read, floor, devices: 0 });
+        put(&mut body, &MemberRow { conversation, user: member(at), delivered, read, floor, devices: 0, seen: 0 });
         replay(RecordKind::MemberRow, &body);
     }
     let reactor = &mut cluster.reactors[0];

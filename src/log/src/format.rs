@@ -16,6 +16,8 @@ pub const RECORD_ALIGN: usize = 16;
 pub const HEADER_COPIES: u64 = 2;
 /// Where a segment's first batch starts.
 pub const FIRST_BATCH: u64 = HEADER_COPIES * BLOCK as u64;
+/// Most bytes of a batch: what claims to be longer is none.
+pub const BATCH_LEN_MAX: usize = 4 << 20;
 /// Bytes that a batch's header takes, room to grow included.
 pub const BATCH_HEADER: usize = 104;
 /// Bytes that a record's header takes, room to grow included.
@@ -29,6 +31,13 @@ const BATCH_MAGIC: u32 = u32::from_le_bytes(*b"tdb1");
 /// Which run of the node: counted in the data directory, raised at every start. The local stand-in for a leader's term.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Epoch(pub u32);
+
+impl Epoch {
+    /// The run after it.
+    pub fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
 
 /// What a log's checksums are keyed with. The nonce is random and never leaves the node, so nobody can make a payload
 /// that passes for a batch, and a batch of another log or generation does not pass either.
@@ -190,6 +199,7 @@ impl BatchHeader {
             && header.generation == generation.0
             && (header.len as usize).is_multiple_of(BLOCK)
             && header.len >= header.used
+            && header.len as usize <= BATCH_LEN_MAX
             && header.used as usize >= BATCH_HEADER;
         plausible.then_some(header)
     }

@@ -16,7 +16,7 @@ use crate::{
     batch::{OpenBatch, Parts, Placed, RecordMeta, SealedEntry},
     buffer::AlignedBuf,
     end::LogEnd,
-    format::{BLOCK, BatchName, Epoch, FIRST_BATCH, LogKey},
+    format::{BATCH_LEN_MAX, BLOCK, BatchName, Epoch, FIRST_BATCH, LogKey},
     recovery::Tail,
     replica::{Replica, Solo},
     storage::{SlotId, Storage},
@@ -147,10 +147,11 @@ impl Log {
     /// Continues a log where recovery found its tail.
     ///
     /// # Panics
-    /// If a segment could not hold one batch.
+    /// If a segment could not hold one batch, or a batch would be too long to be read back.
     pub fn open(config: LogConfig, tail: Tail) -> Self {
         assert!(config.segment_len >= FIRST_BATCH + (config.batch_max + BLOCK) as u64, "a segment holds a batch");
         assert!(config.segment_len <= LogPosition::SEGMENT_MAX, "locations reach all of a segment");
+        assert!(config.batch_max + BLOCK <= BATCH_LEN_MAX, "batches of {} bytes", config.batch_max);
         assert!((1..=SEALED_MAX).contains(&config.writes), "{} writes in flight", config.writes);
         let open = OpenBatch::new(Parts::new(config.batch_max + BLOCK));
         Self {

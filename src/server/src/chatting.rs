@@ -204,7 +204,7 @@ impl Worker {
                 self.log.saw(&message);
                 count(&self.common.seen);
                 if message.seq.0.is_multiple_of(5) {
-                    self.client.session().read(message.conversation, message.seq);
+                    self.client.session().read(message.conversation, message.seq, message.ordinal);
                 }
             }
             Event::SendFailed { code, .. } => self.log.surprises.push(format!("a message was refused: {code}")),

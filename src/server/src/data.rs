@@ -61,6 +61,7 @@ impl std::error::Error for DataError {}
 pub struct DataDir {
     path: PathBuf,
     control: Arc<ControlFile>,
+    epoch: Epoch,
     lineage: Lineage,
     shards: Shards,
     /// Holds the lock.
@@ -81,7 +82,7 @@ pub fn random<const N: usize>() -> io::Result<[u8; N]> {
 }
 
 impl DataDir {
-    /// Opens a directory, or makes a new one with `shards` shards, and counts the start.
+    /// Opens a directory, or makes a new one with `shards` shards. The start counts from [`Self::count_start`] on.
     ///
     /// # Errors
     /// If somebody else has it, or it cannot be read or written, or others may read it.
@@ -100,14 +101,17 @@ impl DataDir {
             Some(control) => control,
             None => {
                 refuse_orphans(path)?;
-                ControlFile::new(path, shards).map_err(io)?
+                // Before any log is made: without it, logs belong to nobody.
+                let control = ControlFile::new(path, shards).map_err(io)?;
+                control.count_start(Epoch(0)).map_err(io)?;
+                control
             }
         };
         let damaged = |what: &str| DataError::Unreadable(path.join(control::COPIES[0]), format!("{what} is invalid"));
         let lineage = control.lineage().ok_or_else(|| damaged("lineage"))?;
         let shards = control.shards().ok_or_else(|| damaged("shards"))?;
-        control.count_start().map_err(io)?;
-        Ok(Self { path: path.to_path_buf(), control: Arc::new(control), lineage, shards, _lock: lock })
+        let epoch = control.epoch().next();
+        Ok(Self { path: path.to_path_buf(), control: Arc::new(control), epoch, lineage, shards, _lock: lock })
     }
 
     /// Where it is.
@@ -132,23 +136,16 @@ impl DataDir {
 
     /// This start.
     pub fn epoch(&self) -> Epoch {
-        self.control.epoch()
+        self.epoch
     }
 
-    /// This start is refused, since logs were written in later ones.
+    /// Everything that is there was read, and this start is about to write. What ends before that is not counted: enough of such starts
+    /// would pass for one that knows of all before it.
     ///
     /// # Errors
     /// If that cannot be written down.
-    pub fn refuse_start(&self) -> Result<(), DataError> {
-        self.control.take_back_start().map_err(|error| DataError::Io(self.path.clone(), error))
-    }
-
-    /// This start becomes a later one than `other`.
-    ///
-    /// # Errors
-    /// If that cannot be written down.
-    pub fn start_after(&self, other: Epoch) -> Result<(), DataError> {
-        self.control.count_after(other).map_err(|error| DataError::Io(self.path.clone(), error))
+    pub fn count_start(&self) -> io::Result<()> {
+        self.control.count_start(self.epoch)
     }
 
     /// What its logs' checksums are keyed with.
@@ -208,6 +205,10 @@ mod tests {
         assert!(matches!(DataDir::open(&path, 64), Err(DataError::Locked(_))));
         let lineage = first.lineage();
         drop(first);
+        let again = DataDir::open(&path, 64).unwrap();
+        assert_eq!((again.epoch(), again.lineage()), (Epoch(1), lineage), "a start that did not write is not counted");
+        again.count_start().unwrap();
+        drop(again);
         let second = DataDir::open(&path, 128).unwrap();
         assert_eq!((second.epoch(), second.shards().count(), second.lineage()), (Epoch(2), 64, lineage));
         make_dir(&second.log_dir(LogId(0))).unwrap();

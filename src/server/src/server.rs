@@ -92,11 +92,10 @@ impl Server {
         let data = DataDir::open(&config.data, config.shards).map_err(StartError::Data)?;
         let keys = load_keys(&data)?;
         let reactors = config.cores.len() as u16;
-        let recovered = recover_data(&data, &config, reactors, &data.control().ends());
-        if let Err(RecoveryError::Written(..)) = &recovered {
-            data.refuse_start().map_err(StartError::Data)?;
-        }
-        let (recovered, files) = recovered.map_err(StartError::Recovery)?;
+        let settings = log_settings(&data, &config);
+        let (recovered, files) =
+            recover_data(&data, &config, (reactors, settings), &data.control().ends(), || data.count_start())
+                .map_err(StartError::Recovery)?;
         let noted = data.control().set_ends(&recovered.ends());
         noted.map_err(|error| StartError::Data(DataError::Io(data.path().into(), error)))?;
         let counts = (recovered.records, recovered.torn);
@@ -217,18 +216,20 @@ pub struct RestoredLog {
 pub fn restore(config: &ServerConfig) -> Result<Vec<RestoredLog>, StartError> {
     let data = DataDir::open(&config.data, config.shards).map_err(StartError::Data)?;
     let known = data.control().ends();
-    let recover = || recover_data(&data, config, 1, &BTreeMap::new());
-    let recovered = match recover() {
+    let mut settings = log_settings(&data, config);
+    // Counted with the new lineage, in one step. A crash before that leaves at most tips of a run that the next start did not count.
+    let recover = |settings| recover_data(&data, config, (1, settings), &BTreeMap::new(), || Ok(()));
+    let recovered = match recover(settings) {
         // What homes wrote in that run is to be passed over, too.
         Err(RecoveryError::Written(_, latest)) => {
-            data.start_after(latest).map_err(StartError::Data)?;
-            recover()
+            settings.epoch = latest.next();
+            recover(settings)
         }
         recovered => recovered,
     };
     let (recovered, _) = recovered.map_err(StartError::Recovery)?;
     let found = recovered.ends();
-    let begun = data.control().begin_lineage(&found);
+    let begun = data.control().begin_lineage(settings.epoch, &found);
     begun.map_err(|error| StartError::Data(DataError::Io(data.path().into(), error)))?;
     let logs: BTreeSet<LogId> = found.keys().chain(known.keys()).copied().collect();
     let end = |ends: &BTreeMap<LogId, LogEnd>, log| ends.get(&log).copied().unwrap_or_default();
@@ -282,8 +283,9 @@ fn listen(addr: SocketAddr, count: usize) -> Result<(Vec<OwnedFd>, SocketAddr), 
 fn recover_data(
     data: &DataDir,
     config: &ServerConfig,
-    reactors: u16,
+    (reactors, settings): (u16, LogSettings),
     known: &BTreeMap<LogId, LogEnd>,
+    count: impl FnOnce() -> io::Result<()>,
 ) -> Result<(Recovered, Logs), RecoveryError> {
     let layout = Layout { shards: data.shards(), reactors };
     let nodes = (0..reactors).map(|at| Node::new(node_config(at, layout, data, config))).collect();
@@ -294,7 +296,7 @@ fn recover_data(
     ids.dedup();
     let open = |id: LogId| Ok((id, Files::open(&data.log_dir(id)).map_err(|error| failed(id, error))?));
     let logs = ids.into_iter().map(open).collect::<Result<Logs, RecoveryError>>()?;
-    Ok((recover(nodes, logs.clone(), known, log_settings(data, config))?, logs))
+    Ok((recover(nodes, logs.clone(), known, settings, count)?, logs))
 }
 
 fn node_config(at: u16, layout: Layout, data: &DataDir, config: &ServerConfig) -> NodeConfig {

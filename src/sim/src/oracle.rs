@@ -176,6 +176,16 @@ impl Oracle {
         self.member(at, user).map(|_| self.head(at))
     }
 
+    /// A conversation of which a device counts something else as unread than the log says: its place, what the device says, and what is true.
+    pub fn miscounted(&self, user: UserId, unread: impl Fn(ConversationId) -> u64) -> Option<(usize, u64, u64)> {
+        let mine = (0..self.conversations.len()).filter_map(|at| Some((at, self.due(at, user)?)));
+        let counts = mine.map(|(at, due)| {
+            let id = self.conversations[at].id;
+            (at, unread(id), self.durable.unread(id, user, due))
+        });
+        counts.into_iter().find(|(_, said, true_one)| said != true_one)
+    }
+
     /// The last message that anybody was given, or that is durable.
     pub fn head(&self, at: usize) -> Seq {
         let known = self.conversations[at].messages.last_key_value().map_or(Seq(0), |(seq, _)| *seq);
@@ -277,6 +287,11 @@ impl Oracle {
         let durable = self.durable.tag(message.conversation, seq);
         self.check(durable == Some(tag), "I1", || {
             format!("device {device} is given {tag:x} as {seq:?} of conversation {at}, and that is not durable")
+        });
+        // What a repeat was answered with does not say it.
+        let (says, ordinal) = (message.ordinal, self.durable.ordinal(message.conversation, seq));
+        self.check(says == ordinal || message.sender == user && says == 0, "I2", || {
+            format!("{seq:?} of conversation {at} is message {says} with content to device {device}, and {ordinal} in the log")
         });
         if audits {
             self.audited.insert((message.conversation, seq), tag);

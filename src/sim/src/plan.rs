@@ -357,7 +357,7 @@ impl Plan {
             // Should all of them be on one reactor, it still has room, and not for one more.
             let chats = plan.users * (plan.users - 1) / 2 + plan.groups;
             plan.entities_max = chats.max(plan.users) as u32;
-            plan.connections_max = plan.users * (plan.devices + 1);
+            plan.connections_max = plan.users * (plan.devices + 2);
         }
         if retention {
             (plan.pace, plan.payload_max) = (random.between(60, 200) * MS, 48 << 10);

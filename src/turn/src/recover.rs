@@ -4,7 +4,7 @@
 //! in the next run they go to another. So the logs are merged by epoch: within one, the order between logs does not
 //! matter, since no two of them hold records of the same shard.
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, io};
 
 use tidings_canary::{self as canary, Canary};
 use tidings_core::{
@@ -32,6 +32,8 @@ pub enum RecoveryError {
     Record(LogId, LogPosition, ReplayError),
     /// A log was written in this run or a later one: whoever counted this run did not know of those.
     Written(LogId, Epoch),
+    /// It cannot be written down that this run begins.
+    NotCounted(io::Error),
 }
 
 impl fmt::Display for RecoveryError {
@@ -47,6 +49,7 @@ impl fmt::Display for RecoveryError {
                  or, if that cannot be had any more, say so with `tidings restore`",
                 log.0, epoch.0
             ),
+            Self::NotCounted(error) => write!(f, "the start cannot be counted: {error}"),
         }
     }
 }
@@ -115,16 +118,18 @@ impl LogSettings {
 }
 
 /// Reads every log into the nodes of this run, one a reactor: `nodes` are new, `storages` are all logs that there are or
-/// will be, `known` is where they end at least.
+/// will be, `known` is where they end at least. Once everything was read `count` writes down that this run begins: it comes before the first
+/// change of a log.
 ///
 /// # Errors
-/// If acknowledged data is missing or cannot be understood, or this run's number was given before: then nothing is served, and
-/// nothing was changed.
+/// If acknowledged data is missing or cannot be understood, or this run's number was given before: then nothing is served. Only a log that ends
+/// too early may have been changed by then: what was torn is erased.
 pub fn recover<S: Storage>(
     mut nodes: Vec<Node>,
     storages: Vec<(LogId, S)>,
     known: &BTreeMap<LogId, LogEnd>,
     settings: LogSettings,
+    count: impl FnOnce() -> io::Result<()>,
 ) -> Result<Recovered, RecoveryError> {
     let known = if canary::is(Canary::MissingUnnoticed) { &BTreeMap::new() } else { known };
     for (log, end) in known.iter().filter(|(log, _)| storages.iter().all(|(id, _)| id != *log)) {
@@ -138,7 +143,15 @@ pub fn recover<S: Storage>(
         let (first, generation) = (scanner.oldest(), scanner.newest());
         let newest = LogEnd { first, generation, batch: Lsn(u64::MAX) };
         let end = known.get(&id).copied().unwrap_or_default();
-        end.check(newest).map_err(|damage| failed(RecoverError::Damaged(damage)))?;
+        if let Err(damage) = end.check(newest) {
+            // Whoever knows of less than there is may also know of more: then it is not the log that is wrong.
+            while scanner.advance().is_ok_and(|more| more) {
+                if scanner.epoch() >= settings.epoch {
+                    return Err(RecoveryError::Written(id, scanner.epoch()));
+                }
+            }
+            return Err(failed(RecoverError::Damaged(damage)));
+        }
         let more = scanner.advance().map_err(failed)?;
         scanners.push((id, scanner, more));
     }
@@ -158,10 +171,11 @@ pub fn recover<S: Storage>(
         }
         read_all(&mut scanners, |id, batch| replay.batch(id, batch, &mut nodes))?;
     }
-    let Replay { count, replica, latest, .. } = replay;
+    let Replay { count: records, replica, latest, .. } = replay;
     if let Some((epoch, log)) = latest.filter(|(epoch, _)| *epoch >= settings.epoch) {
         return Err(RecoveryError::Written(log, epoch));
     }
+    count().map_err(RecoveryError::NotCounted)?;
 
     for (at, node) in nodes.iter().enumerate() {
         node.check_replayed().map_err(|error| RecoveryError::Record(LogId(at as u8), LogPosition::default(), error))?;
@@ -180,7 +194,7 @@ pub fn recover<S: Storage>(
         logs.insert(id, FoundLog { tail, next_slot });
     }
     let torn = logs.values().filter(|log| log.tail.torn).count();
-    Ok(Recovered { nodes, replica, logs, records: count, torn })
+    Ok(Recovered { nodes, replica, logs, records, torn })
 }
 
 /// The log of each reactor, in order, made of what was found.

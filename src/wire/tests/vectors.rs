@@ -101,13 +101,15 @@ fn changed(conversation: ConversationId) -> Vec<u8> {
             read: Seq(3),
             peer_delivered: Seq(2),
             peer_read: Seq(1),
+            ordinal: 4,
+            seen: 2,
         },
         &mut entry,
     );
     let mut frame = FrameBuilder::<Changed>::new(&mut out);
     let entries = frame.var(&entry);
     let (status, lineage, uv, next) = (ResumeStatus::Changed, Lineage([3; 16]), Uv(12), Uv(0));
-    frame.finish(4, &Changed { status, lineage, uv, next, count: 1, entry_len: 72, entries });
+    frame.finish(4, &Changed { status, lineage, uv, next, count: 1, entry_len: 88, entries });
     out
 }
 
@@ -222,12 +224,12 @@ fn vectors() -> Vec<(&'static str, Vec<u8>)> {
         ("HELLO", hello()),
         ("WELCOME", simple(1, &welcome)),
         ("SEND", send(conversation)),
-        ("SENT", simple(2, &Sent { conversation, client_msg_id: ClientMsgId(101), seq: Seq(5), ts })),
+        ("SENT", simple(2, &Sent { conversation, client_msg_id: ClientMsgId(101), seq: Seq(5), ts, ordinal: 3 })),
         ("MESSAGE", message(conversation)),
         ("DELIVERED", simple(0, &Delivered { conversation, upto: Seq(5) })),
-        ("READ", simple(0, &Read { conversation, upto: Seq(4) })),
+        ("READ", simple(0, &Read { conversation, upto: Seq(4), ordinal: 2 })),
         ("RECEIPT", simple(0, &Receipt { conversation, member: user("bob"), delivered, read })),
-        ("RECEIPT_OK", simple(0, &ReceiptOk { conversation, delivered, read, uv: Uv(12) })),
+        ("RECEIPT_OK", simple(0, &ReceiptOk { conversation, delivered, read, uv: Uv(12), seen: 2 })),
         ("RESUME", simple(4, &Resume { lineage: Lineage([3; 16]), uv: Uv(11), below: Uv(0), page: 0 })),
         ("CHANGED", changed(conversation)),
         ("FETCH", simple(5, &Fetch { conversation, from: Seq(1), upto: Seq(5), limit: 0, order: FetchOrder::Upward })),
@@ -320,6 +322,26 @@ fn frames_of_older_sizes_are_understood() {
     assert_eq!((old.var(was.payload), old.var(was.sender_name)), (new.var(is.payload), new.var(is.sender_name)));
     let (payload, sender_name, ordinal, clear_crc) = (was.payload, was.sender_name, 0, 0);
     assert_eq!(was, Message { control, target, body, payload, payload_crc, sender_name, ordinal, clear_crc, ..is });
+
+    let of_now = vectors();
+    let newer = |name: &str| of_now.iter().find(|(found, _)| *found == name).unwrap().1.clone();
+    fn fixed<T: FixedPart>(bytes: &[u8]) -> (usize, T) {
+        let frame = split(bytes, limits::FRAME_MAX).unwrap().unwrap();
+        (frame.fixed_bytes().len(), frame.fixed().unwrap())
+    }
+    let ((was_len, was), (len, is)): ((_, Sent), (_, Sent)) = (fixed(&bytes_of("SENT")), fixed(&newer("SENT")));
+    assert_eq!((was_len, len, was), (40, 48, Sent { ordinal: 0, ..is }));
+    let ((was_len, was), (len, is)): ((_, Read), (_, Read)) = (fixed(&bytes_of("READ")), fixed(&newer("READ")));
+    assert_eq!((was_len, len, was), (24, 32, Read { ordinal: 0, ..is }));
+    let (old, new) = (fixed::<ReceiptOk>(&bytes_of("RECEIPT_OK")), fixed::<ReceiptOk>(&newer("RECEIPT_OK")));
+    assert_eq!((old.0, new.0, old.1), (40, 48, ReceiptOk { seen: 0, ..new.1 }));
+    let entry = |bytes: &[u8]| -> (u32, ChangedConversation) {
+        let frame = split(bytes, limits::FRAME_MAX).unwrap().unwrap();
+        let changed: Changed = frame.fixed().unwrap();
+        (changed.entry_len, archive::read(frame.var(changed.entries).unwrap()).unwrap())
+    };
+    let (old, new) = (entry(&bytes_of("CHANGED")), entry(&newer("CHANGED")));
+    assert_eq!((old.0, new.0, old.1), (72, 88, ChangedConversation { ordinal: 0, seen: 0, ..new.1 }));
 }
 
 #[test]

@@ -56,6 +56,11 @@ impl Member {
         self.devices[at].accept(id, seq);
     }
 
+    /// A message of its own with content, or one that took it in, is there, and so many have content up to it.
+    pub(crate) fn has_seen(&mut self, ordinal: u64) {
+        self.marks.seen = self.marks.seen.max(ordinal);
+    }
+
     /// As many devices are remembered as may be, and as many guests: the one that wrote longest ago is forgotten.
     fn make_room(&mut self, device: DeviceId) {
         let most = if device.is_guest() { GUESTS_PER_MEMBER } else { DEVICES_PER_MEMBER };
@@ -70,9 +75,9 @@ impl Member {
 
     /// Writes all of it.
     pub(crate) fn write(&self, conversation: ConversationId, body: &mut Vec<u8>) {
-        let Self { user, marks: Watermarks { delivered, read }, floor, .. } = *self;
+        let Self { user, marks: Watermarks { delivered, read, seen }, floor, .. } = *self;
         let devices = to_u32(self.devices.len());
-        put(body, &MemberRow { conversation, user, delivered, read, floor, devices });
+        put(body, &MemberRow { conversation, user, delivered, read, floor, devices, seen });
         for attempts in &self.devices {
             put(body, &DeviceRecord { device: attempts.device, pairs: to_u32(attempts.pairs().len()) });
             attempts.pairs().for_each(|(client_msg_id, seq)| put(body, &PairRecord { client_msg_id, seq }));
@@ -88,7 +93,7 @@ impl Member {
     /// [`ReplayError::Body`].
     pub(crate) fn read(&mut self, row: &MemberRow, rest: &mut &[u8]) -> Result<(), ReplayError> {
         // They never fall: a row says less than a record before it if that was sealed when later ones were dropped.
-        self.marks.raise_to(Watermarks { delivered: row.delivered, read: row.read });
+        self.marks.raise_to(Watermarks { delivered: row.delivered, read: row.read, seen: row.seen });
         self.floor = row.floor;
         self.devices.clear();
         for _ in 0..row.devices {
@@ -114,7 +119,8 @@ impl Member {
     fn digest(&self) -> u64 {
         let mut digest = Digest::default();
         digest.bytes(&self.user.0);
-        digest.words(&[self.marks.delivered.0, self.marks.read.0, self.floor.0, self.devices.len() as u64]);
+        let Watermarks { delivered, read, seen } = self.marks;
+        digest.words(&[delivered.0, read.0, seen, self.floor.0, self.devices.len() as u64]);
         for attempts in &self.devices {
             digest.word(u64::from(attempts.device.0));
             for (id, seq) in attempts.pairs() {

@@ -33,6 +33,8 @@ pub(crate) struct Membership {
     pub(crate) joined: Seq,
     /// What it can read since then; begins at 0 of somebody who never was a member.
     pub(crate) stay: Stay,
+    /// Messages with content that there were when it left; 0 of a member.
+    left_at: u64,
     /// What it can read of the times before, in rising order.
     earlier: Box<[Stay]>,
 }
@@ -55,12 +57,12 @@ impl Membership {
         let kept = self.stays().map(|stay| ends_before(&stay)).filter(|stay| stay.first <= stay.last);
         let mut earlier: Vec<Stay> = kept.collect();
         earlier.drain(..earlier.len().saturating_sub(STAYS_MAX - 1));
-        Self { role, joined, stay: Stay { first, last: Seq(0) }, earlier: earlier.into_boxed_slice() }
+        Self { role, joined, stay: Stay { first, last: Seq(0) }, left_at: 0, earlier: earlier.into_boxed_slice() }
     }
 
-    /// Message `last`, which it still gets, takes it out.
-    pub(crate) fn left(&self, last: Seq) -> Self {
-        Self { role: Role::None, stay: Stay { last, ..self.stay }, ..self.clone() }
+    /// Message `last`, which it still gets, takes it out; `ordinal` messages have content up to there.
+    pub(crate) fn left(&self, last: Seq, ordinal: u64) -> Self {
+        Self { role: Role::None, stay: Stay { last, ..self.stay }, left_at: ordinal, ..self.clone() }
     }
 
     /// It may do something else.
@@ -87,6 +89,11 @@ impl Membership {
     /// The last message that it can read of a conversation with this head.
     pub(crate) fn reach(&self, head: Seq) -> Seq {
         if self.is_current() || self.was_ever() && canary::is(Canary::StayIgnored) { head } else { self.stay.last }
+    }
+
+    /// The messages with content that it may know of in a conversation with so many.
+    pub(crate) fn content(&self, ordinal: u64) -> u64 {
+        if self.is_current() { ordinal } else { self.left_at }
     }
 
     fn stays(&self) -> impl Iterator<Item = Stay> {
@@ -123,9 +130,9 @@ impl Membership {
 
     /// Writes all of it.
     pub(crate) fn write(&self, body: &mut Vec<u8>) {
-        let Self { role, joined, stay: Stay { first, last }, ref earlier } = *self;
+        let Self { role, joined, stay: Stay { first, last }, left_at: content, ref earlier } = *self;
         let count = u8::try_from(earlier.len()).expect("bounded by STAYS_MAX");
-        put(body, &MembershipRecord { role, joined, first, last, earlier: count });
+        put(body, &MembershipRecord { role, joined, first, last, earlier: count, content });
         earlier.iter().for_each(|stay| put(body, &StayRecord { first: stay.first, last: stay.last }));
     }
 
@@ -140,13 +147,13 @@ impl Membership {
             let StayRecord { first, last } = take(body).map_err(|_| ReplayError::Body)?;
             earlier.push(Stay { first, last });
         }
-        let MembershipRecord { role, joined, first, last, .. } = record;
-        Ok(Self { role, joined, stay: Stay { first, last }, earlier: earlier.into_boxed_slice() })
+        let MembershipRecord { role, joined, first, last, content: left_at, .. } = record;
+        Ok(Self { role, joined, stay: Stay { first, last }, left_at, earlier: earlier.into_boxed_slice() })
     }
 
     /// Adds all of it to a digest.
     pub(crate) fn digest(&self, digest: &mut Digest) {
-        digest.words(&[self.role as u64, self.joined.0]);
+        digest.words(&[self.role as u64, self.joined.0, self.left_at]);
         self.stays().for_each(|stay| digest.words(&[stay.first.0, stay.last.0]));
     }
 }
@@ -175,10 +182,10 @@ mod tests {
     /// Pages in turn answer for every number that was asked for, and what they can read is what the member was there for.
     #[test]
     fn parts_cover_what_was_asked_for_and_hold_what_the_member_was_there_for() {
-        let mut member = Membership::default().joined(Seq(1), Role::Member, Seq(1)).left(Seq(5));
-        member = member.joined(Seq(8), Role::Member, Seq(8)).left(Seq(8)).joined(Seq(12), Role::Admin, Seq(12));
+        let mut member = Membership::default().joined(Seq(1), Role::Member, Seq(1)).left(Seq(5), 4);
+        member = member.joined(Seq(8), Role::Member, Seq(8)).left(Seq(8), 6).joined(Seq(12), Role::Admin, Seq(12));
         let was_there = |seq| (1..=5).contains(&seq) || seq == 8 || seq >= 12;
-        for (current, reach) in [(member.clone(), 20), (member.left(Seq(15)), 15)] {
+        for (current, reach) in [(member.clone(), 20), (member.left(Seq(15), 9), 15)] {
             for from in 1..=reach {
                 for upto in from..=20 {
                     for order in [FetchOrder::Upward, FetchOrder::Last] {
@@ -212,12 +219,12 @@ mod tests {
 
     #[test]
     fn who_is_added_again_and_sees_everything_has_one_stay() {
-        let member = Membership::default().joined(Seq(3), Role::Member, Seq(3)).left(Seq(5));
+        let member = Membership::default().joined(Seq(3), Role::Member, Seq(3)).left(Seq(5), 4);
         let again = member.joined(Seq(9), Role::Member, Seq(1));
         assert_eq!(again.stays().collect::<Vec<_>>(), [Stay { first: Seq(1), last: Seq(0) }]);
         let mut many = member;
         for at in 1..100 {
-            many = many.joined(Seq(at * 10), Role::Member, Seq(at * 10)).left(Seq(at * 10 + 1));
+            many = many.joined(Seq(at * 10), Role::Member, Seq(at * 10)).left(Seq(at * 10 + 1), at);
         }
         assert_eq!(many.stays().count(), STAYS_MAX);
         let mut body = Vec::new();

@@ -11,7 +11,7 @@ use super::{
     membership::Membership,
     state::{MessageFact, Settings},
 };
-use crate::{lanes::Watermarks, narrow::to_u32};
+use crate::{features::Weight, lanes::Watermarks, narrow::to_u32};
 
 /// A receipt's record that waits, and what it would raise a member's watermarks to.
 #[derive(Clone, Copy, Debug)]
@@ -182,9 +182,15 @@ impl Overlay {
         let mut merged = member.clone();
         for fact in self.messages.iter().filter(|fact| fact.member as usize == place) {
             merged.remember(fact.device, fact.client_msg_id, fact.seq);
+            if fact.weight == Weight::Content {
+                merged.has_seen(fact.ordinal);
+            }
         }
         merged.marks.raise_to(self.marks(place));
         if let Some(membership) = self.membership(member.user) {
+            if let Some(joined) = self.messages.iter().find(|fact| fact.seq == membership.joined) {
+                merged.has_seen(joined.ordinal);
+            }
             merged.membership = membership.clone();
         }
         merged
@@ -235,7 +241,7 @@ mod tests {
 
     #[test]
     fn a_dropped_receipt_leaves_what_the_one_before_it_said() {
-        let marks = |delivered, read| Watermarks { delivered: Seq(delivered), read: Seq(read) };
+        let marks = |delivered, read| Watermarks { delivered: Seq(delivered), read: Seq(read), seen: 0 };
         let at = |offset| BatchPosition { lsn: Lsn(1), offset };
         let mut overlay = Overlay::default();
         overlay.push_receipt(0, marks(5, 0), Some(at(1)));

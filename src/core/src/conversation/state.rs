@@ -3,6 +3,7 @@
 
 use alloc::{boxed::Box, collections::BTreeMap};
 
+use tidings_canary::{self as canary, Canary};
 use tidings_wire::{ClientMsgId, ConversationId, DeviceId, Seq, Timestamp, UserId, frames::Control};
 
 use super::{
@@ -14,7 +15,7 @@ use super::{
 };
 use crate::{
     digest::Digest,
-    features::{self, Act, Row, Seen},
+    features::{self, Act, Row, Seen, Weight},
 };
 
 /// Recovery read a record that cannot follow what it read before.
@@ -66,6 +67,8 @@ pub(crate) struct MessageFact {
     pub(crate) control: Control,
     /// The message that it is about.
     pub(crate) target: Seq,
+    /// Whether it has content.
+    pub(crate) weight: Weight,
     /// Messages with content up to and including it.
     pub(crate) ordinal: u64,
 }
@@ -109,7 +112,8 @@ pub(crate) fn changes_of(
         && let Some(row) = features::find(features, fact.control)
     {
         let seen = Seen::new(*view, (id, view.user(fact.member as usize)), fact.control);
-        row.feature.apply(&seen, &Act { seq: fact.seq, target: fact.target, body }, &mut changes);
+        let act = Act { seq: fact.seq, ordinal: fact.ordinal, target: fact.target, body };
+        row.feature.apply(&seen, &act, &mut changes);
     }
     changes
 }
@@ -170,16 +174,24 @@ impl State {
             match change {
                 Change::Keep(control, kept) => self.settings.set(control, &kept),
                 Change::Member(user, membership) => {
-                    let member = self.members.entry(user, Membership::default);
-                    self.members[member].membership = membership;
+                    let at = self.members.entry(user, Membership::default);
+                    let member = &mut self.members[at];
+                    if membership.joined == fact.seq && !canary::is(Canary::JoinedUnread) {
+                        member.has_seen(fact.ordinal);
+                    }
+                    member.membership = membership;
                 }
             }
         }
     }
 
-    /// Remembers the attempt that a message was.
+    /// Remembers the attempt that a message was, and that who wrote it has seen what was there.
     pub(crate) fn remember(&mut self, fact: &MessageFact) {
-        self.members[fact.member as usize].remember(fact.device, fact.client_msg_id, fact.seq);
+        let member = &mut self.members[fact.member as usize];
+        member.remember(fact.device, fact.client_msg_id, fact.seq);
+        if fact.weight == Weight::Content && !canary::is(Canary::OwnUnread) {
+            member.has_seen(fact.ordinal);
+        }
     }
 
     /// Recovery goes on after messages that are not there: retention dropped them, and rows will say the rest.
@@ -215,11 +227,11 @@ mod tests {
         for at in 1..=40 {
             let (seq, device, client_msg_id) = (Seq(at), DeviceId((at % 36) as u32), ClientMsgId(at * 10));
             let member = (at % 5 == 0).into();
-            let (ts, control, target, ordinal) = (Timestamp(at), Control::TEXT, Seq(0), at);
-            let fact = MessageFact { seq, ts, member, device, client_msg_id, control, target, ordinal };
+            let (ts, control, target, ordinal, weight) = (Timestamp(at), Control::TEXT, Seq(0), at, Weight::Content);
+            let fact = MessageFact { seq, ts, member, device, client_msg_id, control, target, weight, ordinal };
             state.apply_message((FEATURES, ConversationId([5; 16])), &fact, &[]);
         }
-        state.members[1].marks.raise_to(Watermarks { delivered: Seq(7), read: Seq(3) });
+        state.members[1].marks.raise_to(Watermarks { delivered: Seq(7), read: Seq(3), seen: 41 });
         let mut again = State { head: state.head, last_ts: state.last_ts, ordinal: state.ordinal, ..State::default() };
         for member in [1, 0] {
             let mut body = Vec::new();
@@ -236,7 +248,7 @@ mod tests {
             digest.value()
         };
         assert_eq!(digest(&again), digest(&state));
-        state.members[1].marks.raise_to(Watermarks { delivered: Seq(8), read: Seq(3) });
+        state.members[1].marks.raise_to(Watermarks { delivered: Seq(7), read: Seq(3), seen: 42 });
         assert_ne!(digest(&again), digest(&state));
     }
 }

@@ -151,7 +151,10 @@ mod tests {
     use tidings_wire::{ConversationId, Timestamp, UserId, limits::REMEMBERED};
 
     use super::{super::state::MessageFact, *};
-    use crate::{conversation::changes::Changes, features::FEATURES};
+    use crate::{
+        conversation::changes::Changes,
+        features::{FEATURES, Weight},
+    };
 
     const HERE: (&[crate::features::Row], ConversationId) = (FEATURES, ConversationId::NONE);
 
@@ -161,8 +164,18 @@ mod tests {
 
     fn fact(seq: u64, attempt: u64) -> MessageFact {
         let (ts, client_msg_id) = (Timestamp(seq), ClientMsgId(attempt));
-        let (control, target, ordinal) = (Control::TEXT, Seq(0), seq);
-        MessageFact { seq: Seq(seq), ts, member: 0, device: DeviceId(1), client_msg_id, control, target, ordinal }
+        let (control, target, ordinal, weight) = (Control::TEXT, Seq(0), seq, Weight::Content);
+        MessageFact {
+            seq: Seq(seq),
+            ts,
+            member: 0,
+            device: DeviceId(1),
+            client_msg_id,
+            control,
+            target,
+            weight,
+            ordinal,
+        }
     }
 
     fn attempt(id: u64, prev: u64, is_first: bool) -> Attempt {

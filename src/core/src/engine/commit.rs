@@ -129,12 +129,12 @@ impl Conversations {
         }
         conversation.base.add(origin(self.config.log, at));
         conversation.index.push(&mut self.chunks, fact.seq, Stored { loc: at, len: to_u32(frame.len()) });
-        let MessageFact { seq, ts, client_msg_id, .. } = fact;
+        let MessageFact { seq, ts, client_msg_id, ordinal, .. } = fact;
         let (conversation, shard) = (conversation.id, conversation.shard);
         self.changed_by(key, entry);
         cx.count(Counter::Committed);
         if asker.session != SessionId::NONE {
-            self.answer(reactor, ToHome::Sent { asker, conversation, client_msg_id, seq, ts }, cx);
+            self.answer(reactor, ToHome::Sent { asker, conversation, client_msg_id, seq, ts, ordinal }, cx);
         }
         if conversation.is_group() {
             return self.fan_out(key, (shard, entry), (reactor, asker.session), frame, cx);
@@ -176,6 +176,7 @@ impl Conversations {
         let peer_home = self.config.layout.home(&peer);
         self.outboxes.miss_if_walking(shard, peer_home, entry);
         let source = self.outboxes.source(shard, peer_home, entry);
+        let watermarks = watermarks.shown();
         let receipt = ToHome::Receipt { user: peer, conversation: id, member: user, watermarks, source };
         self.tell((shard, entry), peer_home, receipt, &[], cx);
     }

@@ -20,7 +20,7 @@ use crate::{
     },
     counters::Counter,
     effects::ReactorId,
-    features::{self, Act, Actors, Allowed, KEPT_MAX, Seen, Weight, receipt},
+    features::{self, Act, Actors, Allowed, KEPT_MAX, Seen, receipt},
     lanes::{Asker, Parts, ReceiptCommand, Refusal, SendCommand, ToConversation, ToHome},
     limits::{BUSY_RETRY_MS, RECEIPT_DELAY_MS},
     narrow::{to_u32, to_usize},
@@ -146,7 +146,8 @@ impl Conversations {
         if may_be_former && seen.role(send.sender) == Role::None {
             return refuse(features::refusal_of_former(view));
         }
-        let act = Act { seq: view.head().next(), target: send.target, body };
+        let ordinal = view.ordinal() + row.weight.counts();
+        let act = Act { seq: view.head().next(), ordinal, target: send.target, body };
         match row.feature.judge(&seen, &act) {
             Err(code) => return refuse(code),
             Ok(Allowed::Done(first)) => return Verdict::Done(first),
@@ -176,16 +177,17 @@ impl Conversations {
         let view = self.view(key);
         let seq = view.head().next();
         let row = features::find(self.config.features, send.control).expect("judged");
-        let ordinal = view.ordinal() + u64::from(row.weight == Weight::Content);
+        let (weight, ordinal) = (row.weight, view.ordinal() + row.weight.counts());
         let member = view.member(send.sender).expect("judged");
         let is_group = send.conversation.is_group();
         let peer = if is_group { UserId::NONE } else { view.state.members.other(member).user };
         let (device, client_msg_id) = (send.device, send.client_msg_id);
         let (control, target) = (send.control, send.target);
-        let fact = MessageFact { seq, ts, member: to_u32(member), device, client_msg_id, control, target, ordinal };
+        let member = to_u32(member);
+        let fact = MessageFact { seq, ts, member, device, client_msg_id, control, target, weight, ordinal };
         let changes = changes_of(self.config.features, send.conversation, &view, &fact, parts.body);
         let conversation = &mut self.all[key.0];
-        conversation.seen_from(to_u32(member), device, origin(from, send));
+        conversation.seen_from(member, device, origin(from, send));
         self.overlays.get_mut(&mut conversation.overlay).push(fact, changes, &conversation.state.members);
         // So that clients who do not know controls show none of them as text.
         let own = if control == Control::TEXT { 0 } else { MessageFlags::CONTROL };
@@ -232,7 +234,7 @@ impl Conversations {
         cx.want_write();
         if canary::is(Canary::AckBeforeDurable) {
             let (asker, conversation) = (send.asker, send.conversation);
-            cx.to_home(from, ToHome::Sent { asker, conversation, client_msg_id, seq, ts }, &[]);
+            cx.to_home(from, ToHome::Sent { asker, conversation, client_msg_id, seq, ts, ordinal }, &[]);
         }
         cx.count(Counter::Proposed);
         let waiting = Waiting::Message { key, len, reactor: from, asker: send.asker };
@@ -253,7 +255,7 @@ impl Conversations {
         if first <= head {
             let (asker, conversation, client_msg_id) = (send.asker, send.conversation, send.client_msg_id);
             let seq = if canary::is(Canary::RepeatAnsweredWithHead) { head } else { first };
-            let sent = ToHome::Sent { asker, conversation, client_msg_id, seq, ts: Timestamp(0) };
+            let sent = ToHome::Sent { asker, conversation, client_msg_id, seq, ts: Timestamp(0), ordinal: 0 };
             return cx.to_home(from, sent, &[]);
         }
         // Proposed messages wait in the order of their numbers.
@@ -273,14 +275,14 @@ impl Conversations {
     }
 
     fn on_receipt(&mut self, from: ReactorId, command: &ReceiptCommand, cx: &mut impl ConversationContext) {
-        let ReceiptCommand { asker, user, conversation: id, kind, upto } = *command;
+        let ReceiptCommand { asker, user, conversation: id, kind, upto, ordinal } = *command;
         let of_kind = if kind == ReceiptKind::Read { Kind::Read } else { Kind::Delivered };
         let found = self.find(id).and_then(|key| Some((key, self.get(key).state.member(user)?)));
         let Some((key, member)) = found else {
             return refuse_other(from, asker, id, ErrorCode::NotMember, of_kind, cx);
         };
         let view = self.view(key);
-        let marks = match receipt::judge(&view, member, kind, upto) {
+        let marks = match receipt::judge(&view, member, kind, (upto, ordinal)) {
             Err(code) => return refuse_other(from, asker, id, code, of_kind, cx),
             Ok(receipt::Verdict::Known(committed)) => {
                 let watermarks = view.state.members[member].marks;

@@ -105,6 +105,19 @@ impl Outboxes {
         }
     }
 
+    /// A conversation that changed last in entry `before` changes in `entry`, while a walk may be on its way to it.
+    fn keep_missing(&mut self, shard: usize, before: EntryIndex, entry: EntryIndex) {
+        let outbox = &mut self.shards[shard];
+        if outbox.walk.is_none() {
+            return;
+        }
+        for told in &mut outbox.told {
+            if told.missing.is_some_and(|first| before >= first) {
+                told.since = Some(told.since.map_or(entry, |first| first.min(entry)));
+            }
+        }
+    }
+
     /// True while there is something to ask or to tell.
     pub(super) fn is_busy(&self) -> bool {
         !self.busy.is_empty()
@@ -125,8 +138,11 @@ impl Conversations {
     pub(super) fn changed_by(&mut self, key: ConversationKey, entry: EntryIndex) {
         let shard = self.get(key).shard as usize;
         self.outboxes.shards[shard].last = self.outboxes.shards[shard].last.max(entry);
-        let linked = self.get(key).link.changed > EntryIndex(0);
+        let before = self.get(key).link.changed;
+        let linked = before > EntryIndex(0);
         self.get_mut(key).link.changed = entry;
+        // What a walk was to tell of it, and will not meet any more, the next one tells.
+        self.outboxes.keep_missing(shard, before, entry);
         let newest = self.outboxes.shards[shard].newest;
         if newest == key.0 {
             return;
@@ -205,8 +221,9 @@ impl Conversations {
         let mut members = 0;
         for Member { user, membership, marks, .. } in state.members.iter().filter(here).skip(skipped) {
             let reach = if canary::is(Canary::FormerTold) { state.head } else { membership.reach(state.head) };
-            let (head, Watermarks { delivered, read }) = (reach, *marks);
-            FanoutMember { user: *user, head, delivered, read }.put(&mut payload);
+            let (head, Watermarks { delivered, read, seen }) = (reach, *marks);
+            let ordinal = membership.content(state.ordinal);
+            FanoutMember { user: *user, head, delivered, read, ordinal, seen }.put(&mut payload);
             members += 1;
         }
         let fanout = Fanout { conversation: *id, members, origin, source };

@@ -16,7 +16,7 @@ use crate::{
         membership::Membership,
         state::{MessageFact, ReplayError, Settings, State},
     },
-    features::receipt,
+    features::{self, receipt},
     narrow::to_u32,
     placement::{Origin, origin},
     records::{ConversationRow, MemberRow, ReceiptRecord, RecordKind, SettingRecord, take},
@@ -96,7 +96,8 @@ impl Conversations {
         }
         let Message { client_msg_id, control, target, ordinal, .. } = message;
         let member = to_u32(member);
-        let mut fact = MessageFact { seq, ts, member, device, client_msg_id, control, target, ordinal };
+        let weight = features::weight(self.config.features, control);
+        let mut fact = MessageFact { seq, ts, member, device, client_msg_id, control, target, weight, ordinal };
         if canary::is(Canary::IdempotencyForgotten) {
             fact.client_msg_id.0 = 0;
         }

@@ -1,5 +1,8 @@
 //! Receipts: how far a member has a conversation, and has read it. They are no messages: they have frames of their own, take no
 //! number, and only the highest matters.
+//!
+//! What is *unread* is counted in messages with content: those that a member may know of, less those that it has *seen*. Seen is
+//! the ordinal of the last message that it read, or wrote, or that was there when it joined; so it only rises, like the others.
 
 use tidings_canary::{self as canary, Canary};
 use tidings_wire::{ConversationId, ErrorCode, Seq, frames::ReceiptKind};
@@ -23,14 +26,28 @@ pub(crate) enum Verdict {
 ///
 /// # Errors
 /// [`ErrorCode::FutureSeq`].
-pub(crate) fn judge(view: &View<'_>, member: usize, kind: ReceiptKind, upto: Seq) -> Result<Verdict, ErrorCode> {
-    let reach = view.state.members[member].membership.reach(view.state.head);
+pub(crate) fn judge(
+    view: &View<'_>,
+    member: usize,
+    kind: ReceiptKind,
+    (upto, ordinal): (Seq, u64),
+) -> Result<Verdict, ErrorCode> {
+    let membership = &view.state.members[member].membership;
+    let (reach, content) = (membership.reach(view.state.head), membership.content(view.state.ordinal));
     if upto > reach {
         return Err(ErrorCode::FutureSeq);
     }
     let upto = if canary::is(Canary::ReceiptOfEverything) { reach } else { upto };
     let mut marks = view.marks(member);
-    if marks.raise(kind, upto) {
+    let risen = match kind {
+        ReceiptKind::Delivered => Watermarks { delivered: upto, ..Watermarks::default() },
+        // Who has read everything has seen everything, whatever the device counts.
+        ReceiptKind::Read => {
+            let seen = if upto == reach { content } else { ordinal.min(content) };
+            Watermarks { delivered: upto, read: upto, seen }
+        }
+    };
+    if marks.raise_to(risen) {
         return Ok(Verdict::New(marks));
     }
     Ok(Verdict::Known(view.state.members[member].marks.reach(marks)))
@@ -39,7 +56,8 @@ pub(crate) fn judge(view: &View<'_>, member: usize, kind: ReceiptKind, upto: Seq
 /// The record of a member's watermarks.
 pub(crate) fn record(conversation: ConversationId, view: &View<'_>, member: usize, marks: Watermarks) -> ReceiptRecord {
     let member = view.state.members[member].user;
-    ReceiptRecord { conversation, member, delivered: marks.delivered, read: marks.read }
+    let Watermarks { delivered, read, seen } = marks;
+    ReceiptRecord { conversation, member, delivered, read, seen }
 }
 
 /// A receipt is committed.

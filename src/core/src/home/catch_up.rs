@@ -123,5 +123,7 @@ fn changed_entry(entry: &Entry) -> ChangedConversation {
         read: entry.own.read,
         peer_delivered: entry.peers.delivered,
         peer_read: entry.peers.read,
+        ordinal: entry.ordinal,
+        seen: entry.own.seen,
     }
 }

@@ -76,11 +76,11 @@ impl Homes {
             Kind::Send => return self.on_send(id, frame, cx),
             Kind::Delivered => {
                 let Delivered { conversation, upto } = frame.fixed()?;
-                return Ok(self.receipt(id, request_id, (conversation, ReceiptKind::Delivered, upto)));
+                return Ok(self.receipt(id, request_id, (conversation, ReceiptKind::Delivered, upto, 0)));
             }
             Kind::Read => {
-                let Read { conversation, upto } = frame.fixed()?;
-                return Ok(self.receipt(id, request_id, (conversation, ReceiptKind::Read, upto)));
+                let Read { conversation, upto, ordinal } = frame.fixed()?;
+                return Ok(self.receipt(id, request_id, (conversation, ReceiptKind::Read, upto, ordinal)));
             }
             Kind::Fetch => return self.on_fetch(id, frame, cx),
             Kind::Describe => {
@@ -207,10 +207,10 @@ impl Homes {
         &self,
         id: SessionId,
         request_id: u64,
-        (conversation, kind, upto): (ConversationId, ReceiptKind, tidings_wire::Seq),
+        (conversation, kind, upto, ordinal): (ConversationId, ReceiptKind, tidings_wire::Seq, u64),
     ) -> Option<Command<'f>> {
         let (user, asker) = (self.user_of(id)?, Asker { session: id, request_id });
-        let message = ToConversation::Receipt(ReceiptCommand { asker, user, conversation, kind, upto });
+        let message = ToConversation::Receipt(ReceiptCommand { asker, user, conversation, kind, upto, ordinal });
         Some(Command { message, named: None, body: &[], payload: &[] })
     }
 

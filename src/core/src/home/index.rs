@@ -85,6 +85,8 @@ pub struct Entry {
     pub uv: Uv,
     /// Its head.
     pub head: Seq,
+    /// Messages with content that the user may know of.
+    pub ordinal: u64,
     /// The user's watermarks.
     pub own: Watermarks,
     /// The other member's.
@@ -104,6 +106,8 @@ impl Entry {
             read: self.own.read,
             peer_delivered: self.peers.delivered,
             peer_read: self.peers.read,
+            ordinal: self.ordinal,
+            seen: self.own.seen,
         }
     }
 }
@@ -188,7 +192,7 @@ impl Index {
         let (own, peers) = (Watermarks::default(), Watermarks::default());
         let older = NO_ENTRY;
         let newer = self.homes[home.0].oldest;
-        let entry = Entry { conversation, peer, uv: Uv(0), head: Seq(0), own, peers, newer, older };
+        let entry = Entry { conversation, peer, uv: Uv(0), head: Seq(0), ordinal: 0, own, peers, newer, older };
         let index = self.entries.insert(entry);
         self.by_conversation.get_or_insert_with((home.0, conversation), || index);
         match newer {
@@ -339,9 +343,9 @@ impl Index {
         if record.uv >= known {
             let entry = &mut self.entries[key.0];
             entry.uv = record.uv;
-            entry.head = record.head;
-            entry.own = Watermarks { delivered: record.delivered, read: record.read };
-            entry.peers = Watermarks { delivered: record.peer_delivered, read: record.peer_read };
+            (entry.head, entry.ordinal) = (record.head, record.ordinal);
+            entry.own = Watermarks { delivered: record.delivered, read: record.read, seen: record.seen };
+            entry.peers = Watermarks { delivered: record.peer_delivered, read: record.peer_read, seen: 0 };
             if record.uv > known {
                 self.unlink(home, key.0);
                 self.link_by_uv(home, key.0);
@@ -386,8 +390,13 @@ mod tests {
         registry.change(home, key, |entry| {
             let rises = Seq(head) > entry.head;
             entry.head = entry.head.max(Seq(head));
+            (entry.ordinal, entry.own.seen, entry.peers.read) = (2 * head, head, Seq(head));
             rises
         })
+    }
+
+    fn records(registry: &Index, home: HomeKey) -> Vec<HomeEntryRecord> {
+        registry.newest_first(home).map(Entry::record).collect()
     }
 
     fn order(registry: &Index, home: HomeKey) -> Vec<u8> {
@@ -423,7 +432,7 @@ mod tests {
             }
         }
         let key = again.home(UserId([9; 16]));
-        assert_eq!(order(&again, key), order(&registry, home));
+        assert_eq!(records(&again, key), records(&registry, home));
         assert_eq!((again.get(key).uv, again.get(key).durable), (registry.get(home).uv, Uv(60)));
         // Written again as a whole, over what is known already.
         let (mut after, mut written) = (Listed::NOWHERE, 0);
@@ -440,7 +449,7 @@ mod tests {
             }
         }
         assert_eq!(written, 21, "twenty, and the one that changed again");
-        assert_eq!(order(&again, key), order(&registry, home));
+        assert_eq!(records(&again, key), records(&registry, home));
     }
 
     /// Page after page, nothing is walked over twice, unless the last entry of a page changed meanwhile.

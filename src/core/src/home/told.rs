@@ -29,10 +29,10 @@ impl Homes {
     /// A message from a conversation, of this reactor or another.
     pub(crate) fn told(&mut self, from: ReactorId, message: ToHome, payload: &[u8], cx: &mut impl HomeContext) {
         match message {
-            ToHome::Sent { asker, conversation, client_msg_id, seq, ts } => {
+            ToHome::Sent { asker, conversation, client_msg_id, seq, ts, ordinal } => {
                 if let Some(session) = self.sessions.get_mut(asker.session) {
                     session.in_flight = session.in_flight.saturating_sub(1);
-                    let sent = Sent { conversation, client_msg_id, seq, ts };
+                    let sent = Sent { conversation, client_msg_id, seq, ts, ordinal };
                     frame::append(cx.out(session.conn), asker.request_id, &sent);
                     if session.ending {
                         self.end_if_answered(asker.session, cx);
@@ -65,7 +65,8 @@ impl Homes {
             }
             ToHome::AskReached { shard } => self.sources.ask(from, shard),
             ToHome::Reached(reached) => self.sources.told_all(reached),
-            ToHome::ReceiptOk { user, conversation, watermarks, source: _ } => {
+            ToHome::ReceiptOk { user, conversation, watermarks, source } => {
+                source.into_iter().for_each(|source| self.sources.told(source));
                 self.on_own_receipt(user, conversation, watermarks, cx);
             }
             ToHome::Answer { asker } => {
@@ -92,6 +93,7 @@ impl Homes {
         let rose = self.index.change(home, entry, |entry| {
             let rises = update.head > entry.head;
             entry.head = entry.head.max(update.head);
+            entry.ordinal = entry.ordinal.max(update.ordinal);
             rises | entry.own.raise_to(update.own) | entry.peers.raise_to(update.peers)
         });
         if !rose {
@@ -106,9 +108,9 @@ impl Homes {
     fn on_fanout(&mut self, fanout: &Fanout, payload: &[u8], cx: &mut impl HomeContext) {
         let (members, message) = fanout.split(payload);
         let Fanout { conversation, origin, source, .. } = *fanout;
-        for FanoutMember { user, head, delivered, read } in members {
-            let (own, peers, peer) = (Watermarks { delivered, read }, Watermarks::default(), UserId::NONE);
-            let update = HeadUpdate { user, conversation, peer, head, own, peers, origin, source };
+        for FanoutMember { user, head, delivered, read, ordinal, seen } in members {
+            let (own, peers, peer) = (Watermarks { delivered, read, seen }, Watermarks::default(), UserId::NONE);
+            let update = HeadUpdate { user, conversation, peer, head, ordinal, own, peers, origin, source };
             self.on_head_update(&update, message, cx);
         }
     }
@@ -165,7 +167,7 @@ impl Homes {
         if self.index.get(home).sessions.is_empty() {
             return;
         }
-        let Watermarks { delivered, read } = self.index.entry_at(entry).peers;
+        let Watermarks { delivered, read, .. } = self.index.entry_at(entry).peers;
         let mut bytes = core::mem::take(&mut self.frame_scratch);
         bytes.clear();
         frame::append(&mut bytes, 0, &Receipt { conversation, member, delivered, read });
@@ -187,9 +189,9 @@ impl Homes {
         let mut read_rose = false;
         if let Some(entry) = self.index.find(home, conversation) {
             read_rose = self.index.change(home, entry, |entry| {
-                let before = entry.own.read;
+                let before = entry.own;
                 entry.own.raise_to(watermarks);
-                entry.own.read > before
+                entry.own.read > before.read || entry.own.seen > before.seen
             });
             if read_rose {
                 self.mark_dirty(home, cx.now().mono);
@@ -200,8 +202,8 @@ impl Homes {
             let uv = self.uv_for(id);
             let Some(session) = self.sessions.get_mut(id) else { continue };
             if cx.buffered(session.conn) <= OUT_SOFT {
-                let Watermarks { delivered, read } = watermarks;
-                frame::append(cx.out_later(session.conn), 0, &ReceiptOk { conversation, delivered, read, uv });
+                let Watermarks { delivered, read, seen } = watermarks;
+                frame::append(cx.out_later(session.conn), 0, &ReceiptOk { conversation, delivered, read, uv, seen });
             } else if read_rose && session.sync == Sync::Live {
                 session.sync = Sync::Behind(before);
                 cx.count(Counter::Behind);

@@ -95,8 +95,8 @@ fn chat(
             asked = Some(Instant::now());
             client.session().describe(model.conversation());
         }
-        if let Some(upto) = model.take_read() {
-            client.session().read(model.conversation(), upto);
+        if let Some((upto, ordinal)) = model.take_read() {
+            client.session().read(model.conversation(), upto, ordinal);
         }
         if model.link() == Link::Up
             && let Some(before) = model.take_wish()

@@ -23,8 +23,9 @@ use super::{DataError, random};
 pub(super) const COPIES: [&str; 2] = ["control.json", "control.copy.json"];
 /// A copy's length is a multiple of this.
 const FILLED_TO: usize = 4096;
-/// Version of the directory's layout.
-const FORMAT: u32 = 3;
+/// Version of the directory's layout, and of what is in it: it rises with that of the log.
+const FORMAT: u32 = 4;
+const _: () = assert!(FORMAT == tidings_log::format::FORMAT as u32 + 1);
 
 /// What a copy holds.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
@@ -164,26 +165,10 @@ impl ControlFile {
         overwrite(&second, &bytes)
     }
 
-    /// The server is started once more.
-    pub(super) fn count_start(&self) -> io::Result<()> {
+    /// A start with this number may write from now on.
+    pub(super) fn count_start(&self, epoch: Epoch) -> io::Result<()> {
         self.change(|control| {
-            control.epoch += 1;
-            Ok(())
-        })
-    }
-
-    /// This start comes after another that it did not know of.
-    pub(super) fn count_after(&self, other: Epoch) -> io::Result<()> {
-        self.change(|control| {
-            control.epoch = control.epoch.max(other.0) + 1;
-            Ok(())
-        })
-    }
-
-    /// This start ended before anything was written: it is not counted, or else enough of them would pass for one that may write.
-    pub(super) fn take_back_start(&self) -> io::Result<()> {
-        self.change(|control| {
-            control.epoch -= 1;
+            control.epoch = epoch.0;
             Ok(())
         })
     }
@@ -199,14 +184,15 @@ impl ControlFile {
         })
     }
 
-    /// Another lineage: what cursors and numbers belong to is no more, and logs end where they were found to end.
+    /// Another lineage begins with a start of this number: what cursors and numbers belong to is no more, and logs end where they were found
+    /// to end.
     ///
     /// # Errors
     /// If it cannot be written, or there are no random bytes.
-    pub fn begin_lineage(&self, ends: &BTreeMap<LogId, LogEnd>) -> io::Result<()> {
+    pub fn begin_lineage(&self, epoch: Epoch, ends: &BTreeMap<LogId, LogEnd>) -> io::Result<()> {
         self.change(|control| {
             control.lineage = hex(&random()?);
-            control.restored = control.epoch;
+            (control.epoch, control.restored) = (epoch.0, epoch.0);
             control.logs = ends.iter().map(|(log, end)| (log.0, (*end).into())).collect();
             Ok(())
         })
@@ -294,7 +280,7 @@ mod tests {
 
     fn written(dir: &Path) -> ControlFile {
         let file = ControlFile::new(dir, 64).unwrap();
-        file.count_start().unwrap();
+        file.count_start(Epoch(1)).unwrap();
         file.note(LogId(0), Some(end(1))).unwrap();
         file.note(LogId(3), Some(end(2))).unwrap();
         file
@@ -338,6 +324,6 @@ mod tests {
         let old = r#"{ "format": 1, "history": "07", "partitions": 64, "log_nonce": 9, "epoch": 4 }"#;
         fs::write(dir.path().join(COPIES[0]), old).unwrap();
         let refused = read(dir.path()).unwrap_err().to_string();
-        assert!(refused.ends_with("its format is 1, this server knows 3") && !refused.contains('\n'), "{refused}");
+        assert!(refused.ends_with("its format is 1, this server knows 4") && !refused.contains('\n'), "{refused}");
     }
 }

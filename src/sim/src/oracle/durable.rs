@@ -21,6 +21,10 @@ pub struct Durable {
     /// A node that applies all of it.
     pub follower: Follower,
     messages: BTreeMap<(ConversationId, Seq), (u64, Segment)>,
+    /// By message, how many have content up to it.
+    ordinals: BTreeMap<(ConversationId, Seq), u64>,
+    /// By member, the last of its own messages that have content.
+    written: BTreeMap<(ConversationId, UserId), Seq>,
     rosters: BTreeMap<ConversationId, Roster>,
     /// The oldest segment that retention left, by log.
     floors: BTreeMap<LogId, Generation>,
@@ -36,6 +40,8 @@ impl Durable {
         Self {
             follower,
             messages: BTreeMap::new(),
+            ordinals: BTreeMap::new(),
+            written: BTreeMap::new(),
             rosters: BTreeMap::new(),
             floors: BTreeMap::new(),
             marks: BTreeMap::new(),
@@ -101,6 +107,20 @@ impl Durable {
         Watermarks { delivered, read }
     }
 
+    /// How many messages have content up to one.
+    pub fn ordinal(&self, conversation: ConversationId, upto: Seq) -> u64 {
+        let all = (conversation, Seq(0))..=(conversation, upto);
+        self.ordinals.range(all).next_back().map_or(0, |(_, ordinal)| *ordinal)
+    }
+
+    /// How many messages with content up to `reach` a member has neither read nor written, and that came after it did.
+    pub fn unread(&self, conversation: ConversationId, member: UserId, reach: Seq) -> u64 {
+        let joined = self.rosters.get(&conversation).map_or(Seq(0), |roster| roster.joined(member));
+        let written = self.written.get(&(conversation, member)).copied().unwrap_or_default();
+        let seen = self.marks(conversation, member).read.max(written).max(joined);
+        self.ordinal(conversation, reach) - self.ordinal(conversation, seen).min(self.ordinal(conversation, reach))
+    }
+
     /// A batch is on the disk: it is durable once all before it are.
     ///
     /// # Errors
@@ -144,6 +164,12 @@ impl Durable {
             }
             Some(_) => return Ok(()),
             None => {}
+        }
+        let (conversation, seq, has_content) = (message.conversation, message.seq, message.control.0 == 0);
+        let ordinal = self.ordinal(conversation, seq) + u64::from(has_content);
+        self.ordinals.insert((conversation, seq), ordinal);
+        if has_content {
+            self.written.insert((conversation, message.sender), seq);
         }
         if message.conversation.is_group() {
             let body = frame.var(message.body).map_err(|error| error.to_string())?;

@@ -178,6 +178,12 @@ impl Roster {
         self.places.values().any(|place| holds(&place.stays, seq.0))
     }
 
+    /// The message that made a user a member last; 0: it never was one.
+    pub fn joined(&self, user: UserId) -> Seq {
+        let place = self.places.get(&user);
+        place.and_then(|place| place.times.last()).map_or(Seq(0), |(first, _)| Seq(*first))
+    }
+
     /// The last message that a user may know of, if it is or was a member.
     pub fn reach(&self, user: UserId) -> Option<Seq> {
         let (_, last) = self.places.get(&user)?.times.last()?;

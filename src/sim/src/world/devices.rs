@@ -32,6 +32,8 @@ const CALM_APPLICATION: Nanos = MS;
 const REPEATS_MAX: usize = 16;
 /// Device numbers of those that come at the end to see what is there.
 pub(super) const AUDITOR: u32 = 1000;
+/// One that comes with it, and asks for next to no messages: what is unread it knows from its home.
+pub(super) const COUNTER: u32 = 1001;
 
 /// A device.
 #[derive(Debug)]
@@ -144,7 +146,11 @@ impl World {
     pub(super) fn add_device(&mut self, user: usize, number: u32, chats: Vec<(usize, Whom)>) -> usize {
         let auditor = number >= AUDITOR;
         let recent = !auditor && self.random.chance(MILLION / 6);
-        let history = if recent { History::Recent(self.random.between(1, 20)) } else { History::Everything };
+        let history = match number {
+            COUNTER => History::Recent(1),
+            _ if recent => History::Recent(self.random.between(1, 20)),
+            _ => History::Everything,
+        };
         let everything = history == History::Everything;
         let repeats = (!auditor && self.random.chance(self.plan.repeaters)).then(Vec::new);
         let silent = !auditor && self.random.chance(self.plan.silent);
@@ -564,7 +570,8 @@ impl World {
         let user = user_id(device.user);
         // At the end every user has a device that acknowledges.
         let shown = !matches!(self.phase, Phase::Audit(_)) || self.oracle.is_shown_all(user, &device.given);
-        quiet && shown && self.oracle.has_all(user, &device.given)
+        let counts = device.silent || self.oracle.miscounted(user, |id| session.unread(id)).is_none();
+        quiet && shown && counts && self.oracle.has_all(user, &device.given)
     }
 
     /// Why a device is not settled, in words.
@@ -573,11 +580,12 @@ impl World {
         let missing = self.oracle.missing(user_id(device.user), &device.given);
         let Some(session) = &device.session else { return format!("device {at} does not run") };
         format!(
-            "device {at}: up {}, flushed {}, receipts settled {}, shown all {}, lacks {missing:?} (conversation, has, head)",
+            "device {at}: up {}, flushed {}, receipts settled {}, shown all {}, lacks {missing:?} (conversation, has, head), counts {:?} (conversation, as unread, truly)",
             session.is_up(),
             session.is_flushed(),
             session.receipts_settled(),
             self.oracle.is_shown_all(user_id(device.user), &device.given),
+            self.oracle.miscounted(user_id(device.user), |id| session.unread(id)),
         )
     }
 }

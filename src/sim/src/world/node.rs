@@ -196,7 +196,7 @@ impl World {
         if std::mem::take(&mut self.weather.crash_recovery) {
             self.disk.borrow_mut().fail_recovery_after(self.random.below(40) as u32);
         }
-        match recover((0..reactors).map(node).collect(), storages, &self.ends, self.log_settings()) {
+        match recover((0..reactors).map(node).collect(), storages, &self.ends, self.log_settings(), || Ok(())) {
             Ok(recovered) => {
                 self.ends = recovered.ends();
                 self.run_node(recovered, calm);

@@ -1,6 +1,9 @@
 //! The end: no more faults, everybody gets everything, and then fresh devices see what is really there.
 
-use super::{End, Event, RUNS_FOR, World, devices::AUDITOR};
+use super::{
+    End, Event, RUNS_FOR, World,
+    devices::{AUDITOR, COUNTER},
+};
 use crate::{
     agenda::{MS, Nanos, SECOND},
     disk::Crash,
@@ -95,7 +98,8 @@ impl World {
         self.down(Crash::PowerLost, 1);
         for user in 0..self.plan.users {
             let chats = self.chats_of(user);
-            self.add_device(user, AUDITOR, chats);
+            self.add_device(user, AUDITOR, chats.clone());
+            self.add_device(user, COUNTER, chats);
         }
     }
 }

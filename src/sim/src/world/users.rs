@@ -189,7 +189,8 @@ impl World {
         let Some(last) = device.given.last(place) else { return };
         let upto = Seq(last.0.saturating_sub(back).max(1));
         let (user, session) = (user_id(device.user), device.session.as_mut().expect("it is in hand"));
-        session.read(self.oracle.id(place), upto);
+        let id = self.oracle.id(place);
+        session.read(id, upto, self.oracle.durable.ordinal(id, upto));
         self.oracle.read(user, place, upto);
         self.tell(Moment::Read(at, place, upto.0));
     }

@@ -76,6 +76,8 @@ pub struct Sent {
     pub seq: Seq,
     /// Its time, or 0 if this answers a repeat.
     pub ts: Timestamp,
+    /// How many messages with content there are up to and including it; 0 if this answers a repeat.
+    pub ordinal: u64,
 }
 
 /// A message of a conversation: as stored, as pushed, as fetched.
@@ -133,6 +135,6 @@ impl Message {
 
 fixed_parts! {
     Send: Send, first 88, now 106;
-    Sent: Sent, first 40, now 40;
+    Sent: Sent, first 40, now 48;
     Message: Message, first 124, now 154;
 }

@@ -31,6 +31,8 @@ pub struct Read {
     pub conversation: ConversationId,
     /// Up to and including.
     pub upto: Seq,
+    /// Messages with content up to and including that one, as its MESSAGE says; 0: not known.
+    pub ordinal: u64,
 }
 
 /// A member's watermarks rose. Sent to the devices of every member, so that a user's own devices agree on what is read.
@@ -57,11 +59,13 @@ pub struct ReceiptOk {
     pub read: Seq,
     /// As in PONG: a durable change number, or 0.
     pub uv: Uv,
+    /// Messages with content that the user has seen.
+    pub seen: u64,
 }
 
 fixed_parts! {
     Delivered: Delivered, first 24, now 24;
-    Read: Read, first 24, now 24;
+    Read: Read, first 24, now 32;
     Receipt: Receipt, first 48, now 48;
-    ReceiptOk: ReceiptOk, first 40, now 40;
+    ReceiptOk: ReceiptOk, first 40, now 48;
 }

@@ -69,12 +69,16 @@ pub struct ChangedConversation {
     pub peer_delivered: Seq,
     /// One to one: what the other user has read.
     pub peer_read: Seq,
+    /// Messages with content that the user may know of.
+    pub ordinal: u64,
+    /// How many of them it has seen: read, written, or older than its membership. The rest is unread.
+    pub seen: u64,
 }
 
 impl crate::archive::Archived for ChangedConversation {
     const FIRST_LEN: usize = 72;
 }
-const _: () = assert!(size_of::<ArchivedChangedConversation>() == 72);
+const _: () = assert!(size_of::<ArchivedChangedConversation>() == 88);
 
 /// In which order, and so which end is cut when the limit is reached.
 #[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]

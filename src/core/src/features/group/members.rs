@@ -89,7 +89,7 @@ impl Feature for Remove {
 
     fn apply(&self, seen: &Seen<'_>, act: &Act<'_>, changes: &mut Changes) {
         let Ok((_, GroupAct::Remove(users))) = read(seen, act) else { return };
-        users.iter().for_each(|user| changes.member(user, membership(seen, user).left(act.seq)));
+        users.iter().for_each(|user| changes.member(user, membership(seen, user).left(act.seq, act.ordinal)));
     }
 }
 
@@ -101,7 +101,7 @@ impl Feature for Leave {
     }
 
     fn apply(&self, seen: &Seen<'_>, act: &Act<'_>, changes: &mut Changes) {
-        changes.member(seen.sender(), membership(seen, seen.sender()).left(act.seq));
+        changes.member(seen.sender(), membership(seen, seen.sender()).left(act.seq, act.ordinal));
     }
 }
 

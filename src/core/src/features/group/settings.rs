@@ -46,7 +46,7 @@ impl Feature for Delete {
         for member in 0..seen.view.members() {
             let user = seen.view.user(member);
             if let Some(membership) = seen.view.membership(user).filter(|membership| membership.is_current()) {
-                changes.member(user, membership.left(act.seq));
+                changes.member(user, membership.left(act.seq, act.ordinal));
             }
         }
     }

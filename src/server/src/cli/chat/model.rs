@@ -168,12 +168,12 @@ impl Model {
         self.conversation.is_group() && self.link == Link::Up && (std::mem::take(&mut self.outdated) || is_unread)
     }
 
-    /// What the user has seen and the server has not been told.
-    pub fn take_read(&mut self) -> Option<Seq> {
+    /// What the user has seen and the server has not been told: the last message's number and ordinal.
+    pub fn take_read(&mut self) -> Option<(Seq, u64)> {
         let theirs = self.messages.values().rev().find(|message| message.sender != self.my_id)?;
         (theirs.seq > self.read).then(|| {
             self.read = theirs.seq;
-            self.read
+            (theirs.seq, theirs.ordinal)
         })
     }
 
@@ -265,7 +265,7 @@ mod tests {
         for (delivered, read, expected) in [(1, 0, Tick::Delivered), (1, 1, Tick::Read)] {
             let peers = Watermarks { delivered: Seq(delivered), read: Seq(read) };
             let own = Watermarks::default();
-            model.on_event(Event::Conversation { conversation: HERE, peer: UserId::NONE, peers, own });
+            model.on_event(Event::Conversation { conversation: HERE, peer: UserId::NONE, peers, own, unread: 0 });
             assert_eq!(tick(&model), expected);
         }
     }
@@ -284,7 +284,7 @@ mod tests {
     fn what_was_seen_is_told_once_and_older_messages_are_wished_for_at_the_top() {
         let mut model = model();
         (51..=60).for_each(|seq| model.on_event(Event::Message(message(seq, "bob"))));
-        assert_eq!((model.take_read(), model.take_read()), (Some(Seq(60)), None));
+        assert_eq!((model.take_read(), model.take_read()), (Some((Seq(60), 60)), None));
         model.scroll_back();
         assert_eq!((model.take_wish(), model.take_wish()), (Some(Seq(51)), None));
         model.scroll_back();
