@@ -65,7 +65,7 @@ fn ready_to_deliver() -> Chat {
 }
 
 // The turn in which the batch is durable: applied, and SENT and MESSAGE handed to the network.
-#[library_benchmark(config = at_most(200_000))]
+#[library_benchmark(config = at_most(223_000))]
 #[bench::window_of_1k(setup = ready_to_deliver)]
 fn deliver(mut chat: Chat) -> Chat {
     chat.step();

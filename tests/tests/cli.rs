@@ -298,3 +298,43 @@ fn a_group_from_the_command_line() {
     fails(&["add", "bob", "dave"], "GONE");
     assert_eq!(node.lines(&["group", "list", "--user", "carol", "--json"], "")[0]["left"], true);
 }
+
+#[test]
+fn unread_is_what_was_neither_read_nor_written() {
+    let node = Node::start();
+    let create = ["group", "create", "--user", "alice", "--title", "cats", "--nonce", &"08".repeat(16), "bob"];
+    let group = node.lines(&create, "")[0]["conversation"].as_str().unwrap().to_owned();
+    for text in ["one", "two", "three"] {
+        node.lines(&["send", "--user", "alice", "--to", "bob", text], "");
+        node.lines(&["send", "--user", "alice", "--group", &group, text], "");
+    }
+    let of = |user: &str| {
+        let mut lines = node.lines(&["conversations", "--user", user, "--json"], "");
+        lines.sort_by_key(|line| line["kind"].to_string());
+        lines
+            .iter()
+            .map(|line| (line["head"].clone(), line["unread"].clone(), line["read"].clone()))
+            .collect::<Vec<_>>()
+    };
+    let row = |head: u64, unread: u64, read: u64| (Value::from(head), Value::from(unread), Value::from(read));
+    assert_eq!(of("bob"), [row(3, 3, 0), row(4, 3, 0)], "an act is nothing to be read");
+    assert_eq!(of("alice"), [row(3, 0, 0), row(4, 0, 0)], "nor is what she wrote");
+    let read = |arguments: &[&str]| node.run(&[&["read", "--user", "bob"], arguments].concat(), "");
+    assert!(read(&["--with", "alice", "2"]).status.success() && read(&["--group", &group, "2"]).status.success());
+    assert_eq!(of("bob"), [row(3, 1, 2), row(4, 2, 2)]);
+    let refused = read(&["--with", "alice", "4"]);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("there is no message 4 there: the last one is 3"));
+    node.lines(&["send", "--user", "bob", "--to", "alice", "four"], "");
+    assert_eq!((of("bob")[0].clone(), of("alice")[0].clone()), (row(4, 0, 2), row(4, 1, 0)));
+    let add = ["group", "add", "--user", "alice", "--group", &group, "carol"];
+    assert!(node.run(&add, "").status.success());
+    assert_eq!(of("carol"), [row(5, 0, 0)], "what was before she came");
+    let named = node.lines(&["conversations", "--user", "alice", "--json"], "");
+    let name = |kind: &str, name: &str| {
+        let found = named.iter().find(|line| line["kind"] == kind).map(|line| line[name].clone());
+        found.and_then(|name| name.as_str().map(str::to_owned))
+    };
+    assert_eq!((name("direct", "with"), name("group", "title")), (Some("bob".into()), Some("cats".into())));
+    let people = String::from_utf8(node.run(&["conversations", "--user", "alice"], "").stdout).unwrap();
+    assert!(people.contains("1 unread  bob\n") && people.contains(&format!("cats  {group}")), "{people}");
+}

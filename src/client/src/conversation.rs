@@ -59,6 +59,8 @@ pub(crate) struct Conversation {
     pub(crate) told: Watermarks,
     /// What the server has made durable.
     pub(crate) durable: Watermarks,
+    /// What any device of the user has, as the server said last.
+    pub(crate) delivered: Seq,
     /// How far the other member is.
     pub(crate) peers: Watermarks,
     /// Messages with content that are known to exist.
@@ -91,6 +93,7 @@ impl Conversation {
             own: Watermarks::default(),
             told: Watermarks::default(),
             durable: Watermarks::default(),
+            delivered: Seq(0),
             peers: Watermarks::default(),
             ordinal: 0,
             seen: 0,
@@ -127,6 +130,11 @@ impl Conversation {
         self.own.read = self.own.read.max(upto);
         let seen = if upto >= self.head { self.ordinal } else { ordinal.min(self.ordinal) };
         self.seen = self.seen.max(seen);
+    }
+
+    /// How far the user is, on all devices.
+    pub(crate) fn everywhere(&self) -> Watermarks {
+        Watermarks { delivered: self.own.delivered.max(self.delivered), ..self.own }
     }
 
     /// Messages with content that the user has not seen.

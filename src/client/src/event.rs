@@ -182,6 +182,8 @@ pub enum Event {
         conversation: ConversationId,
         /// One to one: the other member.
         peer: UserId,
+        /// The last message that is known to exist.
+        head: Seq,
         /// How far the other member is.
         peers: Watermarks,
         /// How far this user is, on all devices.

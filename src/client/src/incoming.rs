@@ -195,6 +195,7 @@ impl Session {
         conversation.durable.read = conversation.own.read.min(ok.read);
         let elsewhere = ok.read > conversation.own.read || ok.seen > conversation.seen;
         conversation.seen = conversation.seen.max(ok.seen);
+        conversation.delivered = conversation.delivered.max(ok.delivered);
         conversation.own.read = conversation.own.read.max(ok.read.min(conversation.head));
         if elsewhere {
             conversation.durable.read = conversation.own.read;
@@ -205,8 +206,9 @@ impl Session {
 
     pub(crate) fn tell_conversation(&mut self, id: ConversationId) {
         if let Some(known) = self.conversations.get(&id) {
-            let (peer, peers, own, unread) = (known.peer, known.peers, known.own, known.unread());
-            self.events.push_back(Event::Conversation { conversation: id, peer, peers, own, unread });
+            let Conversation { peer, head, peers, .. } = *known;
+            let (own, unread) = (known.everywhere(), known.unread());
+            self.events.push_back(Event::Conversation { conversation: id, peer, head, peers, own, unread });
         }
     }
 }

@@ -253,6 +253,7 @@ impl Session {
         conversation.peers.raise(Watermarks { delivered: entry.peer_delivered, read: entry.peer_read });
         conversation.ordinal = conversation.ordinal.max(entry.ordinal);
         conversation.seen = conversation.seen.max(entry.seen);
+        conversation.delivered = conversation.delivered.max(entry.delivered);
         for known in [&mut conversation.own, &mut conversation.told, &mut conversation.durable] {
             known.read = known.read.max(entry.read);
         }

@@ -629,3 +629,32 @@ fn a_device_whose_memory_and_clock_went_back_names_no_two_messages_alike() {
     assert!(first.len() > 45 && first.iter().all(|id| id.0 >= 500), "{first:?}");
     assert!(ids.len() > 45 && ids.iter().all(|id| id.0 > 9_000), "{ids:?}");
 }
+
+/// What is unread follows from what comes, own messages among it, also where SENT answers a repeat and does not say which message it is.
+#[test]
+fn unread_falls_by_reading_and_by_writing() {
+    let mut peer = Peer::live(config());
+    let unread = |peer: &Peer| peer.session.unread(here());
+    peer.give(&[message(0, 1), message(0, 2), message(0, 3)].concat());
+    assert_eq!(unread(&peer), 3);
+    peer.session.read(here(), Seq(2), 2);
+    assert_eq!((unread(&peer), peer.sent().all::<Read>()[0].1.ordinal), (1, 2));
+    let id = peer.session.send(user("bob"), b"four");
+    let request = peer.sent().all::<Send>()[0].0;
+    let repeated = tidings_wire::frames::Sent {
+        conversation: here(),
+        client_msg_id: id,
+        seq: Seq(4),
+        ts: Timestamp(0),
+        ordinal: 0,
+    };
+    peer.give(&bytes_of(request, &repeated));
+    assert_eq!(unread(&peer), 0, "it is the fourth, since three came before it");
+    peer.give(&[message(0, 5), message(0, 6)].concat());
+    let ok = ReceiptOk { conversation: here(), delivered: Seq(5), read: Seq(5), uv: Uv(0), seen: 5 };
+    peer.give(&bytes_of(0, &ok));
+    assert_eq!(unread(&peer), 1, "another device read the fifth");
+    peer.events();
+    let state = peer.session.save().unwrap();
+    assert_eq!(Peer::new(Config { state, ..config() }).session.unread(here()), 1);
+}

@@ -51,6 +51,10 @@ enum Command {
     Tail(tail::Arguments),
     /// Print the stored messages of a conversation.
     History(history::Arguments),
+    /// List a user's conversations, with what is unread in them.
+    Conversations(conversations::Arguments),
+    /// Mark messages as read.
+    Read(conversations::ReadArguments),
     /// Make groups and change them.
     Group(group::Arguments),
     /// Chat with somebody, or with a group, in the terminal.
@@ -72,6 +76,8 @@ pub fn main() -> ExitCode {
         Command::Send(arguments) => send::run(&arguments),
         Command::Tail(arguments) => tail::run(&arguments),
         Command::History(arguments) => history::run(&arguments),
+        Command::Conversations(arguments) => conversations::run(&arguments),
+        Command::Read(arguments) => conversations::read(&arguments),
         Command::Group(arguments) => group::run(&arguments),
         Command::Chat(arguments) => chat::run(&arguments),
         Command::Restore(arguments) => restore::run(&arguments),

@@ -1,35 +1,180 @@
-//! What conversations a user has.
+//! `tidings conversations` and `tidings read`: what conversations a user has, and how far it is in them.
 
-use std::time::{Duration, Instant};
+use std::{
+    num::NonZeroU32,
+    time::{Duration, Instant},
+};
 
-use tidings_client::{ConversationId, Event, Group, History, SavedConversation, blocking::Client};
+use clap::Args;
+use serde_json::json;
+use tidings_client::{ConversationId, Event, Group, History, Message, Seq, UserId, Watermarks, blocking::Client};
 
 use super::{
     Failure,
-    connect::{Connection, PATIENCE, rejected},
+    connect::{Connection, PATIENCE, group_id, recipient, rejected},
+    out,
 };
 
+/// Arguments of `conversations`.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    connection: Connection,
+    /// One JSON object a line, with `conversation`, `kind` (direct or group), `title` or `with`, `head`, `unread`, `delivered`, `read`.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Arguments of `read`.
+#[derive(Debug, Args)]
+pub(super) struct ReadArguments {
+    #[command(flatten)]
+    connection: Connection,
+    /// With whom.
+    #[arg(long, value_name = "NAME", required_unless_present = "group")]
+    with: Option<String>,
+    /// In a group.
+    #[arg(long, value_name = "ID", value_parser = group_id, conflicts_with = "with")]
+    group: Option<ConversationId>,
+    /// Everything up to this message is read.
+    #[arg(value_name = "SEQ")]
+    upto: u64,
+}
+
+/// A conversation of a user.
+#[derive(Clone, Copy, Debug)]
+struct Listed {
+    id: ConversationId,
+    peer: UserId,
+    head: Seq,
+    own: Watermarks,
+    unread: u64,
+}
+
+/// Messages of a conversation that are looked through for the name of the other.
+const NAMED_WITHIN: NonZeroU32 = NonZeroU32::new(64).expect("not zero");
+
+/// Prints a user's conversations, those that changed last first.
+pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let (mut client, all) = synced(&arguments.connection)?;
+    for listed in all {
+        let Listed { id, peer, head, own, unread } = listed;
+        let (kind, name) = if id.is_group() {
+            ("group", describe(&mut client, id)?.map(|group| group.title))
+        } else {
+            ("direct", name_of(&mut client, id, peer)?)
+        };
+        let line = if arguments.json {
+            let called = if id.is_group() { "title" } else { "with" };
+            json!({
+                "conversation": id.to_string(), "kind": kind, called: name, "head": head.0, "unread": unread,
+                "delivered": own.delivered.0, "read": own.read.0,
+            })
+            .to_string()
+        } else {
+            let name = name
+                .as_deref()
+                .map_or_else(|| if id.is_group() { "(left)".into() } else { peer.to_string() }, out::harmless);
+            let unread = if unread > 0 { format!("{unread} unread") } else { String::new() };
+            format!("{unread:>12}  {name}{}", if id.is_group() { format!("  {id}") } else { String::new() })
+        };
+        if !out::line(&line) {
+            break;
+        }
+    }
+    leave(client)
+}
+
+/// Marks what a user has read.
+pub(super) fn read(arguments: &ReadArguments) -> Result<(), Failure> {
+    let with = recipient(arguments.with.as_deref(), arguments.group)?;
+    let (mut client, all) = synced(&arguments.connection)?;
+    let (conversation, upto) = (with.conversation(client.session()), Seq(arguments.upto));
+    let listed = all.iter().find(|listed| listed.id == conversation);
+    let Listed { head, .. } = listed.ok_or("there is no such conversation of this user")?;
+    if upto > *head || upto == Seq(0) {
+        return Err(format!("there is no message {upto} there: the last one is {head}").into());
+    }
+    // Of one that is not stored any more nobody knows how many messages with content were before it.
+    let ordinal = stored(&mut client, conversation, upto)?.map_or(0, |message| message.ordinal);
+    client.session().read(conversation, upto, ordinal);
+    let until = Instant::now() + PATIENCE;
+    while !client.session().receipts_settled() {
+        if Instant::now() > until {
+            return Err("no answer from the server".into());
+        }
+        client.poll(Duration::from_millis(50))?;
+    }
+    leave(client)
+}
+
+fn leave(mut client: Client) -> Result<(), Failure> {
+    client.session().leave();
+    client.poll(Duration::ZERO)?;
+    Ok(())
+}
+
 /// A client that knows all of its user's conversations, and none of their messages.
-fn synced(connection: &Connection) -> Result<Client, Failure> {
+fn synced(connection: &Connection) -> Result<(Client, Vec<Listed>), Failure> {
     let mut config = connection.config()?;
     config.history = History::Recent(0);
     let mut client = connection.open(&config)?;
     let until = Instant::now() + PATIENCE;
-    let mut synced = false;
+    let (mut synced, mut all) = (false, Vec::<Listed>::new());
     while Instant::now() < until {
         match client.poll(Duration::from_millis(if synced { 0 } else { 200 }))? {
             Some(Event::Synced) => synced = true,
             Some(Event::Rejected { code }) => return Err(rejected(code)),
+            Some(Event::Conversation { conversation: id, peer, head, own, unread, .. }) => {
+                let listed = Listed { id, peer, head, own, unread };
+                match all.iter_mut().find(|known| known.id == id) {
+                    Some(known) => *known = listed,
+                    None => all.push(listed),
+                }
+            }
             Some(_) => {}
-            None if synced => return Ok(client),
+            None if synced => return Ok((client, all)),
             None => {}
         }
     }
     Err("no answer from the server".into())
 }
 
-fn all_of(client: &mut Client) -> Vec<SavedConversation> {
-    client.session().save().map(|state| state.conversations).unwrap_or_default()
+/// The name that the other member had when it wrote last, if it wrote lately.
+fn name_of(client: &mut Client, conversation: ConversationId, peer: UserId) -> Result<Option<String>, Failure> {
+    client.session().history(conversation, Seq(0), NAMED_WITHIN);
+    let theirs = |message: &Message| message.sender == peer;
+    Ok(history(client, conversation, theirs)?.map(|message| message.sender_name))
+}
+
+/// A message, if it can still be had.
+fn stored(client: &mut Client, conversation: ConversationId, seq: Seq) -> Result<Option<Message>, Failure> {
+    client.session().history_after(conversation, Seq(seq.0 - 1), NonZeroU32::MIN);
+    history(client, conversation, |message| message.seq == seq)
+}
+
+/// The last of the messages that were asked for and are wanted.
+fn history(
+    client: &mut Client,
+    conversation: ConversationId,
+    wanted: impl Fn(&Message) -> bool,
+) -> Result<Option<Message>, Failure> {
+    let until = Instant::now() + PATIENCE;
+    let mut found = None;
+    while Instant::now() < until {
+        match client.poll(Duration::from_millis(200))? {
+            Some(Event::Older(message)) if message.conversation == conversation && wanted(&message) => {
+                found = Some(message);
+            }
+            Some(Event::HistoryDone { conversation: of, .. } | Event::HistoryFailed { conversation: of, .. })
+                if of == conversation =>
+            {
+                return Ok(found);
+            }
+            _ => {}
+        }
+    }
+    Err("no answer from the server".into())
 }
 
 /// What a group is; `None` if the user is no member any more.
@@ -48,12 +193,11 @@ fn describe(client: &mut Client, conversation: ConversationId) -> Result<Option<
 
 /// The groups of a user, those that it left among them: of those there is no more to be had than that.
 pub(super) fn groups_of(connection: &Connection) -> Result<Vec<(ConversationId, Option<Group>)>, Failure> {
-    let mut client = synced(connection)?;
+    let (mut client, all) = synced(connection)?;
     let mut groups = Vec::new();
-    for SavedConversation { id, .. } in all_of(&mut client).into_iter().filter(|known| known.id.is_group()) {
+    for Listed { id, .. } in all.into_iter().filter(|known| known.id.is_group()) {
         groups.push((id, describe(&mut client, id)?));
     }
-    client.session().leave();
-    client.poll(Duration::ZERO)?;
+    leave(client)?;
     Ok(groups)
 }

@@ -265,7 +265,14 @@ mod tests {
         for (delivered, read, expected) in [(1, 0, Tick::Delivered), (1, 1, Tick::Read)] {
             let peers = Watermarks { delivered: Seq(delivered), read: Seq(read) };
             let own = Watermarks::default();
-            model.on_event(Event::Conversation { conversation: HERE, peer: UserId::NONE, peers, own, unread: 0 });
+            model.on_event(Event::Conversation {
+                conversation: HERE,
+                peer: UserId::NONE,
+                head: Seq(1),
+                peers,
+                own,
+                unread: 0,
+            });
             assert_eq!(tick(&model), expected);
         }
     }
