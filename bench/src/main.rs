@@ -11,6 +11,7 @@ mod cpu;
 mod day;
 mod dsync;
 mod floor;
+mod groups;
 mod history;
 mod html;
 mod idle;
@@ -84,6 +85,8 @@ enum Workload {
     History(history::Arguments),
     /// A day of people who write one to one, in a minute.
     Day(day::Arguments),
+    /// Groups of several sizes, everybody online: what a copy costs, with one to one beside it.
+    Groups(groups::Arguments),
     /// A rate held for long, with the disk's own durable writes beside it.
     Stall(stall::Arguments),
     /// Nearly everybody is cut off at once and comes back.
@@ -101,6 +104,7 @@ fn main() -> ExitCode {
             Workload::Resume(arguments) => resume::run(&arguments),
             Workload::History(arguments) => history::run(&arguments),
             Workload::Day(arguments) => day::run(&arguments),
+            Workload::Groups(arguments) => groups::run(&arguments),
             Workload::Stall(arguments) => stall::run(&arguments),
             Workload::Storm(arguments) => storm::run(&arguments),
         },

@@ -24,6 +24,11 @@ impl Payload {
         Self { crc: crc32c::crc32c(&bytes), bytes }
     }
 
+    /// It.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// Whether these bytes are it.
     pub fn is(&self, bytes: &[u8]) -> bool {
         crc32c::crc32c(bytes) == self.crc

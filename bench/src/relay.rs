@@ -1,9 +1,8 @@
-//! The null relay: the frames of a one-to-one message on the same kind of ring, with no checks and no logic, while as many
-//! bytes are written durably in the same ring. What the
-//! server costs beyond this is ours to answer for.
+//! The null relay: the frames of a message on the same kind of ring, to the other of a pair or to all others of a group, with no checks and
+//! no logic, while as many bytes are written durably in the same ring. What the server costs beyond this is ours to answer for.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     fs::File,
     net::SocketAddr,
     os::fd::OwnedFd,
@@ -21,7 +20,7 @@ use tidings_wire::{
     limits,
 };
 
-use crate::{Failure, connection::Connection, cpu, dsync};
+use crate::{Failure, connection::Connection, cpu, dsync, values};
 
 /// Arguments of `relay`.
 #[derive(Debug, Args)]
@@ -35,6 +34,9 @@ pub struct Arguments {
     /// Where to listen.
     #[arg(long, default_value = "127.0.0.1:0")]
     listen: SocketAddr,
+    /// How many devices write to each other: the first so many, the next so many, and so on.
+    #[arg(long, default_value_t = 2, value_parser = values::count)]
+    members: usize,
 }
 
 /// Ring sizes of relay and load: those of a reactor.
@@ -49,10 +51,13 @@ const BATCH_MAX: usize = 2 << 20;
 #[derive(Debug, Default)]
 struct Relay {
     connections: Vec<Connection>,
-    /// Which connection a device's partner is: device `n` and device `n ^ 1` are a pair.
-    by_device: Vec<Option<usize>>,
-    partner: Vec<Option<usize>>,
-    seqs: Vec<u64>,
+    /// How many devices write to each other.
+    members: usize,
+    /// By connection, which of [`Self::groups`] its device is in.
+    group: Vec<Option<usize>>,
+    groups: Vec<Group>,
+    /// The frame that all others get.
+    message: Vec<u8>,
     dirty: Vec<usize>,
     /// Connections that have only receipts to send, and until when those wait.
     later: Vec<Option<Instant>>,
@@ -64,6 +69,15 @@ struct Relay {
     nowhere: Option<Connection>,
 }
 
+/// Connections that write to each other.
+#[derive(Debug, Default)]
+struct Group {
+    /// By device.
+    connections: BTreeMap<usize, usize>,
+    /// The last number that was given.
+    seq: u64,
+}
+
 /// Relays until it is killed.
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     cpu::pin(arguments.core);
@@ -71,7 +85,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let listener = socket::listener(arguments.listen)?;
     println!("ready listen={}", socket::local_addr(&listener)?);
     ring.accept(&listener, LISTENER);
-    let mut relay = Relay::default();
+    let mut relay = Relay { members: arguments.members, ..Relay::default() };
     let mut disk = arguments.dir.as_deref().map(Disk::new).transpose()?;
     let mut completions = Vec::with_capacity(COMPLETIONS);
     loop {
@@ -148,8 +162,7 @@ impl Relay {
         let at = self.connections.len();
         ring.receive(&socket, Token(at as u64));
         self.connections.push(Connection::new(socket));
-        self.partner.push(None);
-        self.seqs.push(0);
+        self.group.push(None);
         self.later.push(None);
     }
 
@@ -179,43 +192,48 @@ impl Relay {
         match frame.kind() {
             Ok(Kind::Hello) => {
                 let Ok(hello) = frame.fixed::<Hello>() else { return };
-                self.pair(at, hello.device.0 as usize);
+                self.join(at, hello.device.0 as usize);
                 frame::append(out, id, &welcome(hello.device));
             }
             Ok(Kind::Resume) => frame::append(out, id, &nothing_changed()),
             Ok(Kind::Send) => self.on_send(at, frame, out),
             Ok(Kind::Delivered) => {
-                let (Ok(delivered), Some(partner)) = (frame.fixed::<Delivered>(), self.partner[at]) else { return };
+                let (Ok(delivered), Some(group)) = (frame.fixed::<Delivered>(), self.group[at]) else { return };
                 let Delivered { conversation, upto } = delivered;
                 let (delivered, read, uv) = (upto, Seq(0), Uv(0));
                 self.wait(at, out.is_empty());
                 frame::append(out, 0, &ReceiptOk { conversation, delivered, read, uv, seen: 0 });
-                let receipt = Receipt { conversation, member: UserId::NONE, delivered, read };
-                self.wait(partner, self.connections[partner].pending.is_empty());
-                frame::append(&mut self.connections[partner].pending, 0, &receipt);
+                // Of others' receipts in groups the server tells who asks.
+                let others = self.groups[group].connections.values().copied().find(|other| *other != at);
+                if let Some(partner) = others.filter(|_| self.members == 2) {
+                    let receipt = Receipt { conversation, member: UserId::NONE, delivered, read };
+                    self.wait(partner, self.connections[partner].pending.is_empty());
+                    frame::append(&mut self.connections[partner].pending, 0, &receipt);
+                }
             }
             _ => {}
         }
     }
 
-    fn pair(&mut self, at: usize, device: usize) {
-        let most = device.max(device ^ 1) + 1;
-        self.by_device.resize(self.by_device.len().max(most), None);
-        self.by_device[device] = Some(at);
-        if let Some(partner) = self.by_device[device ^ 1] {
-            (self.partner[at], self.partner[partner]) = (Some(partner), Some(at));
+    fn join(&mut self, at: usize, device: usize) {
+        let group = device / self.members;
+        if group >= self.groups.len() {
+            self.groups.resize_with(group + 1, Group::default);
         }
+        self.group[at] = Some(group);
+        self.groups[group].connections.insert(device, at);
     }
 
     fn on_send(&mut self, at: usize, frame: &Frame<'_>, out: &mut Vec<u8>) {
         let Ok(send) = frame.fixed::<Send>() else { return };
-        let (Ok(bytes), Some(partner)) = (frame.var(send.payload), self.partner[at]) else { return };
-        self.seqs[at] += 1;
+        let (Ok(bytes), Some(group)) = (frame.var(send.payload), self.group[at]) else { return };
+        self.groups[group].seq += 1;
         self.relayed += frame.bytes().len();
         let (conversation, client_msg_id, seq, ts) =
-            (send.conversation, send.client_msg_id, Seq(self.seqs[at]), Timestamp(1));
+            (send.conversation, send.client_msg_id, Seq(self.groups[group].seq), Timestamp(1));
         frame::append(out, frame.header().request_id, &Sent { conversation, client_msg_id, seq, ts, ordinal: seq.0 });
-        let mut message = FrameBuilder::<Message>::new(&mut self.connections[partner].pending);
+        self.message.clear();
+        let mut message = FrameBuilder::<Message>::new(&mut self.message);
         let (sender_name, payload) = (message.var(b"sender00"), message.var(bytes));
         message.finish(
             0,
@@ -240,7 +258,12 @@ impl Relay {
                 clear_crc: 0,
             },
         );
-        self.hurry(partner);
+        let others = self.groups[group].connections.values().copied().filter(|other| *other != at);
+        for other in others {
+            self.connections[other].pending.extend_from_slice(&self.message);
+            self.later[other] = None;
+            self.dirty.push(other);
+        }
     }
 
     /// A connection gets a receipt, which waits if there is nothing else.

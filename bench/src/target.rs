@@ -133,8 +133,16 @@ impl Target {
     /// # Errors
     /// If it does not start.
     pub fn relay(place: &Place, dir: Option<&Path>) -> Result<Self, Failure> {
+        Self::relay_of(place, dir, 2)
+    }
+
+    /// The same for groups of so many.
+    ///
+    /// # Errors
+    /// If it does not start.
+    pub fn relay_of(place: &Place, dir: Option<&Path>, members: usize) -> Result<Self, Failure> {
         let mut command = Command::new(std::env::current_exe()?);
-        command.args(["relay", "--core", place.first_core()]).stdout(Stdio::piped());
+        command.args(["relay", "--core", place.first_core(), "--members", &members.to_string()]).stdout(Stdio::piped());
         dir.map(|dir| command.arg("--dir").arg(dir));
         let mut relay = Killed(command.spawn()?);
         let mut line = String::new();

@@ -4,7 +4,8 @@
 use libfuzzer_sys::fuzz_target;
 use tidings_log::{
     BLOCK, Epoch, LogKey,
-    format::{BATCH_HEADER, BatchHeader, BatchName, RECORD_ALIGN, RECORD_HEADER, RecordHeader, SegmentHeader},
+    batch::record_size,
+    format::{BATCH_HEADER, BatchHeader, BatchName, RECORD_HEADER, RecordHeader, SegmentHeader},
     records,
 };
 use tidings_wire::{EntryIndex, Generation, LogId, Lsn, Term};
@@ -52,7 +53,7 @@ fuzz_target!(|bytes: &[u8]| {
         batch.extend_from_slice(body);
         RecordHeader::sum(&mut batch[start..]);
         RecordHeader::stamp(&mut batch[start..], Term(1), EntryIndex(7), starts.len() as u16);
-        batch.resize(batch.len().next_multiple_of(RECORD_ALIGN), 0);
+        batch.resize(start + record_size(body.len()), 0);
         starts.push(start);
     }
     let used = batch.len();
