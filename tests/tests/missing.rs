@@ -168,8 +168,11 @@ fn an_older_copy_of_a_log_is_refused() {
     fs::copy(&file, &aside).unwrap();
     data.write_more(stop);
     fs::copy(&aside, &file).unwrap();
+    let control = || fs::read(data.launch.data.join("control.json")).unwrap();
+    let before = control();
     let refusal = data.refusal();
     assert!(refusal.contains("log 0: ") && refusal.contains("was durable"), "{refusal}");
+    assert_eq!(control(), before, "a start that is refused is not counted");
     let told = data.restore();
     assert!(told.contains("it had at least segment"), "{told}");
     drop(data.launch.start().unwrap());

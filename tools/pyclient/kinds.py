@@ -187,7 +187,7 @@ class Entry:
 
     @property
     def unread(self) -> int:
-        return self.ordinal - self.seen
+        return max(self.ordinal - self.seen, 0)
 
 
 ENTRY_LAYOUT, _ = _layout(Entry)

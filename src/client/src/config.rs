@@ -54,6 +54,8 @@ pub struct Config {
     pub history: History,
     /// Whether the session resumes: takes part in what the user's devices receive. A session that only sends does not.
     pub receive: bool,
+    /// Whether the server is told that what the application took is delivered. A tool that only looks does not.
+    pub confirm: bool,
     /// Random; jitters reconnects.
     pub seed: u64,
     /// The clock in microseconds since the Unix epoch: where message ids start, so that they rise across restarts of a
@@ -78,6 +80,7 @@ impl Config {
             state: SavedState::default(),
             history: History::Everything,
             receive: true,
+            confirm: true,
             seed: RandomState::new().hash_one(wall_us),
             wall_us,
         }

@@ -114,7 +114,9 @@ impl Conversation {
         }
         self.counted = (next.ordinal > 0 || before == Some(0)).then_some(next.ordinal);
         self.ordinal = self.ordinal.max(next.ordinal);
-        if (has_content && next.sender == user) || group::takes_in(&next, user) {
+        // Of what was read while nobody counted only the number is known.
+        let is_read = next.seq <= self.own.read;
+        if is_read || (has_content && next.sender == user) || group::takes_in(&next, user) {
             self.seen = self.seen.max(next.ordinal);
         }
         Some(next)
@@ -128,8 +130,9 @@ impl Conversation {
     /// The user has read up to a message, up to which so many have content.
     pub(crate) fn read(&mut self, upto: Seq, ordinal: u64) {
         self.own.read = self.own.read.max(upto);
-        let seen = if upto >= self.head { self.ordinal } else { ordinal.min(self.ordinal) };
-        self.seen = self.seen.max(seen);
+        let read = if upto >= self.head { self.ordinal } else { ordinal.min(self.ordinal) };
+        self.own.ordinal = self.own.ordinal.max(read);
+        self.seen = self.seen.max(read);
     }
 
     /// How far the user is, on all devices.

@@ -30,7 +30,7 @@ pub struct Message {
     pub control: Control,
     /// The message that it is about; 0: none.
     pub target: Seq,
-    /// How many messages with content there are up to and including this one.
+    /// How many messages with content there are up to and including this one; 0 for an own message after a hole, if SENT answered a repeat.
     pub ordinal: u64,
     /// What the server has read of it: an archive, as the control says.
     pub body: Vec<u8>,
@@ -62,13 +62,16 @@ pub struct Watermarks {
     pub delivered: Seq,
     /// The user has read everything up to here.
     pub read: Seq,
+    /// How many messages with content that makes; 0: not known, as of others always.
+    pub ordinal: u64,
 }
 
 impl Watermarks {
-    /// Raises both to at least `other`'s: right after a crash of the server a home may say less than it once did.
+    /// Raises all to at least `other`'s: right after a crash of the server a home may say less than it once did.
     pub(crate) fn raise(&mut self, other: Self) {
         self.delivered = self.delivered.max(other.delivered);
         self.read = self.read.max(other.read);
+        self.ordinal = self.ordinal.max(other.ordinal);
     }
 }
 

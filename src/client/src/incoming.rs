@@ -184,24 +184,31 @@ impl Session {
     pub(crate) fn on_receipt(&mut self, receipt: &Receipt) {
         let (id, peer) = (receipt.conversation, receipt.member);
         let conversation = self.conversations.entry(id).or_insert_with(|| Conversation::new(id, peer));
-        conversation.peers.raise(Watermarks { delivered: receipt.delivered, read: receipt.read });
+        conversation.peers.raise(Watermarks { delivered: receipt.delivered, read: receipt.read, ordinal: 0 });
         self.tell_conversation(id);
     }
 
-    pub(crate) fn on_receipt_ok(&mut self, ok: &ReceiptOk) {
+    pub(crate) fn on_receipt_ok(&mut self, frame: &Frame<'_>) -> Result<(), WireError> {
+        let ok: ReceiptOk = frame.fixed()?;
         self.sync.told(ok.uv);
-        let Some(conversation) = self.conversations.get_mut(&ok.conversation) else { return };
-        conversation.durable.delivered = conversation.own.delivered.min(ok.delivered);
-        conversation.durable.read = conversation.own.read.min(ok.read);
-        let elsewhere = ok.read > conversation.own.read || ok.seen > conversation.seen;
-        conversation.seen = conversation.seen.max(ok.seen);
-        conversation.delivered = conversation.delivered.max(ok.delivered);
-        conversation.own.read = conversation.own.read.max(ok.read.min(conversation.head));
-        if elsewhere {
-            conversation.durable.read = conversation.own.read;
-            conversation.told.read = conversation.own.read;
+        let Some(known) = self.conversations.get_mut(&ok.conversation) else { return Ok(()) };
+        let before = (known.own.read, known.seen);
+        known.own.read = known.own.read.max(ok.read.min(known.head));
+        known.seen = known.seen.max(ok.seen);
+        known.delivered = known.delivered.max(ok.delivered);
+        // A server of before this number was counted does not confirm it.
+        let counted = if frame.fixed_bytes().len() < ReceiptOk::LEN { u64::MAX } else { ok.seen };
+        let Watermarks { delivered, read, ordinal } = known.own;
+        known.durable = Watermarks {
+            delivered: delivered.min(ok.delivered),
+            read: read.min(ok.read),
+            ordinal: ordinal.min(counted),
+        };
+        known.told.raise(Watermarks { delivered: Seq(0), ..known.durable });
+        if (known.own.read, known.seen) != before {
             self.tell_conversation(ok.conversation);
         }
+        Ok(())
     }
 
     pub(crate) fn tell_conversation(&mut self, id: ConversationId) {

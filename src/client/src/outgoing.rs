@@ -146,16 +146,16 @@ impl Session {
     /// Tells what this device has and the user read, if the server does not know.
     pub(crate) fn pump_receipts(&mut self, id: ConversationId) {
         let Some(conversation) = self.conversations.get_mut(&id) else { return };
-        let Watermarks { delivered, read } = conversation.own;
-        let (told, seen) = (conversation.told, conversation.seen);
+        let Watermarks { delivered, read, ordinal } = conversation.own;
+        let told = conversation.told;
         conversation.told = conversation.own;
         if delivered > told.delivered {
             let request = self.request_id();
             frame::append(&mut self.out, request, &Delivered { conversation: id, upto: delivered });
         }
-        if read > told.read {
+        if read > told.read || ordinal > told.ordinal {
             let request = self.request_id();
-            frame::append(&mut self.out, request, &Read { conversation: id, upto: read, ordinal: seen });
+            frame::append(&mut self.out, request, &Read { conversation: id, upto: read, ordinal });
         }
     }
 

@@ -294,7 +294,7 @@ impl Session {
             Ok(Kind::Sent) => self.on_sent(&frame.fixed()?),
             Ok(Kind::Message) => self.on_message(frame)?,
             Ok(Kind::Receipt) => self.on_receipt(&frame.fixed()?),
-            Ok(Kind::ReceiptOk) => self.on_receipt_ok(&frame.fixed()?),
+            Ok(Kind::ReceiptOk) => self.on_receipt_ok(frame)?,
             Ok(Kind::Changed) => self.on_changed(frame)?,
             Ok(Kind::Fetched) => self.on_fetched(id, &frame.fixed()?),
             Ok(Kind::Described) => self.on_described(frame)?,
@@ -393,6 +393,7 @@ impl Session {
         let current = self.bygone == 0;
         self.bygone = self.bygone.saturating_sub(1);
         if let Event::Message(message) = &event
+            && self.config.confirm
             && message.sender != self.config.user
             && current
             && let Some(known) = self.conversations.get_mut(&message.conversation)

@@ -60,6 +60,8 @@ pub struct SavedConversation {
     pub peer: UserId,
     /// The last message that the application was given.
     pub last: Seq,
+    /// The last message that is known to exist.
+    pub head: Seq,
     /// How far the user is, as this device knows.
     pub own: Watermarks,
     /// How much of that the server has confirmed: the rest is told again.
@@ -99,7 +101,8 @@ impl Sync {
         let sync = Self { lineage: state.lineage, saved: state.uv, given: state.uv, ..Self::default() };
         let conversations = state.conversations.iter().map(|saved| {
             let mut conversation = Conversation::new(saved.id, saved.peer);
-            (conversation.last, conversation.head, conversation.placed) = (saved.last, saved.last, true);
+            (conversation.last, conversation.head, conversation.placed) =
+                (saved.last, saved.head.max(saved.last), true);
             (conversation.own, conversation.durable, conversation.told) = (saved.own, saved.durable, saved.durable);
             (conversation.peers, conversation.ordinal, conversation.seen) = (saved.peers, saved.ordinal, saved.seen);
             (saved.id, conversation)
@@ -114,8 +117,8 @@ impl Sync {
         conversations: &HashMap<ConversationId, Conversation>,
     ) -> SavedState {
         let row = |known: &Conversation| {
-            let Conversation { id, peer, last, own, durable, peers, ordinal, seen, .. } = *known;
-            SavedConversation { id, peer, last, own, durable, peers, ordinal, seen }
+            let Conversation { id, peer, last, head, own, durable, peers, ordinal, seen, .. } = *known;
+            SavedConversation { id, peer, last, head, own, durable, peers, ordinal, seen }
         };
         let mut rows: Vec<_> = conversations.values().filter(|known| known.placed).map(row).collect();
         rows.sort_unstable_by_key(|row| row.id);
@@ -250,12 +253,16 @@ impl Session {
             place_at(conversation, history, entry.head.0);
         }
         conversation.head = conversation.head.max(entry.head);
-        conversation.peers.raise(Watermarks { delivered: entry.peer_delivered, read: entry.peer_read });
+        conversation.peers.raise(Watermarks { delivered: entry.peer_delivered, read: entry.peer_read, ordinal: 0 });
         conversation.ordinal = conversation.ordinal.max(entry.ordinal);
         conversation.seen = conversation.seen.max(entry.seen);
         conversation.delivered = conversation.delivered.max(entry.delivered);
         for known in [&mut conversation.own, &mut conversation.told, &mut conversation.durable] {
             known.read = known.read.max(entry.read);
+        }
+        let counted = conversation.own.ordinal.min(entry.seen);
+        for known in [&mut conversation.told, &mut conversation.durable] {
+            known.ordinal = known.ordinal.max(counted);
         }
         self.touch(id);
         self.tell_conversation(id);

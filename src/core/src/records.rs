@@ -91,7 +91,7 @@ pub struct ReceiptRecord {
 }
 
 impl ReceiptRecord {
-    /// Both watermarks.
+    /// The watermarks.
     pub fn watermarks(&self) -> Watermarks {
         Watermarks { delivered: self.delivered, read: self.read, seen: self.seen }
     }

@@ -62,6 +62,27 @@ fn a_receipt_that_its_users_home_did_not_hear_of_is_told_again() {
     assert_eq!((changed.count, listed.read), (1, Seq(1)));
 }
 
+/// A home hears that its user has seen a message before it hears of the message: it lists no more as seen than there is.
+#[test]
+fn nothing_is_listed_as_seen_that_is_not_listed_as_there() {
+    let mut cluster = Cluster::new(1);
+    let (alice, _bob) = (cluster.live("alice", 1, 1), cluster.live("bob", 1, 2));
+    let conversation = ConversationId::direct(alice.user, user("bob"));
+    cluster.send(alice, "bob", 1, 0, "one");
+    cluster.commit();
+    cluster.reactors[0].world.lost = |message| matches!(message, ToHome::HeadUpdate(_));
+    cluster.send(alice, "bob", 2, 1, "two");
+    cluster.commit();
+    cluster.ask(alice, &Delivered { conversation, upto: Seq(2) });
+    cluster.commit();
+    cluster.take(alice);
+    cluster.ask(alice, &Resume { lineage: Lineage([7; 16]), uv: Uv(0), below: Uv(0), page: 0 });
+    let out = cluster.take(alice);
+    let entries = out.frames()[0].var(out.all::<Changed>()[0].entries).unwrap().to_vec();
+    let listed: ChangedConversation = archive::read(&entries).unwrap();
+    assert_eq!((listed.head, listed.ordinal, listed.seen), (Seq(1), 1, 1));
+}
+
 /// Homes on another reactor lack a group's message and are about to be told again, when a receipt moves the group to where that has been.
 #[test]
 fn a_group_that_changes_while_homes_are_told_again_is_told_to_those_who_lack_it() {

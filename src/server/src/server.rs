@@ -217,13 +217,13 @@ pub fn restore(config: &ServerConfig) -> Result<Vec<RestoredLog>, StartError> {
     let data = DataDir::open(&config.data, config.shards).map_err(StartError::Data)?;
     let known = data.control().ends();
     let mut settings = log_settings(&data, config);
-    // Counted with the new lineage, in one step. A crash before that leaves at most tips of a run that the next start did not count.
-    let recover = |settings| recover_data(&data, config, (1, settings), &BTreeMap::new(), || Ok(()));
-    let recovered = match recover(settings) {
-        // What homes wrote in that run is to be passed over, too.
+    let unknown = BTreeMap::new();
+    let recovered = match recover_data(&data, config, (1, settings), &unknown, || data.count_start()) {
+        // What homes wrote in that run is to be passed over, too. Counted only with the new lineage, in one step: before that the control file
+        // must not pass for a newer one.
         Err(RecoveryError::Written(_, latest)) => {
             settings.epoch = latest.next();
-            recover(settings)
+            recover_data(&data, config, (1, settings), &unknown, || Ok(()))
         }
         recovered => recovered,
     };

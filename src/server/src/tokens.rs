@@ -129,8 +129,9 @@ impl Keys {
         let key = SigningKey::from_bytes(&crate::data::random()?);
         let (issuer, public) = (Issuer { key }, data.join(PUBLIC_FILE));
         let pem = issuer.key.verifying_key().to_public_key_pem(LineEnding::LF).map_err(io::Error::other)?;
-        tidings_log::files::replace(&public, pem.as_bytes())?;
+        // The one that is enough by itself first: with the other alone nobody could ever make a token.
         tidings_log::files::replace(&data.join(KEY_FILE), issuer.to_pem()?.as_bytes())?;
+        tidings_log::files::replace(&public, pem.as_bytes())?;
         Ok(Self { public: issuer.key.verifying_key(), issuer: Some(issuer) })
     }
 

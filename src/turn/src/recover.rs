@@ -118,12 +118,12 @@ impl LogSettings {
 }
 
 /// Reads every log into the nodes of this run, one a reactor: `nodes` are new, `storages` are all logs that there are or
-/// will be, `known` is where they end at least. Once everything was read `count` writes down that this run begins: it comes before the first
-/// change of a log.
+/// will be, `known` is where they end at least. Once everything was read and nothing is missing `count` writes down that this run begins: it comes
+/// before the first change of a log.
 ///
 /// # Errors
-/// If acknowledged data is missing or cannot be understood, or this run's number was given before: then nothing is served. Only a log that ends
-/// too early may have been changed by then: what was torn is erased.
+/// If acknowledged data is missing or cannot be understood, or this run's number was given before: then nothing is served, and nothing was
+/// changed. If the storage fails while torn tails are erased.
 pub fn recover<S: Storage>(
     mut nodes: Vec<Node>,
     storages: Vec<(LogId, S)>,
@@ -175,17 +175,19 @@ pub fn recover<S: Storage>(
     if let Some((epoch, log)) = latest.filter(|(epoch, _)| *epoch >= settings.epoch) {
         return Err(RecoveryError::Written(log, epoch));
     }
-    count().map_err(RecoveryError::NotCounted)?;
 
     for (at, node) in nodes.iter().enumerate() {
         node.check_replayed().map_err(|error| RecoveryError::Record(LogId(at as u8), LogPosition::default(), error))?;
     }
+    for (id, scanner, _) in &scanners {
+        let end = known.get(id).copied().unwrap_or_default();
+        end.check(scanner.end()).map_err(|damage| RecoveryError::Log(*id, RecoverError::Damaged(damage)))?;
+    }
+    count().map_err(RecoveryError::NotCounted)?;
     let mut logs = BTreeMap::new();
     for (id, scanner, _) in scanners {
         let next_slot = scanner.next_slot();
         let failed = |error| RecoveryError::Log(id, error);
-        let (end, found) = (known.get(&id).copied().unwrap_or_default(), scanner.end());
-        end.check(found).map_err(|damage| failed(RecoverError::Damaged(damage)))?;
         let (tail, storage) = scanner.finish().map_err(failed)?;
         if id.0 as usize >= nodes.len() {
             // No reactor will write the tip that vouches for the last batch of this log.

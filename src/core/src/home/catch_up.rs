@@ -124,6 +124,7 @@ fn changed_entry(entry: &Entry) -> ChangedConversation {
         peer_delivered: entry.peers.delivered,
         peer_read: entry.peers.read,
         ordinal: entry.ordinal,
-        seen: entry.own.seen,
+        // What the user has seen may be heard of before the message is.
+        seen: entry.own.seen.min(entry.ordinal),
     }
 }

@@ -96,7 +96,13 @@ pub(super) fn read(arguments: &ReadArguments) -> Result<(), Failure> {
         return Err(format!("there is no message {upto} there: the last one is {head}").into());
     }
     // Of one that is not stored any more nobody knows how many messages with content were before it.
-    let ordinal = stored(&mut client, conversation, upto)?.map_or(0, |message| message.ordinal);
+    let message = stored(&mut client, conversation, upto)?;
+    if message.is_none() && upto < *head {
+        out::note(
+            "the message is not stored any more: what is unread before it stays counted until something later is read",
+        );
+    }
+    let ordinal = message.map_or(0, |message| message.ordinal);
     client.session().read(conversation, upto, ordinal);
     let until = Instant::now() + PATIENCE;
     while !client.session().receipts_settled() {
@@ -117,7 +123,7 @@ fn leave(mut client: Client) -> Result<(), Failure> {
 /// A client that knows all of its user's conversations, and none of their messages.
 fn synced(connection: &Connection) -> Result<(Client, Vec<Listed>), Failure> {
     let mut config = connection.config()?;
-    config.history = History::Recent(0);
+    (config.history, config.confirm) = (History::Recent(0), false);
     let mut client = connection.open(&config)?;
     let until = Instant::now() + PATIENCE;
     let (mut synced, mut all) = (false, Vec::<Listed>::new());
@@ -166,10 +172,9 @@ fn history(
             Some(Event::Older(message)) if message.conversation == conversation && wanted(&message) => {
                 found = Some(message);
             }
-            Some(Event::HistoryDone { conversation: of, .. } | Event::HistoryFailed { conversation: of, .. })
-                if of == conversation =>
-            {
-                return Ok(found);
+            Some(Event::HistoryDone { conversation: of, .. }) if of == conversation => return Ok(found),
+            Some(Event::HistoryFailed { conversation: of, code }) if of == conversation => {
+                return Err(format!("the messages of {conversation} cannot be read: {code}").into());
             }
             _ => {}
         }

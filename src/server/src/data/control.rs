@@ -10,10 +10,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use tidings_log::{
-    Epoch, LogEnd,
-    files::{private_file, sync_dir},
-};
+use tidings_log::{Epoch, LogEnd, files::replace};
 use tidings_reactor::Notes;
 use tidings_wire::{Generation, Lineage, LogId, Lsn, Shards};
 
@@ -244,14 +241,16 @@ impl Notes for ControlFile {
     }
 }
 
-/// Overwrites a copy in place, durably: the other one is valid meanwhile.
+/// Overwrites a copy in place, durably: the other one is valid meanwhile. A first one, which no other stands beside, is there as a whole or
+/// not at all.
 fn overwrite(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let is_new = !path.exists();
-    let file = if is_new { private_file(path)? } else { fs::OpenOptions::new().write(true).open(path)? };
+    if !path.exists() {
+        return replace(path, bytes);
+    }
+    let file = fs::OpenOptions::new().write(true).open(path)?;
     file.write_all_at(bytes, 0)?;
     file.set_len(bytes.len() as u64)?;
-    file.sync_data()?;
-    if is_new { sync_dir(path.parent().unwrap_or(Path::new("."))) } else { Ok(()) }
+    file.sync_data()
 }
 
 fn hex(bytes: &[u8; 16]) -> String {

@@ -104,7 +104,7 @@ impl Durable {
     /// How far a member is, as the log says.
     pub fn marks(&self, conversation: ConversationId, member: UserId) -> Watermarks {
         let (delivered, read) = self.marks.get(&(conversation, member)).copied().unwrap_or_default();
-        Watermarks { delivered, read }
+        Watermarks { delivered, read, ordinal: 0 }
     }
 
     /// How many messages have content up to one.

@@ -249,6 +249,7 @@ impl World {
             state,
             history: device.history,
             receive: true,
+            confirm: true,
             seed,
             wall_us,
         }));

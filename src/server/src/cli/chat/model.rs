@@ -158,7 +158,8 @@ impl Model {
         self.peer = harmless(&group.title);
         let others = group.members.iter().filter(|member| member.role != Role::None && member.user != self.my_id);
         let least = |marks: fn(&_) -> Seq| others.clone().map(marks).min().unwrap_or_default();
-        self.peers = Watermarks { delivered: least(|member| member.delivered), read: least(|member| member.read) };
+        let (delivered, read) = (least(|member| member.delivered), least(|member| member.read));
+        self.peers = Watermarks { delivered, read, ordinal: 0 };
     }
 
     /// True if it is worth asking what the group is: something happened, or not everybody has read what the user wrote.
@@ -263,7 +264,7 @@ mod tests {
         model.on_event(Event::Message(message(1, "alice")));
         assert_eq!((tick(&model), model.lines().len()), (Tick::Sent, 1));
         for (delivered, read, expected) in [(1, 0, Tick::Delivered), (1, 1, Tick::Read)] {
-            let peers = Watermarks { delivered: Seq(delivered), read: Seq(read) };
+            let peers = Watermarks { delivered: Seq(delivered), read: Seq(read), ordinal: 0 };
             let own = Watermarks::default();
             model.on_event(Event::Conversation {
                 conversation: HERE,
