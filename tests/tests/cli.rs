@@ -294,6 +294,17 @@ fn a_group_from_the_command_line() {
     assert!(String::from_utf8_lossy(&told.stdout).contains("bob removed carol"));
     let tail = ["tail", "--user", "alice", "--group", &group, "--json", "--count", "5"];
     assert_eq!(node.lines(&tail, "").len(), 5);
+    fails(&["link", "carol"], "NOT_MEMBER");
+    let made: Value = serde_json::from_slice(&act(&["link", "bob"]).stdout).unwrap();
+    let link = made["link"].as_str().unwrap().to_owned();
+    let join = |user: &str, link: &str| node.run(&["group", "join", "--json", "--user", user, link], "");
+    let wrong = format!("{group}.{}", "09".repeat(16));
+    assert!(String::from_utf8_lossy(&join("dave", &wrong).stderr).contains("NOT_MEMBER"));
+    assert!(join("dave", &link).status.success());
+    assert!(String::from_utf8_lossy(&join("dave", &link).stderr).contains("ALREADY_MEMBER"));
+    assert_eq!(kinds("dave").last().unwrap(), "join");
+    assert!(act(&["link", "bob", "--off"]).status.success());
+    assert!(String::from_utf8_lossy(&join("erin", &link).stderr).contains("NOT_MEMBER"), "the link has ended");
     assert!(act(&["delete", "bob"]).status.success());
     fails(&["add", "bob", "dave"], "GONE");
     assert_eq!(node.lines(&["group", "list", "--user", "carol", "--json"], "")[0]["left"], true);

@@ -14,7 +14,7 @@ import groups
 from connection import Closed, ServerError
 from crc32c import crc32c
 from groups import Control, Role
-from ids import conversation_id, group_id, user_id
+from ids import conversation_id, group_id, link_digest, user_id
 from kinds import ProtocolError
 from tidings import Client, State
 from vectors import check_vectors
@@ -178,7 +178,12 @@ def group(alice: Client, bob: Client) -> None:
     alice.sent(alice.send_to(chat, b"not for bob")[0])
     stored, fetched = bob.fetch(chat, 1)
     expect("what bob reads", ([message.seq for message in stored], fetched.head), ([1, 2, 3], 3))
-    print("alice and bob: a group is made once, shows its members, and who was removed reads nothing later")
+    secret = time.time_ns().to_bytes(16, "little")
+    alice.sent(alice.send_to(chat, b"", Control.LINK, link_digest(chat, secret))[0])
+    expect("number of JOIN", bob.sent(bob.send_to(chat, b"", Control.JOIN, secret)[0]).seq, 6)
+    stored, _ = alice.fetch(chat, 6)
+    expect("JOIN, as members get it", (stored[0].control, stored[0].body), (Control.JOIN, b""))
+    print("alice and bob: a group is made once, shows its members, who was removed reads nothing later, and joins by a link")
 
 
 def ping(name: str, client: Client) -> None:

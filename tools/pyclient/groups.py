@@ -14,6 +14,8 @@ class Control(IntEnum):
     ROLE = 5
     SETTINGS = 6
     DELETE = 7
+    LINK = 8
+    JOIN = 9
 
 
 class Role(IntEnum):

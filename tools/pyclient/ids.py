@@ -23,3 +23,8 @@ def group_id(creator: bytes, nonce: bytes) -> bytes:
     """The id of the group that `creator` makes under a nonce of 16 bytes."""
     digest = derive_key("tidings v1 group id", creator + nonce)
     return digest[:15] + bytes([digest[15] & 0xFC | 2])
+
+
+def link_digest(group: bytes, secret: bytes) -> bytes:
+    """What the server is told of the secret by which others join a group."""
+    return derive_key("tidings v1 group link", group + secret)[:16]

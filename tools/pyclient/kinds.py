@@ -304,6 +304,7 @@ class Described(Body):
     entry_len: U32
     title: Span
     entries: Span
+    has_link: U8
 
     def listed(self) -> list[Member]:
         if self.count and self.entry_len < MEMBER_LAYOUT.size or self.count * self.entry_len > len(self.entries):

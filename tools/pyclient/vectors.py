@@ -9,7 +9,7 @@ from pathlib import Path
 import kinds as k
 from crc32c import crc32c
 from frames import VERSION, decode, encode
-from ids import conversation_id, group_id, user_id
+from ids import conversation_id, group_id, link_digest, user_id
 
 ALICE = user_id("alice")
 BOB = user_id("bob")
@@ -25,7 +25,7 @@ GROUP = group_id(ALICE, b"\x09" * 16)
 SETTINGS = bytes([1, 2, 2, 1])
 CREATE = b"\x09" * 16 + SETTINGS + b"\x07\x00\x01\x00" + b"friends" + BOB
 
-IDS = {"user/alice": ALICE, "user/bob": BOB, "conversation/alice-bob": CHAT, "group/alice-09": GROUP}
+IDS = {"user/alice": ALICE, "user/bob": BOB, "conversation/alice-bob": CHAT, "group/alice-09": GROUP, "link/alice-09": link_digest(GROUP, b"\x08" * 16)}
 
 ENTRY = k.Entry(CHAT, BOB, head=5, delivered=4, read=3, peer_delivered=2, peer_read=1, ordinal=4, seen=2)
 ENTRY_BYTES = k.ENTRY_LAYOUT.pack(CHAT, BOB, 5, 4, 3, 2, 1, 4, 2)
@@ -57,7 +57,7 @@ FRAMES: dict[str, tuple[int, k.Body]] = {
     "ERROR": (3, k.Error(44, 1, k.Send.KIND, 0, CHAT, 102, 100, b"send 101 again first")),
     "CREATE": (8, k.Send(GROUP, k.NO_ID, 103, 0, 0, k.NO_ID, 0, crc32c(CREATE), b"", 1, 0, CREATE)),
     "DESCRIBE": (9, k.Describe(GROUP, first=0, limit=0)),
-    "DESCRIBED": (9, k.Described(GROUP, 5, SETTINGS, 0, 2, 0, 2, k.MEMBER_LAYOUT.size, b"friends", MEMBERS)),
+    "DESCRIBED": (9, k.Described(GROUP, 5, SETTINGS, 0, 2, 0, 2, k.MEMBER_LAYOUT.size, b"friends", MEMBERS, has_link=1)),
     "REAUTH": (7, k.Reauth(b"token")),
     "REAUTH_OK": (7, k.ReauthOk(UNTIL)),
 }

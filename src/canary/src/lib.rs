@@ -116,6 +116,8 @@ canaries! {
     ProposedUnseen, "proposed-membership-unseen";
     /// Who was a member once is never let in again.
     ArrivalsOnly, "former-member-kept-out";
+    /// Whoever tries joins a group that has no link, or whose link it does not know.
+    LinkUnchecked, "link-unchecked";
     /// What was read from the disk is served as it is.
     DamageServed, "damage-served";
 }

@@ -51,6 +51,8 @@ pub struct Group {
     pub settings: GroupSettings,
     /// Not 0: the message that deleted it.
     pub deleted: Seq,
+    /// Others may join by a link.
+    pub has_link: bool,
     /// Members, and those who were, in the order in which they came.
     pub members: Vec<DescribedMember>,
 }

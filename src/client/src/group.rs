@@ -4,7 +4,7 @@ use tidings_wire::{
     ClientMsgId, ConversationId, ErrorCode, Frame, UserId, WireError,
     archive::{self, Archived},
     frame,
-    frames::{Describe, Described, DescribedMember, GroupAct, GroupSettings, Users},
+    frames::{Describe, Described, DescribedMember, GroupAct, GroupSettings, LinkBody, Users, group::digest_of_link},
 };
 
 use crate::{
@@ -27,6 +27,7 @@ pub(crate) struct Description {
 pub(crate) fn takes_in(message: &Message, user: UserId) -> bool {
     match GroupAct::read(message.control, &message.body) {
         Ok(Some(GroupAct::Add(users))) => users.iter().any(|added| added == user),
+        Ok(Some(GroupAct::Join { .. })) => message.sender == user,
         _ => false,
     }
 }
@@ -54,6 +55,22 @@ impl Session {
         let mut body = Vec::new();
         let control = act.write(&mut body);
         self.put_out((group, UserId::NONE), control, body, payload.to_vec())
+    }
+
+    /// Makes a link by which others join a group, or a new one instead of the one before. The server does not know `secret`, which is to be
+    /// random: what the application gives to others is the group's id and this.
+    pub fn make_link(&mut self, group: ConversationId, secret: &[u8; 16]) -> ClientMsgId {
+        self.act(group, &GroupAct::Link(LinkBody { digest: digest_of_link(group, secret) }), &[])
+    }
+
+    /// Nobody can join a group by a link any more.
+    pub fn end_link(&mut self, group: ConversationId) -> ClientMsgId {
+        self.act(group, &GroupAct::Link(LinkBody { digest: [0; 16] }), &[])
+    }
+
+    /// Joins a group by its link. `payload` is for the members; by custom it is this user's name.
+    pub fn join(&mut self, group: ConversationId, secret: [u8; 16], payload: &[u8]) -> ClientMsgId {
+        self.act(group, &GroupAct::Join { secret: Some(secret) }, payload)
     }
 
     /// Asks what a conversation is and who is in it, to be told as [`Event::Described`]. Nothing happens while the session is not up, and
@@ -95,6 +112,7 @@ impl Session {
             title: String::from_utf8_lossy(title).into_owned(),
             settings: described.settings,
             deleted: described.deleted,
+            has_link: described.has_link,
             members: description.members,
         }));
         Ok(())

@@ -38,5 +38,7 @@ pub use session::Session;
 pub use sync::{SavedConversation, SavedMessage, SavedState};
 pub use tidings_wire::{
     ClientMsgId, ConversationId, DeviceId, ErrorCode, Lineage, Seq, Timestamp, UserId, Uv,
-    frames::{Control, DescribedMember, GroupAct, GroupSettings, HistoryFrom, Role, RoleBody, Users, group::control},
+    frames::{
+        Control, DescribedMember, GroupAct, GroupSettings, HistoryFrom, LinkBody, Role, RoleBody, Users, group::control,
+    },
 };

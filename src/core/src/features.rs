@@ -112,6 +112,11 @@ pub trait Feature: fmt::Debug + Sync {
 
     /// What it changes, once it is message `act.seq`.
     fn apply(&self, seen: &Seen<'_>, act: &Act<'_>, changes: &mut Changes);
+
+    /// What of a body that was allowed is in the message, which all members get.
+    fn told<'a>(&self, body: &'a [u8]) -> &'a [u8] {
+        body
+    }
 }
 
 /// Whether a message counts as something to be read.
@@ -137,6 +142,8 @@ pub enum Actors {
     Members,
     /// Whoever is or was a member, and whoever makes the conversation by it.
     Creators,
+    /// Anybody, if the conversation is there.
+    Anybody,
 }
 
 /// A line of the table.
@@ -155,7 +162,11 @@ pub struct Row {
 }
 
 const fn of_groups(control: Control, name: &'static str, feature: &'static dyn Feature) -> Row {
-    let actors = if control.0 == control::CREATE.0 { Actors::Creators } else { Actors::Members };
+    let actors = match control {
+        control::CREATE => Actors::Creators,
+        control::JOIN => Actors::Anybody,
+        _ => Actors::Members,
+    };
     Row { control, name, weight: Weight::Control, actors, feature }
 }
 
@@ -175,6 +186,8 @@ pub const FEATURES: &[Row] = &[
     of_groups(control::ROLE, "role", &group::members::ChangeRole),
     of_groups(control::SETTINGS, "settings", &group::settings::ChangeSettings),
     of_groups(control::DELETE, "delete", &group::settings::Delete),
+    of_groups(control::LINK, "link", &group::link::ChangeLink),
+    of_groups(control::JOIN, "join", &group::link::Join),
 ];
 
 /// The weight of a control. What a later version of the server knew has none here.

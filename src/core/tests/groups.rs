@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tidings_testkit::{Cluster, Device, Reactor, frames::Attempt, user};
 use tidings_wire::{
-    ConversationId, ErrorCode, Generation, Lineage, Seq, UserId, Uv,
+    ConversationId, ErrorCode, Generation, Kind, Lineage, Seq, UserId, Uv,
     frames::{
         Changed, ChangedConversation, Control, Describe, Described, DescribedMember, ErrorFrame, Fetch, FetchOrder,
-        Fetched, GroupAct, GroupSettings, HistoryFrom, Message, Read, Resume, Role, RoleBody, Sent, Users,
+        Fetched, GroupAct, GroupSettings, HistoryFrom, LinkBody, Message, Read, Resume, Role, RoleBody, Sent, Users,
+        group::{control, digest_of_link},
     },
 };
 
@@ -25,6 +26,9 @@ enum Wish {
     Role(usize, Role),
     Settings(GroupSettings, String),
     Delete,
+    /// The link's number, or none.
+    Link(Option<u8>),
+    Join(u8),
     Text,
 }
 
@@ -35,6 +39,7 @@ struct Model {
     title: String,
     created: Option<Vec<usize>>,
     deleted: bool,
+    link: Option<u8>,
     roles: BTreeMap<usize, Role>,
     /// Who may read each message, and who is told of it.
     messages: Vec<(BTreeSet<usize>, BTreeSet<usize>)>,
@@ -71,12 +76,20 @@ impl Model {
             };
         }
         let role = self.role(who);
+        if let Wish::Join(secret) = wish {
+            return match self.link {
+                Some(link) if link == *secret && self.deleted => Err(ErrorCode::Gone),
+                Some(link) if link == *secret && role != Role::None => Err(AlreadyMember),
+                Some(link) if link == *secret => Ok(next),
+                _ => Err(NotMember),
+            };
+        }
         if role == Role::None {
             return Err(if self.deleted && self.is_or_was_member(who) { ErrorCode::Gone } else { NotMember });
         }
         let allowed = |least: Role| if role >= least { Ok(()) } else { Err(NotAllowed) };
         match wish {
-            Wish::Create(_) => unreachable!(),
+            Wish::Create(_) | Wish::Join(_) => unreachable!(),
             Wish::Text => allowed(self.settings.write)?,
             Wish::Add(users) => {
                 allowed(self.settings.add)?;
@@ -123,6 +136,7 @@ impl Model {
             }
             Wish::Settings(..) => allowed(self.settings.edit)?,
             Wish::Delete => allowed(Role::Owner)?,
+            Wish::Link(_) => allowed(Role::Admin)?,
         }
         Ok(next)
     }
@@ -143,6 +157,11 @@ impl Model {
                 welcome.clone_from(users);
                 self.roles.extend(users.iter().map(|at| (*at, Role::Member)));
             }
+            Wish::Join(_) => {
+                welcome = vec![who];
+                self.roles.insert(who, Role::Member);
+            }
+            Wish::Link(link) => self.link = *link,
             Wish::Remove(users) => self.roles.extend(users.iter().map(|at| (*at, Role::None))),
             Wish::Leave => drop(self.roles.insert(who, Role::None)),
             Wish::Role(target, role) => {
@@ -232,6 +251,8 @@ impl Random {
                 Wish::Settings(GroupSettings { write, add, edit, history }, format!("title {}", self.below(9)))
             }
             14 if self.below(8) == 0 => Wish::Delete,
+            15 => Wish::Link([None, Some(1), Some(2)][self.below(3) as usize]),
+            16 | 17 => Wish::Join(1 + self.below(2) as u8),
             _ => Wish::Text,
         }
     }
@@ -304,6 +325,11 @@ impl Run {
             Wish::Role(target, role) => GroupAct::Role(RoleBody { member: user(NAMES[*target]), role: *role }),
             Wish::Settings(settings, title) => GroupAct::Settings { settings: *settings, title: title.as_bytes() },
             Wish::Delete | Wish::Text => GroupAct::Delete,
+            Wish::Link(link) => {
+                let digest = link.map_or([0; 16], |link| digest_of_link(self.group, &[link; 16]));
+                GroupAct::Link(LinkBody { digest })
+            }
+            Wish::Join(secret) => GroupAct::Join { secret: Some([*secret; 16]) },
         };
         let control = if matches!(wish, Wish::Text) { Control::TEXT } else { act.write(&mut body) };
         self.attempts += 1;
@@ -350,6 +376,11 @@ impl Run {
         self.settle();
         for (at, name) in NAMES.iter().enumerate() {
             let out = self.cluster.take(self.devices[at]);
+            for frame in out.frames().into_iter().filter(|frame| frame.kind() == Ok(Kind::Message)) {
+                let message: Message = frame.fixed().unwrap();
+                let is_join = message.control == control::JOIN;
+                assert!(!is_join || frame.var(message.body) == Ok(&[][..]), "members are not told the secret");
+            }
             let mut heard: Vec<u64> = out.all::<Message>().iter().map(|message| message.seq.0).collect();
             heard.extend(out.all::<Sent>().iter().map(|sent| sent.seq.0));
             heard.sort_unstable();
@@ -472,6 +503,7 @@ impl Run {
         assert_eq!(roles, expected);
         assert_eq!(frame.var(described.title).unwrap(), self.model.title.as_bytes());
         assert_eq!((described.settings, described.deleted > Seq(0)), (self.model.settings, self.model.deleted));
+        assert_eq!(described.has_link, self.model.link.is_some());
     }
 }
 

@@ -6,7 +6,9 @@ pub mod receipt;
 pub mod session;
 pub mod sync;
 
-pub use group::{Describe, Described, DescribedMember, GroupAct, GroupSettings, HistoryFrom, Role, RoleBody, Users};
+pub use group::{
+    Describe, Described, DescribedMember, GroupAct, GroupSettings, HistoryFrom, LinkBody, Role, RoleBody, Users,
+};
 pub use message::{Control, Message, MessageFlags, Send, Sent, TraceId};
 pub use receipt::{Delivered, Read, Receipt, ReceiptKind, ReceiptOk};
 pub use session::{Bye, ByeReason, ErrorFrame, Hello, Ping, Pong, Reauth, ReauthOk, Welcome};

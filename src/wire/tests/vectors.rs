@@ -6,7 +6,7 @@ use std::{fmt::Write, fs, path::Path};
 use tidings_wire::{
     archive,
     frame::{self, FixedPart, FrameBuilder},
-    frames::*,
+    frames::{group::digest_of_link, *},
     *,
 };
 
@@ -194,6 +194,7 @@ fn described() -> Vec<u8> {
             entry_len,
             title,
             entries,
+            has_link: true,
         },
     );
     out
@@ -257,6 +258,7 @@ fn vectors() -> Vec<(&'static str, Vec<u8>)> {
         ("CREATE", create()),
         ("DESCRIBE", simple(9, &Describe { conversation: group(), from: 0, limit: 0 })),
         ("DESCRIBED", described()),
+        ("link/alice-09", digest_of_link(group(), &[8; 16]).to_vec()),
         ("REAUTH_OK", simple(7, &ReauthOk { token_until: Timestamp(1_700_000_900_000_000) })),
     ]
 }

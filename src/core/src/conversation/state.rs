@@ -57,7 +57,9 @@ pub(crate) struct MessageFact {
     pub(crate) seq: Seq,
     /// Its time.
     pub(crate) ts: Timestamp,
-    /// Place of the member who sent it.
+    /// Who sent it.
+    pub(crate) sender: UserId,
+    /// The sender's place among the members.
     pub(crate) member: u32,
     /// The device that it was written on.
     pub(crate) device: DeviceId,
@@ -111,7 +113,7 @@ pub(crate) fn changes_of(
     if fact.control != Control::TEXT
         && let Some(row) = features::find(features, fact.control)
     {
-        let seen = Seen::new(*view, (id, view.user(fact.member as usize)), fact.control);
+        let seen = Seen::new(*view, (id, fact.sender), fact.control);
         let act = Act { seq: fact.seq, ordinal: fact.ordinal, target: fact.target, body };
         row.feature.apply(&seen, &act, &mut changes);
     }
@@ -167,6 +169,11 @@ impl State {
         body: &[u8],
     ) {
         assert_eq!(fact.seq, self.head.next(), "numbers have no gaps");
+        // Whoever joins by itself is its message's sender before it is a member.
+        if fact.member as usize == self.members.len() {
+            self.members.entry(fact.sender, Membership::default);
+        }
+        assert_eq!(self.members[fact.member as usize].user, fact.sender, "a member keeps its place");
         let changes = changes_of(features, id, &View { state: self, overlay: None }, fact, body);
         (self.head, self.last_ts, self.ordinal) = (fact.seq, fact.ts, fact.ordinal);
         self.remember(fact);
@@ -228,7 +235,8 @@ mod tests {
             let (seq, device, client_msg_id) = (Seq(at), DeviceId((at % 36) as u32), ClientMsgId(at * 10));
             let member = (at % 5 == 0).into();
             let (ts, control, target, ordinal, weight) = (Timestamp(at), Control::TEXT, Seq(0), at, Weight::Content);
-            let fact = MessageFact { seq, ts, member, device, client_msg_id, control, target, weight, ordinal };
+            let sender = UserId([1 + member as u8; 16]);
+            let fact = MessageFact { seq, ts, sender, member, device, client_msg_id, control, target, weight, ordinal };
             state.apply_message((FEATURES, ConversationId([5; 16])), &fact, &[]);
         }
         state.members[1].marks.raise_to(Watermarks { delivered: Seq(7), read: Seq(3), seen: 41 });

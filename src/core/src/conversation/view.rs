@@ -168,6 +168,7 @@ mod tests {
         MessageFact {
             seq: Seq(seq),
             ts,
+            sender: UserId([1; 16]),
             member: 0,
             device: DeviceId(1),
             client_msg_id,

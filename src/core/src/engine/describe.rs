@@ -81,6 +81,7 @@ impl Conversations {
                 entry_len: to_u32(DescribedMember::LEN),
                 title,
                 entries,
+                has_link: group.is_some_and(|group| group.has_link()),
             },
         );
     }

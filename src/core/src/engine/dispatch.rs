@@ -126,7 +126,14 @@ impl Conversations {
             return self.allowed(&view, send, body, view.judge(&attempt(0, None)));
         };
         let view = self.view(key);
-        let Some(member) = view.member(send.sender) else { return refuse(ErrorCode::NotMember) };
+        let is_open =
+            || features::find(self.config.features, send.control).is_some_and(|row| row.actors == Actors::Anybody);
+        let member = match view.member(send.sender) {
+            Some(member) => member,
+            // The place that it will have.
+            None if send.conversation.is_group() && is_open() => view.members(),
+            None => return refuse(ErrorCode::NotMember),
+        };
         let sent = self.get(key).sent_from(to_u32(member), send.device, origin(from, send));
         self.allowed(&view, send, body, view.judge(&attempt(member, sent)))
     }
@@ -178,13 +185,20 @@ impl Conversations {
         let seq = view.head().next();
         let row = features::find(self.config.features, send.control).expect("judged");
         let (weight, ordinal) = (row.weight, view.ordinal() + row.weight.counts());
-        let member = view.member(send.sender).expect("judged");
+        let member = view.member(send.sender).unwrap_or(view.members());
         let is_group = send.conversation.is_group();
         let peer = if is_group { UserId::NONE } else { view.state.members.other(member).user };
         let (device, client_msg_id) = (send.device, send.client_msg_id);
-        let (control, target) = (send.control, send.target);
+        let (sender, control, target) = (send.sender, send.control, send.target);
+        let told = row.feature.told(parts.body);
+        let payload_crc = if told.len() == parts.body.len() {
+            send.payload_crc
+        } else {
+            Message::crc_of_content(told, parts.payload)
+        };
+        let parts = Parts { body: told, ..parts };
         let member = to_u32(member);
-        let fact = MessageFact { seq, ts, member, device, client_msg_id, control, target, weight, ordinal };
+        let fact = MessageFact { seq, ts, sender, member, device, client_msg_id, control, target, weight, ordinal };
         let changes = changes_of(self.config.features, send.conversation, &view, &fact, parts.body);
         let conversation = &mut self.all[key.0];
         conversation.seen_from(member, device, origin(from, send));
@@ -208,14 +222,14 @@ impl Conversations {
                     conversation: send.conversation,
                     seq,
                     ts,
-                    sender: send.sender,
+                    sender,
                     peer,
                     sender_device: device,
                     flags,
                     client_msg_id,
                     expires_at: send.expires_at,
                     trace: send.trace,
-                    payload_crc: send.payload_crc,
+                    payload_crc,
                     sender_name,
                     payload,
                     control,

@@ -97,7 +97,7 @@ impl Conversations {
         let Message { client_msg_id, control, target, ordinal, .. } = message;
         let member = to_u32(member);
         let weight = features::weight(self.config.features, control);
-        let mut fact = MessageFact { seq, ts, member, device, client_msg_id, control, target, weight, ordinal };
+        let mut fact = MessageFact { seq, ts, sender, member, device, client_msg_id, control, target, weight, ordinal };
         if canary::is(Canary::IdempotencyForgotten) {
             fact.client_msg_id.0 = 0;
         }

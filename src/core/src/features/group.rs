@@ -1,6 +1,7 @@
 //! Groups: who is in one, who may do what, its title. What a group is is kept under the number of the control that made it.
 
 pub(super) mod create;
+pub(super) mod link;
 pub(super) mod members;
 pub(super) mod settings;
 
@@ -28,12 +29,17 @@ struct Kept {
     deleted: Seq,
     /// Of the body of the control that made it.
     digest: [u8; 16],
+    /// Of the secret that lets others join; zeros: there is none.
+    link: [u8; 16],
 }
 
 impl Archived for Kept {
     const FIRST_LEN: usize = 28;
 }
-const _: () = assert!(<Kept as Archived>::LEN == 28);
+const _: () = assert!(<Kept as Archived>::LEN == 44);
+
+/// No link.
+const NO_LINK: [u8; 16] = [0; 16];
 
 /// A group, as it is kept.
 #[derive(Clone, Copy, Debug)]
@@ -63,6 +69,11 @@ impl<'a> Group<'a> {
     /// The message that deleted it; 0: none did.
     pub(crate) fn deleted(&self) -> Seq {
         self.kept.deleted
+    }
+
+    /// True if others may join by a link.
+    pub(crate) fn has_link(&self) -> bool {
+        self.kept.link != NO_LINK
     }
 
     /// The sender has at least the role that the settings ask for.

@@ -5,9 +5,11 @@ use std::time::{Duration, Instant};
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 use tidings_client::{
-    ConversationId, DEFAULT_TENANT, ErrorCode, Event, Group, GroupAct, GroupSettings, HistoryFrom, Role, RoleBody,
-    UserId, Users, blocking::Client,
+    ConversationId, DEFAULT_TENANT, ErrorCode, Event, Group, GroupAct, GroupSettings, HistoryFrom, LinkBody, Role,
+    RoleBody, UserId, Users, blocking::Client,
 };
+
+use tidings_wire::frames::group::digest_of_link;
 
 use super::{
     Failure,
@@ -83,6 +85,25 @@ enum What {
     Delete {
         #[command(flatten)]
         of: Of,
+    },
+    /// Make a link by which others join, or a new one instead; print it. The server does not know it: keep it.
+    Link {
+        #[command(flatten)]
+        of: Of,
+        /// End the link there is.
+        #[arg(long)]
+        off: bool,
+    },
+    /// Join a group by a link that `tidings group link` printed.
+    Join {
+        #[command(flatten)]
+        connection: Connection,
+        /// The link.
+        #[arg(value_parser = group_link)]
+        link: Link,
+        /// Print what came of it as a JSON object.
+        #[arg(long)]
+        json: bool,
     },
     /// Print what a group is and who is in it.
     Show {
@@ -168,6 +189,27 @@ impl Settings {
     }
 }
 
+/// What lets somebody join: a group and its secret.
+#[derive(Clone, Copy, Debug)]
+struct Link {
+    group: ConversationId,
+    secret: [u8; 16],
+}
+
+/// A link, as it is printed.
+fn group_link(text: &str) -> Result<Link, String> {
+    let wrong = || "no link: it is a group's id, a dot, and 32 hexadecimal digits".to_owned();
+    let (group, secret) = text.split_once('.').ok_or_else(wrong)?;
+    Ok(Link { group: group_id(group)?, secret: hex(secret).ok_or_else(wrong)? })
+}
+
+impl std::fmt::Display for Link {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.", self.group)?;
+        self.secret.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
 /// Does it.
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     match &arguments.what {
@@ -193,6 +235,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
             session.act(of.group, &act, "")?.say(of)
         }
         What::Delete { of } => Session::act_named(of, &GroupAct::Delete, ""),
+        What::Link { of, off } => link(of, *off),
+        What::Join { connection, link: Link { group, secret }, json } => {
+            let act = GroupAct::Join { secret: Some(*secret) };
+            let mut session = Session::open(connection)?;
+            session.act(*group, &act, connection.user())?.say_of(*group, *json)
+        }
         What::Show { of } => show(of),
         What::List { connection, json } => list(connection, *json),
     }
@@ -303,9 +351,13 @@ impl Session {
     }
 
     fn say(&mut self, of: &Of) -> Result<(), Failure> {
+        self.say_of(of.group, of.json)
+    }
+
+    fn say_of(&mut self, group: ConversationId, json: bool) -> Result<(), Failure> {
         let seq = self.done.unwrap_or_default();
-        if of.json {
-            out::line(&json!({ "conversation": of.group.to_string(), "seq": seq }).to_string());
+        if json {
+            out::line(&json!({ "conversation": group.to_string(), "seq": seq }).to_string());
         } else {
             out::line(&format!("done, as message {seq}"));
         }
@@ -322,7 +374,7 @@ impl Session {
 /// Why the server does not do it, as a sentence.
 fn refused(code: ErrorCode) -> Failure {
     let why = match code {
-        ErrorCode::NotMember => "you are in no such group",
+        ErrorCode::NotMember => "you are in no such group, or its link is another",
         ErrorCode::NotAllowed => "your role does not allow it",
         ErrorCode::NonceConflict => "that nonce made another group of yours before",
         ErrorCode::Gone => "the group was deleted",
@@ -344,6 +396,19 @@ fn role_name(role: Role) -> &'static str {
         Role::Admin => "admin",
         Role::Owner => "owner",
     }
+}
+
+fn link(of: &Of, off: bool) -> Result<(), Failure> {
+    if off {
+        let end = GroupAct::Link(LinkBody { digest: [0; 16] });
+        return Session::act_named(of, &end, "");
+    }
+    let link = Link { group: of.group, secret: crate::data::random()? };
+    let mut session = Session::open(&of.connection)?;
+    session.act(of.group, &GroupAct::Link(LinkBody { digest: digest_of_link(of.group, &link.secret) }), "")?;
+    let text = link.to_string();
+    out::line(&if of.json { json!({ "conversation": of.group.to_string(), "link": text }).to_string() } else { text });
+    session.leave()
 }
 
 fn show(of: &Of) -> Result<(), Failure> {
@@ -382,6 +447,7 @@ fn to_json(group: &Group) -> serde_json::Value {
         "title": group.title,
         "head": group.head.0,
         "deleted": group.deleted.0 > 0,
+        "link": group.has_link,
         "write": role_name(write),
         "add": role_name(add),
         "edit": role_name(edit),

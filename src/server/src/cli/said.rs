@@ -45,6 +45,9 @@ pub(super) fn said(message: &Message) -> Said {
         }
         GroupAct::Settings { title: called, .. } => format!("changed the group: it is called \"{}\"", title(called)),
         GroupAct::Delete => "deleted the group".into(),
+        GroupAct::Link(link) if link.digest == [0; 16] => "ended the link by which others joined".into(),
+        GroupAct::Link(_) => "made a new link by which others join".into(),
+        GroupAct::Join { .. } => "joined by the link".into(),
     })
 }
 

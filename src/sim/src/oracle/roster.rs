@@ -11,6 +11,8 @@ const LEAVE: u16 = 4;
 const ROLE: u16 = 5;
 const SETTINGS: u16 = 6;
 const DELETE: u16 = 7;
+const LINK: u16 = 8;
+const JOIN: u16 = 9;
 
 const MEMBER: u8 = 1;
 const ADMIN: u8 = 2;
@@ -38,6 +40,8 @@ pub struct Roster {
     places: BTreeMap<UserId, Place>,
     /// Least roles to write, to add, to edit; and whether new members see only what comes after them.
     settings: [u8; 4],
+    /// Others may join.
+    open: bool,
     head: u64,
     deleted: bool,
 }
@@ -119,6 +123,23 @@ impl Roster {
                 if role == OWNER {
                     self.places.entry(sender).or_default().role = ADMIN;
                 }
+            }
+            LINK => {
+                needs(ADMIN)?;
+                if body.len() != 16 {
+                    return Err(bad());
+                }
+                self.open = body.iter().any(|byte| *byte != 0);
+            }
+            JOIN => {
+                if !self.open || own > 0 || !body.is_empty() {
+                    return Err(format!(
+                        "{seq:?} joins with {} bytes and role {own}, by a link: {}",
+                        body.len(),
+                        self.open
+                    ));
+                }
+                self.join(sender, MEMBER, if self.settings[3] == 0 { 1 } else { seq.0 });
             }
             SETTINGS => {
                 needs(self.settings[2])?;

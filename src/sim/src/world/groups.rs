@@ -1,8 +1,10 @@
 //! Groups: who makes them, and what becomes of them. Everybody tries everything, with right or without.
 
 use tidings_client::{
-    ConversationId, ErrorCode, GroupAct, GroupSettings, HistoryFrom, Role, RoleBody, Session, UserId, Users,
+    ConversationId, ErrorCode, GroupAct, GroupSettings, HistoryFrom, LinkBody, Role, RoleBody, Session, UserId, Users,
 };
+
+use tidings_wire::frames::group::digest_of_link;
 
 use super::{
     World,
@@ -82,7 +84,11 @@ impl World {
         chosen.sort_unstable();
         let role = *self.random.pick(&[Role::Member, Role::Admin, Role::Admin, Role::Owner]);
         let settings = self.settings();
-        let act = match self.random.below(100) {
+        let secret = [self.random.below(2) as u8; 16];
+        let linked = LinkBody { digest: *self.random.pick(&[[0; 16], digest_of_link(self.oracle.id(place), &secret)]) };
+        let act = match self.random.below(110) {
+            100..103 => GroupAct::Link(linked),
+            103..110 => GroupAct::Join { secret: Some(secret) },
             0..40 => GroupAct::Add(Users::new(&chosen)),
             40..60 => GroupAct::Remove(Users::new(&chosen)),
             60..70 => GroupAct::Leave,

@@ -95,6 +95,13 @@ pub struct RoleBody {
     pub role: Role,
 }
 
+/// The body of LINK.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LinkBody {
+    /// [`digest_of_link`] of the secret that whoever joins must know from now on; zeros: there is no link.
+    pub digest: [u8; 16],
+}
+
 /// The body of SETTINGS: the title follows. Both replace what was there.
 #[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SettingsBody {
@@ -117,6 +124,7 @@ bodies! {
     CreateBody: 24;
     MembersBody: 2;
     RoleBody: 17;
+    LinkBody: 16;
     SettingsBody: 6;
 }
 
@@ -151,6 +159,13 @@ pub enum GroupAct<'a> {
     },
     /// Deletes the group: nobody is a member any more.
     Delete,
+    /// Makes, renews or ends the link by which others join.
+    Link(LinkBody),
+    /// The sender, who is no member, joins. The secret is the link's; it is not in the message that others get.
+    Join {
+        /// What the link says; `None` in a message.
+        secret: Option<[u8; 16]>,
+    },
 }
 
 /// Ids one behind the other, in place.
@@ -225,6 +240,10 @@ pub mod control {
     pub const SETTINGS: Control = Control(6);
     /// Deletes the group.
     pub const DELETE: Control = Control(7);
+    /// Makes, renews or ends the link by which others join.
+    pub const LINK: Control = Control(8);
+    /// The sender joins by the link.
+    pub const JOIN: Control = Control(9);
 }
 
 impl<'a> GroupAct<'a> {
@@ -251,6 +270,12 @@ impl<'a> GroupAct<'a> {
                 Self::Settings { settings, title: title(rest, len)? }
             }
             control::DELETE => Self::Delete,
+            control::LINK => Self::Link(take(rest)?),
+            control::JOIN if rest.is_empty() => Self::Join { secret: None },
+            control::JOIN => {
+                let secret = rest.split_off(..16).ok_or(WireError::Body)?;
+                Self::Join { secret: secret.try_into().ok() }
+            }
             _ => return Ok(None),
         };
         if body.is_empty() { Ok(Some(act)) } else { Err(WireError::Body) }
@@ -285,6 +310,14 @@ impl<'a> GroupAct<'a> {
                 control::SETTINGS
             }
             Self::Delete => control::DELETE,
+            Self::Link(link) => {
+                put(body, &link);
+                control::LINK
+            }
+            Self::Join { secret } => {
+                body.extend(secret.into_iter().flatten());
+                control::JOIN
+            }
         }
     }
 }
@@ -295,6 +328,15 @@ const CREATE_CONTEXT: &str = "tidings v1 group create";
 /// Tells whether two CREATEs ask for the same: the first 16 bytes of BLAKE3 (`derive_key`) over the body.
 pub fn digest_of_create(body: &[u8]) -> [u8; 16] {
     crate::ids::first_16(CREATE_CONTEXT, &[body])
+}
+
+/// BLAKE3 `derive_key` context of [`digest_of_link`].
+const LINK_CONTEXT: &str = "tidings v1 group link";
+
+/// What LINK says of a secret: the first 16 bytes of BLAKE3 (`derive_key`) over the group's id and the secret. Members see it, and cannot
+/// tell the secret from it.
+pub fn digest_of_link(group: ConversationId, secret: &[u8; 16]) -> [u8; 16] {
+    crate::ids::first_16(LINK_CONTEXT, &[&group.0, secret])
 }
 
 /// What is this conversation, and who is in it?
@@ -331,6 +373,8 @@ pub struct Described {
     pub title: Span,
     /// The members, one behind the other.
     pub entries: Span,
+    /// Others may join by a link.
+    pub has_link: bool,
 }
 
 /// One member in DESCRIBED.
@@ -357,7 +401,7 @@ const _: () = assert!(<DescribedMember as Archived>::LEN == 49);
 
 fixed_parts! {
     Describe: Describe, first 24, now 24;
-    Described: Described, first 68, now 68;
+    Described: Described, first 68, now 69;
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use tidings_wire::{
 
 use super::{
     super::{Act, Allowed, Changes, Feature, Seen},
-    Group, Kept, body, check_newcomers,
+    Group, Kept, NO_LINK, body, check_newcomers,
 };
 use crate::conversation::membership::Membership;
 
@@ -44,7 +44,7 @@ impl Feature for Create {
 
     fn apply(&self, seen: &Seen<'_>, act: &Act<'_>, changes: &mut Changes) {
         let Ok(GroupAct::Create { settings, title, members, .. }) = body(seen, act) else { return };
-        let kept = Kept { settings, deleted: Seq(0), digest: digest_of_create(act.body) };
+        let kept = Kept { settings, deleted: Seq(0), digest: digest_of_create(act.body), link: NO_LINK };
         Group { kept, title }.keep(changes);
         let joined = |role| Membership::default().joined(act.seq, role, act.seq);
         changes.member(seen.sender(), joined(Role::Owner));

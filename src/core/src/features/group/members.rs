@@ -11,7 +11,7 @@ use tidings_wire::{
 
 use super::{
     super::{Act, Allowed, Changes, Feature, Seen},
-    check_newcomers, read,
+    Group, check_newcomers, read,
 };
 use crate::conversation::membership::Membership;
 
@@ -36,31 +36,39 @@ fn membership(seen: &Seen<'_>, user: UserId) -> Membership {
     seen.view.membership(user).cloned().unwrap_or_default()
 }
 
+/// There is room for so many more members, of whom so many never were here.
+pub(super) fn check_room(seen: &Seen<'_>, more: usize, unknown: usize) -> Result<(), ErrorCode> {
+    let fits = seen.members() + more <= GROUP_MAX && seen.view.members() + unknown <= GROUP_EVER_MAX;
+    if fits { Ok(()) } else { Err(ErrorCode::GroupFull) }
+}
+
+/// A user becomes a member, who reads from where the group says.
+pub(super) fn take_in(seen: &Seen<'_>, act: &Act<'_>, group: &Group<'_>, user: UserId, changes: &mut Changes) {
+    let first = match group.settings().history {
+        _ if canary::is(Canary::HistoryShown) => Seq(1),
+        HistoryFrom::Beginning => Seq(1),
+        HistoryFrom::Joining => act.seq,
+    };
+    let known = seen.view.member(user).is_some();
+    if !(known && canary::is(Canary::ArrivalsOnly)) {
+        changes.member(user, membership(seen, user).joined(act.seq, Role::Member, first));
+    }
+}
+
 impl Feature for Add {
     fn judge(&self, seen: &Seen<'_>, act: &Act<'_>) -> Result<Allowed, ErrorCode> {
         let (group, GroupAct::Add(users)) = read(seen, act)? else { return Err(ErrorCode::BodyInvalid) };
         group.needs(seen, |settings| settings.add)?;
-        if seen.members() + users.len() > GROUP_MAX {
-            return Err(ErrorCode::GroupFull);
-        }
+        check_room(seen, users.len(), 0)?;
         check_newcomers(seen, users)?;
         let unknown = users.iter().filter(|user| seen.view.member(*user).is_none()).count();
-        if seen.view.members() + unknown > GROUP_EVER_MAX { Err(ErrorCode::GroupFull) } else { Ok(Allowed::New) }
+        check_room(seen, users.len(), unknown)?;
+        Ok(Allowed::New)
     }
 
     fn apply(&self, seen: &Seen<'_>, act: &Act<'_>, changes: &mut Changes) {
         let Ok((group, GroupAct::Add(users))) = read(seen, act) else { return };
-        let first = match group.settings().history {
-            _ if canary::is(Canary::HistoryShown) => Seq(1),
-            HistoryFrom::Beginning => Seq(1),
-            HistoryFrom::Joining => act.seq,
-        };
-        for user in users.iter() {
-            let known = seen.view.member(user).is_some();
-            if !(known && canary::is(Canary::ArrivalsOnly)) {
-                changes.member(user, membership(seen, user).joined(act.seq, Role::Member, first));
-            }
-        }
+        users.iter().for_each(|user| take_in(seen, act, &group, user, changes));
     }
 }
 
