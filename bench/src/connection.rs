@@ -8,7 +8,7 @@ use std::{
 use tidings_ring::{Completion, Received, Ring, Wait, socket};
 use tidings_wire::{
     DeviceId, Frame, Frames, Lineage, Stretch, UserId, Uv, WireError, frame,
-    frame::FrameBuilder,
+    frame::{FrameBuilder, Span},
     frames::{Hello, Resume},
     limits,
 };
@@ -71,7 +71,16 @@ impl Connection {
         let (token, device, user) = (hello.var(member.token.as_bytes()), DeviceId(member.device), UserId::NONE);
         hello.finish(
             1,
-            &Hello { version_min: 1, version_max: 1, device, user, capabilities: 0, token, connection_number: 0 },
+            &Hello {
+                version_min: 1,
+                version_max: 1,
+                device,
+                user,
+                capabilities: 0,
+                token,
+                connection_number: 0,
+                device_name: Span::default(),
+            },
         );
         frame::append(&mut self.pending, 2, resume);
     }

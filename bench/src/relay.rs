@@ -318,6 +318,16 @@ fn welcome(device: DeviceId) -> Welcome {
 }
 
 fn nothing_changed() -> Changed {
-    let (status, lineage, entries) = (ResumeStatus::UpToDate, Lineage::NONE, Span::default());
-    Changed { status, lineage, uv: Uv(0), next: Uv(0), count: 0, entry_len: 72, entries }
+    let (status, lineage, none) = (ResumeStatus::UpToDate, Lineage::NONE, Span::default());
+    Changed {
+        status,
+        lineage,
+        uv: Uv(0),
+        next: Uv(0),
+        count: 0,
+        entry_len: 98,
+        entries: none,
+        settings: 0,
+        names: none,
+    }
 }

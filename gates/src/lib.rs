@@ -21,7 +21,7 @@ use tidings_turn::{
 };
 use tidings_wire::{
     DeviceId, Lineage, LogId, UserId, Uv, frame,
-    frame::FrameBuilder,
+    frame::{FrameBuilder, Span},
     frames::{Hello, Resume},
     limits,
 };
@@ -118,7 +118,19 @@ fn greeting(name: &str) -> Vec<u8> {
     let mut hello = FrameBuilder::<Hello>::new(&mut bytes);
     let (token, device, user) = (hello.var(name.as_bytes()), DeviceId(1), UserId::NONE);
     let (version_min, version_max, capabilities, connection_number) = (1, 1, 0, 0);
-    hello.finish(1, &Hello { version_min, version_max, device, user, capabilities, token, connection_number });
+    hello.finish(
+        1,
+        &Hello {
+            version_min,
+            version_max,
+            device,
+            user,
+            capabilities,
+            token,
+            connection_number,
+            device_name: Span::default(),
+        },
+    );
     frame::append(&mut bytes, 2, &Resume { lineage: Lineage::NONE, uv: Uv(0), below: Uv(0), page: 0 });
     bytes
 }

@@ -8,7 +8,7 @@ use std::{
 
 use tidings_wire::{
     DeviceId, ErrorCode, Kind, Lineage, UserId, Uv, frame,
-    frame::{FixedPart, FrameBuilder},
+    frame::{FixedPart, FrameBuilder, Span},
     frames::{ErrorFrame, Hello, Resume, Welcome},
     limits, split,
 };
@@ -118,8 +118,19 @@ impl Raw {
         let mut frame = FrameBuilder::<Hello>::new(&mut bytes);
         let token = frame.var(token);
         let (version_min, version_max) = versions;
-        frame
-            .finish(1, &Hello { version_min, version_max, device, user, capabilities: 0, token, connection_number: 0 });
+        frame.finish(
+            1,
+            &Hello {
+                version_min,
+                version_max,
+                device,
+                user,
+                capabilities: 0,
+                token,
+                connection_number: 0,
+                device_name: Span::default(),
+            },
+        );
         self.write(&bytes);
     }
 

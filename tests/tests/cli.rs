@@ -37,7 +37,7 @@ impl Node {
         let data = self.launch.data.to_str().unwrap();
         let mut command = Command::new(&self.launch.binary);
         // A command's own commands come before its options.
-        let named = if arguments[0] == "group" { 2 } else { 1 };
+        let named = if ["group", "devices"].contains(&arguments[0]) { 2 } else { 1 };
         command.args(&arguments[..named]).args(["--server", &addr]);
         if !arguments.contains(&"--token") {
             command.args(["--data", data]);
@@ -348,4 +348,41 @@ fn unread_is_what_was_neither_read_nor_written() {
     assert_eq!((name("direct", "with"), name("group", "title")), (Some("bob".into()), Some("cats".into())));
     let people = String::from_utf8(node.run(&["conversations", "--user", "alice"], "").stdout).unwrap();
     assert!(people.contains("1 unread  bob\n") && people.contains(&format!("cats  {group}")), "{people}");
+}
+
+#[test]
+fn devices_are_listed_and_revoked_and_conversations_hidden() {
+    let node = Node::start();
+    let data = node.launch.data.to_str().unwrap();
+    let (_, token, _) = tidings(&["token", "--data", data, "--user", "bob"]);
+    let send = |device: &str, more: &[&str]| {
+        let mut all = vec!["send", "--user", "bob", "--device", device, "--to", "alice"];
+        all.extend(more);
+        node.run(&all, "")
+    };
+    assert!(send("5", &["--device-name", "old phone", "one"]).status.success());
+    assert!(send("6", &["two"]).status.success());
+    let devices = |arguments: &[&str]| {
+        let lines = node.lines(&[&["devices"], arguments, &["--user", "bob", "--json"]].concat(), "");
+        lines.iter().map(|line| (line["device"].as_u64().unwrap(), line["name"].to_string())).collect::<Vec<_>>()
+    };
+    let phones = [(5, "\"old phone\"".to_owned()), (6, "\"\"".to_owned())];
+    assert_eq!(devices(&["list"]), phones);
+    assert_eq!(devices(&["revoke", "5"]), phones[1..]);
+    let refused = node.run(&["devices", "revoke", "--user", "bob", "5"], "");
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("NO_SUCH_DEVICE"));
+    assert!(String::from_utf8_lossy(&send("5", &["three"]).stderr).contains("DEVICE_REVOKED"));
+    let older = node.run(&["send", "--user", "bob", "--token", token.trim(), "--to", "alice", "three"], "");
+    assert!(String::from_utf8_lossy(&older.stderr).contains("TOKEN_REVOKED"), "a token of before, on a new device");
+    assert!(send("6", &["three"]).status.success());
+
+    let listed = |more: &[&str]| node.lines(&[&["conversations", "--user", "alice", "--json"], more].concat(), "");
+    assert_eq!(listed(&[])[0]["with"], "bob");
+    let set = |what: &[&str]| node.run(&[&["set", "--user", "alice"], what].concat(), "").status.success();
+    assert!(set(&["--with", "bob", "hide"]) && set(&["read-receipts", "off"]));
+    assert!(listed(&[]).is_empty() && listed(&["--all"])[0]["hidden"] == true);
+    assert!(set(&["--with", "bob", "show"]) && set(&["--with", "bob", "hide"]));
+    assert!(send("6", &["four"]).status.success());
+    assert_eq!(listed(&[])[0]["unread"], 4, "something new");
+    assert!(!set(&["--with", "carol", "hide"]));
 }

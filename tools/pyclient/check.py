@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import groups
+import kinds as k
 from connection import Closed, ServerError
 from crc32c import crc32c
 from groups import Control, Role
@@ -26,6 +27,7 @@ WHILE_AWAY = 5
 WAIT_S = 10.0
 PING_EVERY_S = 0.5
 QUIET_RESUME_MAX = 100
+READ_PRIVATE = 2
 
 ALICE, BOB = user_id("alice"), user_id("bob")
 CHAT = conversation_id(ALICE, BOB)
@@ -186,6 +188,23 @@ def group(alice: Client, bob: Client) -> None:
     print("alice and bob: a group is made once, shows its members, who was removed reads nothing later, and joins by a link")
 
 
+def devices(bob: Client) -> None:
+    listed = bob.devices()
+    expect("bob's devices", [(device.device, device.flags, name) for device, name in listed if device.since], [(DEVICE, 3, "")])
+    bob.set(k.NO_ID, READ_PRIVATE, 1)
+    bob.state.uv = 0
+    bob.resume()
+    expect("bob's settings", bob.settings, 1)
+    expect("SETTING", bob.set(k.NO_ID, READ_PRIVATE, 0).value, 0)
+    try:
+        bob.revoke(99)
+    except ServerError as error:
+        expect("a device that is not there", error.name, "NO_SUCH_DEVICE")
+    else:
+        raise CheckFailed("a device that is not there was revoked")
+    print("bob: DEVICE_LIST has this device, SET is answered by SETTING and told with CHANGED")
+
+
 def ping(name: str, client: Client) -> None:
     opaque = time.time_ns()
     expect(f"{name}'s PONG", client.ping(opaque).opaque, opaque)
@@ -210,6 +229,7 @@ def conversation(alice_person: Person, bob_person: Person) -> None:
     resume_bob(bob, payloads, head)
     bob = quiet_resume(bob_person, bob)
     group(alice, bob)
+    devices(bob)
     for name, client in (("alice", alice), ("bob", bob)):
         ping(name, client)
         client.bye()

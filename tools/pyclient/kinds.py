@@ -68,6 +68,7 @@ class Hello(Body):
     capabilities: U64
     token: Span
     connection_number: U64
+    device_name: Span = b""
 
 
 @_kind(2)
@@ -184,6 +185,8 @@ class Entry:
     peer_read: U64
     ordinal: U64
     seen: U64
+    hidden: U64
+    name_len: U16
 
     @property
     def unread(self) -> int:
@@ -202,12 +205,23 @@ class Changed(Body):
     count: U32
     entry_len: U32
     entries: Span
+    settings: U32
+    names: Span
 
     def conversations(self) -> list[Entry]:
         if self.count and self.entry_len < ENTRY_LAYOUT.size or self.count * self.entry_len > len(self.entries):
             raise ProtocolError("the entries of CHANGED do not fit")
         starts = range(0, self.count * self.entry_len, self.entry_len or 1)
         return [Entry(*ENTRY_LAYOUT.unpack_from(self.entries, start)) for start in starts]
+
+
+    def called(self) -> list[str]:
+        """The names of the conversations, in the order of the entries."""
+        found, rest = [], self.names
+        for entry in self.conversations():
+            found.append(rest[: entry.name_len].decode(errors="replace"))
+            rest = rest[entry.name_len :]
+        return found
 
 
 @_kind(12, order=1)
@@ -311,3 +325,60 @@ class Described(Body):
             raise ProtocolError("the entries of DESCRIBED do not fit")
         starts = range(0, self.count * self.entry_len, self.entry_len or 1)
         return [Member(*MEMBER_LAYOUT.unpack_from(self.entries, start)) for start in starts]
+
+
+@_kind(22)
+class Set(Body):
+    conversation: Id
+    key: U16
+    value: U64
+
+
+@_kind(23)
+class Setting(Body):
+    conversation: Id
+    key: U16
+    value: U64
+
+
+@_kind(24)
+class Devices(Body):
+    reserved: U32 = 0
+
+
+@dataclass(frozen=True)
+class Device:
+    """One device in DEVICE_LIST."""
+
+    device: U32
+    flags: U8
+    since: U64
+    seen: U64
+    name_len: U8
+
+
+DEVICE_LAYOUT, _ = _layout(Device)
+
+
+@_kind(25)
+class DeviceList(Body):
+    count: U32
+    entry_len: U32
+    entries: Span
+    names: Span
+
+    def listed(self) -> list[tuple[Device, str]]:
+        """The devices, each with its name."""
+        if self.count and self.entry_len < DEVICE_LAYOUT.size or self.count * self.entry_len > len(self.entries):
+            raise ProtocolError("the entries of DEVICE_LIST do not fit")
+        starts = range(0, self.count * self.entry_len, self.entry_len or 1)
+        found, rest = [], self.names
+        for device in (Device(*DEVICE_LAYOUT.unpack_from(self.entries, start)) for start in starts):
+            found.append((device, rest[: device.name_len].decode(errors="replace")))
+            rest = rest[device.name_len :]
+        return found
+
+
+@_kind(26)
+class Revoke(Body):
+    device: U32

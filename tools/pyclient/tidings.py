@@ -29,6 +29,7 @@ class Client:
 
     def __init__(self, server: str, token: str, device: int, state: State, timeout: float = 10.0) -> None:
         self.state = state
+        self.settings = 0
         self.marks: defaultdict[tuple[bytes, bytes], Marks] = defaultdict(Marks)
         self._timeout = timeout
         self._requests = 0
@@ -69,6 +70,18 @@ class Client:
             members += described.listed()
             if not described.count or len(members) >= described.members:
                 return described, members
+
+    def devices(self) -> list[tuple[k.Device, str]]:
+        """The user's devices, each with its name."""
+        return self._ask(k.Devices(), k.DeviceList).listed()
+
+    def revoke(self, device: int) -> list[tuple[k.Device, str]]:
+        """Lets a device in no more. The devices that are left."""
+        return self._ask(k.Revoke(device), k.DeviceList).listed()
+
+    def set(self, conversation: bytes, key: int, value: int) -> k.Setting:
+        """Changes a setting of the user's; returns once it is durable."""
+        return self._ask(k.Set(conversation, key, value), k.Setting)
 
     def _send(
         self,
@@ -122,7 +135,7 @@ class Client:
         below, cursor = 0, None
         while True:
             changed = self._ask(k.Resume(self.state.lineage, self.state.uv, below, page), k.Changed)
-            self.state.lineage = changed.lineage
+            self.state.lineage, self.settings = changed.lineage, changed.settings
             if changed.status == TOO_OLD:
                 if not self.state.uv:
                     raise k.ProtocolError("a cursor of 0 cannot be too old")

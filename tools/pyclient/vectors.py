@@ -27,13 +27,15 @@ CREATE = b"\x09" * 16 + SETTINGS + b"\x07\x00\x01\x00" + b"friends" + BOB
 
 IDS = {"user/alice": ALICE, "user/bob": BOB, "conversation/alice-bob": CHAT, "group/alice-09": GROUP, "link/alice-09": link_digest(GROUP, b"\x08" * 16)}
 
-ENTRY = k.Entry(CHAT, BOB, head=5, delivered=4, read=3, peer_delivered=2, peer_read=1, ordinal=4, seen=2)
-ENTRY_BYTES = k.ENTRY_LAYOUT.pack(CHAT, BOB, 5, 4, 3, 2, 1, 4, 2)
+ENTRY = k.Entry(CHAT, BOB, head=5, delivered=4, read=3, peer_delivered=2, peer_read=1, ordinal=4, seen=2, hidden=3, name_len=3)
+ENTRY_BYTES = k.ENTRY_LAYOUT.pack(CHAT, BOB, 5, 4, 3, 2, 1, 4, 2, 3, 3)
 
 MEMBERS = k.MEMBER_LAYOUT.pack(ALICE, 3, 1, 0, 5, 4) + k.MEMBER_LAYOUT.pack(BOB, 0, 1, 4, 0, 0)
 
+DEVICES = k.DEVICE_LAYOUT.pack(7, 3, TIME, UNTIL, 5) + k.DEVICE_LAYOUT.pack(1 << 31, 1, 0, 0, 0)
+
 FRAMES: dict[str, tuple[int, k.Body]] = {
-    "HELLO": (1, k.Hello(1, 1, device=7, user=ALICE, capabilities=0, token=b"token", connection_number=9)),
+    "HELLO": (1, k.Hello(1, 1, device=7, user=ALICE, capabilities=0, token=b"token", connection_number=9, device_name=b"phone")),
     "WELCOME": (1, k.Welcome(VERSION, 60, 73728, 65536, 64, ALICE, 7, HISTORY, 77, TIME, redirect=b"", token_until=UNTIL)),
     "SEND": (2, k.Send(CHAT, BOB, 101, 100, 0, TRACE, 1, CONTENT_CRC, TEXT, 900, 4, BODY)),
     "SENT": (2, k.Sent(CHAT, 101, seq=5, ts=TIME, ordinal=3)),
@@ -48,7 +50,7 @@ FRAMES: dict[str, tuple[int, k.Body]] = {
     "RECEIPT": (0, k.Receipt(CHAT, BOB, delivered=5, read=4)),
     "RECEIPT_OK": (0, k.ReceiptOk(CHAT, delivered=5, read=4, uv=12, seen=2)),
     "RESUME": (4, k.Resume(HISTORY, uv=11, below=0, page=0)),
-    "CHANGED": (4, k.Changed(1, HISTORY, 12, 0, 1, k.ENTRY_LAYOUT.size, ENTRY_BYTES)),
+    "CHANGED": (4, k.Changed(1, HISTORY, 12, 0, 1, k.ENTRY_LAYOUT.size, ENTRY_BYTES, 1, b"bob")),
     "FETCH": (5, k.Fetch(CHAT, from_seq=1, upto=5, limit=0, order=0)),
     "FETCHED": (5, k.Fetched(CHAT, first=1, last=5, head=5, oldest=1, from_seq=1, upto=5)),
     "PING": (6, k.Ping(42)),
@@ -58,6 +60,11 @@ FRAMES: dict[str, tuple[int, k.Body]] = {
     "CREATE": (8, k.Send(GROUP, k.NO_ID, 103, 0, 0, k.NO_ID, 0, crc32c(CREATE), b"", 1, 0, CREATE)),
     "DESCRIBE": (9, k.Describe(GROUP, first=0, limit=0)),
     "DESCRIBED": (9, k.Described(GROUP, 5, SETTINGS, 0, 2, 0, 2, k.MEMBER_LAYOUT.size, b"friends", MEMBERS, has_link=1)),
+    "SET": (10, k.Set(k.NO_ID, 2, 1)),
+    "SETTING": (10, k.Setting(CHAT, 1, 5)),
+    "DEVICES": (11, k.Devices()),
+    "REVOKE": (11, k.Revoke(7)),
+    "DEVICE_LIST": (11, k.DeviceList(2, k.DEVICE_LAYOUT.size, DEVICES, b"phone")),
     "REAUTH": (7, k.Reauth(b"token")),
     "REAUTH_OK": (7, k.ReauthOk(UNTIL)),
 }
@@ -85,6 +92,6 @@ def check_vectors(path: Path) -> list[str]:
     if crc32c(BODY + TEXT) != CONTENT_CRC:
         problems.append(f"the CRC-32C of {BODY + TEXT!r} came out as {crc32c(BODY + TEXT):#x}")
     changed = FRAMES["CHANGED"][1]
-    if not isinstance(changed, k.Changed) or changed.conversations() != [ENTRY]:
+    if not isinstance(changed, k.Changed) or (changed.conversations(), changed.called()) != ([ENTRY], ["bob"]):
         problems.append("CHANGED: its entry does not come out")
     return problems

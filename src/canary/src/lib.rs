@@ -118,6 +118,10 @@ canaries! {
     ArrivalsOnly, "former-member-kept-out";
     /// Whoever tries joins a group that has no link, or whose link it does not know.
     LinkUnchecked, "link-unchecked";
+    /// A device that was revoked is let in.
+    RevokedLetIn, "revoked-device-let-in";
+    /// What somebody reads in private is shown to others.
+    PrivateShown, "private-read-shown";
     /// What was read from the disk is served as it is.
     DamageServed, "damage-served";
 }

@@ -44,6 +44,8 @@ pub struct Config {
     pub name: String,
     /// The device.
     pub device: DeviceId,
+    /// What the user calls the device, at most [`tidings_wire::limits::NAME_MAX`] bytes; empty: as before.
+    pub device_name: String,
     /// The token.
     pub token: Vec<u8>,
     /// Who has a new one when it ends.
@@ -75,6 +77,7 @@ impl Config {
             user: UserId::derive(DEFAULT_TENANT, name),
             name: name.into(),
             device: DeviceId(device),
+            device_name: String::new(),
             token,
             tokens: Tokens::Fixed,
             state: SavedState::default(),

@@ -67,6 +67,10 @@ pub(crate) struct Conversation {
     pub(crate) ordinal: u64,
     /// How many of them the user has seen: read, written, or older than its membership.
     pub(crate) seen: u64,
+    /// The user hides it up to this message.
+    pub(crate) hidden: Seq,
+    /// A group's title, or the other member's name, as far as it is known.
+    pub(crate) name: String,
     /// Messages with content up to the last one released, if that is known.
     counted: Option<u64>,
     /// It is on the list of conversations that may have something to send.
@@ -97,6 +101,8 @@ impl Conversation {
             peers: Watermarks::default(),
             ordinal: 0,
             seen: 0,
+            hidden: Seq(0),
+            name: String::new(),
             counted: None,
             eager: false,
         }
@@ -106,6 +112,7 @@ impl Conversation {
     pub(crate) fn release_next(&mut self, user: UserId) -> Option<Message> {
         let mut next = self.ahead.remove(&self.last.next())?;
         self.last = next.seq;
+        self.learn_name(&next, user);
         let has_content = next.control == Control::TEXT;
         // SENT that answers a repeat does not say it.
         let before = if next.seq == Seq(1) { Some(0) } else { self.counted };
@@ -120,6 +127,17 @@ impl Conversation {
             self.seen = self.seen.max(next.ordinal);
         }
         Some(next)
+    }
+
+    /// A message says what the conversation is called, if it is the other member's, or gives a group its title.
+    fn learn_name(&mut self, message: &Message, user: UserId) {
+        if !self.id.is_group() {
+            if message.sender != user && self.name != message.sender_name {
+                self.name.clone_from(&message.sender_name);
+            }
+        } else if let Some(title) = group::title_of(message) {
+            self.name = title;
+        }
     }
 
     /// Messages up to `upto` cannot be had.
@@ -143,6 +161,11 @@ impl Conversation {
     /// Messages with content that the user has not seen.
     pub(crate) fn unread(&self) -> u64 {
         self.ordinal.saturating_sub(self.seen)
+    }
+
+    /// True if the user hides it.
+    pub(crate) fn is_hidden(&self) -> bool {
+        self.hidden > Seq(0) && self.head <= self.hidden
     }
 
     /// True if messages are known to exist that are not here.

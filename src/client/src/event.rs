@@ -5,6 +5,8 @@ use tidings_wire::{
     frames::{Control, DescribedMember, GroupSettings},
 };
 
+use crate::own::{Device, ReadReceipts};
+
 /// A message, in its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
@@ -187,6 +189,8 @@ pub enum Event {
         conversation: ConversationId,
         /// One to one: the other member.
         peer: UserId,
+        /// A group's title, or the other member's name; empty: not known.
+        name: String,
         /// The last message that is known to exist.
         head: Seq,
         /// How far the other member is.
@@ -195,5 +199,26 @@ pub enum Event {
         own: Watermarks,
         /// Messages with content that the user has neither read nor written.
         unread: u64,
+        /// The user does not want to see it until there is something new in it.
+        hidden: bool,
+    },
+    /// What [`crate::Session::devices`] or [`crate::Session::revoke`] asked for.
+    Devices(Vec<Device>),
+    /// What [`crate::Session::devices`] or [`crate::Session::revoke`] asked for cannot be had.
+    DevicesFailed {
+        /// Why.
+        code: ErrorCode,
+    },
+    /// Whether what the user reads is shown to others was changed, on this device or another.
+    ReadReceipts {
+        /// To what.
+        receipts: ReadReceipts,
+    },
+    /// A setting cannot be changed.
+    SettingFailed {
+        /// Of which conversation; none: of the user.
+        conversation: ConversationId,
+        /// Why.
+        code: ErrorCode,
     },
 }

@@ -32,6 +32,16 @@ pub(crate) fn takes_in(message: &Message, user: UserId) -> bool {
     }
 }
 
+/// The title that a message gives to its group, if it does.
+pub(crate) fn title_of(message: &Message) -> Option<String> {
+    match GroupAct::read(message.control, &message.body) {
+        Ok(Some(GroupAct::Create { title, .. } | GroupAct::Settings { title, .. })) => {
+            Some(String::from_utf8_lossy(title).into_owned())
+        }
+        _ => None,
+    }
+}
+
 impl Session {
     /// Makes a group of this user, its owner, and others. `nonce` names it among the groups of this user: the same nonce, members, title and
     /// settings again are answered with the same group. The group, and the attempt that makes it. For `payload` see [`Self::act`].

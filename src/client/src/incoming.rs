@@ -135,7 +135,7 @@ impl Session {
                 self.sync.may_have_gaps = true;
             }
             Some(Request::History(reading)) => self.on_history_page(*reading, fetched),
-            Some(Request::Description(_)) | None => {}
+            Some(Request::Description(_) | Request::Devices | Request::Setting(..)) | None => {}
         }
     }
 
@@ -178,6 +178,10 @@ impl Session {
             }
             Request::History(reading) => self.on_history_refused(reading, code, retry_ms),
             Request::Description(description) => self.on_describe_refused(*description, code, retry_ms),
+            Request::Devices => self.events.push_back(Event::DevicesFailed { code }),
+            Request::Setting(conversation, key) => {
+                self.on_setting_refused((conversation, key), code, retry_ms.is_some());
+            }
         }
     }
 
@@ -214,8 +218,10 @@ impl Session {
     pub(crate) fn tell_conversation(&mut self, id: ConversationId) {
         if let Some(known) = self.conversations.get(&id) {
             let Conversation { peer, head, peers, .. } = *known;
-            let (own, unread) = (known.everywhere(), known.unread());
-            self.events.push_back(Event::Conversation { conversation: id, peer, head, peers, own, unread });
+            let (own, unread, hidden) = (known.everywhere(), known.unread(), known.is_hidden());
+            let name = known.name.clone();
+            let told = Event::Conversation { conversation: id, peer, name, head, peers, own, unread, hidden };
+            self.events.push_back(told);
         }
     }
 }

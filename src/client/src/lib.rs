@@ -28,12 +28,14 @@ mod group;
 mod history;
 mod incoming;
 mod outgoing;
+mod own;
 mod session;
 mod sync;
 mod token;
 
 pub use config::{Config, DEFAULT_TENANT, History, Time, Tokens};
 pub use event::{Event, Group, Message, Watermarks};
+pub use own::{Device, ReadReceipts};
 pub use session::Session;
 pub use sync::{SavedConversation, SavedMessage, SavedState};
 pub use tidings_wire::{

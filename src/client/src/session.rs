@@ -1,13 +1,13 @@
 //! The heart of the SDK: bytes and time in, bytes and events out.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use tidings_canary::{self as canary, Canary};
 use tidings_wire::{
     ClientMsgId, ConversationId, ErrorCode, Frame, Frames, Kind, Lineage, Retry, Seq, Stretch, UserId, Uv, WireError,
     frame,
     frame::FrameBuilder,
-    frames::{self, Bye, ByeReason, Control, ErrorFrame, Hello, Ping, Welcome},
+    frames::{self, Bye, ByeReason, Control, ErrorFrame, Hello, Ping, SettingKey, Welcome},
     limits,
 };
 
@@ -18,6 +18,7 @@ use crate::{
     event::Event,
     group::Description,
     history::Reading,
+    own::ReadReceipts,
     sync::{SavedMessage, Sync},
     token::Expiry,
 };
@@ -55,6 +56,10 @@ pub(crate) enum Request {
     History(Box<Reading>),
     /// The application asked who is in a conversation.
     Description(Box<Description>),
+    /// The application asked which devices there are, or revoked one.
+    Devices,
+    /// A setting is to be changed.
+    Setting(ConversationId, SettingKey),
 }
 
 /// What is asked for again after a while.
@@ -95,6 +100,9 @@ pub struct Session {
     payload_max: usize,
     pub(crate) in_flight: u32,
     pub(crate) sync: Sync,
+    /// Settings that are to be changed, until the server has.
+    pub(crate) wanted: BTreeMap<(ConversationId, SettingKey), u64>,
+    pub(crate) read_receipts: ReadReceipts,
     pub(crate) backoff: Backoff,
     pub(crate) expiry: Expiry,
     idle_ms: u64,
@@ -138,6 +146,8 @@ impl Session {
             payload_max: limits::PAYLOAD_MAX as usize,
             in_flight: 0,
             sync,
+            wanted: BTreeMap::new(),
+            read_receipts: ReadReceipts::default(),
             backoff,
             expiry: Expiry::default(),
             idle_ms: u64::from(u16::MAX) * 1000,
@@ -179,6 +189,7 @@ impl Session {
         let mut hello = FrameBuilder::<Hello>::new(&mut self.out);
         let span = hello.var(&token);
         self.config.token = token;
+        let device_name = hello.var(self.config.device_name.as_bytes());
         let version = u16::from(tidings_wire::VERSION);
         hello.finish(
             id,
@@ -190,6 +201,7 @@ impl Session {
                 capabilities: 0,
                 token: span,
                 connection_number,
+                device_name,
             },
         );
     }
@@ -298,6 +310,8 @@ impl Session {
             Ok(Kind::Changed) => self.on_changed(frame)?,
             Ok(Kind::Fetched) => self.on_fetched(id, &frame.fixed()?),
             Ok(Kind::Described) => self.on_described(frame)?,
+            Ok(Kind::Setting) => self.on_setting(id, &frame.fixed()?),
+            Ok(Kind::DeviceList) => self.on_device_list(frame)?,
             Ok(Kind::Pong) => {
                 self.backoff.reset(); // the connection has lasted
                 let pong: frames::Pong = frame.fixed()?;
@@ -329,6 +343,7 @@ impl Session {
         self.expiry.at_welcome = (self.now, welcome.server_time);
         self.token_counts_until(welcome.token_until);
         self.touch_all(|_| true);
+        self.ask_settings();
         if self.config.receive {
             self.resume(welcome.lineage);
         }
@@ -442,6 +457,7 @@ impl Session {
                     for conversation in self.conversations.values_mut() {
                         conversation.told = conversation.durable;
                     }
+                    self.ask_settings();
                     self.touch_all(|_| true);
                 }
                 self.touch_all(|conversation| conversation.recovers_at().is_some_and(|at| at <= now));

@@ -52,7 +52,7 @@ pub struct SavedMessage {
 }
 
 /// A conversation in [`SavedState`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SavedConversation {
     /// Which.
     pub id: ConversationId,
@@ -72,6 +72,10 @@ pub struct SavedConversation {
     pub ordinal: u64,
     /// How many of them the user has seen.
     pub seen: u64,
+    /// The user hides it up to this message.
+    pub hidden: Seq,
+    /// A group's title, or the other member's name, as far as it is known.
+    pub name: String,
 }
 
 /// Where a session is with catching up.
@@ -105,6 +109,7 @@ impl Sync {
                 (saved.last, saved.head.max(saved.last), true);
             (conversation.own, conversation.durable, conversation.told) = (saved.own, saved.durable, saved.durable);
             (conversation.peers, conversation.ordinal, conversation.seen) = (saved.peers, saved.ordinal, saved.seen);
+            (conversation.hidden, conversation.name) = (saved.hidden, saved.name.clone());
             (saved.id, conversation)
         });
         (sync, conversations.collect())
@@ -117,8 +122,9 @@ impl Sync {
         conversations: &HashMap<ConversationId, Conversation>,
     ) -> SavedState {
         let row = |known: &Conversation| {
-            let Conversation { id, peer, last, head, own, durable, peers, ordinal, seen, .. } = *known;
-            SavedConversation { id, peer, last, head, own, durable, peers, ordinal, seen }
+            let Conversation { id, peer, last, head, own, durable, peers, ordinal, seen, hidden, .. } = *known;
+            let name = known.name.clone();
+            SavedConversation { id, peer, last, head, own, durable, peers, ordinal, seen, hidden, name }
         };
         let mut rows: Vec<_> = conversations.values().filter(|known| known.placed).map(row).collect();
         rows.sort_unstable_by_key(|row| row.id);
@@ -181,7 +187,7 @@ impl Session {
 
     pub(crate) fn on_changed(&mut self, frame: &Frame<'_>) -> Result<(), WireError> {
         let changed: Changed = frame.fixed()?;
-        let entries = frame.var(changed.entries)?;
+        let (entries, mut names) = (frame.var(changed.entries)?, frame.var(changed.names)?);
         if changed.status == ResumeStatus::TooOld {
             // Its history is WELCOME's: another one would have been told to the application there.
             (self.sync.saved, self.sync.given) = (Uv(0), Uv(0));
@@ -194,8 +200,11 @@ impl Session {
             return Err(WireError::Body);
         }
         for entry in entries.chunks_exact(step.max(1)).take(changed.count as usize) {
-            self.on_changed_conversation(&archive::read(entry)?);
+            let entry: ChangedConversation = archive::read(entry)?;
+            let name = names.split_off(..usize::from(entry.name_len)).ok_or(WireError::Body)?;
+            self.on_changed_conversation(&entry, name);
         }
+        self.told_settings(changed.settings);
         self.sync.may_have_gaps = true;
         if self.sync.paging != Some(frame.header().request_id) {
             // The list of a device that was behind. Cut short, it is taken from our own cursor instead.
@@ -246,13 +255,17 @@ impl Session {
         self.ask(Uv(0));
     }
 
-    fn on_changed_conversation(&mut self, entry: &ChangedConversation) {
+    fn on_changed_conversation(&mut self, entry: &ChangedConversation, name: &[u8]) {
         let (id, history) = (entry.conversation, self.config.history);
         let conversation = self.conversations.entry(id).or_insert_with(|| Conversation::new(id, entry.peer));
         if !conversation.placed {
             place_at(conversation, history, entry.head.0);
         }
         conversation.head = conversation.head.max(entry.head);
+        conversation.hidden = entry.hidden;
+        if !name.is_empty() {
+            conversation.name = String::from_utf8_lossy(name).into_owned();
+        }
         conversation.peers.raise(Watermarks { delivered: entry.peer_delivered, read: entry.peer_read, ordinal: 0 });
         conversation.ordinal = conversation.ordinal.max(entry.ordinal);
         conversation.seen = conversation.seen.max(entry.seen);

@@ -3,11 +3,14 @@
 
 mod authentication;
 mod catch_up;
+mod devices;
 mod expiry;
 mod frames;
 mod index;
 mod opening;
+mod own;
 mod session;
+mod settings;
 mod sources;
 mod told;
 mod upkeep;
@@ -29,9 +32,10 @@ use crate::{
     records::HomeEntryRecord,
     time::Mono,
 };
-pub use authentication::{Authenticated, Claims, TokenFault, Verifier, authenticate, reauthenticate};
+pub use authentication::{Authenticated, Claims, Renewal, TokenFault, Verifier, authenticate, reauthenticate};
 pub(crate) use frames::Command;
 use index::{HomeKey, Index};
+pub use own::Bound;
 pub use session::SessionId;
 use session::Sessions;
 
@@ -46,6 +50,10 @@ pub(crate) struct Homes {
     /// How many were ever put there.
     dirtied: u64,
     sources: sources::Sources,
+    /// Who waits for what it changed to be durable.
+    asked: Vec<settings::Asked>,
+    /// Homes with something that the user keeps and that found no room in the log.
+    unwritten: VecDeque<HomeKey>,
     /// When sessions end with their tokens, the next first.
     expiring: BTreeSet<expiry::Ending>,
     /// Records that were appended and are not committed yet, by shard.
@@ -55,7 +63,7 @@ pub(crate) struct Homes {
     evacuation: Option<upkeep::Evacuation>,
     /// Where the first row is of the home that is being written again.
     rewritten: Option<Origin>,
-    entry_scratch: Vec<HomeEntryRecord>,
+    entry_scratch: Vec<(index::EntryKey, HomeEntryRecord)>,
     frame_scratch: Vec<u8>,
     /// The last durable batch.
     durable: Lsn,
@@ -72,6 +80,8 @@ impl Homes {
             dirty: VecDeque::new(),
             dirtied: 0,
             sources: sources::Sources::new(layout.shards.count(), owned),
+            asked: Vec::new(),
+            unwritten: VecDeque::new(),
             expiring: BTreeSet::new(),
             waiting: vec![VecDeque::new(); layout.shards.count() as usize].into_boxed_slice(),
             rows: VecDeque::new(),

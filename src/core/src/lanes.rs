@@ -37,6 +37,8 @@ pub enum ToConversation {
         user: UserId,
         /// What.
         describe: Describe,
+        /// Whether it is told what others have read.
+        privacy: Privacy,
     },
     /// How far the homes of a reactor have what a shard told: the answer to [`ToHome::AskReached`], or said unasked since something
     /// was lost on its way. What is missing is told again.
@@ -148,6 +150,44 @@ pub struct ReceiptCommand {
     pub upto: Seq,
     /// READ: messages with content up to there, as the device says.
     pub ordinal: u64,
+    /// Whether others are shown what it has read.
+    pub privacy: Privacy,
+}
+
+/// Whether what a user reads is shown to others, and what others read to it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Privacy {
+    /// It is.
+    #[default]
+    Shown,
+    /// It is not.
+    Private,
+}
+
+/// How far a member is, as others are shown it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Shown {
+    /// Some device of it has everything up to here.
+    pub delivered: Seq,
+    /// It has read everything up to here, as far as it lets others know.
+    pub read: Seq,
+}
+
+impl Shown {
+    /// Raises both to at least `other`'s. True if anything rose.
+    pub fn raise_to(&mut self, other: Self) -> bool {
+        let before = *self;
+        (self.delivered, self.read) = (self.delivered.max(other.delivered), self.read.max(other.read));
+        *self != before
+    }
+
+    /// As it is told to somebody who does, or does not, want to know what others read.
+    pub fn to(self, privacy: Privacy) -> Self {
+        match privacy {
+            Privacy::Shown => self,
+            Privacy::Private => Self { read: Seq(0), ..self },
+        }
+    }
 }
 
 /// A member's watermarks.
@@ -157,14 +197,21 @@ pub struct Watermarks {
     pub delivered: Seq,
     /// The user has read everything up to here.
     pub read: Seq,
+    /// The part of that which others are shown.
+    pub shown: Seq,
     /// Messages with content that the user has seen: read, written, or older than its membership. Nobody else is told.
     pub seen: u64,
 }
 
 impl Watermarks {
     /// What others are told of it.
-    pub fn shown(self) -> Self {
-        Self { seen: 0, ..self }
+    pub fn shown(self) -> Shown {
+        Shown { delivered: self.delivered, read: self.shown }
+    }
+
+    /// How far what others are shown as read is behind.
+    pub fn withheld(self) -> u64 {
+        self.read.0 - self.shown.0
     }
 
     /// Raises all to at least `other`'s; what is read is delivered too. True if anything rose.
@@ -172,13 +219,17 @@ impl Watermarks {
         let before = *self;
         self.delivered = self.delivered.max(other.delivered).max(other.read);
         self.read = self.read.max(other.read);
+        self.shown = self.shown.max(other.shown);
         self.seen = self.seen.max(other.seen);
         *self != before
     }
 
     /// True if all are at least `other`'s.
     pub fn reach(&self, other: Self) -> bool {
-        self.delivered >= other.delivered && self.read >= other.read && self.seen >= other.seen
+        self.delivered >= other.delivered
+            && self.read >= other.read
+            && self.shown >= other.shown
+            && self.seen >= other.seen
     }
 }
 
@@ -198,7 +249,7 @@ pub struct HeadUpdate {
     /// The member's watermarks.
     pub own: Watermarks,
     /// The other member's.
-    pub peers: Watermarks,
+    pub peers: Shown,
     /// The session that sent the message: it gets SENT instead. [`SessionId::NONE`] if it is not of this reactor.
     pub origin: SessionId,
     /// Where it comes from.
@@ -212,6 +263,8 @@ pub struct Fanout {
     pub conversation: ConversationId,
     /// How many members are told.
     pub members: u16,
+    /// Bytes of its title, if that is told, too.
+    pub title: u16,
     /// The session that sent the message: it gets SENT instead. [`SessionId::NONE`] if it is not of this reactor.
     pub origin: SessionId,
     /// Where it comes from.
@@ -219,14 +272,15 @@ pub struct Fanout {
 }
 
 impl Fanout {
-    /// The members that are told, and the MESSAGE frame, which may be empty.
+    /// The members that are told, the title, and the MESSAGE frame; both may be empty.
     ///
     /// # Panics
     /// If the payload is not one that [`FanoutMember::put`] made: it comes from another reactor of this process.
-    pub fn split<'a>(&self, payload: &'a [u8]) -> (impl Iterator<Item = FanoutMember> + 'a, &'a [u8]) {
-        let (members, frame) = payload.split_at(usize::from(self.members) * FanoutMember::LEN);
+    pub fn split<'a>(&self, payload: &'a [u8]) -> (impl Iterator<Item = FanoutMember> + 'a, &'a [u8], &'a [u8]) {
+        let (members, rest) = payload.split_at(usize::from(self.members) * FanoutMember::LEN);
+        let (title, frame) = rest.split_at(usize::from(self.title));
         let read = |member| archive::read(member).expect("put together here");
-        (members.chunks_exact(FanoutMember::LEN).map(read), frame)
+        (members.chunks_exact(FanoutMember::LEN).map(read), title, frame)
     }
 }
 
@@ -325,7 +379,8 @@ pub enum ToHome {
     },
     /// A conversation's head rose. The payload is the MESSAGE frame, or empty: then devices must be told to look.
     HeadUpdate(HeadUpdate),
-    /// The same of a group, for all its members there at once. The payload: a [`FanoutMember`] each, and then the MESSAGE frame or nothing.
+    /// The same of a group, for all its members there at once. The payload: a [`FanoutMember`] each, the title or nothing, and the MESSAGE frame or
+    /// nothing.
     Fanout(Fanout),
     /// The other member's watermarks rose.
     Receipt {
@@ -336,7 +391,7 @@ pub enum ToHome {
         /// Whose watermarks.
         member: UserId,
         /// To what.
-        watermarks: Watermarks,
+        watermarks: Shown,
         /// Where it comes from.
         source: Source,
     },

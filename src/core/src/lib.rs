@@ -45,7 +45,7 @@ pub use budget::{Budget, Network, OverBudget};
 pub use conversation::state::ReplayError;
 pub use counters::{Counter, Counters};
 pub use effects::{CommittedEntry, ConnId, DurableBatch, Effects, JobId, NoCredit, Passage, ReactorId, RecordMeta};
-pub use home::{Authenticated, Claims, SessionId, TokenFault, Verifier, authenticate, reauthenticate};
+pub use home::{Authenticated, Bound, Claims, Renewal, SessionId, TokenFault, Verifier, authenticate, reauthenticate};
 pub use lanes::{ToConversation, ToHome};
 pub use node::{Node, NodeConfig, Router};
 pub use placement::Layout;

@@ -8,6 +8,10 @@ pub const OUT_SOFT: usize = 256 * 1024;
 pub const OUT_HARD: usize = 1024 * 1024;
 /// What it is told then.
 pub const OUT_HARD_TEXT: &str = "more than 1 MiB of answers were not read";
+/// Devices of a user of which it is remembered that they are let in no more.
+pub const BARRED_MAX: usize = 64;
+/// How far what is written down of when a device connected last may be behind, in seconds.
+pub const SEEN_STALE_S: u32 = 3600;
 /// Live sessions of a user.
 pub const SESSIONS_PER_USER: usize = 64;
 /// Registered devices of one member that a conversation remembers attempts of.
@@ -33,7 +37,7 @@ pub const HOME_FLUSH_MS: u64 = 1000;
 /// Homes written in one turn when they are due.
 pub const HOMES_PER_TURN: usize = 64;
 /// Conversations of a home in one record.
-pub const HOME_RECORD_ENTRIES: usize = 256;
+pub const HOME_RECORD_ENTRIES: usize = 64;
 /// Entities looked at in one turn when state is written again or heads are told again.
 pub const ENTITIES_PER_TURN: usize = 256;
 /// Questions of shards how far homes are, that wait for room to be answered: each shard of each reactor asks once.
@@ -46,6 +50,8 @@ pub const IDS_AHEAD_US: u64 = 24 * 3600 * 1_000_000;
 pub const ID_AHEAD_RETRY_MS: u32 = 10_000;
 /// What checking a token takes of its user's rate besides: it costs as much as some tens of messages.
 pub const REAUTH_TOKENS: u64 = 19;
+/// What a new device takes of its user's rate besides: all that the user keeps is written.
+pub const REGISTERING_TOKENS: u64 = 9;
 /// What BUSY advises.
 pub const BUSY_RETRY_MS: u32 = 10;
 

@@ -22,7 +22,7 @@ use crate::{
     effects::{CommittedEntry, ConnId, DurableBatch, Effects, JobId, ReactorId, RecordMeta},
     engine::Conversations,
     features::Row,
-    home::{Authenticated, Command, Homes, SessionId},
+    home::{Authenticated, Command, Homes, Renewal, SessionId},
     lanes::{Parts, ToConversation, ToHome},
     limits::{ENTITIES_PER_TURN, Rate},
     placement::Layout,
@@ -282,7 +282,7 @@ impl<F: Effects> Router<'_, F> {
     }
 
     /// REAUTH of a session was checked, by [`reauthenticate`](crate::reauthenticate).
-    pub fn reauthenticated(&mut self, id: SessionId, frame: &Frame<'_>, outcome: Result<Option<Timestamp>, ErrorCode>) {
+    pub fn reauthenticated(&mut self, id: SessionId, frame: &Frame<'_>, outcome: Result<Renewal, ErrorCode>) {
         let (homes, mut side) = self.home_side();
         homes.reauthenticated(id, frame, outcome, &mut side);
     }
@@ -352,8 +352,8 @@ impl<F: Effects> Router<'_, F> {
     pub fn committed(&mut self, entry: &CommittedEntry<'_>) {
         let (conversations, mut side) = self.conversation_side();
         conversations.committed(entry, &mut side);
-        let (homes, _) = self.home_side();
-        homes.committed(entry);
+        let (homes, mut side) = self.home_side();
+        homes.committed(entry, &mut side);
     }
 
     /// What is proposed and not sealed is dropped, as when another node leads its shard now: no number of it was given, whoever asked is

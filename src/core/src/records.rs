@@ -26,6 +26,8 @@ pub enum RecordKind {
     HomeDelta = 4,
     /// How far homes of the shard have what others' shards tell: [`SourcesRecord`] and its [`SourceRecord`]s.
     Sources = 5,
+    /// What a user keeps for itself, all of it: settings and devices.
+    Own = 6,
     /// A message: its MESSAGE frame.
     Message = 16,
     /// A member's watermarks: [`ReceiptRecord`].
@@ -40,16 +42,19 @@ pub enum RecordKind {
     HomeRow = 67,
     /// How far a shard's entries go: [`ShardRow`].
     ShardRow = 68,
+    /// What a user keeps for itself, written again: as of [`Self::Own`].
+    OwnRow = 69,
 }
 
 impl RecordKind {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::NoOp,
         Self::HardState,
         Self::Config,
         Self::HomeDelta,
         Self::Sources,
+        Self::Own,
         Self::Message,
         Self::Receipt,
         Self::Void,
@@ -57,6 +62,7 @@ impl RecordKind {
         Self::MemberRow,
         Self::HomeRow,
         Self::ShardRow,
+        Self::OwnRow,
     ];
 
     /// The kind with this number.
@@ -66,6 +72,11 @@ impl RecordKind {
 
     /// True if homes write it.
     pub const fn is_of_home(self) -> bool {
+        self.is_told() || matches!(self, Self::Own | Self::OwnRow)
+    }
+
+    /// True of what homes write of what conversations told them, and what those could tell again.
+    pub const fn is_told(self) -> bool {
         matches!(self, Self::HomeDelta | Self::Sources | Self::HomeRow)
     }
 
@@ -88,12 +99,15 @@ pub struct ReceiptRecord {
     pub read: Seq,
     /// Messages with content that it has seen.
     pub seen: u64,
+    /// How far what others are shown as read is behind `read`.
+    pub withheld: u64,
 }
 
 impl ReceiptRecord {
     /// The watermarks.
     pub fn watermarks(&self) -> Watermarks {
-        Watermarks { delivered: self.delivered, read: self.read, seen: self.seen }
+        let Self { delivered, read, seen, withheld, .. } = *self;
+        Watermarks { delivered, read, shown: Seq(read.0.saturating_sub(withheld)), seen }
     }
 }
 
@@ -131,6 +145,10 @@ pub struct HomeEntryRecord {
     pub ordinal: u64,
     /// How many of them it has seen.
     pub seen: u64,
+    /// The user hides it up to this message.
+    pub hidden: Seq,
+    /// Bytes of its name, which follow.
+    pub name_len: u16,
 }
 
 /// How far the homes of a shard have what others' shards tell; `count` of [`SourceRecord`] follow.
@@ -208,6 +226,8 @@ pub struct MemberRow {
     pub devices: u32,
     /// Messages with content that it has seen.
     pub seen: u64,
+    /// How far what others are shown as read is behind `read`.
+    pub withheld: u64,
 }
 
 /// What a member may do and read, at the end of its row; `earlier` of [`StayRecord`] follow.
@@ -264,15 +284,15 @@ macro_rules! first_len {
 }
 
 first_len! {
-    ReceiptRecord: 56;
+    ReceiptRecord: 64;
     HomeRecord: 28;
-    HomeEntryRecord: 96;
+    HomeEntryRecord: 106;
     SourcesRecord: 4;
     SourceRecord: 10;
     ShardRow: 12;
     ConversationRow: 56;
     SettingRecord: 6;
-    MemberRow: 68;
+    MemberRow: 76;
     MembershipRecord: 34;
     StayRecord: 16;
     DeviceRecord: 8;

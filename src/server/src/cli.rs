@@ -4,6 +4,7 @@ mod chat;
 mod connect;
 mod conversations;
 mod demo;
+mod devices;
 mod group;
 mod history;
 mod out;
@@ -11,6 +12,7 @@ mod restore;
 mod said;
 mod send;
 mod serve;
+mod set;
 mod tail;
 mod token;
 
@@ -57,6 +59,10 @@ enum Command {
     Read(conversations::ReadArguments),
     /// Make groups and change them.
     Group(group::Arguments),
+    /// List a user's devices, or let one in no more.
+    Devices(devices::Arguments),
+    /// Change what a user wants: hide a conversation, or show nobody what is read.
+    Set(set::Arguments),
     /// Chat with somebody, or with a group, in the terminal.
     Chat(chat::Arguments),
     /// Accept a data directory that was restored from a backup or has lost files, and begin a new lineage on it.
@@ -79,6 +85,8 @@ pub fn main() -> ExitCode {
         Command::Conversations(arguments) => conversations::run(&arguments),
         Command::Read(arguments) => conversations::read(&arguments),
         Command::Group(arguments) => group::run(&arguments),
+        Command::Devices(arguments) => devices::run(&arguments),
+        Command::Set(arguments) => set::run(&arguments),
         Command::Chat(arguments) => chat::run(&arguments),
         Command::Restore(arguments) => restore::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),

@@ -38,8 +38,9 @@ struct Payload {
     /// Seconds since the epoch before which it does not count.
     #[serde(default, deserialize_with = "seconds", skip_serializing_if = "is_zero")]
     nbf: u64,
-    #[serde(default, deserialize_with = "seconds")]
-    iat: u64,
+    /// Seconds since the epoch, with a fraction.
+    #[serde(default)]
+    iat: f64,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
@@ -167,10 +168,9 @@ impl Issuer {
     /// # Errors
     /// If it cannot be signed.
     pub fn issue(&self, name: &str, device: Option<DeviceId>, now: Timestamp, ttl_s: u64) -> io::Result<String> {
-        let iat = now.0 / 1_000_000;
         let device = device.map(|device| device.0);
-        let payload =
-            Payload { sub: name.into(), tenant: default_tenant(), device, exp: iat.saturating_add(ttl_s), nbf: 0, iat };
+        let (exp, iat) = ((now.0 / 1_000_000).saturating_add(ttl_s), now.0 as f64 / 1e6);
+        let payload = Payload { sub: name.into(), tenant: default_tenant(), device, exp, nbf: 0, iat };
         let der = self.key.to_pkcs8_der().map_err(|error| io::Error::other(error.to_string()))?;
         let key = EncodingKey::from_ed_der(der.as_bytes());
         encode(&Header::new(Algorithm::EdDSA), &payload, &key).map_err(io::Error::other)
@@ -199,7 +199,7 @@ impl Verifier for TokenVerifier {
         if data.header.crit.is_some() {
             return Err(TokenFault::Invalid);
         }
-        let Payload { sub, tenant, device, exp, nbf, .. } = data.claims;
+        let Payload { sub, tenant, device, exp, nbf, iat } = data.claims;
         let now_s = now.0 / 1_000_000;
         if exp <= now_s {
             return Err(TokenFault::Expired);
@@ -211,7 +211,9 @@ impl Verifier for TokenVerifier {
             return Err(TokenFault::Tenant);
         }
         let until = Some(Timestamp(exp.saturating_mul(1_000_000)));
-        Ok(Claims { tenant: tenant.into(), name: sub.into(), device: device.map(DeviceId), until })
+        // A time of the future would make it younger than what revokes it.
+        let issued = Timestamp((iat.max(0.0) * 1e6) as u64).min(now);
+        Ok(Claims { tenant: tenant.into(), name: sub.into(), device: device.map(DeviceId), until, issued })
     }
 }
 
@@ -233,7 +235,7 @@ mod tests {
     }
 
     fn payload(tenant: &str, nbf: u64) -> Payload {
-        Payload { sub: "alice".into(), tenant: tenant.into(), device: None, exp: 2000, nbf, iat: 0 }
+        Payload { sub: "alice".into(), tenant: tenant.into(), device: None, exp: 2000, nbf, iat: 0.0 }
     }
 
     #[test]
@@ -243,7 +245,7 @@ mod tests {
         let verifier = ours.verifier(&[]);
         let claims = verifier.verify(token.as_bytes(), NOW).unwrap();
         assert_eq!((&*claims.name, &*claims.tenant, claims.device), ("alice", "default", Some(DeviceId(7))));
-        assert_eq!(claims.until, Some(Timestamp(1_060_000_000)));
+        assert_eq!((claims.until, claims.issued), (Some(Timestamp(1_060_000_000)), NOW));
         assert_eq!(verifier.verify(token.as_bytes(), Timestamp(1_060_000_000)), Err(TokenFault::Expired));
         assert_eq!(theirs.verifier(&[]).verify(token.as_bytes(), NOW), Err(TokenFault::Invalid));
         let mut forged = token.into_bytes();

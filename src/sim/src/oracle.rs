@@ -7,7 +7,7 @@ mod roster;
 
 use std::collections::BTreeMap;
 
-use tidings_client::{ConversationId, ErrorCode, Message, Seq, Timestamp, UserId, Watermarks};
+use tidings_client::{ConversationId, ErrorCode, Message, ReadReceipts, Seq, Timestamp, UserId, Watermarks};
 
 pub use durable::Durable;
 pub use follower::Follower;
@@ -46,6 +46,20 @@ struct Known {
     ts: Timestamp,
 }
 
+/// Whether a user lets others know what it reads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Privacy {
+    /// It never wanted anything else.
+    #[default]
+    Open,
+    /// It wants nobody to know.
+    Wanted,
+    /// It was told that nobody does, from then on.
+    Private,
+    /// It wanted this and that.
+    Doubted,
+}
+
 /// A conversation as the world knows it.
 #[derive(Debug, Default)]
 struct Conversation {
@@ -58,6 +72,8 @@ struct Conversation {
     facts: Vec<Watermarks>,
     /// The last of the other's messages that any device of each member was ever given.
     heard: Vec<Seq>,
+    /// The most that each member read while it may have let others know.
+    read_openly: Vec<Seq>,
 }
 
 /// What one device was given, as its application stored it.
@@ -94,6 +110,7 @@ pub struct Oracle {
     audited: BTreeMap<(ConversationId, Seq), u64>,
     /// What is on the disk for good.
     pub durable: Durable,
+    privacy: BTreeMap<UserId, Privacy>,
     /// Retention may drop messages: a device may be told that some are lost.
     may_lose: bool,
     violation: Option<Violation>,
@@ -125,6 +142,7 @@ impl Oracle {
             attempts: BTreeMap::new(),
             audited: BTreeMap::new(),
             durable: Durable::new(Follower::new(shards)),
+            privacy: BTreeMap::new(),
             may_lose,
             violation: None,
         }
@@ -143,7 +161,8 @@ impl Oracle {
     pub fn add(&mut self, id: ConversationId, members: Vec<UserId>) -> usize {
         let at = self.conversations.len();
         let (facts, heard) = (vec![Watermarks::default(); members.len()], vec![Seq(0); members.len()]);
-        self.conversations.push(Conversation { id, members, facts, heard, ..Conversation::default() });
+        let read_openly = heard.clone();
+        self.conversations.push(Conversation { id, members, facts, heard, read_openly, ..Conversation::default() });
         self.by_id.insert(id, at);
         at
     }
@@ -369,10 +388,44 @@ impl Oracle {
 
     /// A user read.
     pub fn read(&mut self, user: UserId, at: usize, upto: Seq) {
+        let openly = self.privacy(user) != Privacy::Private;
         if let Some(member) = self.member(at, user) {
-            let fact = &mut self.conversations[at].facts[member];
+            let conversation = &mut self.conversations[at];
+            let fact = &mut conversation.facts[member];
             fact.read = fact.read.max(upto);
             fact.delivered = fact.delivered.max(upto);
+            if openly {
+                conversation.read_openly[member] = conversation.read_openly[member].max(upto);
+            }
+        }
+    }
+
+    fn privacy(&self, user: UserId) -> Privacy {
+        self.privacy.get(&user).copied().unwrap_or_default()
+    }
+
+    /// A user wants others to know what it reads, or not. Whoever wants both, one after the other, may have either from then on, and what it
+    /// read before may be told.
+    pub fn privacy_wanted(&mut self, user: UserId, receipts: ReadReceipts) {
+        match (self.privacy(user), receipts) {
+            (Privacy::Private | Privacy::Wanted, ReadReceipts::Private) => {}
+            (Privacy::Open, ReadReceipts::Private) => drop(self.privacy.insert(user, Privacy::Wanted)),
+            _ => {
+                self.privacy.insert(user, Privacy::Doubted);
+                for at in 0..self.conversations.len() {
+                    if let Some(member) = self.member(at, user) {
+                        let conversation = &mut self.conversations[at];
+                        conversation.read_openly[member] = conversation.facts[member].read;
+                    }
+                }
+            }
+        }
+    }
+
+    /// A device was told whether others know what its user reads.
+    pub fn privacy_is(&mut self, user: UserId, receipts: ReadReceipts) {
+        if self.privacy(user) == Privacy::Wanted && receipts == ReadReceipts::Private {
+            self.privacy.insert(user, Privacy::Private);
         }
     }
 
@@ -385,7 +438,7 @@ impl Oracle {
         let facts = &self.conversations[at].facts;
         // In a group nobody is told how far the others are.
         let peer_fact = if facts.len() == 2 && !self.conversations[at].id.is_group() {
-            facts[1 - member]
+            Watermarks { read: self.conversations[at].read_openly[1 - member], ..facts[1 - member] }
         } else {
             Watermarks::default()
         };
@@ -417,7 +470,10 @@ impl Oracle {
             let shown = given.shown.get(&at).copied().unwrap_or_default();
             let logged = self.durable.marks(conversation.id, conversation.members[peer]);
             let heard = if self.may_lose { Seq(0) } else { conversation.heard[peer] };
-            shown.delivered >= logged.delivered.max(heard) && shown.read >= logged.read
+            // Who shows nobody what it reads is not shown what others read.
+            let knows = self.privacy(user) != Privacy::Open;
+            shown.delivered >= logged.delivered.max(heard)
+                && (knows || shown.read >= self.durable.shown(conversation.id, conversation.members[peer]))
         })
     }
 

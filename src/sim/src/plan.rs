@@ -274,6 +274,8 @@ pub struct Plan {
     pub payload_max: u64,
     /// Millionths of devices that repeat their SENDs.
     pub repeaters: u32,
+    /// Users revoke devices of theirs.
+    pub revokes: bool,
     /// Millionths of devices that never acknowledge.
     pub silent: u32,
     /// Latency of the network, at least.
@@ -330,6 +332,7 @@ impl Plan {
             pace: random.between(100, 1500) * MS,
             payload_max: if small { 200 } else { 1 << random.between(7, 13) },
             repeaters: 0,
+            revokes: false,
             silent: 0,
             latency: random.between(20, 20_000) * US,
             disk_latency: random.between(50, 2_000) * US,
@@ -425,6 +428,7 @@ impl Plan {
         }
         if matches!(self.profile, Profile::Devices | Profile::Swarm) {
             (self.repeaters, self.silent) = (MILLION / 3, MILLION / 5);
+            self.revokes = true;
         }
     }
 

@@ -1,21 +1,27 @@
 //! One seed's world: a node, its disk, its network, and the devices of its users, from the first event to the last.
 
+mod clock;
 mod devices;
 mod faults;
 mod groups;
 mod links;
 mod node;
 mod output;
+mod own;
 mod passing;
 mod scripts;
 mod settle;
 mod storage;
 mod users;
 
-use std::{collections::BTreeMap, fs::File, rc::Rc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::File,
+    rc::Rc,
+};
 
 use tidings_log::LogEnd;
-use tidings_wire::LogId;
+use tidings_wire::{DeviceId, LogId};
 
 use crate::{
     agenda::{Agenda, Nanos, SECOND},
@@ -129,6 +135,10 @@ struct World {
     links: BTreeMap<LinkId, Link>,
     next_id: u64,
     devices: Vec<Device>,
+    /// Devices that somebody wants to revoke, or wanted.
+    revoking: BTreeSet<(usize, DeviceId)>,
+    /// Those that are known to be revoked.
+    revoked: BTreeSet<(usize, DeviceId)>,
     groups: Vec<groups::Foundation>,
     weather: Weather,
     phase: Phase,
@@ -177,6 +187,8 @@ impl World {
             links: BTreeMap::new(),
             next_id: 0,
             devices: Vec::new(),
+            revoking: BTreeSet::new(),
+            revoked: BTreeSet::new(),
             groups: Vec::new(),
             weather: Weather::default(),
             phase: Phase::Stormy,

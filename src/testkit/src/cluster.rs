@@ -13,7 +13,7 @@ use tidings_wire::{
 
 use crate::{
     frames::{frames, messages, send},
-    names::{ADDRESS, authenticated, user},
+    names::{ADDRESS, authenticated, entering, user},
     reactor::{Reactor, beginning, node_config},
 };
 
@@ -65,6 +65,21 @@ impl Cluster {
         let device = Device { at, id, conn, user: user(name) };
         assert_eq!(self.take(device).kinds(), [Kind::Welcome]);
         device
+    }
+
+    /// A device with a token wants in, as [`hello_called`](crate::names::hello_called) says.
+    ///
+    /// # Errors
+    /// Why it is not let in.
+    pub fn enter(&mut self, hello: &[u8], conn: u64) -> Result<Device, ErrorCode> {
+        let who = entering(hello);
+        let at = self.reactors[0].node.config().layout.home(&who.user()).0 as usize;
+        let Reactor { node, world, .. } = &mut self.reactors[at];
+        let conn = ConnId(conn);
+        let id = node.at(self.now, world).open_session(&who, (conn, ADDRESS))?;
+        let device = Device { at, id, conn, user: who.user() };
+        assert_eq!(self.take(device).kinds(), [Kind::Welcome]);
+        Ok(device)
     }
 
     /// A device is let in and asks for what is new.

@@ -303,7 +303,7 @@ impl Replay {
             let row: ShardRow = archive::read(record.body).map_err(|_| ReplayError::Body)?;
             self.replica.recovered(Entry { shard: header.shard, term: Term(row.term), index: EntryIndex(row.last) });
         }
-        let kind = if kind.is_of_home() && epoch <= self.restored { RecordKind::Void } else { kind };
+        let kind = if kind.is_told() && epoch <= self.restored { RecordKind::Void } else { kind };
         node.replay(&replayed(record, kind, at))
     }
 }

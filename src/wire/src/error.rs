@@ -81,6 +81,10 @@ codes! {
     Superseded = 25, "SUPERSEDED", Stop;
     /// The token's tenant is not one of this server's.
     TenantUnknown = 26, "TENANT_UNKNOWN", Stop;
+    /// The user revoked this device, or has so many that it had to go.
+    DeviceRevoked = 27, "DEVICE_REVOKED", Stop;
+    /// The token was issued before the user revoked a device, and this device was not known then.
+    TokenRevoked = 28, "TOKEN_REVOKED", Stop;
 
     // What was asked.
     /// The conversation does not exist or the user is not in it; which of the two is not said.
@@ -121,6 +125,8 @@ codes! {
     AlreadyMember = 57, "ALREADY_MEMBER", Never;
     /// A `client_msg_id` more than a day (in microseconds) above the server's clock.
     IdAhead = 58, "ID_AHEAD", Later;
+    /// A setting that this server does not know, or a value that it cannot have.
+    SettingInvalid = 59, "SETTING_INVALID", Never;
 
     // The server's state.
     /// A queue is full.
@@ -133,6 +139,9 @@ codes! {
     HistoryUnavailable = 63, "HISTORY_UNAVAILABLE", Later;
     /// This user, or its address, has filled as much of the log as it may.
     BudgetExceeded = 64, "BUDGET_EXCEEDED", Later;
+
+    /// The user has no such device.
+    NoSuchDevice = 70, "NO_SUCH_DEVICE", Never;
 }
 
 impl ErrorCode {

@@ -5,6 +5,7 @@ pub mod message;
 pub mod receipt;
 pub mod session;
 pub mod sync;
+pub mod user;
 
 pub use group::{
     Describe, Described, DescribedMember, GroupAct, GroupSettings, HistoryFrom, LinkBody, Role, RoleBody, Users,
@@ -13,6 +14,7 @@ pub use message::{Control, Message, MessageFlags, Send, Sent, TraceId};
 pub use receipt::{Delivered, Read, Receipt, ReceiptKind, ReceiptOk};
 pub use session::{Bye, ByeReason, ErrorFrame, Hello, Ping, Pong, Reauth, ReauthOk, Welcome};
 pub use sync::{Changed, ChangedConversation, Fetch, FetchOrder, Fetched, Resume, ResumeStatus};
+pub use user::{DeviceList, Devices, ListedDevice, Revoke, Set, Setting, SettingKey};
 
 /// Declares the kind and the pinned sizes of fixed parts: `first` is the size that was first published, and the
 /// compiler checks that today's is what is written here.

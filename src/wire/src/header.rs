@@ -71,6 +71,16 @@ kinds! {
     Describe = 20, Control;
     /// Server: the answer to DESCRIBE.
     Described = 21, Control;
+    /// Client: change a setting of this user's.
+    Set = 22, Control;
+    /// Server: it was changed, here or on another device.
+    Setting = 23, Control;
+    /// Client: which devices has this user?
+    Devices = 24, Control;
+    /// Server: the answer to DEVICES and REVOKE.
+    DeviceList = 25, Control;
+    /// Client: let a device in no more.
+    Revoke = 26, Control;
 }
 
 /// What is shed first when there is too much: the higher number.

@@ -10,6 +10,8 @@ pub const FIXED_MAX: usize = 512;
 pub const NAME_MAX: usize = 64;
 /// Longest title of a group, in bytes.
 pub const TITLE_MAX: usize = 256;
+/// Registered devices of a user; the longest unused is let in no more when there is another.
+pub const DEVICES_MAX: usize = 64;
 /// Most members of a group.
 pub const GROUP_MAX: usize = 200;
 /// Most members that a group ever had: they are remembered for ever.

@@ -5,7 +5,7 @@ use std::{fmt::Write, fs, path::Path};
 
 use tidings_wire::{
     archive,
-    frame::{self, FixedPart, FrameBuilder},
+    frame::{self, FixedPart, FrameBuilder, Span},
     frames::{group::digest_of_link, *},
     *,
 };
@@ -24,11 +24,11 @@ fn hello() -> Vec<u8> {
     let mut out = Vec::new();
     let mut frame = FrameBuilder::<Hello>::new(&mut out);
     let token = frame.var(b"token");
-    let (device, user) = (DeviceId(7), user("alice"));
-    frame.finish(
-        1,
-        &Hello { version_min: 1, version_max: 1, device, user, capabilities: 0, token, connection_number: 9 },
-    );
+    let device_name = frame.var(b"phone");
+    let (version_min, version_max, device, user, connection_number) = (1, 1, DeviceId(7), user("alice"), 9);
+    let hello =
+        Hello { version_min, version_max, device, user, capabilities: 0, token, connection_number, device_name };
+    frame.finish(1, &hello);
     out
 }
 
@@ -103,13 +103,16 @@ fn changed(conversation: ConversationId) -> Vec<u8> {
             peer_read: Seq(1),
             ordinal: 4,
             seen: 2,
+            hidden: Seq(3),
+            name_len: 3,
         },
         &mut entry,
     );
     let mut frame = FrameBuilder::<Changed>::new(&mut out);
-    let entries = frame.var(&entry);
+    let (entries, names) = (frame.var(&entry), frame.var(b"bob"));
     let (status, lineage, uv, next) = (ResumeStatus::Changed, Lineage([3; 16]), Uv(12), Uv(0));
-    frame.finish(4, &Changed { status, lineage, uv, next, count: 1, entry_len: 88, entries });
+    let (entry_len, settings) = (98, Changed::READ_PRIVATE);
+    frame.finish(4, &Changed { status, lineage, uv, next, count: 1, entry_len, entries, settings, names });
     out
 }
 
@@ -200,6 +203,24 @@ fn described() -> Vec<u8> {
     out
 }
 
+fn device_list() -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut frame = FrameBuilder::<DeviceList>::new(&mut out);
+    let (since, seen) = (Timestamp(1_700_000_000_000_000), Timestamp(1_700_000_900_000_000));
+    let own = ListedDevice { device: DeviceId(7), flags: 3, since, seen, name_len: 5 };
+    let (device, none) = (DeviceId(DeviceId::FIRST_GUEST), Timestamp(0));
+    let guest = ListedDevice { device, flags: 1, since: none, seen: none, name_len: 0 };
+    let mut entries = frame.var(b"");
+    for device in [own, guest] {
+        let mut entry = [0; <ListedDevice as archive::Archived>::LEN];
+        archive::write(&device, &mut entry);
+        entries.len += frame.var(&entry).len;
+    }
+    let names = frame.var(b"phone");
+    frame.finish(11, &DeviceList { count: 2, entry_len: 22, entries, names });
+    out
+}
+
 fn vectors() -> Vec<(&'static str, Vec<u8>)> {
     let conversation = ConversationId::direct(user("alice"), user("bob"));
     let welcome = Welcome {
@@ -258,6 +279,11 @@ fn vectors() -> Vec<(&'static str, Vec<u8>)> {
         ("CREATE", create()),
         ("DESCRIBE", simple(9, &Describe { conversation: group(), from: 0, limit: 0 })),
         ("DESCRIBED", described()),
+        ("SET", simple(10, &Set { conversation: ConversationId::NONE, key: SettingKey::READ_PRIVATE, value: 1 })),
+        ("SETTING", simple(10, &Setting { conversation, key: SettingKey::HIDDEN, value: 5 })),
+        ("DEVICES", simple(11, &Devices { reserved: 0 })),
+        ("REVOKE", simple(11, &Revoke { device: DeviceId(7) })),
+        ("DEVICE_LIST", device_list()),
         ("link/alice-09", digest_of_link(group(), &[8; 16]).to_vec()),
         ("REAUTH_OK", simple(7, &ReauthOk { token_until: Timestamp(1_700_000_900_000_000) })),
     ]
@@ -343,7 +369,12 @@ fn frames_of_older_sizes_are_understood() {
         (changed.entry_len, archive::read(frame.var(changed.entries).unwrap()).unwrap())
     };
     let (old, new) = (entry(&bytes_of("CHANGED")), entry(&newer("CHANGED")));
-    assert_eq!((old.0, new.0, old.1), (72, 88, ChangedConversation { ordinal: 0, seen: 0, ..new.1 }));
+    let was = ChangedConversation { ordinal: 0, seen: 0, hidden: Seq(0), name_len: 0, ..new.1 };
+    assert_eq!((old.0, new.0, old.1), (72, 98, was));
+    let (old, new) = (fixed::<Hello>(&bytes_of("HELLO")), fixed::<Hello>(&newer("HELLO")));
+    let (connection_number, device_name) = (new.1.connection_number, Span::default());
+    let token = old.1.token;
+    assert_eq!((old.0, new.0, old.1), (48, 56, Hello { token, connection_number, device_name, ..new.1 }));
 }
 
 #[test]

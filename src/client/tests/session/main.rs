@@ -1,6 +1,7 @@
 //! The SDK's heart against a server made of hand-written frames: whatever order, loss or repetition frames come in, the
 //! application sees every message once and in order, and keeps no cursor that is ahead of what it has seen.
 
+mod own;
 mod peer;
 mod receipts;
 
@@ -354,7 +355,17 @@ fn nothing_belongs_to_a_history_that_the_application_was_not_told_of() {
     let mut peer = Peer::new(config());
     let request = peer.connect(LINEAGE);
     let (status, lineage, entries) = (ResumeStatus::TooOld, Lineage([9; 16]), Span::default());
-    let old = Changed { status, lineage, uv: Uv(0), next: Uv(0), count: 0, entry_len: ENTRY_LEN as u32, entries };
+    let old = Changed {
+        status,
+        lineage,
+        uv: Uv(0),
+        next: Uv(0),
+        count: 0,
+        entry_len: ENTRY_LEN as u32,
+        entries,
+        settings: 0,
+        names: Span::default(),
+    };
     peer.give(&bytes_of(request, &old));
     assert_eq!(peer.session.lineage(), LINEAGE);
     peer.give(&bytes_of(1, &welcome(LINEAGE)));

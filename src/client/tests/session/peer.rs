@@ -84,8 +84,19 @@ pub fn changed(id: u64, heads: &[(ConversationId, u64)], uv: u64, next: u64) -> 
         let (conversation, peer, head) = (*conversation, user("bob"), Seq(*head));
         let (delivered, read, peer_delivered, peer_read) = (zero, zero, zero, zero);
         let (ordinal, seen) = (head.0, read.0);
-        let entry =
-            ChangedConversation { conversation, peer, head, delivered, read, peer_delivered, peer_read, ordinal, seen };
+        let entry = ChangedConversation {
+            conversation,
+            peer,
+            head,
+            delivered,
+            read,
+            peer_delivered,
+            peer_read,
+            ordinal,
+            seen,
+            hidden: Seq(0),
+            name_len: 0,
+        };
         let mut record = [0; ENTRY_LEN];
         archive::write(&entry, &mut record);
         let span = frame.var(&record);
@@ -94,7 +105,20 @@ pub fn changed(id: u64, heads: &[(ConversationId, u64)], uv: u64, next: u64) -> 
     }
     let status = if heads.is_empty() { ResumeStatus::UpToDate } else { ResumeStatus::Changed };
     let (uv, next, count) = (Uv(uv), Uv(next), heads.len() as u32);
-    frame.finish(id, &Changed { status, lineage: LINEAGE, uv, next, count, entry_len: ENTRY_LEN as u32, entries });
+    frame.finish(
+        id,
+        &Changed {
+            status,
+            lineage: LINEAGE,
+            uv,
+            next,
+            count,
+            entry_len: ENTRY_LEN as u32,
+            entries,
+            settings: 0,
+            names: Span::default(),
+        },
+    );
     bytes
 }
 
@@ -131,12 +155,22 @@ impl Peer {
 
     /// Connects and lets in; gives the RESUME's request.
     pub fn connect(&mut self, lineage: Lineage) -> u64 {
+        self.connect_and(lineage, |_| {})
+    }
+
+    /// The same, to look at what is sent at once.
+    pub fn connect_with(&mut self, look: impl FnOnce(&Sent)) -> u64 {
+        self.connect_and(LINEAGE, look)
+    }
+
+    fn connect_and(&mut self, lineage: Lineage, look: impl FnOnce(&Sent)) -> u64 {
         self.now = self.now.plus_ms(60_000);
         assert!(self.session.wants_connection(self.now));
         self.session.connected(self.now);
         let hello = self.sent().all::<Hello>();
         self.give(&bytes_of(hello[0].0, &welcome(lineage)));
         let sent = self.sent();
+        look(&sent);
         sent.all::<Resume>()[0].0
     }
 

@@ -75,9 +75,10 @@ impl Member {
 
     /// Writes all of it.
     pub(crate) fn write(&self, conversation: ConversationId, body: &mut Vec<u8>) {
-        let Self { user, marks: Watermarks { delivered, read, seen }, floor, .. } = *self;
+        let Self { user, marks, floor, .. } = *self;
+        let (Watermarks { delivered, read, seen, .. }, withheld) = (marks, marks.withheld());
         let devices = to_u32(self.devices.len());
-        put(body, &MemberRow { conversation, user, delivered, read, floor, devices, seen });
+        put(body, &MemberRow { conversation, user, delivered, read, floor, devices, seen, withheld });
         for attempts in &self.devices {
             put(body, &DeviceRecord { device: attempts.device, pairs: to_u32(attempts.pairs().len()) });
             attempts.pairs().for_each(|(client_msg_id, seq)| put(body, &PairRecord { client_msg_id, seq }));
@@ -93,7 +94,8 @@ impl Member {
     /// [`ReplayError::Body`].
     pub(crate) fn read(&mut self, row: &MemberRow, rest: &mut &[u8]) -> Result<(), ReplayError> {
         // They never fall: a row says less than a record before it if that was sealed when later ones were dropped.
-        self.marks.raise_to(Watermarks { delivered: row.delivered, read: row.read, seen: row.seen });
+        let shown = Seq(row.read.0.saturating_sub(row.withheld));
+        self.marks.raise_to(Watermarks { delivered: row.delivered, read: row.read, shown, seen: row.seen });
         self.floor = row.floor;
         self.devices.clear();
         for _ in 0..row.devices {
@@ -119,8 +121,8 @@ impl Member {
     fn digest(&self) -> u64 {
         let mut digest = Digest::default();
         digest.bytes(&self.user.0);
-        let Watermarks { delivered, read, seen } = self.marks;
-        digest.words(&[delivered.0, read.0, seen, self.floor.0, self.devices.len() as u64]);
+        let Watermarks { delivered, read, shown, seen } = self.marks;
+        digest.words(&[delivered.0, read.0, shown.0, seen, self.floor.0, self.devices.len() as u64]);
         for attempts in &self.devices {
             digest.word(u64::from(attempts.device.0));
             for (id, seq) in attempts.pairs() {

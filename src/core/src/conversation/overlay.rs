@@ -241,7 +241,8 @@ mod tests {
 
     #[test]
     fn a_dropped_receipt_leaves_what_the_one_before_it_said() {
-        let marks = |delivered, read| Watermarks { delivered: Seq(delivered), read: Seq(read), seen: 0 };
+        let marks =
+            |delivered, read| Watermarks { delivered: Seq(delivered), read: Seq(read), shown: Seq(read), seen: 0 };
         let at = |offset| BatchPosition { lsn: Lsn(1), offset };
         let mut overlay = Overlay::default();
         overlay.push_receipt(0, marks(5, 0), Some(at(1)));

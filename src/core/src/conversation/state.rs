@@ -239,7 +239,7 @@ mod tests {
             let fact = MessageFact { seq, ts, sender, member, device, client_msg_id, control, target, weight, ordinal };
             state.apply_message((FEATURES, ConversationId([5; 16])), &fact, &[]);
         }
-        state.members[1].marks.raise_to(Watermarks { delivered: Seq(7), read: Seq(3), seen: 41 });
+        state.members[1].marks.raise_to(Watermarks { delivered: Seq(7), read: Seq(3), shown: Seq(2), seen: 41 });
         let mut again = State { head: state.head, last_ts: state.last_ts, ordinal: state.ordinal, ..State::default() };
         for member in [1, 0] {
             let mut body = Vec::new();
@@ -256,7 +256,7 @@ mod tests {
             digest.value()
         };
         assert_eq!(digest(&again), digest(&state));
-        state.members[1].marks.raise_to(Watermarks { delivered: Seq(7), read: Seq(3), seen: 42 });
+        state.members[1].marks.raise_to(Watermarks { delivered: Seq(7), read: Seq(3), shown: Seq(2), seen: 42 });
         assert_ne!(digest(&again), digest(&state));
     }
 }

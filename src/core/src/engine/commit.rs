@@ -10,7 +10,7 @@ use tidings_wire::{
     frames::Control,
 };
 
-use super::{ConversationKey, Conversations, dispatch::refuse_attempt, index::Stored, replay::body_of};
+use super::{ConversationKey, Conversations, dispatch::refuse_attempt, index::Stored, outbox::Titled, replay::body_of};
 use crate::{
     context::ConversationContext,
     conversation::{members::Member, state::MessageFact},
@@ -137,7 +137,9 @@ impl Conversations {
             self.answer(reactor, ToHome::Sent { asker, conversation, client_msg_id, seq, ts, ordinal }, cx);
         }
         if conversation.is_group() {
-            return self.fan_out(key, (shard, entry), (reactor, asker.session), frame, cx);
+            // What may change it tells the title, too.
+            let title = if fact.control == Control::TEXT { Titled::No } else { Titled::Yes };
+            return self.fan_out(key, (shard, entry), (reactor, asker.session), (frame, title), cx);
         }
         for member in 0..2 {
             let home = self.config.layout.home(&self.get(key).state.members[member].user);

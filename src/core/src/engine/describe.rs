@@ -16,16 +16,15 @@ use crate::{
     conversation::{members::Member, view::View},
     effects::ReactorId,
     features::Group,
-    lanes::{Asker, ToHome},
+    lanes::{Asker, Privacy, ToHome},
     narrow::to_u32,
 };
 
 impl Conversations {
     pub(super) fn on_describe(
         &mut self,
-        from: ReactorId,
-        asker: Asker,
-        user: UserId,
+        (from, asker): (ReactorId, Asker),
+        (user, privacy): (UserId, Privacy),
         describe: &Describe,
         cx: &mut impl ConversationContext,
     ) {
@@ -35,7 +34,7 @@ impl Conversations {
             return refuse_other(from, asker, id, ErrorCode::NotMember, Kind::Describe, cx);
         };
         let mut frame = Vec::new();
-        self.write_description(key, (asker, describe), &mut frame);
+        self.write_description(key, (user, privacy), (asker, describe), &mut frame);
         match cx.asking(from, asker, frame.len()) {
             Asking::Takes => cx.to_home(from, ToHome::Answer { asker }, &frame),
             Asking::Full => refuse_other(from, asker, id, ErrorCode::Busy, Kind::Describe, cx),
@@ -53,7 +52,13 @@ impl Conversations {
     }
 
     /// What is committed.
-    fn write_description(&self, key: ConversationKey, (asker, describe): (Asker, &Describe), out: &mut Vec<u8>) {
+    fn write_description(
+        &self,
+        key: ConversationKey,
+        (user, privacy): (UserId, Privacy),
+        (asker, describe): (Asker, &Describe),
+        out: &mut Vec<u8>,
+    ) {
         let Conversation { id, state, .. } = self.get(key);
         let group = Group::in_view(&View { state, overlay: None });
         let most = if describe.limit == 0 { DESCRIBED_MAX } else { describe.limit.min(DESCRIBED_MAX) };
@@ -64,7 +69,7 @@ impl Conversations {
         let members = state.members.iter().skip(describe.from as usize).take(most as usize);
         for member in members {
             let mut bytes = [0; DescribedMember::LEN];
-            archive::write(&described(member), &mut bytes);
+            archive::write(&described(member, user, privacy), &mut bytes);
             entries.len += frame.var(&bytes).len;
             count += 1;
         }
@@ -87,14 +92,16 @@ impl Conversations {
     }
 }
 
-fn described(member: &Member) -> DescribedMember {
+/// A member, as it is described to a user.
+fn described(member: &Member, to: UserId, privacy: Privacy) -> DescribedMember {
     let Member { user, membership, marks, .. } = member;
+    let read = if *user == to { marks.read } else { marks.shown().to(privacy).read };
     DescribedMember {
         user: *user,
         role: membership.role,
         joined: membership.joined,
         left: membership.stay.last,
         delivered: marks.delivered,
-        read: marks.read,
+        read,
     }
 }

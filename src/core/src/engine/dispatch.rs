@@ -40,7 +40,9 @@ impl Conversations {
             ToConversation::Send(send) => self.on_send(from, send, parts, cx),
             ToConversation::Receipt(receipt) => self.on_receipt(from, receipt, cx),
             ToConversation::Fetch { asker, user, fetch } => self.on_fetch(from, *asker, *user, fetch, cx),
-            ToConversation::Describe { asker, user, describe } => self.on_describe(from, *asker, *user, describe, cx),
+            ToConversation::Describe { asker, user, describe, privacy } => {
+                self.on_describe((from, *asker), (*user, *privacy), describe, cx);
+            }
             ToConversation::Reached(reached) => self.on_reached(from, *reached),
         }
     }
@@ -289,14 +291,14 @@ impl Conversations {
     }
 
     fn on_receipt(&mut self, from: ReactorId, command: &ReceiptCommand, cx: &mut impl ConversationContext) {
-        let ReceiptCommand { asker, user, conversation: id, kind, upto, ordinal } = *command;
+        let ReceiptCommand { asker, user, conversation: id, kind, upto, ordinal, privacy } = *command;
         let of_kind = if kind == ReceiptKind::Read { Kind::Read } else { Kind::Delivered };
         let found = self.find(id).and_then(|key| Some((key, self.get(key).state.member(user)?)));
         let Some((key, member)) = found else {
             return refuse_other(from, asker, id, ErrorCode::NotMember, of_kind, cx);
         };
         let view = self.view(key);
-        let marks = match receipt::judge(&view, member, kind, (upto, ordinal)) {
+        let marks = match receipt::judge(&view, member, kind, (upto, ordinal), privacy) {
             Err(code) => return refuse_other(from, asker, id, code, of_kind, cx),
             Ok(receipt::Verdict::Known(committed)) => {
                 let watermarks = view.state.members[member].marks;

@@ -12,13 +12,21 @@ use tidings_wire::{EntryIndex, Seq};
 use super::{Conversation, ConversationKey, Conversations};
 use crate::{
     context::ConversationContext,
-    conversation::members::Member,
+    conversation::{members::Member, view::View},
     counters::Counter,
     effects::ReactorId,
+    features::Group,
     home::SessionId,
     lanes::{Fanout, FanoutMember, Reached, Source, ToHome, Watermarks},
     slab::Key,
 };
+
+/// Whether homes are told a group's title, too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Titled {
+    Yes,
+    No,
+}
 
 /// Names no conversation.
 const NONE: Key = Key::NONE;
@@ -191,14 +199,14 @@ impl Conversations {
         key: ConversationKey,
         (shard, entry): (u16, EntryIndex),
         (reactor, session): (ReactorId, SessionId),
-        frame: &[u8],
+        (frame, title): (&[u8], Titled),
         cx: &mut impl ConversationContext,
     ) {
         for to in (0..self.config.layout.reactors).map(ReactorId) {
             let origin = if reactor == to { session } else { SessionId::NONE };
             let source = self.outboxes.source(shard, to, entry);
             let told = |member: &Member, head| member.membership.is_told(head);
-            self.with_fanout(key, (to, origin, source), told, frame, |this, fanout, payload| {
+            self.with_fanout(key, (to, origin, source), told, (frame, title), |this, fanout, payload| {
                 this.tell((shard, entry), to, ToHome::Fanout(fanout), payload, cx);
             });
         }
@@ -210,7 +218,7 @@ impl Conversations {
         key: ConversationKey,
         (to, origin, source): (ReactorId, SessionId, Source),
         told: impl Fn(&Member, Seq) -> bool,
-        frame: &[u8],
+        (frame, title): (&[u8], Titled),
         then: impl FnOnce(&mut Self, Fanout, &[u8]),
     ) {
         let mut payload = core::mem::take(&mut self.fanout_scratch);
@@ -221,12 +229,16 @@ impl Conversations {
         let mut members = 0;
         for Member { user, membership, marks, .. } in state.members.iter().filter(here).skip(skipped) {
             let reach = if canary::is(Canary::FormerTold) { state.head } else { membership.reach(state.head) };
-            let (head, Watermarks { delivered, read, seen }) = (reach, *marks);
+            let (head, Watermarks { delivered, read, seen, .. }) = (reach, *marks);
             let ordinal = membership.content(state.ordinal);
             FanoutMember { user: *user, head, delivered, read, ordinal, seen }.put(&mut payload);
             members += 1;
         }
-        let fanout = Fanout { conversation: *id, members, origin, source };
+        let group = Group::in_view(&View { state, overlay: None }).filter(|_| title == Titled::Yes);
+        let title = group.map_or(&[][..], |group| group.title);
+        payload.extend_from_slice(title);
+        let title = u16::try_from(title.len()).expect("at most TITLE_MAX");
+        let fanout = Fanout { conversation: *id, members, title, origin, source };
         if members > 0 {
             payload.extend_from_slice(frame);
             then(self, fanout, &payload);
@@ -388,7 +400,7 @@ impl Conversations {
             }
             let (source, mut is_told) = (self.outboxes.source(shard, to, changed), true);
             let ever = |member: &Member, _| member.membership.was_ever();
-            self.with_fanout(key, (to, SessionId::NONE, source), ever, &[], |this, fanout, payload| {
+            self.with_fanout(key, (to, SessionId::NONE, source), ever, (&[], Titled::Yes), |this, fanout, payload| {
                 is_told = this.answers[to.0 as usize].is_empty() && cx.has_home_credit(to, 1, payload.len());
                 if is_told {
                     cx.count(Counter::HeadUpdatesRepeated);

@@ -9,7 +9,7 @@ use tidings_wire::{ConversationId, ErrorCode, Seq, frames::ReceiptKind};
 
 use crate::{
     conversation::{state::State, view::View},
-    lanes::Watermarks,
+    lanes::{Privacy, Watermarks},
     records::ReceiptRecord,
 };
 
@@ -31,6 +31,7 @@ pub(crate) fn judge(
     member: usize,
     kind: ReceiptKind,
     (upto, ordinal): (Seq, u64),
+    privacy: Privacy,
 ) -> Result<Verdict, ErrorCode> {
     let membership = &view.state.members[member].membership;
     let (reach, content) = (membership.reach(view.state.head), membership.content(view.state.ordinal));
@@ -44,7 +45,9 @@ pub(crate) fn judge(
         // Who has read everything has seen everything, whatever the device counts.
         ReceiptKind::Read => {
             let seen = if upto == reach { content } else { ordinal.min(content) };
-            Watermarks { delivered: upto, read: upto, seen }
+            let is_private = privacy == Privacy::Private && !canary::is(Canary::PrivateShown);
+            let shown = if is_private { Seq(0) } else { upto };
+            Watermarks { delivered: upto, read: upto, shown, seen }
         }
     };
     if marks.raise_to(risen) {
@@ -56,8 +59,8 @@ pub(crate) fn judge(
 /// The record of a member's watermarks.
 pub(crate) fn record(conversation: ConversationId, view: &View<'_>, member: usize, marks: Watermarks) -> ReceiptRecord {
     let member = view.state.members[member].user;
-    let Watermarks { delivered, read, seen } = marks;
-    ReceiptRecord { conversation, member, delivered, read, seen }
+    let (Watermarks { delivered, read, seen, .. }, withheld) = (marks, marks.withheld());
+    ReceiptRecord { conversation, member, delivered, read, seen, withheld }
 }
 
 /// A receipt is committed.

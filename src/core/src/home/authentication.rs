@@ -2,6 +2,7 @@
 
 use alloc::boxed::Box;
 
+use super::own::Bound;
 use tidings_wire::{
     DeviceId, ErrorCode, Frame, Kind, Timestamp, UserId,
     frames::{Hello, Reauth},
@@ -19,6 +20,8 @@ pub struct Claims {
     pub device: Option<DeviceId>,
     /// When it ends, if it does.
     pub until: Option<Timestamp>,
+    /// When it was issued; 0: it does not say.
+    pub issued: Timestamp,
 }
 
 /// Why a token is refused.
@@ -50,6 +53,20 @@ pub struct Authenticated {
     connection_number: u64,
     request_id: u64,
     until: Option<Timestamp>,
+    issued: Timestamp,
+    bound: Bound,
+    device_name: Box<str>,
+}
+
+/// What REAUTH brings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Renewal {
+    /// When the new token ends, if it does.
+    pub until: Option<Timestamp>,
+    /// When it was issued.
+    pub issued: Timestamp,
+    /// For which devices it is good.
+    pub bound: Bound,
 }
 
 impl Authenticated {
@@ -78,6 +95,21 @@ impl Authenticated {
         self.until
     }
 
+    /// When the token was issued; 0: it does not say.
+    pub fn issued(&self) -> Timestamp {
+        self.issued
+    }
+
+    /// For which devices it is good.
+    pub fn bound(&self) -> Bound {
+        self.bound
+    }
+
+    /// What the user calls the device; empty: it does not say.
+    pub fn device_name(&self) -> &str {
+        &self.device_name
+    }
+
     /// HELLO's request id, which WELCOME carries.
     pub fn request_id(&self) -> u64 {
         self.request_id
@@ -101,6 +133,11 @@ pub fn authenticate(verifier: &impl Verifier, frame: &Frame<'_>, now: Timestamp)
     if version < hello.version_min || version > hello.version_max {
         return Err(ErrorCode::Version);
     }
+    let device_name = frame.var(hello.device_name).map_err(|error| error.code())?;
+    let device_name = core::str::from_utf8(device_name).map_err(|_| ErrorCode::Malformed)?;
+    if device_name.len() > limits::NAME_MAX {
+        return Err(ErrorCode::Malformed);
+    }
     let (claims, user) = check(verifier, token, hello.device, now)?;
     if !hello.user.is_none() && hello.user != user {
         return Err(ErrorCode::TokenWrongUser);
@@ -109,11 +146,16 @@ pub fn authenticate(verifier: &impl Verifier, frame: &Frame<'_>, now: Timestamp)
     let farthest = now.0.saturating_add(NUMBERS_AHEAD_US);
     let connection_number = if hello.connection_number > farthest { 0 } else { hello.connection_number };
     let (device, request_id) = (hello.device, frame.header().request_id);
-    let Claims { name, until, .. } = claims;
-    Ok(Authenticated { user, device, name, connection_number, request_id, until })
+    let bound = bound(&claims);
+    let (Claims { name, until, issued, .. }, device_name) = (claims, device_name.into());
+    Ok(Authenticated { user, device, name, connection_number, request_id, until, issued, bound, device_name })
 }
 
-/// Checks REAUTH of a session of `user` on `device`: when the new token ends, if it does.
+fn bound(claims: &Claims) -> Bound {
+    if claims.device.is_some() { Bound::ToDevice } else { Bound::ToNone }
+}
+
+/// Checks REAUTH of a session of `user` on `device`.
 ///
 /// # Errors
 /// Why the token before stays.
@@ -123,11 +165,14 @@ pub fn reauthenticate(
     user: UserId,
     device: DeviceId,
     now: Timestamp,
-) -> Result<Option<Timestamp>, ErrorCode> {
+) -> Result<Renewal, ErrorCode> {
     let reauth: Reauth = frame.fixed().map_err(|error| error.code())?;
     let token = frame.var(reauth.token).map_err(|error| error.code())?;
     let (claims, whose) = check(verifier, token, device, now)?;
-    if whose == user { Ok(claims.until) } else { Err(ErrorCode::TokenWrongUser) }
+    if whose != user {
+        return Err(ErrorCode::TokenWrongUser);
+    }
+    Ok(Renewal { until: claims.until, issued: claims.issued, bound: bound(&claims) })
 }
 
 /// What a token says that is good for a device, and whose it is.

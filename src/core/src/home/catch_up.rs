@@ -16,12 +16,15 @@ use super::{
 };
 use crate::{
     context::HomeContext,
-    lanes::{Asker, Refusal},
+    lanes::{Asker, Privacy, Refusal},
     narrow::to_u32,
 };
 
 /// Entries of a list that may be walked over for what one message costs of a user's rate.
 const WALKED_PER_TOKEN: u64 = 128;
+
+/// Bytes of a list in one frame: what is left of [`FRAME_MAX`](tidings_wire::limits::FRAME_MAX) is for the rest of it.
+const LIST_BYTES: usize = 64 * 1024;
 
 /// Which changes a list holds: newer than `since`, older than `below` unless that is 0, at most `most`.
 struct Range {
@@ -81,18 +84,26 @@ impl Homes {
         let before = self.index.get(home).listed;
         let (start, walked) = self.index.below(home, range.below, before);
         let entries = self.index.older_from(start).take_while(newer);
+        let (privacy, settings) = (self.privacy(home), self.index.get(home).own.as_ref().map_or(0, |own| own.told));
         let skipped = usize::from(canary::is(Canary::ResumeSkipsOne));
         let mut entries = entries.skip(skipped).peekable();
         let mut frame = FrameBuilder::<Changed>::new(cx.out(session.conn));
-        let (mut span, mut count, mut last, mut listed) = (frame.var(&[]), 0, Uv(0), before);
-        for (key, entry) in entries.by_ref().take(range.most) {
+        let (mut span, mut count, mut last, mut listed, mut size) = (frame.var(&[]), 0, Uv(0), before, 0);
+        while let Some((key, entry)) = entries.next_if(|(_, entry)| {
+            size += ChangedConversation::LEN + entry.name.len();
+            count < range.most && size <= LIST_BYTES
+        }) {
             let mut bytes = [0; ChangedConversation::LEN];
-            archive::write(&changed_entry(entry), &mut bytes);
+            archive::write(&changed_entry(entry, privacy), &mut bytes);
             span.len += frame.var(&bytes).len;
             (count, last, listed) = (count + 1, entry.uv, key);
         }
         let next = if entries.peek().is_some() { last } else { Uv(0) };
         drop(entries);
+        let mut names = frame.var(&[]);
+        for (_, entry) in self.index.older_from(start).skip(skipped).take(count) {
+            names.len += frame.var(&entry.name).len;
+        }
         let lineage: Lineage = self.config.lineage;
         let status = if status == ResumeStatus::Changed && count == 0 { ResumeStatus::UpToDate } else { status };
         frame.finish(
@@ -102,9 +113,11 @@ impl Homes {
                 lineage,
                 uv: if status == ResumeStatus::TooOld { Uv(0) } else { self.uv_for(id) },
                 next,
-                count,
+                count: to_u32(count),
                 entry_len: to_u32(ChangedConversation::LEN),
                 entries: span,
+                settings,
+                names,
             },
         );
         let state = self.index.get_mut(home);
@@ -114,17 +127,20 @@ impl Homes {
     }
 }
 
-fn changed_entry(entry: &Entry) -> ChangedConversation {
+fn changed_entry(entry: &Entry, privacy: Privacy) -> ChangedConversation {
+    let peers = entry.peers.to(privacy);
     ChangedConversation {
         conversation: entry.conversation,
         peer: entry.peer,
         head: entry.head,
         delivered: entry.own.delivered,
         read: entry.own.read,
-        peer_delivered: entry.peers.delivered,
-        peer_read: entry.peers.read,
+        peer_delivered: peers.delivered,
+        peer_read: peers.read,
         ordinal: entry.ordinal,
         // What the user has seen may be heard of before the message is.
         seen: entry.own.seen.min(entry.ordinal),
+        hidden: entry.hidden,
+        name_len: u16::try_from(entry.name.len()).expect("at most TITLE_MAX"),
     }
 }

@@ -8,7 +8,7 @@ use tidings_wire::{
     frames::{ErrorFrame, ReauthOk},
 };
 
-use super::{Homes, SessionId, index::HomeKey};
+use super::{Homes, SessionId, authentication::Renewal, index::HomeKey, settings::age};
 use crate::{
     context::HomeContext,
     limits::REAUTH_TOKENS,
@@ -80,13 +80,16 @@ impl Homes {
         &mut self,
         id: SessionId,
         frame: &Frame<'_>,
-        outcome: Result<Option<Timestamp>, ErrorCode>,
+        outcome: Result<Renewal, ErrorCode>,
         cx: &mut impl HomeContext,
     ) {
         let Some(session) = self.sessions.get(id).filter(|session| !session.ending) else { return };
         let (conn, request_id) = (session.conn, frame.header().request_id);
         match outcome {
-            Ok(until) => {
+            Ok(Renewal { until, issued, bound }) => {
+                if let Some(session) = self.sessions.get_mut(id) {
+                    session.issued = age(issued, bound);
+                }
                 self.set_end(id, until, cx.now());
                 let token_until = until.unwrap_or_default();
                 frame::append(cx.out(conn), request_id, &ReauthOk { token_until });

@@ -11,7 +11,7 @@ use super::{Homes, SessionId, index::HomeKey};
 use crate::{
     context::HomeContext,
     counters::Counter,
-    lanes::{Asker, ReceiptCommand, Refusal, SendCommand, ToConversation},
+    lanes::{Asker, Privacy, ReceiptCommand, Refusal, SendCommand, ToConversation},
     limits::{
         BUSY_RETRY_MS, FETCHES_PER_SESSION, FETCHES_PER_USER, ID_AHEAD_RETRY_MS, IDS_AHEAD_US, OUT_HARD, OUT_HARD_TEXT,
     },
@@ -86,9 +86,13 @@ impl Homes {
             Kind::Describe => {
                 let (describe, user) = (frame.fixed()?, self.user_of(id));
                 let asker = Asker { session: id, request_id };
-                let message = user.map(|user| ToConversation::Describe { asker, user, describe });
+                let privacy = self.sessions.get(id).map_or(Privacy::Shown, |session| self.privacy(session.home));
+                let message = user.map(|user| ToConversation::Describe { asker, user, describe, privacy });
                 return Ok(message.map(|message| Command { message, named: None, body: &[], payload: &[] }));
             }
+            Kind::Set => self.on_set(id, frame, cx)?,
+            Kind::Devices => self.on_devices(id, frame, cx)?,
+            Kind::Revoke => self.on_revoke(id, frame, cx)?,
             Kind::Resume => self.resume(id, request_id, &frame.fixed::<Resume>()?, cx),
             Kind::Ping => {
                 let Ping { opaque } = frame.fixed()?;
@@ -209,8 +213,10 @@ impl Homes {
         request_id: u64,
         (conversation, kind, upto, ordinal): (ConversationId, ReceiptKind, tidings_wire::Seq, u64),
     ) -> Option<Command<'f>> {
-        let (user, asker) = (self.user_of(id)?, Asker { session: id, request_id });
-        let message = ToConversation::Receipt(ReceiptCommand { asker, user, conversation, kind, upto, ordinal });
+        let session = self.sessions.get(id)?;
+        let (user, privacy, asker) = (session.user, self.privacy(session.home), Asker { session: id, request_id });
+        let receipt = ReceiptCommand { asker, user, conversation, kind, upto, ordinal, privacy };
+        let message = ToConversation::Receipt(receipt);
         Some(Command { message, named: None, body: &[], payload: &[] })
     }
 
@@ -281,7 +287,13 @@ impl Homes {
         self.write_refusal(Asker { session: id, request_id: frame.header().request_id }, &refusal, cx);
     }
 
-    fn refuse_frame(&mut self, id: SessionId, frame: &Frame<'_>, code: ErrorCode, cx: &mut impl HomeContext) {
+    pub(super) fn refuse_frame(
+        &mut self,
+        id: SessionId,
+        frame: &Frame<'_>,
+        code: ErrorCode,
+        cx: &mut impl HomeContext,
+    ) {
         let refusal = Refusal {
             code,
             conversation: ConversationId::NONE,

@@ -9,9 +9,9 @@ use alloc::{boxed::Box, vec::Vec};
 
 use tidings_wire::{ConversationId, Seq, UserId, Uv};
 
-use super::SessionId;
+use super::{SessionId, own::Own};
 use crate::{
-    lanes::Watermarks,
+    lanes::{Shown, Watermarks},
     limits::Bucket,
     narrow::to_u32,
     placement::Base,
@@ -68,6 +68,8 @@ pub struct Home {
     pub dirty: bool,
     /// Where its state is.
     pub base: Base,
+    /// What the user keeps for itself, if anything.
+    pub own: Option<Box<Own>>,
     /// Where the last page of its list ended that a device was given.
     pub listed: EntryKey,
     newest: Key,
@@ -90,7 +92,11 @@ pub struct Entry {
     /// The user's watermarks.
     pub own: Watermarks,
     /// The other member's.
-    pub peers: Watermarks,
+    pub peers: Shown,
+    /// The user hides it up to this message.
+    pub hidden: Seq,
+    /// A group's title, or the other member's name, as far as it is known.
+    pub name: Box<[u8]>,
     newer: Key,
     older: Key,
 }
@@ -108,6 +114,8 @@ impl Entry {
             peer_read: self.peers.read,
             ordinal: self.ordinal,
             seen: self.own.seen,
+            hidden: self.hidden,
+            name_len: u16::try_from(self.name.len()).expect("at most TITLE_MAX"),
         }
     }
 }
@@ -142,6 +150,7 @@ impl Index {
                 durable: Uv(0),
                 dirty: false,
                 base: Base::New,
+                own: None,
                 listed: EntryKey(NO_ENTRY),
                 newest: NO_ENTRY,
                 oldest: NO_ENTRY,
@@ -189,10 +198,11 @@ impl Index {
         if let Some(found) = self.find(home, conversation) {
             return found;
         }
-        let (own, peers) = (Watermarks::default(), Watermarks::default());
+        let (own, peers, hidden, name) = (Watermarks::default(), Shown::default(), Seq(0), Box::default());
         let older = NO_ENTRY;
         let newer = self.homes[home.0].oldest;
-        let entry = Entry { conversation, peer, uv: Uv(0), head: Seq(0), ordinal: 0, own, peers, newer, older };
+        let (uv, head) = (Uv(0), Seq(0));
+        let entry = Entry { conversation, peer, uv, head, ordinal: 0, own, peers, hidden, name, newer, older };
         let index = self.entries.insert(entry);
         self.by_conversation.get_or_insert_with((home.0, conversation), || index);
         match newer {
@@ -274,21 +284,26 @@ impl Index {
     /// Entries from the last changed to the first.
     #[cfg(test)]
     pub fn newest_first(&self, home: HomeKey) -> impl Iterator<Item = &Entry> {
-        self.walk(self.homes[home.0].newest, |entry| entry.older)
+        self.walk(self.homes[home.0].newest, |entry| entry.older).map(|(_, entry)| entry)
     }
 
-    fn walk(&self, start: Key, step: fn(&Entry) -> Key) -> impl Iterator<Item = &Entry> {
+    fn walk(&self, start: Key, step: fn(&Entry) -> Key) -> impl Iterator<Item = (EntryKey, &Entry)> {
         let mut at = start;
         core::iter::from_fn(move || {
-            let entry = self.entries.get(at)?;
+            let (key, entry) = (EntryKey(at), self.entries.get(at)?);
             at = step(entry);
-            Some(entry)
+            Some((key, entry))
         })
     }
 
     /// The next record that brings the log up to date with a home, oldest changes first, at most `most` of them; `None` if
     /// nothing is missing. The home counts as flushed up to what the record says.
-    pub fn flush(&mut self, home: HomeKey, most: usize, into: &mut Vec<HomeEntryRecord>) -> Option<HomeRecord> {
+    pub fn flush(
+        &mut self,
+        home: HomeKey,
+        most: usize,
+        into: &mut Vec<(EntryKey, HomeEntryRecord)>,
+    ) -> Option<HomeRecord> {
         let Home { user, uv, flushed, newest, .. } = self.homes[home.0];
         if flushed == uv {
             return None;
@@ -302,8 +317,8 @@ impl Index {
             missing += 1;
         }
         into.clear();
-        into.extend(self.walk(start, |entry| entry.newer).take(most).map(Entry::record));
-        let upto = if missing <= most { uv } else { into.last().expect("something is missing").uv };
+        into.extend(self.walk(start, |entry| entry.newer).take(most).map(|(key, entry)| (key, entry.record())));
+        let upto = if missing <= most { uv } else { into.last().expect("something is missing").1.uv };
         self.homes[home.0].flushed = upto;
         Some(HomeRecord { user, uv: upto, count: to_u32(into.len()) })
     }
@@ -315,7 +330,7 @@ impl Index {
         home: HomeKey,
         after: Listed,
         most: usize,
-        into: &mut Vec<HomeEntryRecord>,
+        into: &mut Vec<(EntryKey, HomeEntryRecord)>,
     ) -> (HomeRecord, Listed) {
         into.clear();
         // One that was written last and has not changed since says where to go on.
@@ -324,7 +339,7 @@ impl Index {
         let mut listed = after;
         while let Some(entry) = self.entries.get(at).filter(|_| into.len() < most) {
             if entry.uv > after.uv || after.last == NO_ENTRY {
-                into.push(entry.record());
+                into.push((EntryKey(at), entry.record()));
                 listed = Listed::with((EntryKey(at), entry));
             }
             at = entry.newer;
@@ -337,15 +352,17 @@ impl Index {
 
     /// Takes over an entry of a record that recovery read. Records are read in the order in which they were written, but
     /// entries written again may be older than what is known.
-    pub fn replay(&mut self, home: HomeKey, upto: Uv, record: &HomeEntryRecord) {
+    pub fn replay(&mut self, home: HomeKey, upto: Uv, record: &HomeEntryRecord, name: &[u8]) {
         let key = self.entry(home, record.conversation, record.peer);
         let known = self.entries[key.0].uv;
         if record.uv >= known {
             let entry = &mut self.entries[key.0];
             entry.uv = record.uv;
             (entry.head, entry.ordinal) = (record.head, record.ordinal);
-            entry.own = Watermarks { delivered: record.delivered, read: record.read, seen: record.seen };
-            entry.peers = Watermarks { delivered: record.peer_delivered, read: record.peer_read, seen: 0 };
+            let (delivered, read, seen) = (record.delivered, record.read, record.seen);
+            entry.own = Watermarks { delivered, read, shown: Seq(0), seen };
+            entry.peers = Shown { delivered: record.peer_delivered, read: record.peer_read };
+            (entry.hidden, entry.name) = (record.hidden, name.into());
             if record.uv > known {
                 self.unlink(home, key.0);
                 self.link_by_uv(home, key.0);
@@ -428,7 +445,7 @@ mod tests {
             while let Some(record) = registry.flush(home, 6, &mut entries) {
                 assert!(entries.len() <= 6 && record.count as usize == entries.len());
                 let key = again.home(record.user);
-                entries.iter().for_each(|entry| again.replay(key, record.uv, entry));
+                entries.iter().for_each(|(_, entry)| again.replay(key, record.uv, entry, &[]));
             }
         }
         let key = again.home(UserId([9; 16]));
@@ -438,14 +455,14 @@ mod tests {
         let (mut after, mut written) = (Listed::NOWHERE, 0);
         loop {
             let (record, listed) = registry.again(home, after, 7, &mut entries);
-            entries.iter().for_each(|entry| again.replay(key, record.uv, entry));
+            entries.iter().for_each(|(_, entry)| again.replay(key, record.uv, entry, &[]));
             written += entries.len();
             if entries.is_empty() {
                 break;
             }
             after = listed;
             if written == 7 {
-                rise(&mut registry, home, entries[0].conversation.0[0], 9); // one that was written already moves
+                rise(&mut registry, home, entries[0].1.conversation.0[0], 9); // one that was written already moves
             }
         }
         assert_eq!(written, 21, "twenty, and the one that changed again");

@@ -1,9 +1,10 @@
 //! How sessions begin, and how the server ends them.
 
+use alloc::vec::Vec;
 use core::net::IpAddr;
 
 use tidings_wire::{
-    ErrorCode, Kind, Retry,
+    DeviceId, ErrorCode, Kind, Retry,
     frame::{self, Span},
     frames::{Bye, ByeReason, ErrorFrame, Welcome},
     limits,
@@ -12,14 +13,17 @@ use tidings_wire::{
 use super::{
     Homes, SessionId,
     authentication::Authenticated,
+    index::HomeKey,
+    own::Entrance,
     session::{Session, Sync},
+    settings::age,
 };
 use crate::{
     budget::Network,
     context::HomeContext,
     counters::Counter,
     effects::ConnId,
-    limits::{REFUSED_RETRY_MS, SESSIONS_PER_USER},
+    limits::{REFUSED_RETRY_MS, REGISTERING_TOKENS, SESSIONS_PER_USER},
 };
 
 impl Homes {
@@ -38,6 +42,13 @@ impl Homes {
             return self.refuse_session(who, conn, ErrorCode::Full, "no more users fit on this server", cx);
         }
         let home = self.index.home(who.user());
+        if let Err(code) = self.index.get(home).own.as_ref().map_or(Ok(()), |own| own.check(who)) {
+            let text = match code {
+                ErrorCode::DeviceRevoked => "this device was revoked by its user, or had to make room for another",
+                _ => "a device was revoked since this token was issued: log in again",
+            };
+            return self.refuse_session(who, conn, code, text, cx);
+        }
         let same_device = |id: &&SessionId| self.sessions.get(**id).is_some_and(|old| old.device == who.device());
         if let Some(old) = self.index.get(home).sessions.iter().find(same_device).copied() {
             let newer = self
@@ -58,6 +69,9 @@ impl Homes {
             let text = "too many sessions: one with a newer token takes this one's place";
             self.close_with(outlived, ErrorCode::Superseded, 0, 0, text, cx);
         }
+        if let Err(code) = self.enter(home, who, cx) {
+            return self.refuse_session(who, conn, code, "this user has too many devices", cx);
+        }
         let (user, device, connection_number) = (who.user(), who.device(), who.connection_number());
         let (in_flight, fetches, sync) = (0, 0, Sync::Fresh);
         let id = self.sessions.open(Session {
@@ -71,6 +85,7 @@ impl Homes {
             fetches,
             sync,
             ends: None,
+            issued: age(who.issued(), who.bound()),
             ending: false,
         });
         let state = self.index.get_mut(home);
@@ -98,6 +113,39 @@ impl Homes {
         Ok(id)
     }
 
+    /// A device comes in: what is remembered of it.
+    ///
+    /// # Errors
+    /// [`ErrorCode::RateLimited`], [`ErrorCode::Full`].
+    fn enter(&mut self, home: HomeKey, who: &Authenticated, cx: &mut impl HomeContext) -> Result<(), ErrorCode> {
+        let (now, rate) = (cx.now(), self.config.user_rate);
+        let connected: Vec<DeviceId> = {
+            let sessions = self.index.get(home).sessions.iter();
+            sessions.filter_map(|id| self.sessions.get(*id)).map(|session| session.device).collect()
+        };
+        let state = self.index.get_mut(home);
+        if who.device().is_guest() && state.own.is_none() {
+            return Ok(());
+        }
+        let own = state.own.get_or_insert_default();
+        let is_new = own.is_new(who.device());
+        // Each is remembered, and takes room in the log.
+        if is_new && state.bucket.take(rate, now.mono).is_err() {
+            return Err(ErrorCode::RateLimited);
+        }
+        match own.enter(who, now.wall, |device| connected.contains(&device)) {
+            Entrance::Full => Err(ErrorCode::Full),
+            Entrance::Known => Ok(()),
+            Entrance::News => {
+                if is_new {
+                    state.bucket.owe(REGISTERING_TOKENS);
+                }
+                self.changed_own(home, cx);
+                Ok(())
+            }
+        }
+    }
+
     fn refuse_session(
         &mut self,
         who: &Authenticated,
@@ -107,8 +155,11 @@ impl Homes {
         cx: &mut impl HomeContext,
     ) -> Result<SessionId, ErrorCode> {
         cx.counters().error(code);
-        let retry = Retry::Reconnect as u8;
-        let error = ErrorFrame { retry, retry_after_ms: REFUSED_RETRY_MS, ..ErrorFrame::new(code, Kind::Hello as u8) };
+        let (retry, retry_after_ms) = match code {
+            ErrorCode::DeviceRevoked | ErrorCode::TokenRevoked => (Retry::Stop, 0),
+            _ => (Retry::Reconnect, REFUSED_RETRY_MS),
+        };
+        let error = ErrorFrame { retry: retry as u8, retry_after_ms, ..ErrorFrame::new(code, Kind::Hello as u8) };
         error.append(cx.out(conn), who.request_id(), text);
         Err(code)
     }

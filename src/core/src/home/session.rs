@@ -2,7 +2,7 @@
 
 use core::num::NonZeroU32;
 
-use tidings_wire::{DeviceId, UserId, Uv};
+use tidings_wire::{DeviceId, Timestamp, UserId, Uv};
 
 use super::index::HomeKey;
 use crate::{
@@ -54,6 +54,8 @@ pub struct Session {
     pub sync: Sync,
     /// The second in which it ends with its token, if it does.
     pub ends: Option<NonZeroU32>,
+    /// When its token was issued; [`AGELESS`](super::settings::AGELESS) of one that is good for this device only.
+    pub issued: Timestamp,
     /// Its token has ended: nothing more is taken, and it ends once its SENDs are answered.
     pub ending: bool,
 }

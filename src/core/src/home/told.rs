@@ -1,12 +1,15 @@
 //! What comes down to a home: answers for its sessions, head updates and receipts for its index and its live devices. Only socket
 //! output and home state come of it.
 
+use alloc::boxed::Box;
+
 use tidings_canary::{self as canary, Canary};
 use tidings_wire::{
-    ConversationId, ErrorCode, HEADER_LEN, Header, Kind, UserId, Uv,
+    ConversationId, ErrorCode, HEADER_LEN, Header, Kind, Seq, UserId, Uv,
     frame::{self},
-    frames::{Receipt, ReceiptOk, Sent},
+    frames::{Message, Receipt, ReceiptOk, Sent},
     limits::FRAME_MAX,
+    split,
 };
 
 use super::{Homes, SessionId, index::HomeKey, session::Sync};
@@ -14,7 +17,7 @@ use crate::{
     context::HomeContext,
     counters::Counter,
     effects::ReactorId,
-    lanes::{Asker, Fanout, FanoutMember, HeadUpdate, ToHome, Watermarks},
+    lanes::{Asker, Fanout, FanoutMember, HeadUpdate, Shown, ToHome, Watermarks},
     limits::{OUT_HARD, OUT_HARD_TEXT, OUT_SOFT},
 };
 
@@ -23,6 +26,16 @@ use crate::{
 enum Haste {
     Now,
     Later,
+}
+
+/// The name of a user, if a message is by that user.
+fn name_of(user: UserId, message: &[u8]) -> Box<[u8]> {
+    let frame = split(message, FRAME_MAX).ok().flatten();
+    let named = frame.and_then(|frame| {
+        let message: Message = frame.fixed().ok().filter(|message: &Message| message.sender == user)?;
+        frame.var(message.sender_name).ok()
+    });
+    named.unwrap_or_default().into()
 }
 
 impl Homes {
@@ -53,7 +66,7 @@ impl Homes {
             }
             ToHome::HeadUpdate(update) => {
                 self.sources.told(update.source);
-                self.on_head_update(&update, payload, cx);
+                self.on_head_update(&update, &[], payload, cx);
             }
             ToHome::Fanout(fanout) => {
                 self.sources.told(fanout.source);
@@ -86,7 +99,7 @@ impl Homes {
         }
     }
 
-    fn on_head_update(&mut self, update: &HeadUpdate, message: &[u8], cx: &mut impl HomeContext) {
+    fn on_head_update(&mut self, update: &HeadUpdate, title: &[u8], message: &[u8], cx: &mut impl HomeContext) {
         let home = self.index.home(update.user);
         let entry = self.index.entry(home, update.conversation, update.peer);
         let before = self.index.get(home).uv;
@@ -94,6 +107,11 @@ impl Homes {
             let rises = update.head > entry.head;
             entry.head = entry.head.max(update.head);
             entry.ordinal = entry.ordinal.max(update.ordinal);
+            if !title.is_empty() && *title != *entry.name {
+                entry.name = title.into();
+            } else if entry.name.is_empty() && !update.peer.is_none() {
+                entry.name = name_of(update.peer, message);
+            }
             rises | entry.own.raise_to(update.own) | entry.peers.raise_to(update.peers)
         });
         if !rose {
@@ -106,12 +124,13 @@ impl Homes {
 
     /// Each member's home is told as of a one-to-one conversation.
     fn on_fanout(&mut self, fanout: &Fanout, payload: &[u8], cx: &mut impl HomeContext) {
-        let (members, message) = fanout.split(payload);
+        let (members, title, message) = fanout.split(payload);
         let Fanout { conversation, origin, source, .. } = *fanout;
         for FanoutMember { user, head, delivered, read, ordinal, seen } in members {
-            let (own, peers, peer) = (Watermarks { delivered, read, seen }, Watermarks::default(), UserId::NONE);
+            let own = Watermarks { delivered, read, shown: Seq(0), seen };
+            let (peers, peer) = (Shown::default(), UserId::NONE);
             let update = HeadUpdate { user, conversation, peer, head, ordinal, own, peers, origin, source };
-            self.on_head_update(&update, message, cx);
+            self.on_head_update(&update, title, message, cx);
         }
     }
 
@@ -154,7 +173,7 @@ impl Homes {
         user: UserId,
         conversation: ConversationId,
         member: UserId,
-        watermarks: Watermarks,
+        watermarks: Shown,
         cx: &mut impl HomeContext,
     ) {
         let home = self.index.home(user);
@@ -167,7 +186,7 @@ impl Homes {
         if self.index.get(home).sessions.is_empty() {
             return;
         }
-        let Watermarks { delivered, read, .. } = self.index.entry_at(entry).peers;
+        let Shown { delivered, read } = self.index.entry_at(entry).peers.to(self.privacy(home));
         let mut bytes = core::mem::take(&mut self.frame_scratch);
         bytes.clear();
         frame::append(&mut bytes, 0, &Receipt { conversation, member, delivered, read });
@@ -202,7 +221,7 @@ impl Homes {
             let uv = self.uv_for(id);
             let Some(session) = self.sessions.get_mut(id) else { continue };
             if cx.buffered(session.conn) <= OUT_SOFT {
-                let Watermarks { delivered, read, seen } = watermarks;
+                let Watermarks { delivered, read, seen, .. } = watermarks;
                 frame::append(cx.out_later(session.conn), 0, &ReceiptOk { conversation, delivered, read, uv, seen });
             } else if read_rose && session.sync == Sync::Live {
                 session.sync = Sync::Behind(before);

@@ -1,10 +1,15 @@
 //! What homes do without input: changes that are due go to the log, and state is written again before a segment is dropped.
 
-use alloc::collections::BTreeMap;
+use alloc::{boxed::Box, collections::BTreeMap};
 
-use tidings_wire::{BatchPosition, EntryIndex, Generation, Lsn, Uv};
+use tidings_wire::{BatchPosition, EntryIndex, Generation, Lsn, Uv, limits::TITLE_MAX};
 
-use super::{HomeKey, Homes, index::Listed};
+use super::{
+    HomeKey, Homes,
+    index::{EntryKey, Listed},
+    own::{OWN_RECORD_MAX, Own},
+    settings::Until,
+};
 use crate::{
     context::{Context, HomeContext},
     conversation::state::ReplayError,
@@ -22,6 +27,8 @@ use crate::{
 pub(super) enum Waiting {
     /// Changes up to here.
     Changes { home: HomeKey, upto: Uv },
+    /// What the user keeps, as of a version.
+    Own { home: HomeKey, version: u32, settings: u32 },
     /// A shard's claim how far it has what others told.
     Claim { shard: u16, claim: BTreeMap<u16, EntryIndex> },
 }
@@ -50,7 +57,7 @@ pub(super) struct Evacuation {
 
 /// More than the largest record of a home.
 pub(crate) const HOME_RECORD_MAX: usize =
-    listed_len::<HomeRecord>() + HOME_RECORD_ENTRIES * listed_len::<HomeEntryRecord>();
+    listed_len::<HomeRecord>() + HOME_RECORD_ENTRIES * (listed_len::<HomeEntryRecord>() + TITLE_MAX);
 
 impl Homes {
     pub(crate) fn next_timeout(&self) -> Option<Mono> {
@@ -74,47 +81,66 @@ impl Homes {
             if cx.room() < HOME_RECORD_MAX {
                 return;
             }
-            let mut entries = core::mem::take(&mut self.entry_scratch);
-            if let Some(record) = self.index.flush(home, HOME_RECORD_ENTRIES, &mut entries) {
-                let (at, shard) = self.append(RecordKind::HomeDelta, &record, &entries, cx);
-                self.waiting[shard as usize].push_back((at, Waiting::Changes { home, upto: record.uv }));
-                cx.want_write();
-            }
-            self.entry_scratch = entries;
+            self.flush_home(home, cx);
             let state = self.index.get_mut(home);
             if state.flushed == state.uv {
                 state.dirty = false;
                 self.dirty.pop_front();
             }
         }
+        self.flush_own(cx);
         self.claim(cx);
+    }
+
+    /// Puts changes of a home into the log, as many as one record takes. There is room for that.
+    pub(super) fn flush_home(&mut self, home: HomeKey, cx: &mut impl HomeContext) {
+        let mut entries = core::mem::take(&mut self.entry_scratch);
+        if let Some(record) = self.index.flush(home, HOME_RECORD_ENTRIES, &mut entries) {
+            let (at, shard) = self.append(RecordKind::HomeDelta, &record, &entries, cx);
+            self.waiting[shard as usize].push_back((at, Waiting::Changes { home, upto: record.uv }));
+            cx.want_write();
+        }
+        self.entry_scratch = entries;
     }
 
     fn append(
         &self,
         kind: RecordKind,
         record: &HomeRecord,
-        entries: &[HomeEntryRecord],
+        entries: &[(EntryKey, HomeEntryRecord)],
         cx: &mut impl Context,
     ) -> (BatchPosition, u16) {
         let shard = self.config.layout.user_shard(&record.user);
         let at = cx.append(kind, shard, |body| {
             put(body, record);
-            entries.iter().for_each(|entry| put(body, entry));
+            for (key, entry) in entries {
+                put(body, entry);
+                body.extend_from_slice(&self.index.entry_at(*key).name);
+            }
         });
         (at, shard)
     }
 
     /// The home records of a committed entry count.
-    pub(crate) fn committed(&mut self, batch: &CommittedEntry<'_>) {
+    pub(crate) fn committed(&mut self, batch: &CommittedEntry<'_>, cx: &mut impl HomeContext) {
         let shard = batch.committed.shard();
         let due = |(at, _): &mut (BatchPosition, Waiting)| batch.committed.covers(shard, at.lsn);
         while let Some((at, waiting)) = self.waiting[shard as usize].pop_front_if(due) {
             match waiting {
                 Waiting::Changes { home, upto } => {
-                    let home = self.index.get_mut(home);
-                    home.base.add(origin(self.config.log, (batch.position)(at.offset)));
-                    home.durable = home.durable.max(upto);
+                    let state = self.index.get_mut(home);
+                    state.base.add(origin(self.config.log, (batch.position)(at.offset)));
+                    state.durable = state.durable.max(upto);
+                    self.answer_asked(home, Until::Change(upto), cx);
+                }
+                Waiting::Own { home, version, settings } => {
+                    let place = origin(self.config.log, (batch.position)(at.offset));
+                    let state = self.index.get_mut(home);
+                    state.base.add(place);
+                    if let Some(own) = &mut state.own {
+                        (own.durable, own.told) = (version, settings);
+                    }
+                    self.answer_asked(home, Until::Version(version), cx);
                 }
                 Waiting::Claim { shard, claim } => self.claimed(shard, claim),
             }
@@ -143,13 +169,29 @@ impl Homes {
         if record.kind == RecordKind::Sources {
             return self.replay_sources(record.shard, body);
         }
+        if !record.kind.is_told() {
+            return self.replay_own(record);
+        }
         let changes: HomeRecord = take(&mut body).map_err(|_| ReplayError::Body)?;
         let home = self.index.home(changes.user);
         for _ in 0..changes.count {
             let entry: HomeEntryRecord = take(&mut body).map_err(|_| ReplayError::Body)?;
-            self.index.replay(home, changes.uv, &entry);
+            let name = body.split_off(..usize::from(entry.name_len)).ok_or(ReplayError::Body)?;
+            self.index.replay(home, changes.uv, &entry, name);
         }
         self.index.get_mut(home).base.add(origin(self.config.log, record.at));
+        Ok(())
+    }
+
+    fn replay_own(&mut self, record: &Replayed<'_>) -> Result<(), ReplayError> {
+        let (user, own) = Own::read(record.body)?;
+        let home = self.index.home(user);
+        let state = self.index.get_mut(home);
+        // One that was written again may be read after a later one.
+        if state.own.as_ref().is_none_or(|known| known.version <= own.version) {
+            state.own = Some(Box::new(own));
+        }
+        state.base.add(origin(self.config.log, record.at));
         Ok(())
     }
 
@@ -173,7 +215,7 @@ impl Homes {
         let Some(mut evacuation) = self.evacuation.take() else { return };
         for _ in 0..most {
             // State is written at leisure: half of a batch stays free for messages.
-            if cx.room() < 2 * HOME_RECORD_MAX || evacuation.next >= self.index.places() {
+            if cx.room() < 2 * (HOME_RECORD_MAX + OWN_RECORD_MAX) || evacuation.next >= self.index.places() {
                 break;
             }
             self.evacuate_home(&mut evacuation, cx);
@@ -188,7 +230,14 @@ impl Homes {
             return;
         };
         let mut entries = core::mem::take(&mut self.entry_scratch);
-        let first = evacuation.written.is_none();
+        let mut first = evacuation.written.is_none();
+        let state = self.index.get(home);
+        if let Some(own) = state.own.as_ref().filter(|_| first) {
+            let (user, shard) = (state.user, self.config.layout.user_shard(&state.user));
+            let at = cx.append(RecordKind::OwnRow, shard, |body| own.write(user, body));
+            self.rows.push_back((at, Row { home, first, last: false }));
+            first = false;
+        }
         let after = evacuation.written.unwrap_or(Listed::NOWHERE);
         let (record, written) = self.index.again(home, after, HOME_RECORD_ENTRIES, &mut entries);
         let (at, _) = self.append(RecordKind::HomeRow, &record, &entries, cx);

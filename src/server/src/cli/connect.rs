@@ -37,6 +37,9 @@ pub(super) struct Connection {
     /// Your device. Without it, a guest device with a random number that is forgotten some time after it left.
     #[arg(long, value_name = "N")]
     device: Option<u32>,
+    /// What you call it.
+    #[arg(long, value_name = "NAME", requires = "device")]
+    device_name: Option<String>,
 }
 
 /// How long tokens made here are good for.
@@ -70,7 +73,12 @@ impl Connection {
             Some(token) => token.clone(),
             None => self.issuer()?.issue(&self.user, None, wall_clock(), TOKEN_TTL_S)?,
         };
-        Ok(Config::new(&self.user, device, token.into_bytes()))
+        let mut config = Config::new(&self.user, device, token.into_bytes());
+        config.device_name = self.device_name.clone().unwrap_or_default();
+        if config.device_name.len() > NAME_MAX {
+            return Err(format!("--device-name: at most {NAME_MAX} bytes").into());
+        }
+        Ok(config)
     }
 
     fn issuer(&self) -> Result<Issuer, Failure> {
@@ -122,6 +130,10 @@ pub(super) fn rejected(code: ErrorCode) -> Failure {
     let hint = match code {
         ErrorCode::TokenInvalid => ": the token is not signed by this server's key; is --data its data directory?",
         ErrorCode::TokenExpired => ": make a new token with `tidings token`",
+        ErrorCode::DeviceRevoked => ": this device was revoked; take another number",
+        ErrorCode::TokenRevoked => {
+            ": a device was revoked since the token was made; make a new one with `tidings token`"
+        }
         ErrorCode::Superseded => ": this device has connected somewhere else",
         _ => "",
     };

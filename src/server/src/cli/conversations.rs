@@ -20,9 +20,12 @@ use super::{
 pub(super) struct Arguments {
     #[command(flatten)]
     connection: Connection,
-    /// One JSON object a line, with `conversation`, `kind` (direct or group), `title` or `with`, `head`, `unread`, `delivered`, `read`.
+    /// One JSON object a line, with `conversation`, `kind` (direct or group), `title` or `with`, `head`, `unread`, `delivered`, `read`, `hidden`.
     #[arg(long)]
     json: bool,
+    /// Hidden ones, too.
+    #[arg(long)]
+    all: bool,
 }
 
 /// Arguments of `read`.
@@ -42,13 +45,16 @@ pub(super) struct ReadArguments {
 }
 
 /// A conversation of a user.
-#[derive(Clone, Copy, Debug)]
-struct Listed {
-    id: ConversationId,
+#[derive(Clone, Debug)]
+pub(super) struct Listed {
+    pub(super) id: ConversationId,
     peer: UserId,
+    /// Its title, or the other member's name; empty: not known.
+    name: String,
     head: Seq,
     own: Watermarks,
     unread: u64,
+    hidden: bool,
 }
 
 /// Messages of a conversation that are looked through for the name of the other.
@@ -57,18 +63,19 @@ const NAMED_WITHIN: NonZeroU32 = NonZeroU32::new(64).expect("not zero");
 /// Prints a user's conversations, those that changed last first.
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let (mut client, all) = synced(&arguments.connection)?;
-    for listed in all {
-        let Listed { id, peer, head, own, unread } = listed;
-        let (kind, name) = if id.is_group() {
-            ("group", describe(&mut client, id)?.map(|group| group.title))
-        } else {
-            ("direct", name_of(&mut client, id, peer)?)
+    for listed in all.into_iter().filter(|listed| arguments.all || !listed.hidden) {
+        let Listed { id, peer, name, head, own, unread, hidden } = listed;
+        let kind = if id.is_group() { "group" } else { "direct" };
+        let name = match name {
+            known if !known.is_empty() => Some(known),
+            _ if id.is_group() => describe(&mut client, id)?.map(|group| group.title),
+            _ => name_of(&mut client, id, peer)?,
         };
         let line = if arguments.json {
             let called = if id.is_group() { "title" } else { "with" };
             json!({
                 "conversation": id.to_string(), "kind": kind, called: name, "head": head.0, "unread": unread,
-                "delivered": own.delivered.0, "read": own.read.0,
+                "delivered": own.delivered.0, "read": own.read.0, "hidden": hidden,
             })
             .to_string()
         } else {
@@ -121,7 +128,7 @@ fn leave(mut client: Client) -> Result<(), Failure> {
 }
 
 /// A client that knows all of its user's conversations, and none of their messages.
-fn synced(connection: &Connection) -> Result<(Client, Vec<Listed>), Failure> {
+pub(super) fn synced(connection: &Connection) -> Result<(Client, Vec<Listed>), Failure> {
     let mut config = connection.config()?;
     (config.history, config.confirm) = (History::Recent(0), false);
     let mut client = connection.open(&config)?;
@@ -131,8 +138,8 @@ fn synced(connection: &Connection) -> Result<(Client, Vec<Listed>), Failure> {
         match client.poll(Duration::from_millis(if synced { 0 } else { 200 }))? {
             Some(Event::Synced) => synced = true,
             Some(Event::Rejected { code }) => return Err(rejected(code)),
-            Some(Event::Conversation { conversation: id, peer, head, own, unread, .. }) => {
-                let listed = Listed { id, peer, head, own, unread };
+            Some(Event::Conversation { conversation: id, peer, name, head, own, unread, hidden, .. }) => {
+                let listed = Listed { id, peer, name, head, own, unread, hidden };
                 match all.iter_mut().find(|known| known.id == id) {
                     Some(known) => *known = listed,
                     None => all.push(listed),

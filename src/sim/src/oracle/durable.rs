@@ -29,6 +29,7 @@ pub struct Durable {
     /// The oldest segment that retention left, by log.
     floors: BTreeMap<LogId, Generation>,
     marks: BTreeMap<(ConversationId, UserId), (Seq, Seq)>,
+    shown: BTreeMap<(ConversationId, UserId), Seq>,
     /// The next batch of each log, and those that are there before it.
     next: BTreeMap<LogId, Lsn>,
     early: BTreeMap<(LogId, Lsn), Vec<u8>>,
@@ -45,6 +46,7 @@ impl Durable {
             rosters: BTreeMap::new(),
             floors: BTreeMap::new(),
             marks: BTreeMap::new(),
+            shown: BTreeMap::new(),
             next: BTreeMap::new(),
             early: BTreeMap::new(),
         }
@@ -105,6 +107,11 @@ impl Durable {
     pub fn marks(&self, conversation: ConversationId, member: UserId) -> Watermarks {
         let (delivered, read) = self.marks.get(&(conversation, member)).copied().unwrap_or_default();
         Watermarks { delivered, read, ordinal: 0 }
+    }
+
+    /// How far a member has read, as others may know.
+    pub fn shown(&self, conversation: ConversationId, member: UserId) -> Seq {
+        self.shown.get(&(conversation, member)).copied().unwrap_or_default()
     }
 
     /// How many messages have content up to one.
@@ -182,6 +189,8 @@ impl Durable {
     fn add_receipt(&mut self, body: &[u8]) -> Result<(), String> {
         let record: ReceiptRecord = archive::read(body).map_err(|error| error.to_string())?;
         let now = (record.delivered, record.read);
+        let shown = Seq(record.read.0 - record.withheld);
+        self.shown.insert((record.conversation, record.member), shown);
         let before = self.marks.insert((record.conversation, record.member), now).unwrap_or_default();
         if now.0 < before.0 || now.1 < before.1 {
             return Err(format!("watermarks {now:?} are logged after {before:?}"));

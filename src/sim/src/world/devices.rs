@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use tidings_client::{
-    ClientMsgId, Config, ConversationId, DeviceId, ErrorCode, Event as Told, History, SavedState, Seq, Session, Time,
-    Tokens, UserId, Watermarks,
+    ClientMsgId, Config, ConversationId, DeviceId, ErrorCode, Event as Told, History, SavedState, Seq, Session, Tokens,
+    UserId, Watermarks,
 };
 use tidings_wire::{Frame, Kind, limits::FRAME_MAX, split};
 
 use super::{
     Event, World,
+    clock::DeviceClock,
     groups::GROUP_REFUSALS,
     links::{Side, Who},
     node::WALL_US,
@@ -39,7 +40,7 @@ pub(super) const COUNTER: u32 = 1001;
 #[derive(Debug)]
 pub(super) struct Device {
     pub(super) user: usize,
-    id: DeviceId,
+    pub(super) id: DeviceId,
     /// The user's conversations, and with whom each is.
     pub(super) chats: Vec<(usize, Whom)>,
     pub(super) session: Option<Session>,
@@ -71,6 +72,10 @@ pub(super) struct Device {
     pub(super) suspended: bool,
     /// What its user does, if not what chance wants, and at which step that is.
     pub(super) script: Option<(&'static Script, usize)>,
+    /// It is being revoked by this device: what its user has asked for and not heard of.
+    pub(super) revokes: Option<DeviceId>,
+    /// It was known to be revoked when its connection began.
+    pub(super) came_revoked: bool,
     planned: Nanos,
     version: u32,
 }
@@ -84,29 +89,10 @@ pub(super) enum Whom {
     Group(usize),
 }
 
-/// How a device's clocks are off.
-#[derive(Clone, Copy, Debug, Default)]
-struct DeviceClock {
-    /// Parts in a million by which time runs faster for it.
-    drift: i64,
-    /// How far its wall clock will be behind when its session begins, in microseconds. The network sets it right by the next
-    /// time: a device whose memory and clock both go back twice names two messages alike, and no server can tell.
-    behind_us: u64,
-    /// It was behind once, when the device had lost its memory: it may not know how it named its messages.
-    was_behind: bool,
-}
-
-impl DeviceClock {
-    /// Its time at a moment.
-    fn at(self, now: Nanos) -> Time {
-        let off = i128::from(now) * i128::from(self.drift) / 1_000_000;
-        Time((i128::from(now) + off) as u64 / 1000)
-    }
-
-    /// The moment at which it is that time for it.
-    fn moment(self, time: Time) -> Nanos {
-        let own = u128::from(time.0) * 1000;
-        (own * 1_000_000).div_ceil((1_000_000 + self.drift) as u128) as Nanos
+impl Device {
+    /// It does not know any more what it sent.
+    pub(super) fn forget_repeats(&mut self) {
+        self.repeats.iter_mut().for_each(Vec::clear);
     }
 }
 
@@ -181,6 +167,8 @@ impl World {
             clock,
             suspended: false,
             script,
+            revokes: None,
+            came_revoked: false,
             planned: Nanos::MAX,
             version: 0,
         });
@@ -242,10 +230,11 @@ impl World {
         (device.waiting, device.reading) = (state.outbox.len(), None);
         device.session = Some(Session::new(Config {
             user: user_id(device.user),
-            token: name.clone().into_bytes(),
+            token: format!("{name}:{}", device.id).into_bytes(),
             tokens: Tokens::Fixed,
             name,
             device: device.id,
+            device_name: String::new(),
             state,
             history: device.history,
             receive: true,
@@ -269,6 +258,9 @@ impl World {
         }
         self.put_out(at);
         self.take_events(at);
+        if self.devices[at].session.is_none() {
+            return;
+        }
         self.put_out(at);
         self.drop_dead_link(at);
         let device = &mut self.devices[at];
@@ -320,6 +312,7 @@ impl World {
         match reactor {
             Some(reactor) => {
                 session.connected(now);
+                device.came_revoked = self.revoked.contains(&(user, device.id));
                 device.link = Some(link);
                 self.tell(Moment::Connected(at, link.0));
                 let address = std::net::IpAddr::from([10, 0, user as u8, id as u8]);
@@ -399,7 +392,7 @@ impl World {
         let appetite = self.devices[at].appetite;
         self.devices[at].heard_all = false;
         for _ in 0..appetite {
-            let session = self.devices[at].session.as_mut().expect("a device that is driven has a session");
+            let Some(session) = &mut self.devices[at].session else { return }; // it was revoked
             let Some(told) = session.poll_event() else {
                 self.devices[at].heard_all = true;
                 return;
@@ -413,11 +406,16 @@ impl World {
     fn take_event(&mut self, at: usize, told: Told) {
         let user = user_id(self.devices[at].user);
         match told {
-            Told::Connected | Told::Synced | Told::Described(_) | Told::DescribeFailed { .. } => {}
+            Told::Connected => self.let_in(at),
+            Told::Devices(devices) => self.on_devices(at, &devices),
+            Told::ReadReceipts { receipts } => self.oracle.privacy_is(user, receipts),
+            Told::DevicesFailed { .. } | Told::SettingFailed { .. } => {}
+            Told::Synced | Told::Described(_) | Told::DescribeFailed { .. } => {}
             Told::TokenNeeded | Told::TokenRefused { .. } => {
                 self.oracle.violate("I11", format!("device {at} is asked for a token, and tokens do not end here"));
             }
             Told::Disconnected => {
+                self.devices[at].revokes = None;
                 self.devices[at].reading = None; // it was asked for on the connection that ended: see `heard_all`
             }
             Told::HistoryDone { conversation, first, last, .. } => self.on_history_done(at, conversation, first, last),
@@ -427,6 +425,12 @@ impl World {
                 self.on_history_failed(at, code);
             }
             Told::CatchUpDelayed { code, .. } => self.on_history_failed(at, code),
+            Told::Rejected { code: ErrorCode::DeviceRevoked } if self.was_revoked(at) => self.renew_device(at),
+            // What it said before its clock went back arrived late, and counts as later: its user opens the application again.
+            Told::Rejected { code: ErrorCode::Superseded } if self.devices[at].clock.was_behind => {
+                self.stop_device(at, false);
+                self.wake_device(at);
+            }
             Told::Rejected { code } => self.oracle.violate("I11", format!("device {at} is rejected: {code:?}")),
             Told::LineageChanged => self.oracle.violate("I11", format!("device {at} is told of another lineage")),
             Told::Sent { conversation, id, seq, .. } => self.on_sent(at, conversation, id, seq),
@@ -567,7 +571,10 @@ impl World {
     pub(super) fn is_settled(&self, at: usize) -> bool {
         let device = &self.devices[at];
         let Some(session) = device.session.as_ref().filter(|session| session.is_up()) else { return false };
-        let quiet = session.is_flushed() && (device.silent || session.receipts_settled());
+        let quiet = session.is_flushed()
+            && session.settings_settled()
+            && !self.revoked.contains(&(device.user, device.id))
+            && (device.silent || session.receipts_settled());
         let user = user_id(device.user);
         // At the end every user has a device that acknowledges.
         let shown = !matches!(self.phase, Phase::Audit(_)) || self.oracle.is_shown_all(user, &device.given);

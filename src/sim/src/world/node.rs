@@ -17,7 +17,7 @@ use tidings_turn::{
     Completion, ConnectionLimits, Outcome, Seed, Shared, Turn, TurnConfig,
     recover::{LogSettings, Recovered, log_parts, recover},
 };
-use tidings_wire::{Lineage, LogId, Shards, Timestamp};
+use tidings_wire::{DeviceId, Lineage, LogId, Shards, Timestamp};
 
 use super::{End, Event, World, settle::Phase, storage::Then};
 use crate::{
@@ -36,15 +36,17 @@ pub(super) const WALL_US: u64 = 1_790_000_000_000_000;
 /// What the data directory's checksums are keyed with.
 const NONCE: u64 = 0x5eed;
 
-/// A token is the user's name.
+/// A token is the user's name and the device's number.
 #[derive(Debug)]
 pub(super) struct Names;
 
 impl Verifier for Names {
     fn verify(&self, token: &[u8], _: Timestamp) -> Result<Claims, TokenFault> {
-        let name =
-            std::str::from_utf8(token).ok().filter(|name| name.starts_with("user")).ok_or(TokenFault::Invalid)?;
-        Ok(Claims { tenant: tidings_client::DEFAULT_TENANT.into(), name: name.into(), device: None, until: None })
+        let token = std::str::from_utf8(token).ok().filter(|token| token.starts_with("user"));
+        let (name, device) = token.and_then(|token| token.split_once(':')).ok_or(TokenFault::Invalid)?;
+        let device = device.parse().map(DeviceId).map_err(|_| TokenFault::Invalid)?;
+        let (tenant, issued) = (tidings_client::DEFAULT_TENANT.into(), Timestamp(0));
+        Ok(Claims { tenant, name: name.into(), device: Some(device), until: None, issued })
     }
 }
 

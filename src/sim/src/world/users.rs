@@ -88,6 +88,8 @@ impl World {
             }
             88..94 => self.save(at),
             94..96 => self.pry(at),
+            96..98 => self.change_settings(at, place),
+            98 if self.plan.revokes => self.revoke_another(at),
             _ => self.devices[at].session.as_mut().expect("it is in hand").ping(),
         }
         self.drive(at);

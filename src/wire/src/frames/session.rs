@@ -30,6 +30,8 @@ pub struct Hello {
     /// Rises with every connection of the device, so that an earlier one that arrives late does not take a later one's place.
     /// 0: the newest, as far as the client knows.
     pub connection_number: u64,
+    /// What the user calls the device, at most [`limits::NAME_MAX`] bytes; empty: as before.
+    pub device_name: Span,
 }
 
 /// The answer to HELLO.
@@ -162,7 +164,7 @@ impl ErrorFrame {
 }
 
 fixed_parts! {
-    Hello: Hello, first 40, now 48;
+    Hello: Hello, first 40, now 56;
     Welcome: Welcome, first 76, now 84;
     Reauth: Reauth, first 8, now 8;
     ReauthOk: ReauthOk, first 8, now 8;

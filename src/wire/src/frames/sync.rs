@@ -50,6 +50,16 @@ pub struct Changed {
     pub entry_len: u32,
     /// The entries, one behind the other.
     pub entries: Span,
+    /// Settings of the user, see [`Changed::READ_PRIVATE`].
+    pub settings: u32,
+    /// What the conversations are called, one behind the other without anything between them: a group's title, or the other user's name, as
+    /// far as the user's home was told; else nothing.
+    pub names: Span,
+}
+
+impl Changed {
+    /// What the user reads is not shown to others, nor what others read to it.
+    pub const READ_PRIVATE: u32 = 1;
 }
 
 /// One entry of CHANGED.
@@ -73,12 +83,16 @@ pub struct ChangedConversation {
     pub ordinal: u64,
     /// How many of them it has seen: read, written, or older than its membership. The rest is unread.
     pub seen: u64,
+    /// The user hides it until there is a message after this one; 0: it does not.
+    pub hidden: Seq,
+    /// Bytes of its name in [`Changed::names`].
+    pub name_len: u16,
 }
 
 impl crate::archive::Archived for ChangedConversation {
     const FIRST_LEN: usize = 72;
 }
-const _: () = assert!(size_of::<ArchivedChangedConversation>() == 88);
+const _: () = assert!(size_of::<ArchivedChangedConversation>() == 98);
 
 /// In which order, and so which end is cut when the limit is reached.
 #[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,7 +153,7 @@ impl Fetched {
 
 fixed_parts! {
     Resume: Resume, first 36, now 36;
-    Changed: Changed, first 49, now 49;
+    Changed: Changed, first 49, now 61;
     Fetch: Fetch, first 37, now 37;
     Fetched: Fetched, first 48, now 64;
 }

@@ -269,10 +269,12 @@ mod tests {
             model.on_event(Event::Conversation {
                 conversation: HERE,
                 peer: UserId::NONE,
+                name: String::new(),
                 head: Seq(1),
                 peers,
                 own,
                 unread: 0,
+                hidden: false,
             });
             assert_eq!(tick(&model), expected);
         }

@@ -1,0 +1,160 @@
+//! What the user keeps for itself on the server: settings, and which devices it has.
+
+use tidings_wire::{
+    ConversationId, DeviceId, ErrorCode, Frame, Seq, Timestamp, WireError,
+    archive::{self, Archived},
+    frame,
+    frames::{Changed, DeviceList, Devices, ListedDevice, Revoke, Set, Setting, SettingKey},
+};
+
+use crate::{
+    event::Event,
+    session::{Request, Session},
+};
+
+/// A device of the user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Device {
+    /// Which.
+    pub device: DeviceId,
+    /// What the user calls it.
+    pub name: String,
+    /// It is connected.
+    pub connected: bool,
+    /// It is this one.
+    pub this: bool,
+    /// When it came first; 0: a guest.
+    pub since: Timestamp,
+    /// When it connected last, as far as the server remembers.
+    pub seen: Timestamp,
+}
+
+/// Whether what the user reads is shown to others. Who does not show it is not shown what others read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReadReceipts {
+    /// It is.
+    #[default]
+    Shown,
+    /// It is not.
+    Private,
+}
+
+impl Session {
+    /// Hides a conversation, on all devices, until there is a message in it that is not there now. Told as [`Event::Conversation`].
+    pub fn hide(&mut self, conversation: ConversationId) {
+        let head = self.conversations.get(&conversation).map_or(Seq(0), |known| known.head);
+        self.want((conversation, SettingKey::HIDDEN), head.0);
+    }
+
+    /// Shows a conversation that was hidden.
+    pub fn show(&mut self, conversation: ConversationId) {
+        self.want((conversation, SettingKey::HIDDEN), 0);
+    }
+
+    /// Says whether what the user reads is shown to others. Told as [`Event::ReadReceipts`] once it counts.
+    pub fn set_read_receipts(&mut self, receipts: ReadReceipts) {
+        self.want((ConversationId::NONE, SettingKey::READ_PRIVATE), u64::from(receipts == ReadReceipts::Private));
+    }
+
+    /// True if every setting that was changed is durable, or was refused.
+    pub fn settings_settled(&self) -> bool {
+        self.wanted.is_empty()
+    }
+
+    /// Asks which devices the user has, to be told as [`Event::Devices`] or [`Event::DevicesFailed`]. What has not come when the connection ends
+    /// must be asked for again.
+    pub fn devices(&mut self) {
+        if self.is_up() {
+            let id = self.request_id();
+            self.requests.insert(id, Request::Devices);
+            frame::append(&mut self.out, id, &Devices { reserved: 0 });
+        }
+    }
+
+    /// Lets a device in no more, and ends its session if it has one: [`Event::Devices`] tells that it is done, [`Event::DevicesFailed`] why it is
+    /// not. What has not come when the connection ends must be asked for again.
+    pub fn revoke(&mut self, device: DeviceId) {
+        if self.is_up() {
+            let id = self.request_id();
+            self.requests.insert(id, Request::Devices);
+            frame::append(&mut self.out, id, &Revoke { device });
+        }
+    }
+
+    fn want(&mut self, which: (ConversationId, SettingKey), value: u64) {
+        self.wanted.insert(which, value);
+        self.ask_setting(which, value);
+    }
+
+    /// Asks for everything that is wanted and not answered.
+    pub(crate) fn ask_settings(&mut self) {
+        for (which, value) in self.wanted.clone() {
+            self.ask_setting(which, value);
+        }
+    }
+
+    fn ask_setting(&mut self, (conversation, key): (ConversationId, SettingKey), value: u64) {
+        if self.is_up() {
+            let id = self.request_id();
+            self.requests.insert(id, Request::Setting(conversation, key));
+            frame::append(&mut self.out, id, &Set { conversation, key, value });
+        }
+    }
+
+    pub(crate) fn on_setting(&mut self, id: u64, setting: &Setting) {
+        let Setting { conversation, key, value } = *setting;
+        // A later wish of this device is still to come.
+        let own = matches!(self.requests.remove(&id), Some(Request::Setting(..)));
+        if own && self.wanted.get(&(conversation, key)) == Some(&value) {
+            self.wanted.remove(&(conversation, key));
+        }
+        match key {
+            SettingKey::HIDDEN => {
+                if let Some(known) = self.conversations.get_mut(&conversation) {
+                    known.hidden = Seq(value);
+                    self.tell_conversation(conversation);
+                }
+            }
+            SettingKey::READ_PRIVATE => self.told_settings(if value == 0 { 0 } else { Changed::READ_PRIVATE }),
+            _ => {}
+        }
+    }
+
+    /// The server said what the user's settings are.
+    pub(crate) fn told_settings(&mut self, settings: u32) {
+        let is_private = settings & Changed::READ_PRIVATE != 0;
+        let receipts = if is_private { ReadReceipts::Private } else { ReadReceipts::Shown };
+        if std::mem::replace(&mut self.read_receipts, receipts) != receipts {
+            self.events.push_back(Event::ReadReceipts { receipts });
+        }
+    }
+
+    /// A setting was refused: for good, or to be asked for again.
+    pub(crate) fn on_setting_refused(&mut self, which: (ConversationId, SettingKey), code: ErrorCode, again: bool) {
+        if !again {
+            self.wanted.remove(&which);
+            self.events.push_back(Event::SettingFailed { conversation: which.0, code });
+        }
+    }
+
+    pub(crate) fn on_device_list(&mut self, frame: &Frame<'_>) -> Result<(), WireError> {
+        let list: DeviceList = frame.fixed()?;
+        let (entries, mut names) = (frame.var(list.entries)?, frame.var(list.names)?);
+        let (step, count) = (list.entry_len as usize, list.count as usize);
+        if count > 0 && (step < ListedDevice::FIRST_LEN || entries.len() < step * count) {
+            return Err(WireError::Body);
+        }
+        let mut devices = Vec::new();
+        for entry in entries.chunks_exact(step.max(1)).take(count) {
+            let ListedDevice { device, flags, since, seen, name_len } = archive::read(entry)?;
+            let name = names.split_off(..usize::from(name_len)).ok_or(WireError::Body)?;
+            let name = String::from_utf8_lossy(name).into_owned();
+            let (connected, this) = (flags & ListedDevice::CONNECTED != 0, flags & ListedDevice::THIS != 0);
+            devices.push(Device { device, name, connected, this, since, seen });
+        }
+        if self.requests.remove(&frame.header().request_id).is_some() {
+            self.events.push_back(Event::Devices(devices));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,208 @@
+//! SET: what a user wants, on all its devices. The last one wins; it is answered, and told to the other devices, once it is durable.
+
+use tidings_wire::{
+    ConversationId, ErrorCode, Frame, Seq, Timestamp, Uv, WireError,
+    frame::{self},
+    frames::{Changed, Set, Setting, SettingKey},
+};
+
+use super::{
+    Homes, SessionId,
+    index::HomeKey,
+    own::{Bound, OWN_RECORD_MAX, Own},
+    session::Sync,
+    upkeep::{HOME_RECORD_MAX, Waiting},
+};
+use crate::{
+    context::{Context, HomeContext},
+    lanes::{Asker, Privacy},
+    records::RecordKind,
+};
+
+/// Somebody waits for what it changed in its home to be durable.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked {
+    home: HomeKey,
+    until: Until,
+    asker: Asker,
+    answer: Answer,
+}
+
+/// What is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Until {
+    /// This version of what the user keeps.
+    Version(u32),
+    /// This change of the index.
+    Change(Uv),
+}
+
+/// What is answered then.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Answer {
+    Setting(Setting),
+    Devices,
+}
+
+impl Homes {
+    pub(super) fn on_set(
+        &mut self,
+        id: SessionId,
+        frame: &Frame<'_>,
+        cx: &mut impl HomeContext,
+    ) -> Result<(), WireError> {
+        let (set, request_id): (Set, _) = (frame.fixed()?, frame.header().request_id);
+        let asker = Asker { session: id, request_id };
+        let Some(home) = self.sessions.get(id).map(|session| session.home) else { return Ok(()) };
+        if let Err(code) = self.set(home, asker, set, cx) {
+            self.refuse_frame(id, frame, code, cx);
+        }
+        Ok(())
+    }
+
+    fn set(&mut self, home: HomeKey, asker: Asker, set: Set, cx: &mut impl HomeContext) -> Result<(), ErrorCode> {
+        let (rate, now) = (self.config.user_rate, cx.now());
+        self.index.get_mut(home).bucket.take(rate, now.mono).map_err(|_| ErrorCode::Busy)?;
+        let Set { conversation, key, value } = set;
+        let until = match (key, conversation) {
+            (SettingKey::HIDDEN, conversation) => self.set_hidden(home, conversation, Seq(value), cx)?,
+            (SettingKey::READ_PRIVATE, ConversationId::NONE) if value <= 1 => {
+                if cx.room() < OWN_RECORD_MAX {
+                    return Err(ErrorCode::Busy);
+                }
+                let own = self.index.get_mut(home).own.get_or_insert_default();
+                own.settings =
+                    own.settings & !Changed::READ_PRIVATE | if value == 1 { Changed::READ_PRIVATE } else { 0 };
+                self.changed_own(home, cx)
+            }
+            _ => return Err(ErrorCode::SettingInvalid),
+        };
+        self.answer_at(home, until, asker, Answer::Setting(Setting { conversation, key, value }), cx);
+        Ok(())
+    }
+
+    fn set_hidden(
+        &mut self,
+        home: HomeKey,
+        conversation: ConversationId,
+        upto: Seq,
+        cx: &mut impl HomeContext,
+    ) -> Result<Until, ErrorCode> {
+        let entry = self.index.find(home, conversation).ok_or(ErrorCode::NotMember)?;
+        if upto > self.index.entry_at(entry).head {
+            return Err(ErrorCode::FutureSeq);
+        }
+        if cx.room() < HOME_RECORD_MAX {
+            return Err(ErrorCode::Busy);
+        }
+        let change = |entry: &mut super::index::Entry| core::mem::replace(&mut entry.hidden, upto) != upto;
+        if self.index.change(home, entry, change) {
+            self.mark_dirty(home, cx.now().mono);
+            self.flush_home(home, cx);
+        }
+        Ok(Until::Change(self.index.entry_at(entry).uv))
+    }
+
+    /// Whether what a user reads is shown to others.
+    pub(super) fn privacy(&self, home: HomeKey) -> Privacy {
+        let is_private = self.index.get(home).own.as_ref().is_some_and(|own| own.is_private());
+        if is_private { Privacy::Private } else { Privacy::Shown }
+    }
+
+    /// What a user keeps was changed: it is put into the log, at once if there is room. The caller made sure of that, or does not wait.
+    pub(super) fn changed_own(&mut self, home: HomeKey, cx: &mut impl Context) -> Until {
+        let own = self.index.get_mut(home).own.get_or_insert_default();
+        own.version += 1;
+        let version = own.version;
+        if cx.room() >= OWN_RECORD_MAX {
+            self.write_own(home, cx);
+        } else {
+            self.unwritten.push_back(home);
+        }
+        Until::Version(version)
+    }
+
+    fn write_own(&mut self, home: HomeKey, cx: &mut impl Context) {
+        let state = self.index.get_mut(home);
+        let (user, Some(own)) = (state.user, &mut state.own) else { return };
+        own.written = own.version;
+        let (own, shard): (&Own, _) = (own, self.config.layout.user_shard(&user));
+        let at = cx.append(RecordKind::Own, shard, |body| own.write(user, body));
+        cx.want_write();
+        let (version, settings) = (own.version, own.settings);
+        self.waiting[shard as usize].push_back((at, Waiting::Own { home, version, settings }));
+    }
+
+    /// Puts what users keep into the log that found no room there.
+    pub(super) fn flush_own(&mut self, cx: &mut impl Context) {
+        while cx.room() >= OWN_RECORD_MAX
+            && let Some(home) = self.unwritten.pop_front()
+        {
+            if self.index.get(home).own.as_ref().is_some_and(|own| own.written < own.version) {
+                self.write_own(home, cx);
+            }
+        }
+    }
+
+    /// Whoever asked is answered once something is durable; it may be already.
+    pub(super) fn answer_at(
+        &mut self,
+        home: HomeKey,
+        until: Until,
+        asker: Asker,
+        answer: Answer,
+        cx: &mut impl HomeContext,
+    ) {
+        let asked = Asked { home, until, asker, answer };
+        match until {
+            Until::Change(uv) if self.index.get(home).durable >= uv => self.answer(&asked, cx),
+            _ => self.asked.push(asked),
+        }
+    }
+
+    /// Something of a home is durable: who waited for it is answered.
+    pub(super) fn answer_asked(&mut self, home: HomeKey, reached: Until, cx: &mut impl HomeContext) {
+        let covers = |asked: &mut Asked| match (asked.until, reached) {
+            (Until::Version(until), Until::Version(reached)) => asked.home == home && until <= reached,
+            (Until::Change(until), Until::Change(reached)) => asked.home == home && until <= reached,
+            _ => false,
+        };
+        if self.asked.is_empty() {
+            return;
+        }
+        let due: alloc::vec::Vec<_> = self.asked.extract_if(.., covers).collect();
+        due.iter().for_each(|asked| self.answer(asked, cx));
+    }
+
+    fn answer(&mut self, asked: &Asked, cx: &mut impl HomeContext) {
+        let Asked { home, asker, answer, .. } = *asked;
+        match answer {
+            Answer::Setting(setting) => {
+                for at in 0..self.index.get(home).sessions.len() {
+                    let id = self.index.get(home).sessions[at];
+                    let Some(session) = self.sessions.get(id) else { continue };
+                    if id == asker.session {
+                        frame::append(cx.out(session.conn), asker.request_id, &setting);
+                    } else if session.sync == Sync::Live {
+                        frame::append(cx.out(session.conn), 0, &setting);
+                    }
+                }
+            }
+            Answer::Devices => {
+                self.list_devices(asker, cx);
+                self.end_revoked(home, asker.session, cx);
+            }
+        }
+    }
+}
+
+/// When a token counts as issued that is for one device: revoking another does not touch it.
+pub(super) const AGELESS: Timestamp = Timestamp(u64::MAX);
+
+/// When a token counts as issued.
+pub(super) fn age(issued: Timestamp, bound: Bound) -> Timestamp {
+    match bound {
+        Bound::ToDevice => AGELESS,
+        Bound::ToNone => issued,
+    }
+}

@@ -1,0 +1,84 @@
+//! What users keep for themselves: what they hide, whether they show what they read, and devices that they lose.
+
+use tidings_client::{Device, DeviceId, ReadReceipts};
+
+use super::{World, devices::user_id};
+use crate::random::MILLION;
+
+/// Numbers of devices that come in the place of those that were revoked begin this far above theirs.
+const RENEWED: u32 = 10;
+
+impl World {
+    /// The user of a device changes what it wants.
+    pub(super) fn change_settings(&mut self, at: usize, place: usize) {
+        let (conversation, user) = (self.oracle.id(place), user_id(self.devices[at].user));
+        let shown = self.random.chance(MILLION / 6);
+        let what = self.random.below(4);
+        let session = self.devices[at].session.as_mut().expect("it is in hand");
+        match what {
+            0 => session.hide(conversation),
+            1 => session.show(conversation),
+            _ => {
+                let receipts = if shown { ReadReceipts::Shown } else { ReadReceipts::Private };
+                self.oracle.privacy_wanted(user, receipts);
+                session.set_read_receipts(receipts);
+            }
+        }
+    }
+
+    /// The user of a device revokes another one, if it has another.
+    pub(super) fn revoke_another(&mut self, at: usize) {
+        let Self { devices, random, revoking, .. } = self;
+        let user = devices[at].user;
+        let others: Vec<DeviceId> = devices
+            .iter()
+            .filter(|other| other.user == user)
+            .map(|other| other.id)
+            .filter(|id| *id != devices[at].id)
+            .collect();
+        if others.is_empty() || devices[at].revokes.is_some() {
+            return;
+        }
+        let lost = *random.pick(&others);
+        let session = devices[at].session.as_mut().expect("it is in hand");
+        if session.is_up() {
+            session.revoke(lost);
+            devices[at].revokes = Some(lost);
+            revoking.insert((user, lost));
+        }
+    }
+
+    /// A device was told which devices there are.
+    pub(super) fn on_devices(&mut self, at: usize, devices: &[Device]) {
+        let user = self.devices[at].user;
+        let Some(lost) = self.devices[at].revokes.take() else { return };
+        if devices.iter().any(|device| device.device == lost) {
+            self.oracle.violate("I18", format!("device {at} is told that {lost} was revoked, and that it is there"));
+        }
+        self.stats.fault("device revoked");
+        self.revoked.insert((user, lost));
+    }
+
+    /// True if somebody revoked a device, or tried.
+    pub(super) fn was_revoked(&self, at: usize) -> bool {
+        self.revoking.contains(&(self.devices[at].user, self.devices[at].id))
+    }
+
+    /// A device is let in.
+    pub(super) fn let_in(&mut self, at: usize) {
+        if self.devices[at].came_revoked {
+            let id = self.devices[at].id;
+            self.oracle.violate("I18", format!("device {at} is let in as {id}, which was revoked before it came"));
+        }
+    }
+
+    /// A device that was revoked is given another number by its user, and knows nothing.
+    pub(super) fn renew_device(&mut self, at: usize) {
+        self.stop_device(at, true);
+        let device = &mut self.devices[at];
+        (device.id, device.revokes, device.came_revoked) = (DeviceId(device.id.0 + RENEWED), None, false);
+        // What it sent under its old number is another device's.
+        device.forget_repeats();
+        self.wake_device(at);
+    }
+}

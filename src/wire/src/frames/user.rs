@@ -1,0 +1,104 @@
+//! What a user keeps for itself, on all its devices: settings, and which devices there are.
+
+use rkyv::{Archive, Deserialize, Serialize};
+
+use super::fixed_parts;
+use crate::{
+    frame::Span,
+    ids::{ConversationId, DeviceId, Timestamp},
+};
+
+/// Which setting. The list is in `docs/protocol.md`.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SettingKey(pub u16);
+
+impl SettingKey {
+    /// Of a conversation: it is hidden up to this message, and shown again when there is a later one. 0: it is shown.
+    pub const HIDDEN: Self = Self(1);
+    /// Of the user: 1, what it reads is not shown to others, nor what others read to it. 0: it is.
+    pub const READ_PRIVATE: Self = Self(2);
+}
+
+/// Change a setting of this user's. Answered by SETTING once it is durable.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Set {
+    /// Of which conversation; none: of the user.
+    pub conversation: ConversationId,
+    /// Which.
+    pub key: SettingKey,
+    /// To what.
+    pub value: u64,
+}
+
+/// A setting of this user's was changed, on this device or another.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// Of which conversation; none: of the user.
+    pub conversation: ConversationId,
+    /// Which.
+    pub key: SettingKey,
+    /// To what.
+    pub value: u64,
+}
+
+/// Which devices has this user?
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Devices {
+    /// 0.
+    pub reserved: u32,
+}
+
+/// Lets a device in no more. Answered by DEVICE_LIST once it is durable.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Revoke {
+    /// Which.
+    pub device: DeviceId,
+}
+
+/// The devices of this user.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeviceList {
+    /// How many follow.
+    pub count: u32,
+    /// Bytes of one: at least those of [`ListedDevice`]; readers step by this.
+    pub entry_len: u32,
+    /// They, one behind the other.
+    pub entries: Span,
+    /// Their names, one behind the other without anything between them.
+    pub names: Span,
+}
+
+/// One device in DEVICE_LIST.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListedDevice {
+    /// Which.
+    pub device: DeviceId,
+    /// See [`ListedDevice::CONNECTED`] and [`ListedDevice::THIS`].
+    pub flags: u8,
+    /// When it came first; 0: a guest.
+    pub since: Timestamp,
+    /// When it connected last, as far as the server remembers.
+    pub seen: Timestamp,
+    /// Bytes of its name.
+    pub name_len: u8,
+}
+
+impl ListedDevice {
+    /// It is connected.
+    pub const CONNECTED: u8 = 1;
+    /// It is the one that asks.
+    pub const THIS: u8 = 2;
+}
+
+impl crate::archive::Archived for ListedDevice {
+    const FIRST_LEN: usize = 22;
+}
+const _: () = assert!(<ListedDevice as crate::archive::Archived>::LEN == 22);
+
+fixed_parts! {
+    Set: Set, first 26, now 26;
+    Setting: Setting, first 26, now 26;
+    Devices: Devices, first 4, now 4;
+    Revoke: Revoke, first 4, now 4;
+    DeviceList: DeviceList, first 24, now 24;
+}
