@@ -166,6 +166,7 @@ def group(alice: Client, bob: Client) -> None:
     expect("number of the first text", alice.sent(request).seq, 2)
     expect("bob's first messages", (bob.receive().control, bob.receive().payload), (Control.CREATE, b"hello, group"))
     bob.delivered(chat, 2)
+    alice.wait_receipt(chat, BOB, 2, 0)
     described, members = alice.describe(chat)
     roles = {member.user: (member.role, member.delivered) for member in members}
     expect("title and members", (described.title.decode(), roles), (title, {ALICE: (Role.OWNER, 0), BOB: (Role.MEMBER, 2)}))

@@ -202,6 +202,16 @@ pub enum Event {
         /// The user does not want to see it until there is something new in it.
         hidden: bool,
     },
+    /// Of a group in which this user wrote: a member has it, or has read it. Told while this device is connected; [`crate::Session::describe`] says how
+    /// far all are.
+    Receipt {
+        /// Where.
+        conversation: ConversationId,
+        /// Who.
+        member: UserId,
+        /// How far it is.
+        marks: Watermarks,
+    },
     /// What [`crate::Session::devices`] or [`crate::Session::revoke`] asked for.
     Devices(Vec<Device>),
     /// What [`crate::Session::devices`] or [`crate::Session::revoke`] asked for cannot be had.

@@ -187,6 +187,12 @@ impl Session {
 
     pub(crate) fn on_receipt(&mut self, receipt: &Receipt) {
         let (id, peer) = (receipt.conversation, receipt.member);
+        if id.is_group() {
+            let Receipt { conversation, member, delivered, read } = *receipt;
+            let marks = Watermarks { delivered, read, ordinal: 0 };
+            self.events.push_back(Event::Receipt { conversation, member, marks });
+            return;
+        }
         let conversation = self.conversations.entry(id).or_insert_with(|| Conversation::new(id, peer));
         conversation.peers.raise(Watermarks { delivered: receipt.delivered, read: receipt.read, ordinal: 0 });
         self.tell_conversation(id);

@@ -10,6 +10,7 @@ mod fetching;
 mod history;
 mod index;
 mod outbox;
+mod receipts;
 mod replay;
 mod upkeep;
 
@@ -27,7 +28,7 @@ use crate::{
     },
     digest::Digest,
     effects::ReactorId,
-    lanes::{HeadUpdate, Source, ToHome},
+    lanes::{Author, HeadUpdate, Shown, Source, ToHome},
     node::NodeConfig,
     placement::{Base, Origin as Place},
     slab::{Key, Slab},
@@ -63,6 +64,8 @@ pub(crate) struct Conversation {
     rewritten: Option<Place>,
     /// Rows of members that are still to be read before they are.
     rows_missing: u32,
+    /// Of a group: members whose watermarks rose, and what others were told of them before.
+    risen: Vec<(u32, Shown)>,
     /// Its place among those of its shard.
     link: outbox::Link,
     /// Recovery jumped from here to a later message, and has not read the state that explains it.
@@ -147,6 +150,8 @@ pub(crate) struct Conversations {
     /// The oldest segment that is still there, by log.
     floors: Vec<Generation>,
     receipts_due: Option<Mono>,
+    /// Groups with receipts that those who wrote are to be told, and when.
+    risen: VecDeque<(Mono, ConversationKey)>,
     evacuation: Option<upkeep::Evacuation>,
     /// The last durable batch.
     durable: Lsn,
@@ -171,6 +176,7 @@ impl Conversations {
             paid_batch: Lsn(0),
             floors: Vec::new(),
             receipts_due: None,
+            risen: VecDeque::new(),
             evacuation: None,
             durable: Lsn(0),
             config,
@@ -216,6 +222,7 @@ impl Conversations {
                 base: Base::New,
                 rewritten: None,
                 rows_missing: 0,
+                risen: Vec::new(),
                 link: outbox::Link::new(),
                 gap: None,
             })
@@ -249,6 +256,7 @@ impl Conversations {
             own: own.marks,
             peers: peer.marks.shown(),
             origin: crate::home::SessionId::NONE,
+            author: Author::Any,
             source,
         }
     }

@@ -252,8 +252,19 @@ pub struct HeadUpdate {
     pub peers: Shown,
     /// The session that sent the message: it gets SENT instead. [`SessionId::NONE`] if it is not of this reactor.
     pub origin: SessionId,
+    /// Whose message comes with it, if one does.
+    pub author: Author,
     /// Where it comes from.
     pub source: Source,
+}
+
+/// Who wrote a message, as seen from a home.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Author {
+    /// The home's user, or whoever in a group.
+    Any,
+    /// The other member of a one-to-one conversation.
+    Peer,
 }
 
 /// A group as the homes of its members on a reactor are told of it.
@@ -312,6 +323,36 @@ impl FanoutMember {
         crate::records::append(payload, self);
     }
 }
+
+/// Somebody who wrote in a group, and how many receipts it is told, which follow.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WriterReceipts {
+    /// Who.
+    pub user: UserId,
+    /// How many.
+    pub count: u32,
+}
+
+/// How far a member of a group is, as others are told.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemberReceipt {
+    /// Who.
+    pub member: UserId,
+    /// Some device of it has everything up to here.
+    pub delivered: Seq,
+    /// It has read up to here.
+    pub read: Seq,
+}
+
+impl Archived for WriterReceipts {
+    const FIRST_LEN: usize = 20;
+}
+const _: () = assert!(<WriterReceipts as Archived>::LEN == 20);
+
+impl Archived for MemberReceipt {
+    const FIRST_LEN: usize = 32;
+}
+const _: () = assert!(<MemberReceipt as Archived>::LEN == 32);
 
 /// Why a command was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -394,6 +435,14 @@ pub enum ToHome {
         watermarks: Shown,
         /// Where it comes from.
         source: Source,
+    },
+    /// Watermarks of members of a group rose, which those who wrote are told. The payload: of each of them a [`WriterReceipts`], and so many
+    /// [`MemberReceipt`]s.
+    GroupReceipts {
+        /// Where.
+        conversation: ConversationId,
+        /// How many are told.
+        writers: u32,
     },
     /// The user's own watermarks are committed.
     ReceiptOk {

@@ -32,6 +32,10 @@ pub const FETCHES: usize = 256;
 pub const READ_WINDOW: u64 = 64 * 1024;
 /// How long a receipt waits for a batch to ride in.
 pub const RECEIPT_DELAY_MS: u64 = 20;
+/// How long receipts of a group wait for company before those who wrote are told.
+pub const GROUP_RECEIPTS_MS: u64 = 1000;
+/// Bytes of receipts of a group that go to a reactor at once.
+pub const GROUP_RECEIPTS_BYTES: usize = 16 * 1024;
 /// How long changes of a home may stay undurable.
 pub const HOME_FLUSH_MS: u64 = 1000;
 /// Homes written in one turn when they are due.

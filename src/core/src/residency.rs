@@ -101,6 +101,7 @@ impl ToHome {
             | Self::Refused { .. }
             | Self::AskReached { .. }
             | Self::Reached(_)
+            | Self::GroupReceipts { .. }
             | Self::Answer { .. }
             | Self::Data { .. }
             | Self::Fetched { .. } => None,

@@ -453,6 +453,19 @@ impl Oracle {
         });
     }
 
+    /// A device was shown how far another member of a group is.
+    pub fn member_shown(&mut self, device: DeviceAt, user: UserId, at: usize, (member, marks): (UserId, Watermarks)) {
+        let places = (self.member(at, user), self.member(at, member));
+        let (Some(_), Some(place)) = places else {
+            return self.violate("I9", format!("device {device} is shown {member} in conversation {at}"));
+        };
+        let conversation = &self.conversations[at];
+        let (fact, openly) = (conversation.facts[place], conversation.read_openly[place]);
+        self.check(marks.delivered <= fact.delivered && marks.read <= openly, "I8", || {
+            format!("device {device} is shown {marks:?} of {member} in conversation {at}; true is {fact:?}, openly {openly:?}")
+        });
+    }
+
     /// True if a device has everything of a user's conversations, or was told that it is gone.
     pub fn has_all(&self, user: UserId, given: &Given) -> bool {
         let mut mine = (0..self.conversations.len()).filter_map(|at| Some((at, self.due(at, user)?)));

@@ -27,6 +27,8 @@ pub struct Stats {
     pub unreadable: u64,
     /// Ranges of history that were asked for and came.
     pub readings: u64,
+    /// Times that a device was told how far a member of a group is.
+    pub group_receipts: u64,
     /// Times that all that a node knew was compared with what a follower knew.
     pub compared: u64,
     /// Times that a reactor's proposals were dropped, and there were some.
@@ -70,6 +72,7 @@ impl Stats {
             (&mut self.messages, other.messages),
             (&mut self.unreadable, other.unreadable),
             (&mut self.readings, other.readings),
+            (&mut self.group_receipts, other.group_receipts),
             (&mut self.compared, other.compared),
             (&mut self.drops, other.drops),
         ];

@@ -9,6 +9,7 @@ mod node;
 mod output;
 mod own;
 mod passing;
+mod refusals;
 mod scripts;
 mod settle;
 mod storage;

@@ -44,6 +44,11 @@ impl Member {
         Some(&self.devices[at])
     }
 
+    /// Its last message, as far as its devices are remembered.
+    pub(crate) fn last_own(&self) -> Seq {
+        self.devices.iter().map(DeviceAttempts::last).max().unwrap_or_default()
+    }
+
     /// Remembers an accepted attempt.
     pub(crate) fn remember(&mut self, device: DeviceId, id: ClientMsgId, seq: Seq) {
         let place = |devices: &[DeviceAttempts]| devices.binary_search_by_key(&device, |attempts| attempts.device);

@@ -18,7 +18,7 @@ use crate::{
     effects::{CommittedEntry, DurableBatch, ReactorId},
     features::receipt,
     home::SessionId,
-    lanes::{Asker, ToHome},
+    lanes::{Asker, Author, ToHome},
     narrow::to_u32,
     placement::origin,
     records::ReceiptRecord,
@@ -144,6 +144,7 @@ impl Conversations {
         for member in 0..2 {
             let home = self.config.layout.home(&self.get(key).state.members[member].user);
             let mut update = self.head_update(key, member, self.outboxes.source(shard, home, entry));
+            update.author = if fact.member as usize == member { Author::Any } else { Author::Peer };
             // The session that sent it is told SENT instead, if it is of that reactor.
             update.origin = if reactor == home { asker.session } else { SessionId::NONE };
             self.tell((shard, entry), home, ToHome::HeadUpdate(update), frame, cx);
@@ -161,6 +162,7 @@ impl Conversations {
         let conversation = &mut self.all[key.0];
         self.overlays.get_mut(&mut conversation.overlay).take_receipt(member, at);
         self.overlays.release(&mut conversation.overlay);
+        let before = conversation.state.members[member].marks.shown();
         receipt::apply(&mut conversation.state, member, record);
         conversation.base.add(origin(self.config.log, stored));
         let (id, shard) = (conversation.id, conversation.shard);
@@ -172,7 +174,7 @@ impl Conversations {
         self.answer(own_home, ToHome::ReceiptOk { user, conversation: id, watermarks, source }, cx);
         self.outboxes.miss_if_walking(shard, own_home, entry);
         if id.is_group() {
-            return; // who has it is asked for
+            return self.receipt_rose(key, (member, before), cx.now().mono);
         }
         let peer = self.get(key).state.members.other(member).user;
         let peer_home = self.config.layout.home(&peer);

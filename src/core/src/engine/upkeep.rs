@@ -42,7 +42,7 @@ const ROW_MAX: usize = {
 
 impl Conversations {
     pub(crate) fn next_timeout(&self) -> Option<Mono> {
-        self.receipts_due
+        self.receipts_due.into_iter().chain(self.risen.front().map(|(due, _)| *due)).min()
     }
 
     pub(crate) fn sealed(&mut self) {
@@ -56,6 +56,7 @@ impl Conversations {
             cx.want_write();
         }
         self.send_answers(cx);
+        self.tell_receipts(cx);
         self.work_outboxes(most, cx);
         self.continue_fetches(cx);
         self.evacuate(most, cx)

@@ -285,12 +285,13 @@ fn source_of(message: &ToHome) -> Option<Source> {
         | ToHome::Fanout(Fanout { source, .. })
         | ToHome::Receipt { source, .. } => Some(*source),
         ToHome::ReceiptOk { source, .. } => *source,
-        // Answers, which a device asks for again, and what is about sources itself.
+        // Answers, which a device asks for again, what it may ask for at any time, and what is about sources itself.
         ToHome::Sent { .. }
         | ToHome::Refused { .. }
         | ToHome::AskReached { .. }
         | ToHome::Reached(_)
         | ToHome::Answer { .. }
+        | ToHome::GroupReceipts { .. }
         | ToHome::Data { .. }
         | ToHome::Fetched { .. } => None,
     }

@@ -6,6 +6,7 @@ use alloc::boxed::Box;
 use tidings_canary::{self as canary, Canary};
 use tidings_wire::{
     ConversationId, ErrorCode, HEADER_LEN, Header, Kind, Seq, UserId, Uv,
+    archive::{self, Archived},
     frame::{self},
     frames::{Message, Receipt, ReceiptOk, Sent},
     limits::FRAME_MAX,
@@ -17,7 +18,9 @@ use crate::{
     context::HomeContext,
     counters::Counter,
     effects::ReactorId,
-    lanes::{Asker, Fanout, FanoutMember, HeadUpdate, Shown, ToHome, Watermarks},
+    lanes::{
+        Asker, Author, Fanout, FanoutMember, HeadUpdate, MemberReceipt, Shown, ToHome, Watermarks, WriterReceipts,
+    },
     limits::{OUT_HARD, OUT_HARD_TEXT, OUT_SOFT},
 };
 
@@ -28,11 +31,16 @@ enum Haste {
     Later,
 }
 
-/// The name of a user, if a message is by that user.
-fn name_of(user: UserId, message: &[u8]) -> Box<[u8]> {
+/// Takes an archive off the front of what another half of this process put together.
+fn take_from<T: Archived>(bytes: &mut &[u8]) -> T {
+    archive::read(bytes.split_off(..T::LEN).expect("put together here")).expect("put together here")
+}
+
+/// The name of whoever wrote a message.
+fn author_of(message: &[u8]) -> Box<[u8]> {
     let frame = split(message, FRAME_MAX).ok().flatten();
     let named = frame.and_then(|frame| {
-        let message: Message = frame.fixed().ok().filter(|message: &Message| message.sender == user)?;
+        let message: Message = frame.fixed().ok()?;
         frame.var(message.sender_name).ok()
     });
     named.unwrap_or_default().into()
@@ -76,6 +84,9 @@ impl Homes {
                 self.sources.told(source);
                 self.on_peer_receipt(user, conversation, member, watermarks, cx);
             }
+            ToHome::GroupReceipts { conversation, writers } => {
+                self.on_group_receipts(conversation, writers, payload, cx);
+            }
             ToHome::AskReached { shard } => self.sources.ask(from, shard),
             ToHome::Reached(reached) => self.sources.told_all(reached),
             ToHome::ReceiptOk { user, conversation, watermarks, source } => {
@@ -109,8 +120,8 @@ impl Homes {
             entry.ordinal = entry.ordinal.max(update.ordinal);
             if !title.is_empty() && *title != *entry.name {
                 entry.name = title.into();
-            } else if entry.name.is_empty() && !update.peer.is_none() {
-                entry.name = name_of(update.peer, message);
+            } else if update.author == Author::Peer && entry.name.is_empty() {
+                entry.name = author_of(message);
             }
             rises | entry.own.raise_to(update.own) | entry.peers.raise_to(update.peers)
         });
@@ -129,7 +140,8 @@ impl Homes {
         for FanoutMember { user, head, delivered, read, ordinal, seen } in members {
             let own = Watermarks { delivered, read, shown: Seq(0), seen };
             let (peers, peer) = (Shown::default(), UserId::NONE);
-            let update = HeadUpdate { user, conversation, peer, head, ordinal, own, peers, origin, source };
+            let author = Author::Any;
+            let update = HeadUpdate { user, conversation, peer, head, ordinal, own, peers, origin, author, source };
             self.on_head_update(&update, title, message, cx);
         }
     }
@@ -192,6 +204,37 @@ impl Homes {
         frame::append(&mut bytes, 0, &Receipt { conversation, member, delivered, read });
         self.push(home, before, SessionId::NONE, &bytes, Haste::Later, cx);
         self.frame_scratch = bytes;
+    }
+
+    /// Those who wrote in a group are told who has it and who has read it: what is lost on its way is asked for.
+    fn on_group_receipts(
+        &mut self,
+        conversation: ConversationId,
+        writers: u32,
+        mut payload: &[u8],
+        cx: &mut impl HomeContext,
+    ) {
+        for _ in 0..writers {
+            let writer: WriterReceipts = take_from(&mut payload);
+            let receipts = payload.split_off(..writer.count as usize * MemberReceipt::LEN).expect("put together here");
+            let home = self.index.home(writer.user);
+            let privacy = self.privacy(home);
+            for at in 0..self.index.get(home).sessions.len() {
+                let id = self.index.get(home).sessions[at];
+                let Some(session) = self.sessions.get(id).filter(|session| session.sync == Sync::Live) else {
+                    continue;
+                };
+                if cx.buffered(session.conn) > OUT_SOFT {
+                    continue;
+                }
+                let mut rest = receipts;
+                while !rest.is_empty() {
+                    let MemberReceipt { member, delivered, read } = take_from(&mut rest);
+                    let Shown { delivered, read } = Shown { delivered, read }.to(privacy);
+                    frame::append(cx.out_later(session.conn), 0, &Receipt { conversation, member, delivered, read });
+                }
+            }
+        }
     }
 
     /// The user's own watermarks: every device learns them, whichever reported. What is only delivered is no change that

@@ -6,7 +6,9 @@ use super::super::{
     out::harmless,
     said::{Said, said},
 };
-use tidings_client::{ClientMsgId, ConversationId, Event, Group, Message, Role, Seq, UserId, Watermarks};
+use tidings_client::{
+    ClientMsgId, ConversationId, DescribedMember, Event, Group, Message, Role, Seq, UserId, Watermarks,
+};
 
 /// Lines that one press of a key scrolls.
 const SCROLL: usize = 10;
@@ -70,6 +72,8 @@ pub struct Model {
     /// Why nothing is taken for a while.
     delayed: Option<String>,
     peers: Watermarks,
+    /// Of a group: how far each other member is.
+    others: BTreeMap<UserId, Watermarks>,
     read: Seq,
     wish: Option<Seq>,
     fetching: bool,
@@ -95,6 +99,7 @@ impl Model {
             failed: Vec::new(),
             delayed: None,
             peers: Watermarks::default(),
+            others: BTreeMap::new(),
             read: Seq(0),
             wish: None,
             fetching: false,
@@ -132,7 +137,7 @@ impl Model {
             Event::Disconnected => (self.link, self.fetching) = (Link::Lost, false),
             Event::Message(message) | Event::Older(message) if message.conversation == self.conversation => {
                 self.pending.retain(|(id, _)| message.sender != self.my_id || *id != message.client_msg_id);
-                self.outdated |= message.control.0 != 0 || message.sender == self.my_id;
+                self.outdated |= message.control.0 != 0;
                 self.messages.insert(message.seq, message);
             }
             Event::Sent { .. } => self.delayed = None,
@@ -146,7 +151,15 @@ impl Model {
                     self.failed.push(format!("not sent ({code}): {text}"));
                 }
             }
-            Event::Conversation { conversation, peers, .. } if conversation == self.conversation => self.peers = peers,
+            Event::Conversation { conversation, peers, .. }
+                if conversation == self.conversation && !conversation.is_group() =>
+            {
+                self.peers = peers;
+            }
+            Event::Receipt { conversation, member, marks } if conversation == self.conversation => {
+                self.others.insert(member, marks);
+                self.reckon_peers();
+            }
             Event::HistoryDone { first, .. } => (self.is_whole, self.fetching) = (first <= Seq(1), false),
             Event::HistoryFailed { .. } => self.fetching = false,
             _ => {}
@@ -157,16 +170,22 @@ impl Model {
     fn on_description(&mut self, group: &Group) {
         self.peer = harmless(&group.title);
         let others = group.members.iter().filter(|member| member.role != Role::None && member.user != self.my_id);
-        let least = |marks: fn(&_) -> Seq| others.clone().map(marks).min().unwrap_or_default();
-        let (delivered, read) = (least(|member| member.delivered), least(|member| member.read));
-        self.peers = Watermarks { delivered, read, ordinal: 0 };
+        let marks =
+            |member: &DescribedMember| Watermarks { delivered: member.delivered, read: member.read, ordinal: 0 };
+        self.others = others.map(|member| (member.user, marks(member))).collect();
+        self.reckon_peers();
     }
 
-    /// True if it is worth asking what the group is: something happened, or not everybody has read what the user wrote.
+    /// How far all the others are is how far the last of them is.
+    fn reckon_peers(&mut self) {
+        let least = |mark: fn(&Watermarks) -> Seq| self.others.values().map(mark).min().unwrap_or_default();
+        self.peers =
+            Watermarks { delivered: least(|marks| marks.delivered), read: least(|marks| marks.read), ordinal: 0 };
+    }
+
+    /// True if it is worth asking what the group is: something happened to it, or this device was away.
     pub fn wants_description(&mut self) -> bool {
-        let last_own = self.messages.values().rev().find(|message| message.sender == self.my_id);
-        let is_unread = last_own.is_some_and(|message| message.seq > self.peers.read);
-        self.conversation.is_group() && self.link == Link::Up && (std::mem::take(&mut self.outdated) || is_unread)
+        self.conversation.is_group() && self.link == Link::Up && std::mem::take(&mut self.outdated)
     }
 
     /// What the user has seen and the server has not been told: the last message's number and ordinal.
