@@ -198,7 +198,7 @@ impl Session {
                 version_max: version,
                 device: self.config.device,
                 user: self.config.user,
-                capabilities: 0,
+                capabilities: if self.config.confirm && self.config.receive { Hello::ACKNOWLEDGES } else { 0 },
                 token: span,
                 connection_number,
                 device_name,

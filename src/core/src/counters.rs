@@ -39,6 +39,8 @@ counters! {
     Fetched, "messages_fetched";
     /// Receipt records committed.
     Receipts, "receipts_committed";
+    /// Times a session was pushed to again, since it had not acknowledged.
+    PushedAgain, "sessions_pushed_again";
     /// Times a session fell behind.
     Behind, "sessions_behind";
     /// Sessions closed since they did not read their answers.

@@ -256,7 +256,7 @@ impl Conversations {
             own: own.marks,
             peers: peer.marks.shown(),
             origin: crate::home::SessionId::NONE,
-            author: Author::Any,
+            author: Author::User,
             source,
         }
     }

@@ -9,6 +9,7 @@ mod frames;
 mod index;
 mod opening;
 mod own;
+mod retry;
 mod session;
 mod settings;
 mod sources;
@@ -54,6 +55,8 @@ pub(crate) struct Homes {
     asked: Vec<settings::Asked>,
     /// Homes with something that the user keeps and that found no room in the log.
     unwritten: VecDeque<HomeKey>,
+    /// When sessions are looked at that may not acknowledge.
+    alarms: BTreeSet<retry::Alarm>,
     /// When sessions end with their tokens, the next first.
     expiring: BTreeSet<expiry::Ending>,
     /// Records that were appended and are not committed yet, by shard.
@@ -82,6 +85,7 @@ impl Homes {
             sources: sources::Sources::new(layout.shards.count(), owned),
             asked: Vec::new(),
             unwritten: VecDeque::new(),
+            alarms: BTreeSet::new(),
             expiring: BTreeSet::new(),
             waiting: vec![VecDeque::new(); layout.shards.count() as usize].into_boxed_slice(),
             rows: VecDeque::new(),

@@ -261,10 +261,10 @@ pub struct HeadUpdate {
 /// Who wrote a message, as seen from a home.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Author {
-    /// The home's user, or whoever in a group.
-    Any,
-    /// The other member of a one-to-one conversation.
-    Peer,
+    /// The home's user.
+    User,
+    /// Somebody else: the other member of a one-to-one conversation, if it is one.
+    Other,
 }
 
 /// A group as the homes of its members on a reactor are told of it.
@@ -272,6 +272,8 @@ pub enum Author {
 pub struct Fanout {
     /// The group.
     pub conversation: ConversationId,
+    /// Who wrote the message that comes with it, if one does.
+    pub sender: UserId,
     /// How many members are told.
     pub members: u16,
     /// Bytes of its title, if that is told, too.

@@ -12,6 +12,10 @@ pub const OUT_HARD_TEXT: &str = "more than 1 MiB of answers were not read";
 pub const BARRED_MAX: usize = 64;
 /// How far what is written down of when a device connected last may be behind, in seconds.
 pub const SEEN_STALE_S: u32 = 3600;
+/// Seconds in which a device acknowledges what is pushed to it, if it promised that; twice as long each time that it is pushed again.
+pub const ACKNOWLEDGE_S: u32 = 10;
+/// How often it is pushed again before the session ends: after 70 s in all.
+pub const PUSHES_MAX: u8 = 2;
 /// Live sessions of a user.
 pub const SESSIONS_PER_USER: usize = 64;
 /// Registered devices of one member that a conversation remembers attempts of.

@@ -373,6 +373,7 @@ impl<F: Effects> Router<'_, F> {
     pub fn timeout(&mut self) {
         let (homes, mut side) = self.home_side();
         homes.end_expired(&mut side);
+        homes.push_again(&mut side);
         homes.flush(&mut side);
         self.answer_reached();
         let (conversations, mut side) = self.conversation_side();

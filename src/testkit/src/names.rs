@@ -55,12 +55,20 @@ pub fn hello(token: &str, device: u32, connection_number: u64) -> Vec<u8> {
 
 /// The HELLO of a device that has a name.
 pub fn hello_called(token: &str, device: u32, connection_number: u64, called: &str) -> Vec<u8> {
+    hello_of(token, device, (connection_number, 0), called)
+}
+
+/// The HELLO of a device that acknowledges what is pushed to it.
+pub fn hello_acknowledging(token: &str, device: u32) -> Vec<u8> {
+    hello_of(token, device, (0, Hello::ACKNOWLEDGES), "")
+}
+
+fn hello_of(token: &str, device: u32, (connection_number, capabilities): (u64, u64), called: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut frame = FrameBuilder::<Hello>::new(&mut bytes);
     let (token, device_name) = (frame.var(token.as_bytes()), frame.var(called.as_bytes()));
     let (version_min, version_max, user, device) = (1, 1, UserId::NONE, DeviceId(device));
-    let hello =
-        Hello { version_min, version_max, device, user, capabilities: 0, token, connection_number, device_name };
+    let hello = Hello { version_min, version_max, device, user, capabilities, token, connection_number, device_name };
     frame.finish(1, &hello);
     bytes
 }

@@ -139,12 +139,12 @@ impl Conversations {
         if conversation.is_group() {
             // What may change it tells the title, too.
             let title = if fact.control == Control::TEXT { Titled::No } else { Titled::Yes };
-            return self.fan_out(key, (shard, entry), (reactor, asker.session), (frame, title), cx);
+            return self.fan_out(key, (shard, entry), (reactor, asker.session), (fact.sender, frame, title), cx);
         }
         for member in 0..2 {
             let home = self.config.layout.home(&self.get(key).state.members[member].user);
             let mut update = self.head_update(key, member, self.outboxes.source(shard, home, entry));
-            update.author = if fact.member as usize == member { Author::Any } else { Author::Peer };
+            update.author = if fact.member as usize == member { Author::User } else { Author::Other };
             // The session that sent it is told SENT instead, if it is of that reactor.
             update.origin = if reactor == home { asker.session } else { SessionId::NONE };
             self.tell((shard, entry), home, ToHome::HeadUpdate(update), frame, cx);

@@ -7,7 +7,7 @@
 use alloc::{boxed::Box, collections::BTreeSet, vec, vec::Vec};
 
 use tidings_canary::{self as canary, Canary};
-use tidings_wire::{EntryIndex, Seq};
+use tidings_wire::{EntryIndex, Seq, UserId};
 
 use super::{Conversation, ConversationKey, Conversations};
 use crate::{
@@ -199,14 +199,14 @@ impl Conversations {
         key: ConversationKey,
         (shard, entry): (u16, EntryIndex),
         (reactor, session): (ReactorId, SessionId),
-        (frame, title): (&[u8], Titled),
+        (sender, frame, title): (UserId, &[u8], Titled),
         cx: &mut impl ConversationContext,
     ) {
         for to in (0..self.config.layout.reactors).map(ReactorId) {
             let origin = if reactor == to { session } else { SessionId::NONE };
             let source = self.outboxes.source(shard, to, entry);
             let told = |member: &Member, head| member.membership.is_told(head);
-            self.with_fanout(key, (to, origin, source), told, (frame, title), |this, fanout, payload| {
+            self.with_fanout(key, (to, origin, source), told, (sender, frame, title), |this, fanout, payload| {
                 this.tell((shard, entry), to, ToHome::Fanout(fanout), payload, cx);
             });
         }
@@ -218,7 +218,7 @@ impl Conversations {
         key: ConversationKey,
         (to, origin, source): (ReactorId, SessionId, Source),
         told: impl Fn(&Member, Seq) -> bool,
-        (frame, title): (&[u8], Titled),
+        (sender, frame, title): (UserId, &[u8], Titled),
         then: impl FnOnce(&mut Self, Fanout, &[u8]),
     ) {
         let mut payload = core::mem::take(&mut self.fanout_scratch);
@@ -238,7 +238,7 @@ impl Conversations {
         let title = group.map_or(&[][..], |group| group.title);
         payload.extend_from_slice(title);
         let title = u16::try_from(title.len()).expect("at most TITLE_MAX");
-        let fanout = Fanout { conversation: *id, members, title, origin, source };
+        let fanout = Fanout { conversation: *id, sender, members, title, origin, source };
         if members > 0 {
             payload.extend_from_slice(frame);
             then(self, fanout, &payload);
@@ -400,13 +400,19 @@ impl Conversations {
             }
             let (source, mut is_told) = (self.outboxes.source(shard, to, changed), true);
             let ever = |member: &Member, _| member.membership.was_ever();
-            self.with_fanout(key, (to, SessionId::NONE, source), ever, (&[], Titled::Yes), |this, fanout, payload| {
-                is_told = this.answers[to.0 as usize].is_empty() && cx.has_home_credit(to, 1, payload.len());
-                if is_told {
-                    cx.count(Counter::HeadUpdatesRepeated);
-                    cx.to_home(to, ToHome::Fanout(fanout), payload);
-                }
-            });
+            self.with_fanout(
+                key,
+                (to, SessionId::NONE, source),
+                ever,
+                (UserId::NONE, &[], Titled::Yes),
+                |this, fanout, payload| {
+                    is_told = this.answers[to.0 as usize].is_empty() && cx.has_home_credit(to, 1, payload.len());
+                    if is_told {
+                        cx.count(Counter::HeadUpdatesRepeated);
+                        cx.to_home(to, ToHome::Fanout(fanout), payload);
+                    }
+                },
+            );
             if !is_told {
                 return false;
             }

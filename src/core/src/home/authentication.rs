@@ -2,7 +2,7 @@
 
 use alloc::boxed::Box;
 
-use super::own::Bound;
+use super::{own::Bound, retry::Pushes};
 use tidings_wire::{
     DeviceId, ErrorCode, Frame, Kind, Timestamp, UserId,
     frames::{Hello, Reauth},
@@ -56,6 +56,7 @@ pub struct Authenticated {
     issued: Timestamp,
     bound: Bound,
     device_name: Box<str>,
+    pushes: Pushes,
 }
 
 /// What REAUTH brings.
@@ -105,6 +106,11 @@ impl Authenticated {
         self.bound
     }
 
+    /// Whether the device acknowledges what is pushed to it.
+    pub(super) fn pushes(&self) -> Pushes {
+        self.pushes
+    }
+
     /// What the user calls the device; empty: it does not say.
     pub fn device_name(&self) -> &str {
         &self.device_name
@@ -148,7 +154,9 @@ pub fn authenticate(verifier: &impl Verifier, frame: &Frame<'_>, now: Timestamp)
     let (device, request_id) = (hello.device, frame.header().request_id);
     let bound = bound(&claims);
     let (Claims { name, until, issued, .. }, device_name) = (claims, device_name.into());
-    Ok(Authenticated { user, device, name, connection_number, request_id, until, issued, bound, device_name })
+    let acknowledges = hello.capabilities & Hello::ACKNOWLEDGES != 0;
+    let pushes = if acknowledges { Pushes::UntilAcknowledged } else { Pushes::Once };
+    Ok(Authenticated { user, device, name, connection_number, request_id, until, issued, bound, device_name, pushes })
 }
 
 fn bound(claims: &Claims) -> Bound {

@@ -76,10 +76,12 @@ impl Homes {
             Kind::Send => return self.on_send(id, frame, cx),
             Kind::Delivered => {
                 let Delivered { conversation, upto } = frame.fixed()?;
+                self.note_acknowledged(id);
                 return Ok(self.receipt(id, request_id, (conversation, ReceiptKind::Delivered, upto, 0)));
             }
             Kind::Read => {
                 let Read { conversation, upto, ordinal } = frame.fixed()?;
+                self.note_acknowledged(id);
                 return Ok(self.receipt(id, request_id, (conversation, ReceiptKind::Read, upto, ordinal)));
             }
             Kind::Fetch => return self.on_fetch(id, frame, cx),

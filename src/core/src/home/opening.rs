@@ -15,6 +15,7 @@ use super::{
     authentication::Authenticated,
     index::HomeKey,
     own::Entrance,
+    retry::Unacknowledged,
     session::{Session, Sync},
     settings::age,
 };
@@ -85,6 +86,8 @@ impl Homes {
             fetches,
             sync,
             ends: None,
+            pushes: who.pushes(),
+            unacknowledged: Unacknowledged::NOTHING,
             issued: age(who.issued(), who.bound()),
             ending: false,
         });

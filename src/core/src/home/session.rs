@@ -4,7 +4,10 @@ use core::num::NonZeroU32;
 
 use tidings_wire::{DeviceId, Timestamp, UserId, Uv};
 
-use super::index::HomeKey;
+use super::{
+    index::HomeKey,
+    retry::{Pushes, Unacknowledged},
+};
 use crate::{
     budget::Network,
     effects::ConnId,
@@ -54,6 +57,10 @@ pub struct Session {
     pub sync: Sync,
     /// The second in which it ends with its token, if it does.
     pub ends: Option<NonZeroU32>,
+    /// Whether it acknowledges what is pushed.
+    pub pushes: Pushes,
+    /// What it has not acknowledged.
+    pub unacknowledged: Unacknowledged,
     /// When its token was issued; [`AGELESS`](super::settings::AGELESS) of one that is good for this device only.
     pub issued: Timestamp,
     /// Its token has ended: nothing more is taken, and it ends once its SENDs are answered.

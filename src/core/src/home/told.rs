@@ -27,7 +27,11 @@ use crate::{
 /// If a frame that is pushed may wait for another one to leave with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Haste {
+    /// No: it is somebody else's message.
     Now,
+    /// No: it is the user's own, from another device.
+    Own,
+    /// Yes.
     Later,
 }
 
@@ -120,7 +124,7 @@ impl Homes {
             entry.ordinal = entry.ordinal.max(update.ordinal);
             if !title.is_empty() && *title != *entry.name {
                 entry.name = title.into();
-            } else if update.author == Author::Peer && entry.name.is_empty() {
+            } else if update.author == Author::Other && entry.name.is_empty() && !update.peer.is_none() {
                 entry.name = author_of(message);
             }
             rises | entry.own.raise_to(update.own) | entry.peers.raise_to(update.peers)
@@ -129,18 +133,19 @@ impl Homes {
             return;
         }
         self.mark_dirty(home, cx.now().mono);
-        let pushed = self.push(home, before, update.origin, message, Haste::Now, cx);
+        let haste = if update.author == Author::User { Haste::Own } else { Haste::Now };
+        let pushed = self.push(home, before, update.origin, message, haste, cx);
         cx.counters().add(Counter::Pushed, pushed);
     }
 
     /// Each member's home is told as of a one-to-one conversation.
     fn on_fanout(&mut self, fanout: &Fanout, payload: &[u8], cx: &mut impl HomeContext) {
         let (members, title, message) = fanout.split(payload);
-        let Fanout { conversation, origin, source, .. } = *fanout;
+        let Fanout { conversation, origin, source, sender, .. } = *fanout;
         for FanoutMember { user, head, delivered, read, ordinal, seen } in members {
             let own = Watermarks { delivered, read, shown: Seq(0), seen };
             let (peers, peer) = (Shown::default(), UserId::NONE);
-            let author = Author::Any;
+            let author = if user == sender { Author::User } else { Author::Other };
             let update = HeadUpdate { user, conversation, peer, head, ordinal, own, peers, origin, author, source };
             self.on_head_update(&update, title, message, cx);
         }
@@ -171,11 +176,14 @@ impl Homes {
                 continue;
             }
             let out = match haste {
-                Haste::Now => cx.out(session.conn),
+                Haste::Now | Haste::Own => cx.out(session.conn),
                 Haste::Later => cx.out_later(session.conn),
             };
             out.extend_from_slice(bytes);
             pushed += 1;
+            if haste == Haste::Now {
+                self.note_push(id, before, cx.now().mono);
+            }
         }
         pushed
     }

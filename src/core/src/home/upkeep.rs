@@ -62,7 +62,8 @@ pub(crate) const HOME_RECORD_MAX: usize =
 impl Homes {
     pub(crate) fn next_timeout(&self) -> Option<Mono> {
         let (dirty, ends) = (self.dirty.front().map(|(_, due)| *due), self.expiring.first().map(|ending| ending.due()));
-        dirty.into_iter().chain(ends).min()
+        let alarm = self.alarms.first().map(|alarm| alarm.due());
+        dirty.into_iter().chain(ends).chain(alarm).min()
     }
 
     pub(super) fn mark_dirty(&mut self, home: HomeKey, now: Mono) {

@@ -23,7 +23,7 @@ pub struct Hello {
     pub device: DeviceId,
     /// The user that the client believes the token to be for, or none: a guard against mixed-up tokens.
     pub user: UserId,
-    /// What the client can do, a bit each; none is defined yet.
+    /// What the client can do, a bit each: see [`Hello::ACKNOWLEDGES`].
     pub capabilities: u64,
     /// The token.
     pub token: Span,
@@ -32,6 +32,11 @@ pub struct Hello {
     pub connection_number: u64,
     /// What the user calls the device, at most [`limits::NAME_MAX`] bytes; empty: as before.
     pub device_name: Span,
+}
+
+impl Hello {
+    /// Everything that is pushed and is not this user's own is acknowledged by DELIVERED or READ. What is not is pushed again.
+    pub const ACKNOWLEDGES: u64 = 1;
 }
 
 /// The answer to HELLO.
