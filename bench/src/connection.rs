@@ -16,7 +16,8 @@ use tidings_wire::{
 use crate::idlers::Member;
 
 /// The cursor of somebody who knows nothing.
-pub const NOTHING_KNOWN: Resume = Resume { lineage: Lineage::NONE, uv: Uv(0), below: Uv(0), page: 0 };
+pub const NOTHING_KNOWN: Resume =
+    Resume { lineage: Lineage::NONE, uv: Uv(0), below: Uv(0), page: 0, tails: 0, tail: 0 };
 
 /// A connection of the load.
 #[derive(Debug)]

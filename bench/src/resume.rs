@@ -198,7 +198,8 @@ fn cursors(connections: &mut Connections, circle: &Circle) -> Result<Vec<Resume>
         }
         connections.turn(Wait::Upto(Duration::from_millis(20)), |at, frame, _| {
             if let (Ok(Kind::Changed), Ok(changed)) = (frame.kind(), frame.fixed::<Changed>()) {
-                cursors[at] = Resume { lineage: changed.lineage, uv: changed.uv, below: Uv(0), page: 0 };
+                cursors[at] =
+                    Resume { lineage: changed.lineage, uv: changed.uv, below: Uv(0), page: 0, tails: 0, tail: 0 };
                 back.push((at, changed.status == ResumeStatus::UpToDate));
             }
             Ok(())

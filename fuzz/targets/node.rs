@@ -156,7 +156,7 @@ fuzz_target!(|bytes: &[u8]| {
             }
             (7, Some(live)) => {
                 let (uv, below, page) = (Uv(choices.below(20)), Uv(choices.below(20)), choices.below(4) as u32);
-                say(&mut reactor, &live, &Resume { lineage: Lineage([7; 16]), uv, below, page });
+                say(&mut reactor, &live, &Resume { lineage: Lineage([7; 16]), uv, below, page, tails: 0, tail: 0 });
             }
             (8, Some(_)) => reactor.turn(choices.below(2000)),
             (9, Some(live)) => {

@@ -131,7 +131,11 @@ fn greeting(name: &str) -> Vec<u8> {
             device_name: Span::default(),
         },
     );
-    frame::append(&mut bytes, 2, &Resume { lineage: Lineage::NONE, uv: Uv(0), below: Uv(0), page: 0 });
+    frame::append(
+        &mut bytes,
+        2,
+        &Resume { lineage: Lineage::NONE, uv: Uv(0), below: Uv(0), page: 0, tails: 0, tail: 0 },
+    );
     bytes
 }
 

@@ -147,7 +147,7 @@ impl Raw {
     /// # Panics
     /// If the answer is not CHANGED.
     pub fn resume(&mut self) {
-        self.ask(2, &Resume { lineage: Lineage::NONE, uv: Uv(0), below: Uv(0), page: 0 });
+        self.ask(2, &Resume { lineage: Lineage::NONE, uv: Uv(0), below: Uv(0), page: 0, tails: 0, tail: 0 });
         assert_eq!(self.next().expect("an answer to RESUME").kind(), Kind::Changed);
     }
 

@@ -203,6 +203,9 @@ def devices(bob: Client) -> None:
         expect("a device that is not there", error.name, "NO_SUCH_DEVICE")
     else:
         raise CheckFailed("a device that is not there was revoked")
+    entries, last = bob.tails(2, 3)
+    expect("messages of two tails", len(last), sum(min(entry.head, 3) for entry in entries[:2]))
+    print("bob: RESUME with tails brings the last messages of two conversations, and SYNC_DONE")
     print("bob: DEVICE_LIST has this device, SET is answered by SETTING and told with CHANGED")
 
 

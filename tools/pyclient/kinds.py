@@ -170,6 +170,8 @@ class Resume(Body):
     uv: U64
     below: U64
     page: U32
+    tails: U16 = 0
+    tail: U16 = 0
 
 
 @dataclass(frozen=True)
@@ -382,3 +384,8 @@ class DeviceList(Body):
 @_kind(26)
 class Revoke(Body):
     device: U32
+
+
+@_kind(27)
+class SyncDone(Body):
+    tails: U32

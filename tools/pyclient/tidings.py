@@ -153,6 +153,18 @@ class Client:
         self._list_open = self._listed_anew
         return entries
 
+    def tails(self, tails: int, tail: int) -> tuple[list[k.Entry], list[k.Message]]:
+        """The first conversations of the whole list, and the last messages of the first few; they bypass `receive`."""
+        request = self._request(k.Resume(self.state.lineage, 0, 0, 0, tails, tail))
+        messages = self._fetching[request] = []
+        try:
+            changed = self._answer(request, k.Changed)
+            while not isinstance(self._next(request), k.SyncDone):
+                pass
+            return changed.conversations(), messages
+        finally:
+            del self._fetching[request]
+
     def fetch(self, conversation: bytes, from_seq: int, upto: int = 0, limit: int = 0, order: int = 0) -> Stored:
         """Stored messages; they bypass `receive`. `order` 1 asks for the last ones instead of the first."""
         request = self._request(k.Fetch(conversation, from_seq, upto, limit, order))
@@ -200,13 +212,17 @@ class Client:
     def _ask(self, body: k.Body, kind: type[B]) -> B:
         return self._answer(self._request(body), kind)
 
-    def _answer(self, request: int, kind: type[B]) -> B:
+    def _next(self, request: int) -> k.Body:
         deadline = self._deadline()
         while request not in self._answers:
             self._pump(deadline)
         answer = self._answers.pop(request)
         if isinstance(answer, k.Error):
             raise ServerError(answer)
+        return answer
+
+    def _answer(self, request: int, kind: type[B]) -> B:
+        answer = self._next(request)
         if not isinstance(answer, kind):
             raise k.ProtocolError(f"{type(answer).__name__} came where {kind.__name__} was due")
         return answer

@@ -38,8 +38,10 @@ pub(crate) struct Conversation {
     pub(crate) placed: bool,
     /// Messages past `last + 1`.
     pub(crate) ahead: BTreeMap<Seq, Message>,
-    /// A FETCH for the gap is under way.
+    /// A FETCH for the gap is under way, or its last messages come with a list.
     pub(crate) fetching: bool,
+    /// The list that they come with.
+    pub(crate) tail_of: Option<u64>,
     /// The gap could not be filled: it rests until then, longer each time.
     pub(crate) gap_retry: Option<Time>,
     pub(crate) gap_failures: u32,
@@ -87,6 +89,7 @@ impl Conversation {
             placed: false,
             ahead: BTreeMap::new(),
             fetching: false,
+            tail_of: None,
             gap_retry: None,
             gap_failures: 0,
             outbox: VecDeque::new(),
@@ -175,7 +178,7 @@ impl Conversation {
 
     /// The connection is gone: what was under way on it is not any more.
     pub(crate) fn disconnected(&mut self) {
-        self.fetching = false;
+        (self.fetching, self.tail_of) = (false, None);
         (self.gap_retry, self.gap_failures) = (None, 0);
         (self.recovering, self.allowed) = (None, usize::MAX);
         (self.prev, self.acked) = (ClientMsgId(0), ClientMsgId(0));

@@ -135,12 +135,16 @@ impl Session {
                 self.sync.may_have_gaps = true;
             }
             Some(Request::History(reading)) => self.on_history_page(*reading, fetched),
+            Some(Request::Tails) => {
+                self.requests.insert(request, Request::Tails); // more may come
+                self.on_tail(request, fetched);
+            }
             Some(Request::Description(_) | Request::Devices | Request::Setting(..)) | None => {}
         }
     }
 
     /// A page answers for more than it brought: what is missing in it cannot be had, and what comes after it is released.
-    fn pass_what_is_gone(&mut self, id: ConversationId, fetched: &Fetched) {
+    pub(crate) fn pass_what_is_gone(&mut self, id: ConversationId, fetched: &Fetched) {
         let (answered, user) = (fetched.answered(), self.config.user);
         let Some(conversation) = self.conversations.get_mut(&id) else { return };
         loop {
@@ -178,6 +182,7 @@ impl Session {
             }
             Request::History(reading) => self.on_history_refused(reading, code, retry_ms),
             Request::Description(description) => self.on_describe_refused(*description, code, retry_ms),
+            Request::Tails => {} // the list itself was refused
             Request::Devices => self.events.push_back(Event::DevicesFailed { code }),
             Request::Setting(conversation, key) => {
                 self.on_setting_refused((conversation, key), code, retry_ms.is_some());

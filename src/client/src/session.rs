@@ -58,6 +58,8 @@ pub(crate) enum Request {
     Description(Box<Description>),
     /// The application asked which devices there are, or revoked one.
     Devices,
+    /// The list of what changed, with tails that have not all come.
+    Tails,
     /// A setting is to be changed.
     Setting(ConversationId, SettingKey),
 }
@@ -310,6 +312,7 @@ impl Session {
             Ok(Kind::Changed) => self.on_changed(frame)?,
             Ok(Kind::Fetched) => self.on_fetched(id, &frame.fixed()?),
             Ok(Kind::Described) => self.on_described(frame)?,
+            Ok(Kind::SyncDone) => self.on_sync_done(id),
             Ok(Kind::Setting) => self.on_setting(id, &frame.fixed()?),
             Ok(Kind::DeviceList) => self.on_device_list(frame)?,
             Ok(Kind::Pong) => {

@@ -6,16 +6,20 @@ use tidings_wire::{
     ClientMsgId, ConversationId, Frame, Lineage, Seq, UserId, Uv, WireError,
     archive::{self, Archived},
     frame,
-    frames::{Changed, ChangedConversation, Control, Resume, ResumeStatus},
+    frames::{Changed, ChangedConversation, Control, Fetched, Resume, ResumeStatus},
+    limits::TAILS_MAX,
 };
 
 use crate::{
-    config::Time,
+    config::{History, Time},
     conversation::{Conversation, Outgoing},
     event::{Event, Watermarks},
     incoming::place_at,
-    session::Session,
+    session::{Request, Session},
 };
+
+/// Messages of a conversation that come with the list of what changed, at most.
+const TAIL_MAX: u64 = 32;
 
 /// What a device keeps between runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -182,13 +186,23 @@ impl Session {
         let request = self.request_id();
         (self.sync.paging, self.sync.below, self.sync.refused_until) = (Some(request), below, None);
         let (lineage, uv) = (self.sync.lineage, self.sync.saved);
-        frame::append(&mut self.out, request, &Resume { lineage, uv, below, page: 0 });
+        // Who wants the last messages only may have those of what changed last at once.
+        let tail = match self.config.history {
+            History::Recent(count) if below == Uv(0) => u16::try_from(count.min(TAIL_MAX)).expect("it is small"),
+            _ => 0,
+        };
+        let tails = if tail > 0 { TAILS_MAX } else { 0 };
+        if tails > 0 {
+            self.requests.insert(request, Request::Tails);
+        }
+        frame::append(&mut self.out, request, &Resume { lineage, uv, below, page: 0, tails, tail });
     }
 
     pub(crate) fn on_changed(&mut self, frame: &Frame<'_>) -> Result<(), WireError> {
         let changed: Changed = frame.fixed()?;
         let (entries, mut names) = (frame.var(changed.entries)?, frame.var(changed.names)?);
         if changed.status == ResumeStatus::TooOld {
+            self.requests.remove(&frame.header().request_id);
             // Its history is WELCOME's: another one would have been told to the application there.
             (self.sync.saved, self.sync.given) = (Uv(0), Uv(0));
             self.begin_list();
@@ -205,6 +219,7 @@ impl Session {
             self.on_changed_conversation(&entry, name);
         }
         self.told_settings(changed.settings);
+        self.expect_tails(frame, &changed, entries)?;
         self.sync.may_have_gaps = true;
         if self.sync.paging != Some(frame.header().request_id) {
             // The list of a device that was behind. Cut short, it is taken from our own cursor instead.
@@ -227,8 +242,59 @@ impl Session {
         Ok(())
     }
 
+    /// The last messages of the first conversations in the list come with it: nobody fetches them meanwhile.
+    fn expect_tails(&mut self, frame: &Frame<'_>, changed: &Changed, entries: &[u8]) -> Result<(), WireError> {
+        let id = frame.header().request_id;
+        // A server of before tails does not send any.
+        let knows = frame.fixed_bytes().len() >= Changed::LEN && changed.status == ResumeStatus::Changed;
+        if !knows {
+            if matches!(self.requests.get(&id), Some(Request::Tails)) {
+                self.requests.remove(&id);
+            }
+            return Ok(());
+        }
+        if !matches!(self.requests.get(&id), Some(Request::Tails)) {
+            return Ok(());
+        }
+        let first = entries.chunks_exact((changed.entry_len as usize).max(1)).take(changed.count as usize);
+        for entry in first.take(usize::from(TAILS_MAX)) {
+            let entry: ChangedConversation = archive::read(entry)?;
+            if let Some(known) = self.conversations.get_mut(&entry.conversation).filter(|known| known.has_gap()) {
+                (known.fetching, known.tail_of) = (true, Some(id));
+            }
+        }
+        Ok(())
+    }
+
+    /// The last messages of a conversation have come with a list.
+    pub(crate) fn on_tail(&mut self, request: u64, fetched: &Fetched) {
+        if let Some(known) = self.conversations.get_mut(&fetched.conversation)
+            && known.tail_of.take_if(|list| *list == request).is_some()
+        {
+            known.fetching = false;
+            known.head = known.head.max(fetched.head);
+            self.pass_what_is_gone(fetched.conversation, fetched);
+            self.sync.may_have_gaps = true;
+        }
+    }
+
+    /// No more tails come: what is missing is fetched.
+    pub(crate) fn on_sync_done(&mut self, request: u64) {
+        if !matches!(self.requests.get(&request), Some(Request::Tails)) {
+            return;
+        }
+        self.requests.remove(&request);
+        for known in self.conversations.values_mut() {
+            if known.tail_of.take_if(|list| *list == request).is_some() {
+                known.fetching = false;
+            }
+        }
+        self.sync.may_have_gaps = true;
+    }
+
     /// The server has no time for a page of the list now.
     pub(crate) fn on_resume_refused(&mut self, request: u64, retry_ms: u64) {
+        self.requests.remove(&request);
         if self.sync.paging == Some(request) {
             self.sync.refused_until = Some(self.now.plus_ms(retry_ms.max(1)));
         }

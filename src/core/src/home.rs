@@ -13,6 +13,7 @@ mod retry;
 mod session;
 mod settings;
 mod sources;
+mod tails;
 mod told;
 mod upkeep;
 
@@ -28,6 +29,7 @@ use tidings_wire::{BatchPosition, Lsn, UserId};
 use crate::{
     counters::{Counter, Counters},
     effects::ConnId,
+    lanes::ToConversation,
     node::NodeConfig,
     placement::Origin,
     records::HomeEntryRecord,
@@ -55,6 +57,8 @@ pub(crate) struct Homes {
     asked: Vec<settings::Asked>,
     /// Homes with something that the user keeps and that found no room in the log.
     unwritten: VecDeque<HomeKey>,
+    /// Tails that lists ask for: they go to their conversations next.
+    tails: Vec<ToConversation>,
     /// When sessions are looked at that may not acknowledge.
     alarms: BTreeSet<retry::Alarm>,
     /// When sessions end with their tokens, the next first.
@@ -85,6 +89,7 @@ impl Homes {
             sources: sources::Sources::new(layout.shards.count(), owned),
             asked: Vec::new(),
             unwritten: VecDeque::new(),
+            tails: Vec::new(),
             alarms: BTreeSet::new(),
             expiring: BTreeSet::new(),
             waiting: vec![VecDeque::new(); layout.shards.count() as usize].into_boxed_slice(),

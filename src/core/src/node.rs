@@ -308,7 +308,9 @@ impl<F: Effects> Router<'_, F> {
     /// A frame of a session. A session that ended meanwhile is ignored.
     pub fn frame(&mut self, id: SessionId, frame: &Frame<'_>) {
         let (homes, mut side) = self.home_side();
-        let Some(Command { message, named, body, payload }) = homes.frame(id, frame, &mut side) else { return };
+        let Some(Command { message, named, body, payload }) = homes.frame(id, frame, &mut side) else {
+            return self.ask_tails();
+        };
         let conversation = message.conversation().expect("a session's command is about a conversation");
         let to = self.node.config.layout.conversation(&conversation);
         // The name leaves its home for the call: taking and putting back a box moves two words.
@@ -323,6 +325,21 @@ impl<F: Effects> Router<'_, F> {
         }
         if let Some(home) = named {
             self.node.homes.return_name(home, lent);
+        }
+    }
+
+    /// Tails that a list asked for are asked for.
+    fn ask_tails(&mut self) {
+        while let Some(message) = self.node.homes.next_tail() {
+            let ToConversation::Fetch { asker, fetch, .. } = &message else { unreachable!("a tail is a FETCH") };
+            let to = self.node.config.layout.conversation(&fetch.conversation);
+            if to == self.node.config.me {
+                let (conversations, mut side) = self.conversation_side();
+                conversations.take(to, &message, Parts::default(), &mut side);
+            } else if self.fx.to_conversation(to, message, &[]).is_err() {
+                let (homes, mut side) = self.home_side();
+                homes.tail_refused(asker.session, &mut side);
+            }
         }
     }
 

@@ -14,7 +14,7 @@ fn resume_lists_what_changed_and_fetch_brings_it() {
         cluster.commit();
         let conversation = ConversationId::direct(alice.user, user("bob"));
         let tablet = cluster.connect("bob", 2, 5);
-        let resume = |uv| Resume { lineage: Lineage([7; 16]), uv: Uv(uv), below: Uv(0), page: 0 };
+        let resume = |uv| Resume { lineage: Lineage([7; 16]), uv: Uv(uv), below: Uv(0), page: 0, tails: 0, tail: 0 };
         cluster.ask(tablet, &resume(0));
         let changed = cluster.take(tablet).all::<Changed>()[0];
         assert_eq!((changed.status, changed.count, changed.uv), (ResumeStatus::Changed, 1, Uv(0)), "nothing durable");
@@ -55,7 +55,7 @@ fn a_receipt_that_its_users_home_did_not_hear_of_is_told_again() {
     cluster.later(2000);
     cluster.commit();
     let tablet = cluster.connect("bob", 2, 5);
-    cluster.ask(tablet, &Resume { lineage: Lineage([7; 16]), uv: Uv(0), below: Uv(0), page: 0 });
+    cluster.ask(tablet, &Resume { lineage: Lineage([7; 16]), uv: Uv(0), below: Uv(0), page: 0, tails: 0, tail: 0 });
     let out = cluster.take(tablet);
     let (frames, changed) = (out.frames(), out.all::<Changed>()[0]);
     let listed: ChangedConversation = tidings_wire::archive::read(frames[0].var(changed.entries).unwrap()).unwrap();
@@ -76,7 +76,7 @@ fn nothing_is_listed_as_seen_that_is_not_listed_as_there() {
     cluster.ask(alice, &Delivered { conversation, upto: Seq(2) });
     cluster.commit();
     cluster.take(alice);
-    cluster.ask(alice, &Resume { lineage: Lineage([7; 16]), uv: Uv(0), below: Uv(0), page: 0 });
+    cluster.ask(alice, &Resume { lineage: Lineage([7; 16]), uv: Uv(0), below: Uv(0), page: 0, tails: 0, tail: 0 });
     let out = cluster.take(alice);
     let entries = out.frames()[0].var(out.all::<Changed>()[0].entries).unwrap().to_vec();
     let listed: ChangedConversation = archive::read(&entries).unwrap();
@@ -131,7 +131,7 @@ fn a_group_that_changes_while_homes_are_told_again_is_told_to_those_who_lack_it(
         cluster.commit();
     }
     cluster.take(bob);
-    cluster.ask(bob, &Resume { lineage: Lineage([7; 16]), uv: Uv(0), below: Uv(0), page: 0 });
+    cluster.ask(bob, &Resume { lineage: Lineage([7; 16]), uv: Uv(0), below: Uv(0), page: 0, tails: 0, tail: 0 });
     let (out, len) = (cluster.take(bob), <ChangedConversation as archive::Archived>::LEN);
     let entries = out.frames()[0].var(out.all::<Changed>()[0].entries).unwrap().to_vec();
     let listed = entries.chunks(len).map(|entry| archive::read::<ChangedConversation>(entry).unwrap());
@@ -243,9 +243,89 @@ fn fetches_are_bounded_per_session_and_a_far_one_ends_early() {
 fn lists_are_paid_for() {
     let mut cluster = Cluster::new(1);
     let alice = cluster.live("alice", 1, 1);
-    let resume = Resume { lineage: Lineage::NONE, uv: Uv(0), below: Uv(0), page: 0 };
+    let resume = Resume { lineage: Lineage::NONE, uv: Uv(0), below: Uv(0), page: 0, tails: 0, tail: 0 };
     (0..1100).for_each(|_| cluster.ask(alice, &resume));
     let told = cluster.take(alice);
     let limited = told.all::<ErrorFrame>();
     assert!(limited.len() >= 100 && limited[0].code == ErrorCode::RateLimited as u16 && limited[0].retry_after_ms > 0);
+}
+
+/// The last messages of what changed last come with the list.
+#[test]
+fn the_first_conversations_of_a_list_bring_their_last_messages() {
+    in_all_layouts(|cluster, alice, _| {
+        for (peer, count) in [("bob", 1), ("carol", 3), ("dave", 5)] {
+            (1..=count).for_each(|id| cluster.send(alice, peer, id, id - 1, &format!("{peer} {id}")));
+            cluster.commit();
+        }
+        let tablet = cluster.connect("alice", 2, 5);
+        let resume = |tails| Resume { lineage: Lineage::NONE, uv: Uv(0), below: Uv(0), page: 0, tails, tail: 2 };
+        cluster.ask(tablet, &resume(2));
+        cluster.ask(tablet, &resume(2));
+        let mut all = cluster.take(tablet);
+        for _ in 0..6 {
+            cluster.serve_reads();
+            all.0.extend(cluster.take(tablet).0);
+        }
+        let done: Vec<u32> = all.all::<SyncDone>().iter().map(|done| done.tails).collect();
+        assert_eq!(done, [0, 2], "one list at a time");
+        assert_eq!(all.kinds().last(), Some(&Kind::SyncDone));
+        let mut fetched: Vec<_> = all.all::<Fetched>().iter().map(|page| (page.from.0, page.upto.0)).collect();
+        fetched.sort_unstable();
+        assert_eq!(fetched, [(2, 3), (4, 5)]);
+        let mut texts: Vec<String> = all.texts().into_iter().map(|(_, text)| text).collect();
+        texts.sort_unstable();
+        assert_eq!(texts, ["carol 2", "carol 3", "dave 4", "dave 5"]);
+        assert!(all.frames().iter().all(|frame| frame.header().request_id == 9));
+        // Nothing changed since, so there is nothing to bring.
+        cluster.later(2000);
+        cluster.commit();
+        cluster.ask(tablet, &Ping { opaque: 1 });
+        let uv = cluster.take(tablet).all::<Pong>()[0].uv;
+        cluster.ask(tablet, &Resume { uv, lineage: Lineage([7; 16]), ..resume(2) });
+        let out = cluster.take(tablet);
+        assert_eq!(out.kinds(), [Kind::Changed, Kind::SyncDone]);
+    });
+}
+
+/// A device with many conversations of which none changed asks once and is answered in few bytes; what changed costs what changed.
+#[test]
+fn resuming_costs_what_changed_and_not_what_there_is() {
+    let mut cluster = Cluster::new(1);
+    let alice = cluster.live("alice", 1, 1);
+    let mut sent = 0;
+    let mut write = |cluster: &mut Cluster, peers: std::ops::Range<u64>, id: u64| {
+        for peer in peers {
+            cluster.send(alice, &format!("peer{peer}"), id, id - 1, "x");
+            sent += 1;
+            if sent % 32 == 0 {
+                cluster.later(400);
+                cluster.commit();
+            }
+        }
+        cluster.later(2000);
+        cluster.commit();
+        cluster.later(2000);
+        cluster.commit();
+        cluster.take(alice);
+    };
+    write(&mut cluster, 0..5000, 1);
+    let resume = |uv| Resume { lineage: Lineage([7; 16]), uv, below: Uv(0), page: 0, tails: 0, tail: 0 };
+    let ask = |cluster: &mut Cluster, uv| {
+        cluster.ask(alice, &resume(uv));
+        let out = cluster.take(alice);
+        assert_eq!(out.kinds(), [Kind::Changed]);
+        (out.all::<Changed>()[0], out.0.len())
+    };
+    let (first, len) = ask(&mut cluster, Uv(0));
+    assert!(first.count == 256 && first.next > Uv(0) && first.uv > Uv(0), "usable after one page: {first:?}");
+    println!("a page of 256 conversations: {len} bytes");
+    let (nothing, len) = ask(&mut cluster, first.uv);
+    assert!(nothing.status == ResumeStatus::UpToDate && len <= 100, "{len} bytes for nothing new");
+    println!("nothing new in 5,000 conversations: {len} bytes");
+    write(&mut cluster, 100..150, 2);
+    let (some, len) = ask(&mut cluster, first.uv);
+    assert_eq!((some.count, some.next), (50, Uv(0)));
+    assert!(len <= 100 + 50 * 98, "{len} bytes for 50 that changed");
+    println!("50 of 5,000 changed: {len} bytes");
 }

@@ -473,7 +473,7 @@ impl Run {
     }
 
     fn check_unread(&mut self, at: usize) {
-        let resume = Resume { lineage: Lineage([7; 16]), uv: Uv(0), below: Uv(0), page: 0 };
+        let resume = Resume { lineage: Lineage([7; 16]), uv: Uv(0), below: Uv(0), page: 0, tails: 0, tail: 0 };
         self.cluster.ask(self.devices[at], &resume);
         let out = self.cluster.take(self.devices[at]);
         let changed = out.all::<Changed>()[0];

@@ -203,7 +203,7 @@ fn a_start_tells_homes_what_they_lack_and_not_what_they_have() {
         let few = repeated(&cluster);
         assert!(few < 200, "{few} of 1560 head updates were told again");
         let device = cluster.connect("u1", 9, 5);
-        cluster.ask(device, &Resume { lineage: Lineage::NONE, uv: Uv(0), below: Uv(0), page: 0 });
+        cluster.ask(device, &Resume { lineage: Lineage::NONE, uv: Uv(0), below: Uv(0), page: 0, tails: 0, tail: 0 });
         assert_eq!(cluster.take(device).all::<Changed>()[0].count, 39);
     }
 }

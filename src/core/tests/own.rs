@@ -21,7 +21,7 @@ fn hello(token: &str, device: u32, name: &str) -> Vec<u8> {
 /// A list of what changed: each conversation with its name, and the user's settings.
 fn listed(cluster: &mut Cluster, device: Device) -> (Vec<(ChangedConversation, String)>, u32) {
     cluster.take(device);
-    cluster.ask(device, &Resume { lineage: Lineage([7; 16]), uv: Uv(0), below: Uv(0), page: 0 });
+    cluster.ask(device, &Resume { lineage: Lineage([7; 16]), uv: Uv(0), below: Uv(0), page: 0, tails: 0, tail: 0 });
     let out = cluster.take(device);
     let (frames, changed) = (out.frames(), out.all::<Changed>()[0]);
     let frame = frames.iter().find(|frame| frame.kind() == Ok(Kind::Changed)).unwrap();

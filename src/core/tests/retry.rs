@@ -5,7 +5,7 @@ use tidings_testkit::{Cluster, Device, Output, names::hello_acknowledging};
 use tidings_wire::{ConversationId, ErrorCode, Kind, Lineage, Seq, Uv, frames::*};
 
 fn resumed(cluster: &mut Cluster, device: Device) -> Device {
-    cluster.ask(device, &Resume { lineage: Lineage::NONE, uv: Uv(0), below: Uv(0), page: 0 });
+    cluster.ask(device, &Resume { lineage: Lineage::NONE, uv: Uv(0), below: Uv(0), page: 0, tails: 0, tail: 0 });
     cluster.take(device);
     device
 }

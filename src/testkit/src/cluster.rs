@@ -85,7 +85,7 @@ impl Cluster {
     /// A device is let in and asks for what is new.
     pub fn live(&mut self, name: &str, device: u32, conn: u64) -> Device {
         let device = self.connect(name, device, conn);
-        self.ask(device, &Resume { lineage: Lineage::NONE, uv: Uv(0), below: Uv(0), page: 0 });
+        self.ask(device, &Resume { lineage: Lineage::NONE, uv: Uv(0), below: Uv(0), page: 0, tails: 0, tail: 0 });
         assert_eq!(self.take(device).kinds(), [Kind::Changed]);
         device
     }

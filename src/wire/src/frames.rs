@@ -13,7 +13,7 @@ pub use group::{
 pub use message::{Control, Message, MessageFlags, Send, Sent, TraceId};
 pub use receipt::{Delivered, Read, Receipt, ReceiptKind, ReceiptOk};
 pub use session::{Bye, ByeReason, ErrorFrame, Hello, Ping, Pong, Reauth, ReauthOk, Welcome};
-pub use sync::{Changed, ChangedConversation, Fetch, FetchOrder, Fetched, Resume, ResumeStatus};
+pub use sync::{Changed, ChangedConversation, Fetch, FetchOrder, Fetched, Resume, ResumeStatus, SyncDone};
 pub use user::{DeviceList, Devices, ListedDevice, Revoke, Set, Setting, SettingKey};
 
 /// Declares the kind and the pinned sizes of fixed parts: `first` is the size that was first published, and the

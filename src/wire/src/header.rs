@@ -81,6 +81,8 @@ kinds! {
     DeviceList = 25, Control;
     /// Client: let a device in no more.
     Revoke = 26, Control;
+    /// Server: everything has come that a RESUME with tails asked for.
+    SyncDone = 27, Control;
 }
 
 /// What is shed first when there is too much: the higher number.

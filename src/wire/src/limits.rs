@@ -30,6 +30,8 @@ pub const REMEMBERED: usize = 128;
 pub const FETCH_MAX: u32 = 256;
 /// Bytes of MESSAGE frames that one FETCH is answered with, unless a single one is longer.
 pub const PAGE_BYTES: u32 = 256 * 1024;
+/// Conversations of a page of CHANGED whose last messages may come with it.
+pub const TAILS_MAX: u16 = 8;
 /// Conversations in one page of CHANGED.
 pub const PAGE_MAX: u32 = 256;
 /// Longest text of an ERROR.

@@ -252,7 +252,10 @@ fn vectors() -> Vec<(&'static str, Vec<u8>)> {
         ("READ", simple(0, &Read { conversation, upto: Seq(4), ordinal: 2 })),
         ("RECEIPT", simple(0, &Receipt { conversation, member: user("bob"), delivered, read })),
         ("RECEIPT_OK", simple(0, &ReceiptOk { conversation, delivered, read, uv: Uv(12), seen: 2 })),
-        ("RESUME", simple(4, &Resume { lineage: Lineage([3; 16]), uv: Uv(11), below: Uv(0), page: 0 })),
+        (
+            "RESUME",
+            simple(4, &Resume { lineage: Lineage([3; 16]), uv: Uv(11), below: Uv(0), page: 0, tails: 4, tail: 20 }),
+        ),
         ("CHANGED", changed(conversation)),
         ("FETCH", simple(5, &Fetch { conversation, from: Seq(1), upto: Seq(5), limit: 0, order: FetchOrder::Upward })),
         (
@@ -284,6 +287,7 @@ fn vectors() -> Vec<(&'static str, Vec<u8>)> {
         ("DEVICES", simple(11, &Devices { reserved: 0 })),
         ("REVOKE", simple(11, &Revoke { device: DeviceId(7) })),
         ("DEVICE_LIST", device_list()),
+        ("SYNC_DONE", simple(4, &SyncDone { tails: 1 })),
         ("link/alice-09", digest_of_link(group(), &[8; 16]).to_vec()),
         ("REAUTH_OK", simple(7, &ReauthOk { token_until: Timestamp(1_700_000_900_000_000) })),
     ]
@@ -363,6 +367,8 @@ fn frames_of_older_sizes_are_understood() {
     assert_eq!((was_len, len, was), (24, 32, Read { ordinal: 0, ..is }));
     let (old, new) = (fixed::<ReceiptOk>(&bytes_of("RECEIPT_OK")), fixed::<ReceiptOk>(&newer("RECEIPT_OK")));
     assert_eq!((old.0, new.0, old.1), (40, 48, ReceiptOk { seen: 0, ..new.1 }));
+    let ((was_len, was), (len, is)): ((_, Resume), (_, Resume)) = (fixed(&bytes_of("RESUME")), fixed(&newer("RESUME")));
+    assert_eq!((was_len, len, was), (36, 40, Resume { tails: 0, tail: 0, ..is }));
     let entry = |bytes: &[u8]| -> (u32, ChangedConversation) {
         let frame = split(bytes, limits::FRAME_MAX).unwrap().unwrap();
         let changed: Changed = frame.fixed().unwrap();

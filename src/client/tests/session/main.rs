@@ -9,7 +9,7 @@ use std::num::NonZeroU32;
 
 use proptest::prelude::*;
 use tidings_client::{ClientMsgId, Config, ErrorCode, Event, Lineage, SavedState, Seq, Session, Time, Timestamp, Uv};
-use tidings_wire::{Kind, frame::Span, frames::*};
+use tidings_wire::{Kind, frame::Span, frames::*, limits};
 
 use peer::*;
 
@@ -397,4 +397,40 @@ fn a_device_whose_memory_and_clock_went_back_names_no_two_messages_alike() {
         (1..50).map(|seed| Session::new(saved(2 * seed)).send(user("bob"), b"z")).collect();
     assert!(first.len() > 45 && first.iter().all(|id| id.0 >= 500), "{first:?}");
     assert!(ids.len() > 45 && ids.iter().all(|id| id.0 > 9_000), "{ids:?}");
+}
+
+/// A device that wants the last messages only has those of what changed last with the list, and fetches what did not come.
+#[test]
+fn the_last_messages_come_with_the_list_and_are_not_fetched_again() {
+    for came in [true, false] {
+        let mut config = config();
+        config.history = tidings_client::History::Recent(3);
+        let mut peer = Peer::new(config);
+        let mut resume = None;
+        let request = {
+            let seen = &mut resume;
+            peer.connect_with(|sent| *seen = sent.all::<Resume>().pop())
+        };
+        let (_, resume) = resume.unwrap();
+        assert_eq!((resume.tails, resume.tail), (limits::TAILS_MAX, 3));
+        peer.give(&changed(request, &[(here(), 50)], 5, 0));
+        assert!(peer.sent().all::<Fetch>().is_empty(), "they are on their way");
+        let upto = Seq(50);
+        if came {
+            (48..=50).for_each(|seq| peer.give(&message(request, seq)));
+            let (conversation, first, oldest) = (here(), Seq(48), Seq(1));
+            peer.give(&bytes_of(
+                request,
+                &Fetched { conversation, first, last: upto, head: upto, oldest, from: first, upto },
+            ));
+        }
+        peer.give(&bytes_of(request, &SyncDone { tails: u32::from(came) }));
+        let fetches = peer.sent().all::<Fetch>();
+        assert_eq!(fetches.len(), usize::from(!came));
+        if came {
+            let events = peer.events();
+            assert_eq!(numbers(&events), [48, 49, 50]);
+            assert!(events.contains(&Event::Synced));
+        }
+    }
 }

@@ -1,12 +1,14 @@
 //! How a device catches up: the list of what changed, asked for by RESUME or sent when a device was behind.
 
+use alloc::vec::Vec;
+
 use tidings_canary::{self as canary, Canary};
 use tidings_wire::{
-    ErrorCode, Kind, Lineage, Uv,
+    ConversationId, ErrorCode, Kind, Lineage, Uv,
     archive::{self, Archived},
     frame::FrameBuilder,
     frames::{Changed, ChangedConversation, Resume, ResumeStatus},
-    limits::PAGE_MAX,
+    limits::{PAGE_MAX, TAILS_MAX},
 };
 
 use super::{
@@ -31,6 +33,8 @@ struct Range {
     since: Uv,
     below: Uv,
     most: usize,
+    /// How many of the first conversations in it are given back.
+    tails: usize,
 }
 
 impl Homes {
@@ -41,8 +45,9 @@ impl Homes {
         let knows = resume.uv != Uv(0);
         let other_lineage = knows && resume.lineage != self.config.lineage;
         if other_lineage || resume.uv > self.index.get(home).durable {
-            let range = Range { since: Uv(u64::MAX), below: Uv(0), most: 0 };
-            return self.write_changed(id, home, request_id, ResumeStatus::TooOld, &range, cx);
+            let range = Range { since: Uv(u64::MAX), below: Uv(0), most: 0, tails: 0 };
+            self.write_changed(id, home, request_id, ResumeStatus::TooOld, &range, cx);
+            return;
         }
         let (rate, now) = (self.config.user_rate, cx.now().mono);
         if let Err(wait_ms) = self.index.get_mut(home).bucket.take(rate, now) {
@@ -53,8 +58,10 @@ impl Homes {
             session.sync = Sync::Live;
         }
         let page = if resume.page == 0 { PAGE_MAX } else { resume.page.min(PAGE_MAX) };
-        let range = Range { since: resume.uv, below: resume.below, most: page as usize };
-        self.write_changed(id, home, request_id, ResumeStatus::Changed, &range, cx);
+        let tails = usize::from(resume.tails.min(TAILS_MAX));
+        let range = Range { since: resume.uv, below: resume.below, most: page as usize, tails };
+        let listed = self.write_changed(id, home, request_id, ResumeStatus::Changed, &range, cx);
+        self.ask_tails(Asker { session: id, request_id }, resume, &listed, cx);
     }
 
     /// A session's output is gone (or may be): if it was behind, it gets the list of what it missed.
@@ -66,7 +73,7 @@ impl Homes {
         }
         session.sync = Sync::Live;
         let home = session.home;
-        let range = Range { since, below: Uv(0), most: PAGE_MAX as usize };
+        let range = Range { since, below: Uv(0), most: PAGE_MAX as usize, tails: 0 };
         self.write_changed(id, home, 0, ResumeStatus::Changed, &range, cx);
     }
 
@@ -78,8 +85,8 @@ impl Homes {
         status: ResumeStatus,
         range: &Range,
         cx: &mut impl HomeContext,
-    ) {
-        let Some(session) = self.sessions.get(id) else { return };
+    ) -> Vec<ConversationId> {
+        let Some(session) = self.sessions.get(id) else { return Vec::new() };
         let newer = |(_, entry): &(EntryKey, &Entry)| entry.uv > range.since;
         let before = self.index.get(home).listed;
         let (start, walked) = self.index.below(home, range.below, before);
@@ -100,9 +107,12 @@ impl Homes {
         }
         let next = if entries.peek().is_some() { last } else { Uv(0) };
         drop(entries);
-        let mut names = frame.var(&[]);
+        let (mut names, mut first) = (frame.var(&[]), Vec::new());
         for (_, entry) in self.index.older_from(start).skip(skipped).take(count) {
             names.len += frame.var(&entry.name).len;
+            if first.len() < range.tails {
+                first.push(entry.conversation);
+            }
         }
         let lineage: Lineage = self.config.lineage;
         let status = if status == ResumeStatus::Changed && count == 0 { ResumeStatus::UpToDate } else { status };
@@ -124,6 +134,7 @@ impl Homes {
         state.listed = listed;
         // Where the page before ended somewhere else the list was walked to here, which its user pays for.
         state.bucket.owe(walked / WALKED_PER_TOKEN);
+        first
     }
 }
 

@@ -18,6 +18,7 @@ use super::{
     retry::Unacknowledged,
     session::{Session, Sync},
     settings::age,
+    tails::Tails,
 };
 use crate::{
     budget::Network,
@@ -86,6 +87,7 @@ impl Homes {
             fetches,
             sync,
             ends: None,
+            tails: Tails::default(),
             pushes: who.pushes(),
             unacknowledged: Unacknowledged::NOTHING,
             issued: age(who.issued(), who.bound()),

@@ -13,7 +13,7 @@ use tidings_wire::{
     split,
 };
 
-use super::{Homes, SessionId, index::HomeKey, session::Sync};
+use super::{Homes, SessionId, index::HomeKey, session::Sync, tails::Tail};
 use crate::{
     context::HomeContext,
     counters::Counter,
@@ -72,6 +72,10 @@ impl Homes {
                 }
                 if refusal.of_kind == tidings_wire::Kind::Fetch as u8 {
                     self.fetch_ended(asker.session);
+                    let tails = self.sessions.get(asker.session).map(|session| session.tails).unwrap_or_default();
+                    if tails.are_of(asker.request_id) {
+                        return self.tail_ended(asker.session, Tail::Refused, cx);
+                    }
                 }
                 self.write_refusal(asker, &refusal, cx);
                 self.end_if_answered(asker.session, cx);
@@ -109,6 +113,9 @@ impl Homes {
                 }
                 if let Some(session) = self.sessions.get(asker.session) {
                     frame::append(cx.out(session.conn), asker.request_id, &fetched);
+                    if session.tails.are_of(asker.request_id) {
+                        self.tail_ended(asker.session, Tail::Came, cx);
+                    }
                 }
             }
         }

@@ -19,6 +19,18 @@ pub struct Resume {
     pub below: Uv,
     /// Most conversations in a page; 0: the server's limit.
     pub page: u32,
+    /// Of how many of the first conversations in the page the last messages are wanted, too; at most
+    /// [`limits::TAILS_MAX`](crate::limits::TAILS_MAX).
+    pub tails: u16,
+    /// How many messages of each.
+    pub tail: u16,
+}
+
+/// Everything has come that a RESUME with tails asked for: CHANGED, and of each of its first conversations MESSAGEs and FETCHED.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SyncDone {
+    /// How many tails have come: those that are missing are to be asked for by FETCH.
+    pub tails: u32,
 }
 
 /// How the server read the cursor.
@@ -152,7 +164,8 @@ impl Fetched {
 }
 
 fixed_parts! {
-    Resume: Resume, first 36, now 36;
+    Resume: Resume, first 36, now 40;
+    SyncDone: SyncDone, first 4, now 4;
     Changed: Changed, first 49, now 61;
     Fetch: Fetch, first 37, now 37;
     Fetched: Fetched, first 48, now 64;

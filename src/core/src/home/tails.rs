@@ -1,0 +1,97 @@
+//! Tails: with the list of what changed a device may get the last messages of the first conversations in it. Each is a FETCH that the home asks
+//! in the session's name; SYNC_DONE comes after the last of them.
+
+use core::num::NonZeroU64;
+
+use tidings_wire::{
+    ConversationId, Seq,
+    frame::{self},
+    frames::{Fetch, FetchOrder, Resume, SyncDone},
+    limits::TAILS_MAX,
+};
+
+use super::{Homes, SessionId};
+use crate::{
+    context::HomeContext,
+    lanes::{Asker, ToConversation},
+    limits::FETCHES_PER_SESSION,
+};
+
+/// Tails that a session's list asked for and that have not come.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tails {
+    /// The RESUME that asked for them, while some are missing.
+    request: Option<NonZeroU64>,
+    left: u8,
+    came: u8,
+}
+
+impl Tails {
+    /// True of the answer to one of them.
+    pub(super) fn are_of(&self, request_id: u64) -> bool {
+        self.request.is_some_and(|request| request.get() == request_id)
+    }
+}
+
+/// If a tail came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tail {
+    Came,
+    Refused,
+}
+
+impl Homes {
+    /// A list was written: the last messages of its first conversations are asked for, if the device wants them and has no such list under way.
+    pub(super) fn ask_tails(
+        &mut self,
+        asker: Asker,
+        resume: &Resume,
+        listed: &[ConversationId],
+        cx: &mut impl HomeContext,
+    ) {
+        let Some(request) = NonZeroU64::new(asker.request_id).filter(|_| resume.tails > 0) else { return };
+        let Some(session) = self.sessions.get_mut(asker.session) else { return };
+        let free = FETCHES_PER_SESSION.saturating_sub(session.fetches);
+        let most = usize::from(resume.tails.min(TAILS_MAX)).min(usize::from(free));
+        let is_free = session.tails.request.is_none() && resume.tail > 0;
+        let wanted = &listed[..if is_free { listed.len().min(most) } else { 0 }];
+        if wanted.is_empty() {
+            return frame::append(cx.out(session.conn), asker.request_id, &SyncDone { tails: 0 });
+        }
+        let left = u8::try_from(wanted.len()).expect("at most TAILS_MAX");
+        session.tails = Tails { request: Some(request), left, came: 0 };
+        session.fetches += left;
+        let (user, home) = (session.user, session.home);
+        self.index.get_mut(home).bucket.owe(u64::from(left));
+        for conversation in wanted {
+            let (from, upto, limit, order) = (Seq(0), Seq(0), u32::from(resume.tail), FetchOrder::Last);
+            let fetch = Fetch { conversation: *conversation, from, upto, limit, order };
+            self.tails.push(ToConversation::Fetch { asker, user, fetch });
+        }
+    }
+
+    /// The next tail that is to be asked for.
+    pub(crate) fn next_tail(&mut self) -> Option<ToConversation> {
+        self.tails.pop()
+    }
+
+    /// A tail cannot be asked for.
+    pub(crate) fn tail_refused(&mut self, id: SessionId, cx: &mut impl HomeContext) {
+        self.fetch_ended(id);
+        self.tail_ended(id, Tail::Refused, cx);
+    }
+
+    /// A tail of a session came, or cannot be had.
+    pub(super) fn tail_ended(&mut self, id: SessionId, tail: Tail, cx: &mut impl HomeContext) {
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        let tails = &mut session.tails;
+        tails.came += u8::from(tail == Tail::Came);
+        tails.left = tails.left.saturating_sub(1);
+        if tails.left == 0
+            && let Some(request) = tails.request.take()
+        {
+            let came = u32::from(tails.came);
+            frame::append(cx.out(session.conn), request.get(), &SyncDone { tails: came });
+        }
+    }
+}
