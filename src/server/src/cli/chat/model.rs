@@ -50,6 +50,8 @@ pub struct Line {
     pub ts_us: u64,
     /// How far it is.
     pub tick: Tick,
+    /// Of the last own message in a group: how many of the others have read it, if not all have.
+    pub readers: Option<(usize, usize)>,
 }
 
 /// The window's state.
@@ -72,8 +74,8 @@ pub struct Model {
     /// Why nothing is taken for a while.
     delayed: Option<String>,
     peers: Watermarks,
-    /// Of a group: how far each other member is.
-    others: BTreeMap<UserId, Watermarks>,
+    /// Of a group: which message each other member came with, and how far it is.
+    others: BTreeMap<UserId, (Seq, Watermarks)>,
     read: Seq,
     wish: Option<Seq>,
     fetching: bool,
@@ -157,8 +159,8 @@ impl Model {
                 self.peers = peers;
             }
             Event::Receipt { conversation, member, marks } if conversation == self.conversation => {
-                self.others.insert(member, marks);
-                self.reckon_peers();
+                // Of somebody who is not known yet the group is described next.
+                self.others.entry(member).and_modify(|(_, known)| *known = marks);
             }
             Event::HistoryDone { first, .. } => (self.is_whole, self.fetching) = (first <= Seq(1), false),
             Event::HistoryFailed { .. } => self.fetching = false,
@@ -166,21 +168,13 @@ impl Model {
         }
     }
 
-    /// What the group is called, and how far all the others are.
+    /// What the group is called, and how far the others are.
     fn on_description(&mut self, group: &Group) {
         self.peer = harmless(&group.title);
         let others = group.members.iter().filter(|member| member.role != Role::None && member.user != self.my_id);
         let marks =
             |member: &DescribedMember| Watermarks { delivered: member.delivered, read: member.read, ordinal: 0 };
-        self.others = others.map(|member| (member.user, marks(member))).collect();
-        self.reckon_peers();
-    }
-
-    /// How far all the others are is how far the last of them is.
-    fn reckon_peers(&mut self) {
-        let least = |mark: fn(&Watermarks) -> Seq| self.others.values().map(mark).min().unwrap_or_default();
-        self.peers =
-            Watermarks { delivered: least(|marks| marks.delivered), read: least(|marks| marks.read), ordinal: 0 };
+        self.others = others.map(|member| (member.user, (member.joined, marks(member)))).collect();
     }
 
     /// True if it is worth asking what the group is: something happened to it, or this device was away.
@@ -219,26 +213,56 @@ impl Model {
 
     /// All lines, oldest first.
     pub fn lines(&self) -> Vec<Line> {
+        let is_own_text = |message: &&Message| message.sender == self.my_id && message.control.0 == 0;
+        let last_own = self.messages.values().rev().find(is_own_text).map(|last| last.seq);
         let stored = self.messages.values().map(|message| Line {
             from: harmless(&message.sender_name),
             said: said(message),
             ts_us: message.ts.0,
             tick: self.tick(message),
+            readers: if last_own == Some(message.seq) { self.readers(message.seq) } else { None },
         });
         let line = |tick, text: &String| {
             let (from, said) = (self.me.clone(), Said::Text(text.clone()));
-            Line { from, said, ts_us: 0, tick }
+            Line { from, said, ts_us: 0, tick, readers: None }
         };
         let failed = self.failed.iter().map(|text| line(Tick::None, text));
         let pending = self.pending.iter().map(|(_, text)| line(Tick::Pending, text));
         stored.chain(failed).chain(pending).collect()
     }
 
+    /// How far those are whom a message was written to: whoever came later does not count.
+    fn addressees(&self, seq: Seq) -> impl Iterator<Item = &Watermarks> {
+        self.others.values().filter(move |(joined, _)| *joined <= seq).map(|(_, marks)| marks)
+    }
+
+    /// Of a group: how many of the others have read a message, unless all have.
+    fn readers(&self, seq: Seq) -> Option<(usize, usize)> {
+        let (all, read) =
+            (self.addressees(seq).count(), self.addressees(seq).filter(|marks| marks.read >= seq).count());
+        (self.conversation.is_group() && read < all).then_some((read, all))
+    }
+
+    /// Who chats, and with whom or where.
+    pub fn heading(&self) -> String {
+        match self.others.len() {
+            0 if !self.conversation.is_group() => format!("{} with {}", self.me, self.peer),
+            0 => format!("{} in {}", self.me, self.peer),
+            others => format!("{} in {}, {} members", self.me, self.peer, others + 1),
+        }
+    }
+
     fn tick(&self, message: &Message) -> Tick {
+        let least = |mark: fn(&Watermarks) -> Seq| self.addressees(message.seq).map(mark).min().unwrap_or_default();
+        let (delivered, read) = if self.conversation.is_group() {
+            (least(|marks| marks.delivered), least(|marks| marks.read))
+        } else {
+            (self.peers.delivered, self.peers.read)
+        };
         match message.seq {
             _ if message.sender != self.my_id => Tick::None,
-            seq if seq <= self.peers.read => Tick::Read,
-            seq if seq <= self.peers.delivered => Tick::Delivered,
+            seq if seq <= read => Tick::Read,
+            seq if seq <= delivered => Tick::Delivered,
             _ => Tick::Sent,
         }
     }
@@ -297,6 +321,48 @@ mod tests {
             });
             assert_eq!(tick(&model), expected);
         }
+    }
+
+    #[test]
+    fn a_group_says_how_many_have_read_the_last_message_until_all_have() {
+        let group = ConversationId([2; 16]);
+        assert!(group.is_group());
+        let mut model = Model::new("alice", "?", UserId::derive("default", "alice"), group);
+        let member = |name: &str| DescribedMember {
+            user: UserId::derive("default", name),
+            role: Role::Member,
+            joined: Seq(1),
+            left: Seq(0),
+            delivered: Seq(0),
+            read: Seq(0),
+        };
+        model.on_event(Event::Described(Group {
+            conversation: group,
+            head: Seq(1),
+            title: "hike".into(),
+            settings: Default::default(),
+            deleted: Seq(0),
+            has_link: false,
+            members: ["alice", "bob", "carol"].map(member).into(),
+        }));
+        assert_eq!(model.heading(), "alice in hike, 3 members");
+        model.on_event(Event::Message(Message { conversation: group, ..message(1, "alice") }));
+        let line = |model: &Model| (model.lines()[0].tick, model.lines()[0].readers);
+        assert_eq!(line(&model), (Tick::Sent, Some((0, 2))));
+        for (name, expected) in [("bob", (Tick::Sent, Some((1, 2)))), ("carol", (Tick::Read, None))] {
+            let member = UserId::derive("default", name);
+            let marks = Watermarks { delivered: Seq(1), read: Seq(1), ordinal: 0 };
+            model.on_event(Event::Receipt { conversation: group, member, marks });
+            assert_eq!(line(&model), expected);
+        }
+        // Whoever comes later has not left it unread.
+        let late = DescribedMember { joined: Seq(2), ..member("dave") };
+        let (settings, has_link) = (Default::default(), false);
+        let members = vec![DescribedMember { read: Seq(1), ..member("bob") }, late];
+        let (conversation, title) = (group, String::new());
+        let (head, deleted) = (Seq(2), Seq(0));
+        model.on_event(Event::Described(Group { conversation, head, title, settings, deleted, has_link, members }));
+        assert_eq!(line(&model), (Tick::Read, None));
     }
 
     #[test]

@@ -43,7 +43,7 @@ fn title(model: &Model) -> Text<'static> {
         (Link::Up, None) => ("connected", Color::Green),
         (Link::Lost, _) => ("connection lost, trying again; what you write is kept and sent", Color::Red),
     };
-    let names = format!(" {} with {}  ", model.me, model.peer);
+    let names = format!(" {}  ", model.heading());
     Text::from(vec![
         Span::styled(names, Style::new().add_modifier(Modifier::BOLD)),
         Span::styled(format!("● {text}"), Style::new().fg(color)),
@@ -66,6 +66,10 @@ fn row(line: &Line, me: &str) -> Text<'static> {
         match &line.said {
             Said::Text(text) => Span::raw(format!(": {text}")),
             Said::Act(act) => Span::styled(format!(" {act}"), Style::new().add_modifier(Modifier::ITALIC)),
+        },
+        match line.readers {
+            Some((read, all)) => Span::styled(format!("  read by {read} of {all}"), Style::new().fg(Color::DarkGray)),
+            None => Span::default(),
         },
     ])
 }
