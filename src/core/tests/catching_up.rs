@@ -1,6 +1,6 @@
 //! How a device catches up: what changed, stored messages, and what both may cost.
 
-use tidings_core::ToHome;
+use tidings_core::{NodeConfig, ToHome};
 use tidings_testkit::{Cluster, Reactor, frames::Attempt, in_all_layouts, user};
 use tidings_wire::{ConversationId, ErrorCode, Generation, Kind, Lineage, LogId, Seq, UserId, Uv, archive, frames::*};
 
@@ -291,7 +291,7 @@ fn the_first_conversations_of_a_list_bring_their_last_messages() {
 /// A device with many conversations of which none changed asks once and is answered in few bytes; what changed costs what changed.
 #[test]
 fn resuming_costs_what_changed_and_not_what_there_is() {
-    let mut cluster = Cluster::new(1);
+    let mut cluster = Cluster::with(1, |config| NodeConfig { entities_max: 20_000, ..config });
     let alice = cluster.live("alice", 1, 1);
     let mut sent = 0;
     let mut write = |cluster: &mut Cluster, peers: std::ops::Range<u64>, id: u64| {
@@ -301,6 +301,7 @@ fn resuming_costs_what_changed_and_not_what_there_is() {
             if sent % 32 == 0 {
                 cluster.later(400);
                 cluster.commit();
+                assert!(cluster.take(alice).all::<ErrorFrame>().is_empty());
             }
         }
         cluster.later(2000);
@@ -320,6 +321,13 @@ fn resuming_costs_what_changed_and_not_what_there_is() {
     let (first, len) = ask(&mut cluster, Uv(0));
     assert!(first.count == 256 && first.next > Uv(0) && first.uv > Uv(0), "usable after one page: {first:?}");
     println!("a page of 256 conversations: {len} bytes");
+    let (mut below, mut listed) = (first.next, first.count);
+    while below > Uv(0) {
+        cluster.ask(alice, &Resume { below, ..resume(Uv(0)) });
+        let page = cluster.take(alice).all::<Changed>()[0];
+        (below, listed) = (page.next, listed + page.count);
+    }
+    assert_eq!(listed, 5000);
     let (nothing, len) = ask(&mut cluster, first.uv);
     assert!(nothing.status == ResumeStatus::UpToDate && len <= 100, "{len} bytes for nothing new");
     println!("nothing new in 5,000 conversations: {len} bytes");
@@ -328,4 +336,31 @@ fn resuming_costs_what_changed_and_not_what_there_is() {
     assert_eq!((some.count, some.next), (50, Uv(0)));
     assert!(len <= 100 + 50 * 98, "{len} bytes for 50 that changed");
     println!("50 of 5,000 changed: {len} bytes");
+}
+
+/// What a conversation says of a receipt is lost on its way to a home, and the next message brings it: devices that are connected are told both.
+#[test]
+fn a_receipt_that_comes_with_a_later_message_is_told_to_devices_that_are_connected() {
+    let mut cluster = Cluster::new(1);
+    let (alice, bob) = (cluster.live("alice", 1, 1), cluster.live("bob", 1, 2));
+    let tablet = cluster.live("bob", 2, 3);
+    let conversation = ConversationId::direct(alice.user, bob.user);
+    cluster.send(alice, "bob", 1, 0, "hello");
+    cluster.commit();
+    cluster.reactors[0].world.lost = |message| matches!(message, ToHome::Receipt { .. } | ToHome::ReceiptOk { .. });
+    cluster.ask(bob, &Read { conversation, upto: Seq(1), ordinal: 1 });
+    cluster.later(1000);
+    cluster.commit();
+    for device in [alice, bob, tablet] {
+        cluster.take(device);
+    }
+    cluster.reactors[0].world.lost = |_| false;
+    cluster.send(bob, "alice", 1, 0, "and hello to you");
+    cluster.commit();
+    let out = cluster.take(alice);
+    let receipt = Receipt { conversation, member: bob.user, delivered: Seq(1), read: Seq(1) };
+    assert_eq!((out.texts().len(), out.all::<Receipt>()), (1, vec![receipt]));
+    let out = cluster.take(tablet);
+    assert_eq!(out.texts().len(), 1);
+    assert_eq!(out.all::<ReceiptOk>().last().map(|ok| ok.read), Some(Seq(1)), "and the user's other devices");
 }

@@ -472,21 +472,24 @@ impl Oracle {
         mine.all(|(at, due)| given.last.get(&at).copied().unwrap_or_default() == due)
     }
 
-    /// True if a device was shown how far the other members are: as far as the log says, and where nothing is ever
-    /// dropped as far as they were given what its user wrote.
-    pub fn is_shown_all(&self, user: UserId, given: &Given) -> bool {
+    /// A conversation of which a device was not shown how far the other member is: as far as the log says, and where nothing is ever dropped as
+    /// far as it was given what this user wrote. Its place, what the device was shown, and what it must be shown.
+    pub fn unshown(&self, user: UserId, given: &Given) -> Option<(usize, Watermarks, Watermarks)> {
         let direct = (0..self.conversations.len()).filter(|at| !self.conversations[*at].id.is_group());
-        let mine = direct.filter_map(|at| Some((at, self.member(at, user)?)));
-        mine.into_iter().all(|(at, member)| {
+        let mut mine = direct.filter_map(|at| Some((at, self.member(at, user)?)));
+        mine.find_map(|(at, member)| {
             let conversation = &self.conversations[at];
             let peer = 1 - member;
             let shown = given.shown.get(&at).copied().unwrap_or_default();
             let logged = self.durable.marks(conversation.id, conversation.members[peer]);
             let heard = if self.may_lose { Seq(0) } else { conversation.heard[peer] };
             // Who shows nobody what it reads is not shown what others read.
-            let knows = self.privacy(user) != Privacy::Open;
-            shown.delivered >= logged.delivered.max(heard)
-                && (knows || shown.read >= self.durable.shown(conversation.id, conversation.members[peer]))
+            let read = match self.privacy(user) {
+                Privacy::Open => self.durable.shown(conversation.id, conversation.members[peer]),
+                _ => Seq(0),
+            };
+            let due = Watermarks { delivered: logged.delivered.max(heard), read, ordinal: 0 };
+            (shown.delivered < due.delivered || shown.read < due.read).then_some((at, shown, due))
         })
     }
 

@@ -97,7 +97,7 @@ impl Member {
     ///
     /// # Errors
     /// [`ReplayError::Body`].
-    pub(crate) fn read(&mut self, row: &MemberRow, rest: &mut &[u8]) -> Result<(), ReplayError> {
+    fn read(&mut self, row: &MemberRow, rest: &mut &[u8]) -> Result<(), ReplayError> {
         // They never fall: a row says less than a record before it if that was sealed when later ones were dropped.
         let shown = Seq(row.read.0.saturating_sub(row.withheld));
         self.marks.raise_to(Watermarks { delivered: row.delivered, read: row.read, shown, seen: row.seen });
@@ -146,6 +146,8 @@ const FEW: usize = 8;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Members {
     all: Vec<Member>,
+    /// How many of them are members now.
+    current: u32,
     /// Empty while there are few.
     by_user: BTreeMap<UserId, u32>,
 }
@@ -154,12 +156,39 @@ impl Members {
     /// The two of a one-to-one conversation, the lesser first.
     pub(crate) fn pair(a: UserId, b: UserId) -> Self {
         let all = [a.min(b), a.max(b)].map(|user| Member::new(user, Membership::of_two())).into();
-        Self { all, by_user: BTreeMap::new() }
+        Self { all, current: 2, by_user: BTreeMap::new() }
     }
 
     /// How many there are.
     pub(crate) fn len(&self) -> usize {
         self.all.len()
+    }
+
+    /// How many of them are members now.
+    pub(crate) fn current(&self) -> usize {
+        self.current as usize
+    }
+
+    /// What a member may do and read is something else from now on.
+    pub(crate) fn set_membership(&mut self, at: usize, membership: Membership) {
+        let before = core::mem::replace(&mut self.all[at].membership, membership);
+        self.count(before.is_current(), at);
+    }
+
+    /// A member becomes what its row says: see [`Member::read`].
+    ///
+    /// # Errors
+    /// [`ReplayError::Body`].
+    pub(crate) fn read(&mut self, at: usize, row: &MemberRow, rest: &mut &[u8]) -> Result<(), ReplayError> {
+        let before = self.all[at].membership.is_current();
+        self.all[at].read(row, rest)?;
+        self.count(before, at);
+        Ok(())
+    }
+
+    fn count(&mut self, before: bool, at: usize) {
+        let now = self.all[at].membership.is_current();
+        self.current = self.current + u32::from(now) - u32::from(before);
     }
 
     /// Which member a user is.
@@ -174,7 +203,9 @@ impl Members {
     pub(crate) fn entry(&mut self, user: UserId, membership: impl FnOnce() -> Membership) -> usize {
         self.find(user).unwrap_or_else(|| {
             let at = self.all.len();
-            self.all.push(Member::new(user, membership()));
+            let membership = membership();
+            self.current += u32::from(membership.is_current());
+            self.all.push(Member::new(user, membership));
             if at > FEW {
                 self.by_user.insert(user, to_u32(at));
             } else if at == FEW {
@@ -196,6 +227,7 @@ impl Members {
 
     /// Adds all of them to a digest. The order does not matter.
     pub(crate) fn digest(&self, digest: &mut Digest) {
+        debug_assert_eq!(self.current(), self.iter().filter(|member| member.membership.is_current()).count());
         digest.word(self.all.iter().fold(0, |sum, member| sum.wrapping_add(member.digest())));
     }
 }

@@ -1,7 +1,11 @@
 //! What is proposed in a conversation and not committed: laid over the committed state while it waits, and dropped without a trace if it
 //! never is. Overlays are pooled, since few conversations have one at a time and all have one again and again.
 
-use alloc::{collections::VecDeque, vec::Vec};
+use alloc::{
+    boxed::Box,
+    collections::{BTreeMap, VecDeque},
+    vec::Vec,
+};
 
 use tidings_wire::{BatchPosition, ClientMsgId, DeviceId, Seq, UserId, frames::Control};
 
@@ -11,7 +15,11 @@ use super::{
     membership::Membership,
     state::{MessageFact, Settings},
 };
-use crate::{features::Weight, lanes::Watermarks, narrow::to_u32};
+use crate::{
+    features::Weight,
+    lanes::Watermarks,
+    narrow::{to_u32, to_usize},
+};
 
 /// A receipt's record that waits, and what it would raise a member's watermarks to.
 #[derive(Clone, Copy, Debug)]
@@ -28,10 +36,20 @@ pub(crate) struct Overlay {
     messages: VecDeque<MessageFact>,
     /// Receipts, in the order of their records: those of a member say more and more.
     receipts: Vec<Raise>,
-    /// What messages change besides their place in the order, with their numbers; later ones count.
-    changes: VecDeque<(Seq, Change)>,
+    /// What features will keep, with the numbers of messages; later ones count.
+    kept: VecDeque<(Seq, Control, Box<[u8]>)>,
+    /// Whose memberships messages change, and how many members more there are for it.
+    members: VecDeque<(Seq, UserId, i8)>,
+    /// What they become, by user; later ones count.
+    memberships: BTreeMap<UserId, VecDeque<Membership>>,
+    /// How many members more there will be.
+    gained: isize,
     /// Whom they bring in who was never a member, in the order in which members will have their places.
     arrivals: VecDeque<(Seq, UserId)>,
+    /// Which of them each is, counted from the first that ever was here.
+    arrival_places: BTreeMap<UserId, u64>,
+    /// How many have arrived.
+    arrived: u64,
 }
 
 impl Overlay {
@@ -63,14 +81,25 @@ impl Overlay {
     pub(crate) fn push(&mut self, fact: MessageFact, changes: Changes, members: &Members) {
         self.messages.push_back(fact);
         for change in changes.into_iter() {
-            if let Change::Member(user, _) = change
-                && members.find(user).is_none()
-                && self.arrival(user).is_none()
-            {
-                self.arrivals.push_back((fact.seq, user));
+            match change {
+                Change::Keep(control, kept) => self.kept.push_back((fact.seq, control, kept)),
+                Change::Member(user, membership) => self.push_member(fact.seq, user, membership, members),
             }
-            self.changes.push_back((fact.seq, change));
         }
+    }
+
+    fn push_member(&mut self, seq: Seq, user: UserId, membership: Membership, members: &Members) {
+        let known = members.find(user);
+        if known.is_none() && self.arrival(user).is_none() {
+            self.arrival_places.insert(user, self.arrived + self.arrivals.len() as u64);
+            self.arrivals.push_back((seq, user));
+        }
+        let committed = || known.map(|at| &members[at].membership);
+        let was_member = self.membership(user).or_else(committed).is_some_and(Membership::is_current);
+        let gained = i8::from(membership.is_current()) - i8::from(was_member);
+        self.gained += isize::from(gained);
+        self.members.push_back((seq, user, gained));
+        self.memberships.entry(user).or_default().push_back(membership);
     }
 
     /// The first proposed message is committed.
@@ -79,16 +108,37 @@ impl Overlay {
     /// If none is proposed: each message that waits is here.
     pub(crate) fn pop_first(&mut self) -> MessageFact {
         let fact = self.messages.pop_front().expect("a message that waits for its commit is in the overlay");
-        while self.changes.pop_front_if(|(seq, _)| *seq <= fact.seq).is_some() {}
-        while self.arrivals.pop_front_if(|(seq, _)| *seq <= fact.seq).is_some() {}
+        while self.kept.pop_front_if(|(seq, ..)| *seq <= fact.seq).is_some() {}
+        while let Some((_, user, gained)) = self.members.pop_front_if(|(seq, ..)| *seq <= fact.seq) {
+            self.gained -= isize::from(gained);
+            self.forget(user, VecDeque::pop_front);
+        }
+        while let Some((_, user)) = self.arrivals.pop_front_if(|(seq, _)| *seq <= fact.seq) {
+            self.arrived += 1;
+            self.arrival_places.remove(&user);
+        }
         fact
+    }
+
+    fn forget(&mut self, user: UserId, take: fn(&mut VecDeque<Membership>) -> Option<Membership>) {
+        let of_user = self.memberships.get_mut(&user).expect("a change of a membership has one");
+        take(of_user);
+        if of_user.is_empty() {
+            self.memberships.remove(&user);
+        }
     }
 
     /// The last proposed message is dropped.
     pub(crate) fn drop_last(&mut self) {
         let Some(fact) = self.messages.pop_back() else { return };
-        while self.changes.pop_back_if(|(seq, _)| *seq >= fact.seq).is_some() {}
-        while self.arrivals.pop_back_if(|(seq, _)| *seq >= fact.seq).is_some() {}
+        while self.kept.pop_back_if(|(seq, ..)| *seq >= fact.seq).is_some() {}
+        while let Some((_, user, gained)) = self.members.pop_back_if(|(seq, ..)| *seq >= fact.seq) {
+            self.gained -= isize::from(gained);
+            self.forget(user, VecDeque::pop_back);
+        }
+        while let Some((_, user)) = self.arrivals.pop_back_if(|(seq, _)| *seq >= fact.seq) {
+            self.arrival_places.remove(&user);
+        }
     }
 
     /// How many members are brought in.
@@ -98,7 +148,7 @@ impl Overlay {
 
     /// Which of those who are brought in a user is.
     pub(crate) fn arrival(&self, user: UserId) -> Option<usize> {
-        self.arrivals.iter().position(|(_, arriving)| *arriving == user)
+        self.arrival_places.get(&user).map(|place| to_usize(place - self.arrived))
     }
 
     /// Who is brought in as the `nth`.
@@ -108,33 +158,23 @@ impl Overlay {
 
     /// What a user's membership will be, if that is something else than it is.
     pub(crate) fn membership(&self, user: UserId) -> Option<&Membership> {
-        self.changes.iter().rev().find_map(|(_, change)| match change {
-            Change::Member(member, membership) if *member == user => Some(membership),
-            _ => None,
-        })
+        self.memberships.get(&user)?.back()
     }
 
-    /// True if any membership will be something else than it is.
-    pub(crate) fn changes_members(&self) -> bool {
-        self.changes.iter().any(|(_, change)| matches!(change, Change::Member(..)))
+    /// How many members more there will be; fewer, if negative.
+    pub(crate) fn gained(&self) -> isize {
+        self.gained
     }
 
     /// What a feature will keep, if that is something else than what it keeps.
     pub(crate) fn kept(&self, control: Control) -> Option<&[u8]> {
-        self.changes.iter().rev().find_map(|(_, change)| match change {
-            Change::Keep(by, kept) if *by == control => Some(&**kept),
-            _ => None,
-        })
+        self.kept.iter().rev().find_map(|(_, by, kept)| (*by == control).then_some(&**kept))
     }
 
     /// What features will keep.
     pub(crate) fn over_settings(&self, settings: &Settings) -> Settings {
         let mut merged = settings.clone();
-        for (_, change) in &self.changes {
-            if let Change::Keep(control, kept) = change {
-                merged.set(*control, kept);
-            }
-        }
+        self.kept.iter().for_each(|(_, control, kept)| merged.set(*control, kept));
         merged
     }
 
@@ -227,7 +267,8 @@ impl Overlays {
     /// Gives an overlay back to the pool if nothing is in it.
     pub(crate) fn release(&mut self, slot: &mut u32) {
         if let Some(overlay) = self.get(*slot).filter(|overlay| overlay.is_empty()) {
-            assert!(overlay.changes.is_empty() && overlay.arrivals.is_empty(), "what no message proposes is not there");
+            let nothing = overlay.kept.is_empty() && overlay.members.is_empty() && overlay.arrivals.is_empty();
+            assert!(nothing && overlay.gained == 0, "what no message proposes is not there");
             self.free.push(core::mem::replace(slot, NO_OVERLAY));
         }
     }

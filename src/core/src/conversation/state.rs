@@ -186,7 +186,7 @@ impl State {
                     if membership.joined == fact.seq && !canary::is(Canary::JoinedUnread) {
                         member.has_seen(fact.ordinal);
                     }
-                    member.membership = membership;
+                    self.members.set_membership(at, membership);
                 }
             }
         }
@@ -247,7 +247,7 @@ mod tests {
             let mut rest = &body[..];
             let row: MemberRow = take(&mut rest).unwrap();
             let at = again.members.entry(row.user, Membership::of_two);
-            again.members[at].read(&row, &mut rest).unwrap();
+            again.members.read(at, &row, &mut rest).unwrap();
             assert!(rest.is_empty());
         }
         let digest = |state: &State| {

@@ -94,11 +94,7 @@ impl<'a> View<'a> {
 
     /// How many are members.
     pub(crate) fn current(&self) -> usize {
-        let proposed = self.overlay.filter(|overlay| overlay.changes_members());
-        if proposed.is_none() {
-            return self.state.members.iter().filter(|member| member.membership.is_current()).count();
-        }
-        (0..self.members()).filter(|at| self.membership(self.user(*at)).is_some_and(Membership::is_current)).count()
+        self.state.members.current().saturating_add_signed(self.overlay.map_or(0, Overlay::gained))
     }
 
     /// How far a member is.

@@ -154,7 +154,7 @@ impl Conversations {
         let conversation = self.get_mut(key);
         let members = &mut conversation.state.members;
         let at = members.entry(row.user, unknown(row.conversation));
-        members[at].read(&row, &mut body)?;
+        members.read(at, &row, &mut body)?;
         conversation.rows_missing = conversation.rows_missing.saturating_sub(1);
         if conversation.rows_missing == 0
             && let Some(first) = conversation.rewritten.take()

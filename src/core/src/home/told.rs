@@ -13,7 +13,12 @@ use tidings_wire::{
     split,
 };
 
-use super::{Homes, SessionId, index::HomeKey, session::Sync, tails::Tail};
+use super::{
+    Homes, SessionId,
+    index::{Entry, EntryKey, HomeKey},
+    session::Sync,
+    tails::Tail,
+};
 use crate::{
     context::HomeContext,
     counters::Counter,
@@ -48,6 +53,13 @@ fn author_of(message: &[u8]) -> Box<[u8]> {
         frame.var(message.sender_name).ok()
     });
     named.unwrap_or_default().into()
+}
+
+/// If the user has read more than its home knew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ReadRose {
+    Yes,
+    No,
 }
 
 impl Homes {
@@ -125,8 +137,9 @@ impl Homes {
         let home = self.index.home(update.user);
         let entry = self.index.entry(home, update.conversation, update.peer);
         let before = self.index.get(home).uv;
+        let (mut peers_rose, mut read_rose) = (false, false);
         let rose = self.index.change(home, entry, |entry| {
-            let rises = update.head > entry.head;
+            let (rises, read) = (update.head > entry.head, entry.own.read);
             entry.head = entry.head.max(update.head);
             entry.ordinal = entry.ordinal.max(update.ordinal);
             if !title.is_empty() && *title != *entry.name {
@@ -134,7 +147,9 @@ impl Homes {
             } else if update.author == Author::Other && entry.name.is_empty() && !update.peer.is_none() {
                 entry.name = author_of(message);
             }
-            rises | entry.own.raise_to(update.own) | entry.peers.raise_to(update.peers)
+            let own_rose = entry.own.raise_to(update.own);
+            (peers_rose, read_rose) = (entry.peers.raise_to(update.peers), entry.own.read > read);
+            rises | own_rose | peers_rose
         });
         if !rose {
             return;
@@ -143,6 +158,17 @@ impl Homes {
         let haste = if update.author == Author::User { Haste::Own } else { Haste::Now };
         let pushed = self.push(home, before, update.origin, message, haste, cx);
         cx.counters().add(Counter::Pushed, pushed);
+        if message.is_empty() {
+            return; // the list that comes instead says all of it
+        }
+        // What was lost on its way here comes with the message, and devices are told it, too.
+        if peers_rose {
+            self.tell_peers(home, entry, before, cx);
+        }
+        if read_rose {
+            let own = self.index.entry_at(entry).own;
+            self.tell_own((home, before), update.conversation, own, ReadRose::Yes, cx);
+        }
     }
 
     /// Each member's home is told as of a one-to-one conversation.
@@ -210,9 +236,15 @@ impl Homes {
             return;
         }
         self.mark_dirty(home, cx.now().mono);
+        self.tell_peers(home, entry, before, cx);
+    }
+
+    /// Tells a home's devices how far the other member of a one-to-one conversation is.
+    fn tell_peers(&mut self, home: HomeKey, entry: EntryKey, before: Uv, cx: &mut impl HomeContext) {
         if self.index.get(home).sessions.is_empty() {
             return;
         }
+        let Entry { conversation, peer: member, .. } = *self.index.entry_at(entry);
         let Shown { delivered, read } = self.index.entry_at(entry).peers.to(self.privacy(home));
         let mut bytes = core::mem::take(&mut self.frame_scratch);
         bytes.clear();
@@ -274,6 +306,19 @@ impl Homes {
                 self.mark_dirty(home, cx.now().mono);
             }
         }
+        let rose = if read_rose { ReadRose::Yes } else { ReadRose::No };
+        self.tell_own((home, before), conversation, watermarks, rose, cx);
+    }
+
+    /// Tells a home's devices how far their user is. If that is news, one that cannot be told is behind.
+    fn tell_own(
+        &mut self,
+        (home, before): (HomeKey, Uv),
+        conversation: ConversationId,
+        watermarks: Watermarks,
+        read: ReadRose,
+        cx: &mut impl HomeContext,
+    ) {
         for at in 0..self.index.get(home).sessions.len() {
             let id = self.index.get(home).sessions[at];
             let uv = self.uv_for(id);
@@ -281,7 +326,7 @@ impl Homes {
             if cx.buffered(session.conn) <= OUT_SOFT {
                 let Watermarks { delivered, read, seen, .. } = watermarks;
                 frame::append(cx.out_later(session.conn), 0, &ReceiptOk { conversation, delivered, read, uv, seen });
-            } else if read_rose && session.sync == Sync::Live {
+            } else if read == ReadRose::Yes && session.sync == Sync::Live {
                 session.sync = Sync::Behind(before);
                 cx.count(Counter::Behind);
             }

@@ -539,7 +539,7 @@ impl World {
             && (device.silent || session.receipts_settled());
         let user = user_id(device.user);
         // At the end every user has a device that acknowledges.
-        let shown = !matches!(self.phase, Phase::Audit(_)) || self.oracle.is_shown_all(user, &device.given);
+        let shown = !matches!(self.phase, Phase::Audit(_)) || self.oracle.unshown(user, &device.given).is_none();
         let counts = device.silent || self.oracle.miscounted(user, |id| session.unread(id)).is_none();
         quiet && shown && counts && self.oracle.has_all(user, &device.given)
     }
@@ -550,11 +550,11 @@ impl World {
         let missing = self.oracle.missing(user_id(device.user), &device.given);
         let Some(session) = &device.session else { return format!("device {at} does not run") };
         format!(
-            "device {at}: up {}, flushed {}, receipts settled {}, shown all {}, lacks {missing:?} (conversation, has, head), counts {:?} (conversation, as unread, truly)",
+            "device {at}: up {}, flushed {}, receipts settled {}, unshown {:?} (conversation, shown, due), lacks {missing:?} (conversation, has, head), counts {:?} (conversation, as unread, truly)",
             session.is_up(),
             session.is_flushed(),
             session.receipts_settled(),
-            self.oracle.is_shown_all(user_id(device.user), &device.given),
+            self.oracle.unshown(user_id(device.user), &device.given),
             self.oracle.miscounted(user_id(device.user), |id| session.unread(id)),
         )
     }
