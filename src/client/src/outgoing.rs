@@ -3,11 +3,12 @@
 use tidings_wire::{
     ClientMsgId, ConversationId, ErrorCode, Seq, Timestamp, frame,
     frame::FrameBuilder,
-    frames::{self, Delivered, ErrorFrame, MessageFlags, Read, Send, Sent, TraceId},
+    frames::{self, Delivered, ErrorFrame, MessageFlags, Read, Send, Sent, SettingKey, TraceId, group::control},
 };
 
 use crate::{
     event::{Event, Message, Watermarks},
+    own::ReadReceipts,
     session::Session,
 };
 
@@ -101,7 +102,8 @@ impl Session {
                 control: message.control,
                 target: Seq(0),
                 ordinal: sent.ordinal,
-                body: message.body,
+                // A link's secret is in no message.
+                body: if message.control == control::JOIN { Vec::new() } else { message.body },
                 payload: message.payload,
             });
         }
@@ -148,12 +150,19 @@ impl Session {
         let Some(conversation) = self.conversations.get_mut(&id) else { return };
         let Watermarks { delivered, read, ordinal } = conversation.own;
         let told = conversation.told;
-        conversation.told = conversation.own;
+        // What is to be read in private is not told before that counts.
+        let private = (tidings_wire::ConversationId::NONE, SettingKey::READ_PRIVATE);
+        let waits = self.wanted.get(&private) == Some(&1) && self.read_receipts == ReadReceipts::Shown;
+        if waits {
+            conversation.told.delivered = delivered;
+        } else {
+            conversation.told = conversation.own;
+        }
         if delivered > told.delivered {
             let request = self.request_id();
             frame::append(&mut self.out, request, &Delivered { conversation: id, upto: delivered });
         }
-        if read > told.read || ordinal > told.ordinal {
+        if !waits && (read > told.read || ordinal > told.ordinal) {
             let request = self.request_id();
             frame::append(&mut self.out, request, &Read { conversation: id, upto: read, ordinal });
         }

@@ -115,7 +115,10 @@ impl Session {
                     self.tell_conversation(conversation);
                 }
             }
-            SettingKey::READ_PRIVATE => self.told_settings(if value == 0 { 0 } else { Changed::READ_PRIVATE }),
+            SettingKey::READ_PRIVATE => {
+                self.told_settings(if value == 0 { 0 } else { Changed::READ_PRIVATE });
+                self.touch_every(); // READs may have waited for it
+            }
             _ => {}
         }
     }

@@ -361,6 +361,10 @@ impl Session {
         }
     }
 
+    pub(crate) fn touch_every(&mut self) {
+        self.touch_all(|_| true);
+    }
+
     fn touch_all(&mut self, which: impl Fn(&Conversation) -> bool) {
         let chosen = self.conversations.values().filter(|conversation| which(conversation));
         let mut ids: Vec<_> = chosen.map(|conversation| conversation.id).collect();

@@ -19,7 +19,7 @@ mod upkeep;
 
 use alloc::{
     boxed::Box,
-    collections::{BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     vec,
     vec::Vec,
 };
@@ -33,6 +33,7 @@ use crate::{
     node::NodeConfig,
     placement::Origin,
     records::HomeEntryRecord,
+    slab::Key,
     time::Mono,
 };
 pub use authentication::{Authenticated, Claims, Renewal, TokenFault, Verifier, authenticate, reauthenticate};
@@ -59,6 +60,8 @@ pub(crate) struct Homes {
     unwritten: VecDeque<HomeKey>,
     /// Tails that lists ask for: they go to their conversations next.
     tails: Vec<ToConversation>,
+    /// Sessions that wait for tails; few do at a time.
+    with_tails: BTreeMap<Key, tails::Tails>,
     /// When sessions are looked at that may not acknowledge.
     alarms: BTreeSet<retry::Alarm>,
     /// When sessions end with their tokens, the next first.
@@ -90,6 +93,7 @@ impl Homes {
             asked: Vec::new(),
             unwritten: VecDeque::new(),
             tails: Vec::new(),
+            with_tails: BTreeMap::new(),
             alarms: BTreeSet::new(),
             expiring: BTreeSet::new(),
             waiting: vec![VecDeque::new(); layout.shards.count() as usize].into_boxed_slice(),
@@ -121,6 +125,7 @@ impl Homes {
     /// The connection of a session is gone, or is to go.
     pub(crate) fn close_session(&mut self, id: SessionId, counters: &mut Counters) {
         if let Some(session) = self.sessions.close(id) {
+            self.with_tails.remove(&id.0);
             session.ends.map(|ends| self.expiring.remove(&expiry::Ending::of(id, ends)));
             self.index.get_mut(session.home).sessions.retain(|other| *other != id);
             counters.count(Counter::SessionsClosed);

@@ -275,24 +275,26 @@ pub struct PairRecord {
 }
 
 macro_rules! first_len {
-    ($($name:ident: $len:literal;)*) => {$(
+    (@now $first:literal) => { $first };
+    (@now $first:literal $now:literal) => { $now };
+    ($($name:ident: $first:literal $(, now $now:literal)?;)*) => {$(
         impl Archived for $name {
-            const FIRST_LEN: usize = $len;
+            const FIRST_LEN: usize = $first;
         }
-        const _: () = assert!(<$name as Archived>::LEN == $len);
+        const _: () = assert!(<$name as Archived>::LEN == first_len!(@now $first $($now)?));
     )*};
 }
 
 first_len! {
-    ReceiptRecord: 64;
+    ReceiptRecord: 56, now 64;
     HomeRecord: 28;
-    HomeEntryRecord: 106;
+    HomeEntryRecord: 96, now 106;
     SourcesRecord: 4;
     SourceRecord: 10;
     ShardRow: 12;
     ConversationRow: 56;
     SettingRecord: 6;
-    MemberRow: 76;
+    MemberRow: 68, now 76;
     MembershipRecord: 34;
     StayRecord: 16;
     DeviceRecord: 8;

@@ -211,8 +211,10 @@ impl Verifier for TokenVerifier {
             return Err(TokenFault::Tenant);
         }
         let until = Some(Timestamp(exp.saturating_mul(1_000_000)));
-        // A time of the future would make it younger than what revokes it.
-        let issued = Timestamp((iat.max(0.0) * 1e6) as u64).min(now);
+        // One of the future would be younger than what revokes it: then it does not say when it was issued.
+        let issued = Timestamp((iat.max(0.0) * 1e6) as u64);
+        let is_ahead = issued.0 > now.0.saturating_add(CLOCK_SKEW_S * 1_000_000);
+        let issued = if is_ahead { Timestamp(0) } else { issued };
         Ok(Claims { tenant: tenant.into(), name: sub.into(), device: device.map(DeviceId), until, issued })
     }
 }

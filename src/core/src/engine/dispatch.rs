@@ -133,7 +133,16 @@ impl Conversations {
         let member = match view.member(send.sender) {
             Some(member) => member,
             // The place that it will have.
-            None if send.conversation.is_group() && is_open() => view.members(),
+            None if send.conversation.is_group() && is_open() => {
+                // Whoever is not let in learns nothing else.
+                match self.allowed(&view, send, body, Verdict::New) {
+                    Verdict::Refused(ErrorCode::BodyInvalid, none) => {
+                        return Verdict::Refused(ErrorCode::NotMember, none);
+                    }
+                    refused @ Verdict::Refused(..) => return refused,
+                    _ => view.members(),
+                }
+            }
             None => return refuse(ErrorCode::NotMember),
         };
         let sent = self.get(key).sent_from(to_u32(member), send.device, origin(from, send));

@@ -399,22 +399,23 @@ impl Conversations {
                 continue;
             }
             let (source, mut is_told) = (self.outboxes.source(shard, to, changed), true);
-            let ever = |member: &Member, _| member.membership.was_ever();
-            self.with_fanout(
-                key,
-                (to, SessionId::NONE, source),
-                ever,
-                (UserId::NONE, &[], Titled::Yes),
-                |this, fanout, payload| {
+            // What a group is called since is nothing for who left it before.
+            for title in [Titled::Yes, Titled::No] {
+                let told = |member: &Member, head| {
+                    let knows = member.membership.is_current() || member.membership.stay.last == head;
+                    member.membership.was_ever() && knows == (title == Titled::Yes)
+                };
+                let of = (to, SessionId::NONE, source);
+                self.with_fanout(key, of, told, (UserId::NONE, &[], title), |this, fanout, payload| {
                     is_told = this.answers[to.0 as usize].is_empty() && cx.has_home_credit(to, 1, payload.len());
                     if is_told {
                         cx.count(Counter::HeadUpdatesRepeated);
                         cx.to_home(to, ToHome::Fanout(fanout), payload);
                     }
-                },
-            );
-            if !is_told {
-                return false;
+                });
+                if !is_told {
+                    return false;
+                }
             }
         }
         true

@@ -3,6 +3,8 @@
 
 use alloc::vec::Vec;
 
+use tidings_wire::Seq;
+
 use super::{Conversation, ConversationKey, Conversations};
 use crate::{
     context::ConversationContext,
@@ -13,6 +15,9 @@ use crate::{
     records::append,
     time::Mono,
 };
+
+/// Groups whose receipts are told in one turn.
+const GROUPS_PER_TURN: usize = 16;
 
 impl Conversations {
     /// A member's watermarks rose; others were told `before` of it.
@@ -31,7 +36,8 @@ impl Conversations {
     /// Tells what is due.
     pub(super) fn tell_receipts(&mut self, cx: &mut impl ConversationContext) {
         let now = cx.now().mono;
-        while let Some((_, key)) = self.risen.pop_front_if(|(due, _)| *due <= now) {
+        for _ in 0..GROUPS_PER_TURN {
+            let Some((_, key)) = self.risen.pop_front_if(|(due, _)| *due <= now) else { return };
             let reactors = (0..self.config.layout.reactors).map(ReactorId);
             if reactors.clone().all(|to| self.answers[to.0 as usize].is_empty() && self.tell_receipts_to(key, to, cx)) {
                 self.get_mut(key).risen.clear();
@@ -52,9 +58,12 @@ impl Conversations {
             .filter(|(_, member)| member.membership.is_current() && self.config.layout.home(&member.user) == to);
         for (at, writer) in here {
             let own = writer.last_own();
-            let of_interest = risen
-                .iter()
-                .filter(|(member, before)| *member as usize != at && own > before.delivered.min(before.read));
+            let of_interest = risen.iter().filter(|(member, before)| {
+                let now = state.members[*member as usize].marks.shown();
+                let newly = |before: Seq, now: Seq| now > before && own > before;
+                let is_news = newly(before.delivered, now.delivered) || newly(before.read, now.read);
+                *member as usize != at && is_news
+            });
             let count = of_interest.clone().count();
             if count == 0 {
                 continue;

@@ -31,8 +31,9 @@ impl Homes {
         }
         let asker = Asker { session: id, request_id: frame.header().request_id };
         // What is not durable yet is not told.
-        match self.index.get(home).own.as_ref().filter(|own| own.durable < own.version) {
-            Some(own) => self.answer_at(home, Until::Version(own.version), asker, Answer::Devices, cx),
+        match self.pending_version(home) {
+            Some(_) if self.waits_for_devices(id) => self.refuse_frame(id, frame, ErrorCode::Busy, cx),
+            Some(version) => self.answer_at(home, Until::Version(version), asker, Answer::Devices, cx),
             None => self.list_devices(asker, cx),
         }
         Ok(())
@@ -74,7 +75,7 @@ impl Homes {
         state.bucket.owe(REAUTH_TOKENS); // all of what the user keeps is written
         state.own.get_or_insert_default().revoke(device, now.wall);
         let until = self.changed_own(home, cx);
-        self.answer_at(home, until, asker, Answer::Devices, cx);
+        self.answer_at(home, until, asker, Answer::Revoked, cx);
         Ok(())
     }
 
@@ -90,11 +91,10 @@ impl Homes {
         let open = self.index.get(home).sessions.clone();
         for id in open {
             let (Some(session), Some(own)) = (self.sessions.get(id), &self.index.get(home).own) else { continue };
-            let is_known = own.devices.iter().any(|known| known.device == session.device);
             let bound = if session.issued == AGELESS { Bound::ToDevice } else { Bound::ToNone };
-            let (code, text) = if own.is_barred(session.device) {
+            let (code, text) = if own.is_barred(session.device) && id != asker {
                 (ErrorCode::DeviceRevoked, "this device was revoked by its user")
-            } else if !is_known && id != asker && own.is_too_old(session.issued, bound) {
+            } else if id != asker && own.check_token(session.device, session.issued, bound).is_err() {
                 (ErrorCode::TokenRevoked, "a device was revoked since this token was issued")
             } else {
                 continue;

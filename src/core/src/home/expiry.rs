@@ -84,7 +84,13 @@ impl Homes {
         cx: &mut impl HomeContext,
     ) {
         let Some(session) = self.sessions.get(id).filter(|session| !session.ending) else { return };
-        let (conn, request_id) = (session.conn, frame.header().request_id);
+        let (conn, home, device, request_id) = (session.conn, session.home, session.device, frame.header().request_id);
+        // A token that would not be let in renews nothing.
+        let outcome = outcome.and_then(|renewal| {
+            let own = self.index.get(home).own.as_ref();
+            own.map_or(Ok(()), |own| own.check_token(device, renewal.issued, renewal.bound))?;
+            Ok(renewal)
+        });
         match outcome {
             Ok(Renewal { until, issued, bound }) => {
                 if let Some(session) = self.sessions.get_mut(id) {

@@ -230,9 +230,7 @@ impl Homes {
     ) -> Result<Option<Command<'f>>, WireError> {
         let (fetch, request_id): (Fetch, _) = (frame.fixed()?, frame.header().request_id);
         let Some(session) = self.sessions.get(id) else { return Ok(None) };
-        let of = |id: &SessionId| self.sessions.get(*id).map_or(0, |session| u32::from(session.fetches));
-        let of_user: u32 = self.index.get(session.home).sessions.iter().map(of).sum();
-        if session.fetches >= FETCHES_PER_SESSION || of_user >= FETCHES_PER_USER {
+        if session.fetches >= FETCHES_PER_SESSION || self.fetches_of(session.home) >= FETCHES_PER_USER {
             self.refuse_frame(id, frame, ErrorCode::Busy, cx);
             return Ok(None);
         }
@@ -305,6 +303,12 @@ impl Homes {
             of_kind: frame.header().kind,
         };
         self.write_refusal(Asker { session: id, request_id: frame.header().request_id }, &refusal, cx);
+    }
+
+    /// FETCHes of a user under way, over its sessions.
+    pub(super) fn fetches_of(&self, home: HomeKey) -> u32 {
+        let of = |id: &SessionId| self.sessions.get(*id).map_or(0, |session| u32::from(session.fetches));
+        self.index.get(home).sessions.iter().map(of).sum()
     }
 
     pub(super) fn fetch_ended(&mut self, id: SessionId) {

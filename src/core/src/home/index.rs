@@ -158,9 +158,14 @@ impl Index {
         }))
     }
 
+    /// A user's home, if there is one.
+    pub fn find_home(&self, user: UserId) -> Option<HomeKey> {
+        self.by_user.get(&user).map(HomeKey)
+    }
+
     /// True if a user has a home here.
     pub fn has_home(&self, user: UserId) -> bool {
-        self.by_user.get(&user).is_some()
+        self.find_home(user).is_some()
     }
 
     /// A home.

@@ -18,7 +18,6 @@ use super::{
     retry::Unacknowledged,
     session::{Session, Sync},
     settings::age,
-    tails::Tails,
 };
 use crate::{
     budget::Network,
@@ -87,7 +86,6 @@ impl Homes {
             fetches,
             sync,
             ends: None,
-            tails: Tails::default(),
             pushes: who.pushes(),
             unacknowledged: Unacknowledged::NOTHING,
             issued: age(who.issued(), who.bound()),
@@ -134,17 +132,15 @@ impl Homes {
         }
         let own = state.own.get_or_insert_default();
         let is_new = own.is_new(who.device());
-        // Each is remembered, and takes room in the log.
-        if is_new && state.bucket.take(rate, now.mono).is_err() {
+        // Each is remembered, and takes room in the log; so does a new name.
+        if (is_new || own.is_renamed(who)) && state.bucket.take(rate, now.mono).is_err() {
             return Err(ErrorCode::RateLimited);
         }
         match own.enter(who, now.wall, |device| connected.contains(&device)) {
             Entrance::Full => Err(ErrorCode::Full),
             Entrance::Known => Ok(()),
             Entrance::News => {
-                if is_new {
-                    state.bucket.owe(REGISTERING_TOKENS);
-                }
+                state.bucket.owe(REGISTERING_TOKENS);
                 self.changed_own(home, cx);
                 Ok(())
             }
@@ -160,8 +156,10 @@ impl Homes {
         cx: &mut impl HomeContext,
     ) -> Result<SessionId, ErrorCode> {
         cx.counters().error(code);
+        let is_durable = self.index.find_home(who.user()).is_none_or(|home| self.pending_version(home).is_none());
         let (retry, retry_after_ms) = match code {
-            ErrorCode::DeviceRevoked | ErrorCode::TokenRevoked => (Retry::Stop, 0),
+            // What a crash may take back is not said for good.
+            ErrorCode::DeviceRevoked | ErrorCode::TokenRevoked if is_durable => (Retry::Stop, 0),
             _ => (Retry::Reconnect, REFUSED_RETRY_MS),
         };
         let error = ErrorFrame { retry: retry as u8, retry_after_ms, ..ErrorFrame::new(code, Kind::Hello as u8) };

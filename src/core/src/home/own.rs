@@ -28,6 +28,8 @@ pub(super) struct Known {
     pub(super) since: Second,
     /// When it connected last.
     pub(super) seen: Second,
+    /// When the token was issued that it came with last: what tells its token from another device's.
+    pub(super) issued: Timestamp,
     /// What its user calls it.
     pub(super) name: Box<str>,
 }
@@ -105,6 +107,7 @@ struct KnownRecord {
     since: Timestamp,
     seen: Timestamp,
     name_len: u8,
+    issued: Timestamp,
 }
 
 #[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,7 +124,7 @@ const _: () = assert!(<OwnRecord as Archived>::LEN == 48);
 impl Archived for KnownRecord {
     const FIRST_LEN: usize = 21;
 }
-const _: () = assert!(<KnownRecord as Archived>::LEN == 21);
+const _: () = assert!(<KnownRecord as Archived>::LEN == 29);
 
 impl Archived for BarredRecord {
     const FIRST_LEN: usize = 12;
@@ -166,11 +169,26 @@ impl Own {
         if self.is_barred(who.device()) {
             return Err(ErrorCode::DeviceRevoked);
         }
-        let too_old = !self.is_known(who.device()) && self.is_too_old(who.issued(), who.bound());
-        if too_old { Err(ErrorCode::TokenRevoked) } else { Ok(()) }
+        self.check_token(who.device(), who.issued(), who.bound())
     }
 
-    /// A device that may come in does: whether it is new.
+    /// Whether a token is good for a device. An old one that is not for one device only is good for the device that used it, and for no other.
+    ///
+    /// # Errors
+    /// [`ErrorCode::TokenRevoked`].
+    pub(super) fn check_token(&self, device: DeviceId, issued: Timestamp, bound: Bound) -> Result<(), ErrorCode> {
+        let used = self.devices.iter().find(|known| known.device == device).map(|known| known.issued);
+        let is_its_own = used.is_some_and(|used| used == issued || bound == Bound::ToDevice);
+        if !is_its_own && self.is_too_old(issued, bound) { Err(ErrorCode::TokenRevoked) } else { Ok(()) }
+    }
+
+    /// True if a device that is known comes with another name.
+    pub(super) fn is_renamed(&self, who: &Authenticated) -> bool {
+        let known = self.devices.iter().find(|known| known.device == who.device());
+        known.is_some_and(|known| !who.device_name().is_empty() && *known.name != *who.device_name())
+    }
+
+    /// True if a device is not known, and will be.
     pub(super) fn is_new(&self, device: DeviceId) -> bool {
         !device.is_guest() && !self.is_known(device)
     }
@@ -186,7 +204,11 @@ impl Own {
         if let Some(known) = self.known(device) {
             let renamed = !who.device_name().is_empty() && *known.name != *who.device_name();
             let stale = Second::of(now).0.saturating_sub(known.seen.0) >= SEEN_STALE_S;
-            known.seen = known.seen.max(Second::of(now));
+            known.issued = who.issued();
+            // Only what is written down counts: else one that comes every few minutes would never be.
+            if renamed || stale {
+                known.seen = known.seen.max(Second::of(now));
+            }
             if renamed {
                 known.name = who.device_name().into();
             }
@@ -204,7 +226,7 @@ impl Own {
         }
         let (since, seen, name) = (Second::of(now), Second::of(now), who.device_name().into());
         self.devices.reserve_exact(1);
-        self.devices.push(Known { device, since, seen, name });
+        self.devices.push(Known { device, since, seen, issued: who.issued(), name });
         Entrance::News
     }
 
@@ -229,10 +251,10 @@ impl Own {
         let Self { settings, revoked, floor, version, .. } = *self;
         let (devices, barred) = (to_u32(self.devices.len()), to_u32(self.barred.len()));
         put(body, &OwnRecord { user, settings, revoked, floor, version, devices, barred });
-        for Known { device, since, seen, name } in &self.devices {
+        for Known { device, since, seen, issued, name } in &self.devices {
             let name_len = u8::try_from(name.len()).expect("a name is of at most 64 bytes");
             let (since, seen) = (since.timestamp(), seen.timestamp());
-            put(body, &KnownRecord { device: *device, since, seen, name_len });
+            put(body, &KnownRecord { device: *device, since, seen, name_len, issued: *issued });
             body.extend_from_slice(name.as_bytes());
         }
         self.barred.iter().for_each(|Barred { device, at }| put(body, &BarredRecord { device: *device, at: *at }));
@@ -249,10 +271,10 @@ impl Own {
         let (written, durable, told) = (version, version, settings);
         let mut own = Self { settings, revoked, floor, version, written, durable, told, ..Self::default() };
         for _ in 0..record.devices {
-            let KnownRecord { device, since, seen, name_len } = take(rest).map_err(|_| ReplayError::Body)?;
+            let KnownRecord { device, since, seen, name_len, issued } = take(rest).map_err(|_| ReplayError::Body)?;
             let name = rest.split_off(..usize::from(name_len)).ok_or(ReplayError::Body)?;
             let name = core::str::from_utf8(name).map_err(|_| ReplayError::Body)?.into();
-            own.devices.push(Known { device, since: Second::of(since), seen: Second::of(seen), name });
+            own.devices.push(Known { device, since: Second::of(since), seen: Second::of(seen), issued, name });
         }
         for _ in 0..record.barred {
             let BarredRecord { device, at } = take(rest).map_err(|_| ReplayError::Body)?;

@@ -7,7 +7,6 @@ use tidings_wire::{DeviceId, Timestamp, UserId, Uv};
 use super::{
     index::HomeKey,
     retry::{Pushes, Unacknowledged},
-    tails::Tails,
 };
 use crate::{
     budget::Network,
@@ -58,8 +57,6 @@ pub struct Session {
     pub sync: Sync,
     /// The second in which it ends with its token, if it does.
     pub ends: Option<NonZeroU32>,
-    /// Tails that its list asked for and that have not come.
-    pub tails: Tails,
     /// Whether it acknowledges what is pushed.
     pub pushes: Pushes,
     /// What it has not acknowledged.

@@ -1,5 +1,7 @@
 //! SET: what a user wants, on all its devices. The last one wins; it is answered, and told to the other devices, once it is durable.
 
+use alloc::vec::Vec;
+
 use tidings_wire::{
     ConversationId, ErrorCode, Frame, Seq, Timestamp, Uv, WireError,
     frame::{self},
@@ -15,7 +17,9 @@ use super::{
 };
 use crate::{
     context::{Context, HomeContext},
+    counters::Counter,
     lanes::{Asker, Privacy},
+    limits::{OUT_SOFT, REGISTERING_TOKENS},
     records::RecordKind,
 };
 
@@ -42,6 +46,8 @@ pub(super) enum Until {
 pub(super) enum Answer {
     Setting(Setting),
     Devices,
+    /// The same, after what a revocation ends has ended.
+    Revoked,
 }
 
 impl Homes {
@@ -70,10 +76,13 @@ impl Homes {
                 if cx.room() < OWN_RECORD_MAX {
                     return Err(ErrorCode::Busy);
                 }
-                let own = self.index.get_mut(home).own.get_or_insert_default();
+                let state = self.index.get_mut(home);
+                state.bucket.owe(REGISTERING_TOKENS); // all of what the user keeps is written
+                let own = state.own.get_or_insert_default();
+                let before = own.settings;
                 own.settings =
                     own.settings & !Changed::READ_PRIVATE | if value == 1 { Changed::READ_PRIVATE } else { 0 };
-                self.changed_own(home, cx)
+                if own.settings == before { Until::Version(own.version) } else { self.changed_own(home, cx) }
             }
             _ => return Err(ErrorCode::SettingInvalid),
         };
@@ -156,6 +165,9 @@ impl Homes {
         let asked = Asked { home, until, asker, answer };
         match until {
             Until::Change(uv) if self.index.get(home).durable >= uv => self.answer(&asked, cx),
+            Until::Version(version) if self.index.get(home).own.as_ref().is_none_or(|own| own.durable >= version) => {
+                self.answer(&asked, cx);
+            }
             _ => self.asked.push(asked),
         }
     }
@@ -174,23 +186,55 @@ impl Homes {
         due.iter().for_each(|asked| self.answer(asked, cx));
     }
 
+    /// The version of what a user keeps that is not durable yet, if there is one.
+    pub(super) fn pending_version(&self, home: HomeKey) -> Option<u32> {
+        let own = self.index.get(home).own.as_ref()?;
+        (own.durable < own.version).then_some(own.version)
+    }
+
+    /// True if a session waits for a list of devices.
+    pub(super) fn waits_for_devices(&self, id: SessionId) -> bool {
+        self.asked.iter().any(|asked| asked.asker.session == id && matches!(asked.answer, Answer::Devices))
+    }
+
     fn answer(&mut self, asked: &Asked, cx: &mut impl HomeContext) {
-        let Asked { home, asker, answer, .. } = *asked;
+        let Asked { home, asker, answer, until } = *asked;
         match answer {
             Answer::Setting(setting) => {
+                let mut behind = Vec::new();
                 for at in 0..self.index.get(home).sessions.len() {
                     let id = self.index.get(home).sessions[at];
                     let Some(session) = self.sessions.get(id) else { continue };
                     if id == asker.session {
                         frame::append(cx.out(session.conn), asker.request_id, &setting);
-                    } else if session.sync == Sync::Live {
+                    } else if session.sync == Sync::Live && cx.buffered(session.conn) <= OUT_SOFT {
                         frame::append(cx.out(session.conn), 0, &setting);
+                    } else if session.sync == Sync::Live {
+                        behind.push(id);
+                    }
+                }
+                // Of whoever does not read, the list tells it.
+                let since = match until {
+                    Until::Change(uv) => Uv(uv.0.saturating_sub(1)),
+                    Until::Version(_) => self.index.get(home).uv,
+                };
+                for id in behind {
+                    if let Some(session) = self.sessions.get_mut(id) {
+                        session.sync = Sync::Behind(since);
+                        cx.count(Counter::Behind);
                     }
                 }
             }
-            Answer::Devices => {
-                self.list_devices(asker, cx);
+            // What was changed since is told once it is durable, too.
+            Answer::Devices | Answer::Revoked if self.pending_version(home).is_some() => {
+                let until = self.pending_version(home).map_or(until, Until::Version);
+                self.asked.push(Asked { until, ..*asked });
+            }
+            Answer::Devices => self.list_devices(asker, cx),
+            Answer::Revoked => {
                 self.end_revoked(home, asker.session, cx);
+                self.list_devices(asker, cx);
+                self.end_revoked(home, SessionId::NONE, cx);
             }
         }
     }

@@ -14,23 +14,17 @@ use super::{Homes, SessionId};
 use crate::{
     context::HomeContext,
     lanes::{Asker, ToConversation},
-    limits::FETCHES_PER_SESSION,
+    limits::{FETCHES_PER_SESSION, FETCHES_PER_USER},
+    narrow::to_usize,
 };
 
 /// Tails that a session's list asked for and that have not come.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Tails {
-    /// The RESUME that asked for them, while some are missing.
-    request: Option<NonZeroU64>,
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tails {
+    /// The RESUME that asked for them.
+    request: NonZeroU64,
     left: u8,
     came: u8,
-}
-
-impl Tails {
-    /// True of the answer to one of them.
-    pub(super) fn are_of(&self, request_id: u64) -> bool {
-        self.request.is_some_and(|request| request.get() == request_id)
-    }
 }
 
 /// If a tail came.
@@ -41,6 +35,11 @@ pub(super) enum Tail {
 }
 
 impl Homes {
+    /// True of the answer to a FETCH that a list asked for.
+    pub(super) fn is_tail(&self, asker: Asker) -> bool {
+        self.with_tails.get(&asker.session.0).is_some_and(|tails| tails.request.get() == asker.request_id)
+    }
+
     /// A list was written: the last messages of its first conversations are asked for, if the device wants them and has no such list under way.
     pub(super) fn ask_tails(
         &mut self,
@@ -50,18 +49,21 @@ impl Homes {
         cx: &mut impl HomeContext,
     ) {
         let Some(request) = NonZeroU64::new(asker.request_id).filter(|_| resume.tails > 0) else { return };
+        let Some(session) = self.sessions.get(asker.session) else { return };
+        let (home, of_session) = (session.home, FETCHES_PER_SESSION.saturating_sub(session.fetches));
+        let of_user = FETCHES_PER_USER.saturating_sub(self.fetches_of(home));
         let Some(session) = self.sessions.get_mut(asker.session) else { return };
-        let free = FETCHES_PER_SESSION.saturating_sub(session.fetches);
-        let most = usize::from(resume.tails.min(TAILS_MAX)).min(usize::from(free));
-        let is_free = session.tails.request.is_none() && resume.tail > 0;
+        let free = to_usize(u64::from(of_user)).min(usize::from(of_session));
+        let most = usize::from(resume.tails.min(TAILS_MAX)).min(free);
+        let is_free = resume.tail > 0 && !self.with_tails.contains_key(&asker.session.0);
         let wanted = &listed[..if is_free { listed.len().min(most) } else { 0 }];
         if wanted.is_empty() {
             return frame::append(cx.out(session.conn), asker.request_id, &SyncDone { tails: 0 });
         }
         let left = u8::try_from(wanted.len()).expect("at most TAILS_MAX");
-        session.tails = Tails { request: Some(request), left, came: 0 };
+        self.with_tails.insert(asker.session.0, Tails { request, left, came: 0 });
         session.fetches += left;
-        let (user, home) = (session.user, session.home);
+        let user = session.user;
         self.index.get_mut(home).bucket.owe(u64::from(left));
         for conversation in wanted {
             let (from, upto, limit, order) = (Seq(0), Seq(0), u32::from(resume.tail), FetchOrder::Last);
@@ -83,15 +85,13 @@ impl Homes {
 
     /// A tail of a session came, or cannot be had.
     pub(super) fn tail_ended(&mut self, id: SessionId, tail: Tail, cx: &mut impl HomeContext) {
-        let Some(session) = self.sessions.get_mut(id) else { return };
-        let tails = &mut session.tails;
+        let (Some(session), Some(tails)) = (self.sessions.get(id), self.with_tails.get_mut(&id.0)) else { return };
         tails.came += u8::from(tail == Tail::Came);
         tails.left = tails.left.saturating_sub(1);
-        if tails.left == 0
-            && let Some(request) = tails.request.take()
-        {
-            let came = u32::from(tails.came);
-            frame::append(cx.out(session.conn), request.get(), &SyncDone { tails: came });
+        if tails.left == 0 {
+            let Tails { request, came, .. } = *tails;
+            frame::append(cx.out(session.conn), request.get(), &SyncDone { tails: u32::from(came) });
+            self.with_tails.remove(&id.0);
         }
     }
 }

@@ -84,8 +84,7 @@ impl Homes {
                 }
                 if refusal.of_kind == tidings_wire::Kind::Fetch as u8 {
                     self.fetch_ended(asker.session);
-                    let tails = self.sessions.get(asker.session).map(|session| session.tails).unwrap_or_default();
-                    if tails.are_of(asker.request_id) {
+                    if self.is_tail(asker) {
                         return self.tail_ended(asker.session, Tail::Refused, cx);
                     }
                 }
@@ -125,7 +124,7 @@ impl Homes {
                 }
                 if let Some(session) = self.sessions.get(asker.session) {
                     frame::append(cx.out(session.conn), asker.request_id, &fetched);
-                    if session.tails.are_of(asker.request_id) {
+                    if self.is_tail(asker) {
                         self.tail_ended(asker.session, Tail::Came, cx);
                     }
                 }
@@ -142,14 +141,15 @@ impl Homes {
             let (rises, read) = (update.head > entry.head, entry.own.read);
             entry.head = entry.head.max(update.head);
             entry.ordinal = entry.ordinal.max(update.ordinal);
-            if !title.is_empty() && *title != *entry.name {
+            let renamed = !title.is_empty() && *title != *entry.name;
+            if renamed {
                 entry.name = title.into();
             } else if update.author == Author::Other && entry.name.is_empty() && !update.peer.is_none() {
                 entry.name = author_of(message);
             }
             let own_rose = entry.own.raise_to(update.own);
             (peers_rose, read_rose) = (entry.peers.raise_to(update.peers), entry.own.read > read);
-            rises | own_rose | peers_rose
+            rises | own_rose | peers_rose | renamed
         });
         if !rose {
             return;
@@ -231,11 +231,16 @@ impl Homes {
     ) {
         let home = self.index.home(user);
         let entry = self.index.entry(home, conversation, member);
-        let before = self.index.get(home).uv;
+        let (before, privacy) = (self.index.get(home).uv, self.privacy(home));
+        let told = self.index.entry_at(entry).peers.to(privacy);
         if !self.index.change(home, entry, |entry| entry.peers.raise_to(watermarks)) {
             return;
         }
         self.mark_dirty(home, cx.now().mono);
+        // When the other read is nothing for somebody who reads in private, either.
+        if self.index.entry_at(entry).peers.to(privacy) == told {
+            return;
+        }
         self.tell_peers(home, entry, before, cx);
     }
 

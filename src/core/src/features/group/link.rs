@@ -43,7 +43,7 @@ impl Feature for Join {
             return Err(ErrorCode::BodyInvalid);
         };
         let knows = group.has_link() && digest_of_link(seen.conversation(), &secret) == group.kept.link;
-        if !(knows || canary::is(Canary::LinkUnchecked)) {
+        if !(knows || canary::is(Canary::LinkUnchecked)) || seen.view.user(0).tenant() != seen.sender().tenant() {
             return Err(ErrorCode::NotMember);
         }
         if group.deleted() > Seq(0) {
@@ -51,6 +51,10 @@ impl Feature for Join {
         }
         if seen.role(seen.sender()) != Role::None {
             return Err(ErrorCode::AlreadyMember);
+        }
+        // The last one took the ownership along.
+        if seen.members() == 0 {
+            return Err(ErrorCode::NotMember);
         }
         check_room(seen, 1, usize::from(seen.view.member(seen.sender()).is_none()))?;
         Ok(Allowed::New)
