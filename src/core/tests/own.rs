@@ -1,10 +1,12 @@
 //! What a user keeps for itself: settings and devices. They are answered once durable, hold on all devices, and outlive a restart.
 
-use tidings_core::node::Progress;
-use tidings_testkit::{Cluster, Device, frames::Attempt, in_all_layouts, names::hello_called, user};
+use tidings_core::{Bound, Renewal, node::Progress};
+use tidings_testkit::{Cluster, Device, Reactor, frames::Attempt, in_all_layouts, names::hello_called, user};
 use tidings_wire::{
-    ConversationId, DeviceId, ErrorCode, Generation, Kind, Lineage, Seq, Timestamp, UserId, Uv, archive, frames::*,
-    limits::DEVICES_MAX,
+    ConversationId, DeviceId, ErrorCode, Generation, Kind, Lineage, Seq, Timestamp, UserId, Uv, archive, frame,
+    frames::*,
+    limits::{DEVICES_MAX, FRAME_MAX},
+    split,
 };
 
 const NOON: u64 = 1_000_000_000_000;
@@ -268,6 +270,35 @@ fn a_revoked_device_is_out_at_the_commit_and_never_comes_back() {
         cluster.restart();
         check(&mut cluster);
     }
+}
+
+/// A token that a session was renewed with is its device's own: revoking another one does not end it, nor keep it out later.
+#[test]
+fn a_device_that_renewed_its_token_is_not_touched_by_a_revocation() {
+    let mut cluster = Cluster::new(1);
+    cluster.now.wall = Timestamp(NOON);
+    let laptop = cluster.enter(&hello(&format!("bob@{}", NOON - 9), 1, "laptop"), 1).unwrap();
+    let phone = cluster.enter(&hello(&format!("bob@{}", NOON - 8), 2, "phone"), 2).unwrap();
+    let renewed = Renewal { until: None, issued: Timestamp(NOON - 1), bound: Bound::ToNone };
+    let mut bytes = Vec::new();
+    frame::append(&mut bytes, 4, &Reauth { token: frame::Span::default() });
+    let reauth = split(&bytes, FRAME_MAX).unwrap().unwrap();
+    let Reactor { node, world, .. } = &mut cluster.reactors[laptop.at];
+    node.at(cluster.now, world).reauthenticated(laptop.id, &reauth, Ok(renewed));
+    assert_eq!(cluster.take(laptop).kinds(), [Kind::ReauthOk]);
+    later_that_day(&mut cluster);
+    cluster.ask(phone, &Revoke { device: DeviceId(2) });
+    cluster.commit();
+    assert_eq!(cluster.take(phone).error().0, ErrorCode::DeviceRevoked);
+    assert!(cluster.take(laptop).0.is_empty(), "it stays");
+    cluster.restart();
+    assert!(cluster.enter(&hello(&format!("bob@{}", NOON - 1), 1, ""), 3).is_ok());
+    // One of before the revocation that is not its own renews nothing.
+    let laptop = cluster.enter(&hello(&format!("bob@{}", NOON - 1), 1, ""), 4).unwrap();
+    let Reactor { node, world, .. } = &mut cluster.reactors[laptop.at];
+    let foreign = Renewal { issued: Timestamp(NOON - 2), ..renewed };
+    node.at(cluster.now, world).reauthenticated(laptop.id, &reauth, Ok(foreign));
+    assert_eq!(cluster.take(laptop).error().0, ErrorCode::TokenRevoked);
 }
 
 #[test]

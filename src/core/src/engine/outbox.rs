@@ -234,8 +234,10 @@ impl Conversations {
             FanoutMember { user: *user, head, delivered, read, ordinal, seen }.put(&mut payload);
             members += 1;
         }
-        let group = Group::in_view(&View { state, overlay: None }).filter(|_| title == Titled::Yes);
-        let title = group.map_or(&[][..], |group| group.title);
+        let title = match title {
+            Titled::Yes => Group::in_view(&View { state, overlay: None }).map_or(&[][..], |group| group.title),
+            Titled::No => &[],
+        };
         payload.extend_from_slice(title);
         let title = u16::try_from(title.len()).expect("at most TITLE_MAX");
         let fanout = Fanout { conversation: *id, sender, members, title, origin, source };

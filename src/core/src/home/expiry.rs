@@ -96,6 +96,9 @@ impl Homes {
                 if let Some(session) = self.sessions.get_mut(id) {
                     session.issued = age(issued, bound);
                 }
+                if let Some(own) = &mut self.index.get_mut(home).own {
+                    own.renewed(device, issued);
+                }
                 self.set_end(id, until, cx.now());
                 let token_until = until.unwrap_or_default();
                 frame::append(cx.out(conn), request_id, &ReauthOk { token_until });

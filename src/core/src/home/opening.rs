@@ -1,10 +1,9 @@
 //! How sessions begin, and how the server ends them.
 
-use alloc::vec::Vec;
 use core::net::IpAddr;
 
 use tidings_wire::{
-    DeviceId, ErrorCode, Kind, Retry,
+    ErrorCode, Kind, Retry,
     frame::{self, Span},
     frames::{Bye, ByeReason, ErrorFrame, Welcome},
     limits,
@@ -13,7 +12,7 @@ use tidings_wire::{
 use super::{
     Homes, SessionId,
     authentication::Authenticated,
-    index::HomeKey,
+    index::{Home, HomeKey},
     own::Entrance,
     retry::Unacknowledged,
     session::{Session, Sync},
@@ -122,25 +121,23 @@ impl Homes {
     /// [`ErrorCode::RateLimited`], [`ErrorCode::Full`].
     fn enter(&mut self, home: HomeKey, who: &Authenticated, cx: &mut impl HomeContext) -> Result<(), ErrorCode> {
         let (now, rate) = (cx.now(), self.config.user_rate);
-        let connected: Vec<DeviceId> = {
-            let sessions = self.index.get(home).sessions.iter();
-            sessions.filter_map(|id| self.sessions.get(*id)).map(|session| session.device).collect()
-        };
-        let state = self.index.get_mut(home);
-        if who.device().is_guest() && state.own.is_none() {
+        let sessions = &self.sessions;
+        let Home { sessions: open, own, bucket, .. } = self.index.get_mut(home);
+        if who.device().is_guest() && own.is_none() {
             return Ok(());
         }
-        let own = state.own.get_or_insert_default();
+        let own = own.get_or_insert_default();
         let is_new = own.is_new(who.device());
         // Each is remembered, and takes room in the log; so does a new name.
-        if (is_new || own.is_renamed(who)) && state.bucket.take(rate, now.mono).is_err() {
+        if (is_new || own.is_renamed(who)) && bucket.take(rate, now.mono).is_err() {
             return Err(ErrorCode::RateLimited);
         }
-        match own.enter(who, now.wall, |device| connected.contains(&device)) {
+        let of = |id: &SessionId| sessions.get(*id).map(|session| session.device);
+        match own.enter(who, now.wall, |device| open.iter().any(|id| of(id) == Some(device))) {
             Entrance::Full => Err(ErrorCode::Full),
             Entrance::Known => Ok(()),
             Entrance::News => {
-                state.bucket.owe(REGISTERING_TOKENS);
+                bucket.owe(REGISTERING_TOKENS);
                 self.changed_own(home, cx);
                 Ok(())
             }

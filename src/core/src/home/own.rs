@@ -182,6 +182,11 @@ impl Own {
         if !is_its_own && self.is_too_old(issued, bound) { Err(ErrorCode::TokenRevoked) } else { Ok(()) }
     }
 
+    /// A device's session goes on with another token: that is its own from now on.
+    pub(super) fn renewed(&mut self, device: DeviceId, issued: Timestamp) {
+        self.known(device).into_iter().for_each(|known| known.issued = issued);
+    }
+
     /// True if a device that is known comes with another name.
     pub(super) fn is_renamed(&self, who: &Authenticated) -> bool {
         let known = self.devices.iter().find(|known| known.device == who.device());
@@ -201,8 +206,8 @@ impl Own {
         is_connected: impl Fn(DeviceId) -> bool,
     ) -> Entrance {
         let device = who.device();
+        let renamed = self.is_renamed(who);
         if let Some(known) = self.known(device) {
-            let renamed = !who.device_name().is_empty() && *known.name != *who.device_name();
             let stale = Second::of(now).0.saturating_sub(known.seen.0) >= SEEN_STALE_S;
             known.issued = who.issued();
             // Only what is written down counts: else one that comes every few minutes would never be.
