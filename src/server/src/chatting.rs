@@ -144,7 +144,8 @@ impl Worker {
             self.poll();
         }
         let until = Instant::now() + self.pace.patience;
-        while !self.client.session().is_flushed() && Instant::now() < until {
+        // The others learn from the events how much there is: it is not enough that the answers have come.
+        while !self.texts.is_empty() && Instant::now() < until {
             self.poll();
         }
         if !self.client.session().is_flushed() {
@@ -207,7 +208,10 @@ impl Worker {
                     self.client.session().read(message.conversation, message.seq, message.ordinal);
                 }
             }
-            Event::SendFailed { code, .. } => self.log.surprises.push(format!("a message was refused: {code}")),
+            Event::SendFailed { id, code, .. } => {
+                self.texts.remove(&id);
+                self.log.surprises.push(format!("a message was refused: {code}"));
+            }
             Event::Rejected { code } => self.log.surprises.push(format!("turned away: {code}")),
             Event::Lost { from, upto, .. } => self.log.surprises.push(format!("messages {from} to {upto} are gone")),
             _ => {}
