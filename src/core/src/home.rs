@@ -5,6 +5,7 @@ mod authentication;
 mod catch_up;
 mod devices;
 mod expiry;
+mod far;
 mod frames;
 mod index;
 mod opening;
@@ -62,6 +63,10 @@ pub(crate) struct Homes {
     tails: Vec<ToConversation>,
     /// Sessions that wait for tails; few do at a time.
     with_tails: BTreeMap<Key, tails::Tails>,
+    /// FETCHes of sessions that are for other reactors.
+    far: BTreeMap<Key, far::Far>,
+    /// Sessions that may have room for the next of those.
+    may_fetch: VecDeque<SessionId>,
     /// When sessions are looked at that may not acknowledge.
     alarms: BTreeSet<retry::Alarm>,
     /// When sessions end with their tokens, the next first.
@@ -94,6 +99,8 @@ impl Homes {
             unwritten: VecDeque::new(),
             tails: Vec::new(),
             with_tails: BTreeMap::new(),
+            far: BTreeMap::new(),
+            may_fetch: VecDeque::new(),
             alarms: BTreeSet::new(),
             expiring: BTreeSet::new(),
             waiting: vec![VecDeque::new(); layout.shards.count() as usize].into_boxed_slice(),
@@ -126,6 +133,7 @@ impl Homes {
     pub(crate) fn close_session(&mut self, id: SessionId, counters: &mut Counters) {
         if let Some(session) = self.sessions.close(id) {
             self.with_tails.remove(&id.0);
+            self.far.remove(&id.0);
             session.ends.map(|ends| self.expiring.remove(&expiry::Ending::of(id, ends)));
             self.index.get_mut(session.home).sessions.retain(|other| *other != id);
             counters.count(Counter::SessionsClosed);

@@ -279,6 +279,7 @@ impl<F: Effects> Router<'_, F> {
     pub fn output_gone(&mut self, id: SessionId) {
         let (homes, mut side) = self.home_side();
         homes.output_gone(id, &mut side);
+        self.fetch();
     }
 
     /// REAUTH of a session was checked, by [`reauthenticate`](crate::reauthenticate).
@@ -309,7 +310,7 @@ impl<F: Effects> Router<'_, F> {
     pub fn frame(&mut self, id: SessionId, frame: &Frame<'_>) {
         let (homes, mut side) = self.home_side();
         let Some(Command { message, named, body, payload }) = homes.frame(id, frame, &mut side) else {
-            return self.ask_tails();
+            return self.fetch();
         };
         let conversation = message.conversation().expect("a session's command is about a conversation");
         let to = self.node.config.layout.conversation(&conversation);
@@ -328,17 +329,19 @@ impl<F: Effects> Router<'_, F> {
         }
     }
 
-    /// Tails that a list asked for are asked for.
-    fn ask_tails(&mut self) {
-        while let Some(message) = self.node.homes.next_tail() {
-            let ToConversation::Fetch { asker, fetch, .. } = &message else { unreachable!("a tail is a FETCH") };
+    /// FETCHes that did not come with a frame go to their conversations.
+    fn fetch(&mut self) {
+        loop {
+            let (homes, mut side) = self.home_side();
+            let Some(message) = homes.next_fetch(&mut side) else { return };
+            let ToConversation::Fetch { asker, fetch, .. } = &message else { unreachable!("it is a FETCH") };
             let to = self.node.config.layout.conversation(&fetch.conversation);
             if to == self.node.config.me {
                 let (conversations, mut side) = self.conversation_side();
                 conversations.take(to, &message, Parts::default(), &mut side);
             } else if self.fx.to_conversation(to, message, &[]).is_err() {
                 let (homes, mut side) = self.home_side();
-                homes.tail_refused(asker.session, &mut side);
+                homes.fetch_refused(*asker, fetch, to, &mut side);
             }
         }
     }
@@ -355,6 +358,7 @@ impl<F: Effects> Router<'_, F> {
     pub fn to_home(&mut self, from: ReactorId, message: ToHome, payload: &[u8]) {
         let (homes, mut side) = self.home_side();
         homes.told(from, message, payload, &mut side);
+        self.fetch();
     }
 
     /// A batch is durable: rows in it count. Comes before the entries in it.

@@ -364,3 +364,46 @@ fn a_receipt_that_comes_with_a_later_message_is_told_to_devices_that_are_connect
     assert_eq!(out.texts().len(), 1);
     assert_eq!(out.all::<ReceiptOk>().last().map(|ok| ok.read), Some(Seq(1)), "and the user's other devices");
 }
+
+/// Pages of conversations on another reactor are asked for as the device reads: it is never sent more than it may have unread.
+#[test]
+fn far_pages_wait_until_a_slow_device_has_room_for_them() {
+    let mut cluster = Cluster::new(2);
+    let layout = cluster.reactors[0].node.config().layout;
+    let names: Vec<String> = (0..60).map(|at| format!("user{at}")).collect();
+    let bob = cluster.live("bob", 1, 1);
+    let is_far = |name: &&String| {
+        layout.conversation(&ConversationId::direct(user(name), user("bob"))).0 as usize != bob.at
+    };
+    let far: Vec<&String> = names.iter().filter(is_far).take(8).collect();
+    assert_eq!(far.len(), 8);
+    let text = "x".repeat(60_000);
+    for (at, name) in far.iter().enumerate() {
+        let writer = cluster.live(name, 1, 10 + at as u64);
+        for id in 1..=5 {
+            cluster.send(writer, "bob", id, id - 1, &text);
+            cluster.commit();
+        }
+        cluster.take(writer);
+    }
+    cluster.take(bob);
+    for name in &far {
+        let conversation = ConversationId::direct(user(name), user("bob"));
+        let fetch = Fetch { conversation, from: Seq(1), upto: Seq(0), limit: 0, order: FetchOrder::Upward };
+        cluster.ask(bob, &fetch);
+    }
+    let (mut pages, mut turns) = (0, 0);
+    while pages < far.len() {
+        (0..10).for_each(|_| cluster.serve_reads());
+        let out = cluster.take(bob);
+        assert!(out.0.len() <= tidings_core::limits::OUT_HARD - tidings_core::limits::OUT_SOFT);
+        assert_eq!(out.all::<ErrorFrame>(), []);
+        pages += out.all::<Fetched>().len();
+        let Reactor { node, world, .. } = &mut cluster.reactors[bob.at];
+        node.at(cluster.now, world).output_gone(bob.id);
+        cluster.deliver();
+        turns += 1;
+        assert!(turns <= far.len(), "a page a turn at least");
+    }
+    assert!(cluster.reactors[bob.at].world.closed.is_empty());
+}

@@ -66,6 +66,7 @@ impl Homes {
 
     /// A session's output is gone (or may be): if it was behind, it gets the list of what it missed.
     pub(crate) fn output_gone(&mut self, id: SessionId, cx: &mut impl HomeContext) {
+        self.fetch_on(id);
         let Some(session) = self.sessions.get_mut(id) else { return };
         let Sync::Behind(since) = session.sync else { return };
         if cx.buffered(session.conn) > 0 {

@@ -236,9 +236,9 @@ impl Homes {
         }
         let Some(session) = self.sessions.get_mut(id) else { return Ok(None) };
         session.fetches += 1;
-        let asker = Asker { session: id, request_id };
-        let message = ToConversation::Fetch { asker, user: session.user, fetch };
-        Ok(Some(Command { message, named: None, body: &[], payload: &[] }))
+        let (asker, user) = (Asker { session: id, request_id }, session.user);
+        let message = self.admit(asker, user, fetch, cx);
+        Ok(message.map(|message| Command { message, named: None, body: &[], payload: &[] }))
     }
 
     /// The lane did not take what [`Self::frame`] gave back for `frame`.
@@ -255,7 +255,11 @@ impl Homes {
                     session.in_flight -= 1;
                 }
             }
-            ToConversation::Fetch { .. } => self.fetch_ended(id),
+            // The FETCH that the lane did not take may be one that waited before it.
+            ToConversation::Fetch { asker, fetch, .. } => {
+                let to = self.config.layout.conversation(&fetch.conversation);
+                return self.fetch_refused(*asker, fetch, to, cx);
+            }
             ToConversation::Receipt(_) | ToConversation::Describe { .. } | ToConversation::Reached(_) => {}
         }
         self.refuse_busy(id, frame, cx);

@@ -13,7 +13,7 @@ use tidings_wire::{
 use super::{Homes, SessionId};
 use crate::{
     context::HomeContext,
-    lanes::{Asker, ToConversation},
+    lanes::Asker,
     limits::{FETCHES_PER_SESSION, FETCHES_PER_USER},
     narrow::to_usize,
 };
@@ -68,19 +68,9 @@ impl Homes {
         for conversation in wanted {
             let (from, upto, limit, order) = (Seq(0), Seq(0), u32::from(resume.tail), FetchOrder::Last);
             let fetch = Fetch { conversation: *conversation, from, upto, limit, order };
-            self.tails.push(ToConversation::Fetch { asker, user, fetch });
+            let tail = self.admit(asker, user, fetch, cx);
+            self.tails.extend(tail);
         }
-    }
-
-    /// The next tail that is to be asked for.
-    pub(crate) fn next_tail(&mut self) -> Option<ToConversation> {
-        self.tails.pop()
-    }
-
-    /// A tail cannot be asked for.
-    pub(crate) fn tail_refused(&mut self, id: SessionId, cx: &mut impl HomeContext) {
-        self.fetch_ended(id);
-        self.tail_ended(id, Tail::Refused, cx);
     }
 
     /// A tail of a session came, or cannot be had.

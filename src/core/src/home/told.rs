@@ -84,6 +84,7 @@ impl Homes {
                 }
                 if refusal.of_kind == tidings_wire::Kind::Fetch as u8 {
                     self.fetch_ended(asker.session);
+                    self.answered_from(from, asker.session);
                     if self.is_tail(asker) {
                         return self.tail_ended(asker.session, Tail::Refused, cx);
                     }
@@ -122,6 +123,7 @@ impl Homes {
                 if !canary::is(Canary::CreditsLeaked) {
                     self.fetch_ended(asker.session);
                 }
+                self.answered_from(from, asker.session);
                 if let Some(session) = self.sessions.get(asker.session) {
                     frame::append(cx.out(session.conn), asker.request_id, &fetched);
                     if self.is_tail(asker) {
