@@ -306,6 +306,7 @@ class Describe(Body):
     conversation: Id
     first: U32
     limit: U32
+    counted: U64 = 0
 
 
 @_kind(21)
@@ -321,6 +322,9 @@ class Described(Body):
     title: Span
     entries: Span
     has_link: U8
+    is_large: U8
+    current: U32
+    readers: U32
 
     def listed(self) -> list[Member]:
         if self.count and self.entry_len < MEMBER_LAYOUT.size or self.count * self.entry_len > len(self.entries):

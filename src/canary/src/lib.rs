@@ -122,6 +122,14 @@ canaries! {
     RevokedLetIn, "revoked-device-let-in";
     /// What somebody reads in private is shown to others.
     PrivateShown, "private-read-shown";
+    /// A message of a large group that a reactor was not told is not told there later, either.
+    OwedPostForgotten, "owed-post-forgotten";
+    /// A large group's messages are told to homes that do not know yet who was removed.
+    UntoldPosted, "untold-posted";
+    /// A reactor that listens to a large group is not told of its messages.
+    DeafReactor, "deaf-reactor";
+    /// Who is told that there is something in a large group does not hear it.
+    BellUnheard, "bell-unheard";
     /// What was read from the disk is served as it is.
     DamageServed, "damage-served";
 }

@@ -42,6 +42,8 @@ pub(crate) struct Conversation {
     pub(crate) fetching: bool,
     /// The list that they come with.
     pub(crate) tail_of: Option<u64>,
+    /// The server takes no READ before.
+    pub(crate) read_rests_until: Option<Time>,
     /// The gap could not be filled: it rests until then, longer each time.
     pub(crate) gap_retry: Option<Time>,
     pub(crate) gap_failures: u32,
@@ -90,6 +92,7 @@ impl Conversation {
             ahead: BTreeMap::new(),
             fetching: false,
             tail_of: None,
+            read_rests_until: None,
             gap_retry: None,
             gap_failures: 0,
             outbox: VecDeque::new(),
@@ -178,7 +181,7 @@ impl Conversation {
 
     /// The connection is gone: what was under way on it is not any more.
     pub(crate) fn disconnected(&mut self) {
-        (self.fetching, self.tail_of) = (false, None);
+        (self.fetching, self.tail_of, self.read_rests_until) = (false, None, None);
         (self.gap_retry, self.gap_failures) = (None, 0);
         (self.recovering, self.allowed) = (None, usize::MAX);
         (self.prev, self.acked) = (ClientMsgId(0), ClientMsgId(0));

@@ -55,7 +55,11 @@ pub struct Group {
     pub deleted: Seq,
     /// Others may join by a link.
     pub has_link: bool,
-    /// Members, and those who were, in the order in which they came.
+    /// It is large: who has what is not told, and how many have read something is counted when somebody asks ([`crate::Session::count_readers`]).
+    pub is_large: bool,
+    /// How many are members.
+    pub current: u32,
+    /// Members, and those who were, in the order in which they came; of a large group perhaps the first of them only.
     pub members: Vec<DescribedMember>,
 }
 
@@ -169,6 +173,17 @@ pub enum Event {
     },
     /// What [`crate::Session::describe`] asked for.
     Described(Group),
+    /// What [`crate::Session::count_readers`] asked for.
+    Counted {
+        /// Where.
+        conversation: ConversationId,
+        /// The message.
+        seq: Seq,
+        /// How many have read it, as far as they let others know; `None` of one that is too old to be counted, or if this user reads in private.
+        readers: Option<u32>,
+        /// How many are members.
+        members: u32,
+    },
     /// What [`crate::Session::describe`] asked for cannot be had.
     DescribeFailed {
         /// Where.

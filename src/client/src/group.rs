@@ -1,10 +1,12 @@
 //! Groups: making and changing them, and asking who is in one.
 
 use tidings_wire::{
-    ClientMsgId, ConversationId, ErrorCode, Frame, UserId, WireError,
+    ClientMsgId, ConversationId, ErrorCode, Frame, Seq, UserId, WireError,
     archive::{self, Archived},
     frame,
-    frames::{Describe, Described, DescribedMember, GroupAct, GroupSettings, LinkBody, Users, group::digest_of_link},
+    frames::{
+        Describe, Described, DescribedMember, GroupAct, GroupSettings, LinkBody, Role, Users, group::digest_of_link,
+    },
 };
 
 use crate::{
@@ -20,7 +22,19 @@ const REFUSALS_MAX: u32 = 8;
 pub(crate) struct Description {
     conversation: ConversationId,
     members: Vec<DescribedMember>,
+    extent: Extent,
     refusals: u32,
+}
+
+/// How much of a description is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Extent {
+    /// All members, unless the group is large: then the first page of them.
+    Usual,
+    /// All members.
+    Everything,
+    /// No member, and how many have read a message.
+    Readers(Seq),
 }
 
 /// True if a message makes `user` a member: what is older counts as read.
@@ -83,18 +97,36 @@ impl Session {
         self.act(group, &GroupAct::Join { secret: Some(secret) }, payload)
     }
 
-    /// Asks what a conversation is and who is in it, to be told as [`Event::Described`]. Nothing happens while the session is not up, and
-    /// what has not come when the connection ends must be asked for again.
+    /// Asks what a conversation is and who is in it, to be told as [`Event::Described`]; of a large group the first members. Nothing happens
+    /// while the session is not up, and what has not come when the connection ends must be asked for again.
     pub fn describe(&mut self, conversation: ConversationId) {
+        self.ask_about(conversation, Extent::Usual);
+    }
+
+    /// The same with all members, however many there are.
+    pub fn describe_all(&mut self, conversation: ConversationId) {
+        self.ask_about(conversation, Extent::Everything);
+    }
+
+    /// Asks how many have read a message, to be told as [`Event::Counted`].
+    pub fn count_readers(&mut self, conversation: ConversationId, seq: Seq) {
+        self.ask_about(conversation, Extent::Readers(seq));
+    }
+
+    fn ask_about(&mut self, conversation: ConversationId, extent: Extent) {
         if self.is_up() {
-            self.ask_description(Description { conversation, members: Vec::new(), refusals: 0 });
+            self.ask_description(Description { conversation, members: Vec::new(), extent, refusals: 0 });
         }
     }
 
     pub(crate) fn ask_description(&mut self, description: Description) {
-        let (conversation, from) = (description.conversation, u32::try_from(description.members.len()));
+        let conversation = description.conversation;
+        let (from, counted) = match description.extent {
+            Extent::Readers(seq) => (u32::MAX, seq),
+            _ => (u32::try_from(description.members.len()).unwrap_or(u32::MAX), Seq(0)),
+        };
         let request = self.request_id();
-        let describe = Describe { conversation, from: from.unwrap_or(u32::MAX), limit: 0 };
+        let describe = Describe { conversation, from, limit: 0, counted };
         frame::append(&mut self.out, request, &describe);
         self.requests.insert(request, Request::Description(Box::new(description)));
     }
@@ -112,17 +144,29 @@ impl Session {
         for entry in entries.chunks_exact(step.max(1)).take(count) {
             description.members.push(archive::read(entry)?);
         }
-        if count > 0 && description.members.len() < described.members as usize {
+        let conversation = described.conversation;
+        // A server of before this was counted does not say it.
+        let knows = frame.fixed_bytes().len() >= Described::LEN;
+        if let Extent::Readers(seq) = description.extent {
+            let readers = Some(described.readers).filter(|readers| knows && *readers != Described::NOT_COUNTED);
+            self.events.push_back(Event::Counted { conversation, seq, readers, members: described.current });
+            return Ok(());
+        }
+        let goes_on = description.extent == Extent::Everything || !described.is_large;
+        if goes_on && count > 0 && description.members.len() < described.members as usize {
             self.ask_description(*description);
             return Ok(());
         }
+        let current = || description.members.iter().filter(|member| member.role != Role::None).count();
         self.events.push_back(Event::Described(Group {
-            conversation: described.conversation,
+            conversation,
             head: described.head,
             title: String::from_utf8_lossy(title).into_owned(),
             settings: described.settings,
             deleted: described.deleted,
             has_link: described.has_link,
+            is_large: described.is_large,
+            current: if knows { described.current } else { u32::try_from(current()).unwrap_or(u32::MAX) },
             members: description.members,
         }));
         Ok(())

@@ -150,6 +150,7 @@ impl Session {
         let Some(conversation) = self.conversations.get_mut(&id) else { return };
         let Watermarks { delivered, read, ordinal } = conversation.own;
         let told = conversation.told;
+        let rests = conversation.read_rests_until.is_some_and(|until| until > self.now);
         // What is to be read in private is not told before that counts.
         let private = (tidings_wire::ConversationId::NONE, SettingKey::READ_PRIVATE);
         let waits = self.wanted.get(&private) == Some(&1) && self.read_receipts == ReadReceipts::Shown;
@@ -162,9 +163,16 @@ impl Session {
             let request = self.request_id();
             frame::append(&mut self.out, request, &Delivered { conversation: id, upto: delivered });
         }
-        if !waits && (read > told.read || ordinal > told.ordinal) {
+        if !waits && !rests && (read > told.read || ordinal > told.ordinal) {
             let request = self.request_id();
             frame::append(&mut self.out, request, &Read { conversation: id, upto: read, ordinal });
+        }
+    }
+
+    /// A READ was refused: tick() repeats it, and not before the server takes one.
+    pub(crate) fn on_read_refused(&mut self, id: ConversationId, retry_ms: u64) {
+        if let Some(conversation) = self.conversations.get_mut(&id) {
+            conversation.read_rests_until = Some(self.now.plus_ms(retry_ms));
         }
     }
 

@@ -7,7 +7,7 @@ use tidings_wire::{
     ClientMsgId, ConversationId, ErrorCode, Frame, Frames, Kind, Lineage, Retry, Seq, Stretch, UserId, Uv, WireError,
     frame,
     frame::FrameBuilder,
-    frames::{self, Bye, ByeReason, Control, ErrorFrame, Hello, Ping, SettingKey, Welcome},
+    frames::{self, Bye, ByeReason, Control, ErrorFrame, Hello, MessageFlags, Ping, SettingKey, Welcome},
     limits,
 };
 
@@ -387,10 +387,12 @@ impl Session {
                     self.on_send_error(error, code, retry == Retry::Later as u8);
                 } else if error.of_kind == Kind::Resume as u8 {
                     self.on_resume_refused(id, retry_ms);
+                } else if error.of_kind == Kind::Read as u8 {
+                    self.on_read_refused(error.conversation, retry_ms);
                 } else if let Some(request) = self.requests.remove(&id) {
                     self.on_request_error(request, code, (retry == Retry::Later as u8).then_some(retry_ms));
                 }
-                // A refused DELIVERED or READ is repeated by tick().
+                // A refused DELIVERED is repeated by tick().
             }
         }
     }
@@ -418,6 +420,7 @@ impl Session {
             && self.config.confirm
             && message.sender != self.config.user
             && current
+            && message.flags & MessageFlags::LARGE == 0
             && let Some(known) = self.conversations.get_mut(&message.conversation)
         {
             known.own.delivered = known.own.delivered.max(message.seq);

@@ -96,6 +96,8 @@ pub(crate) struct Sync {
     below: Uv,
     refused_until: Option<Time>,
     first_page: Option<Uv>,
+    /// The request whose SYNC_DONE is still to come.
+    done: Option<u64>,
     /// Something was told meanwhile that only a list can complete: it is asked for afterwards.
     again: bool,
     /// The server was asked on this connection, and [`Event::Synced`] is still to come.
@@ -148,7 +150,7 @@ impl Sync {
 
     pub(crate) fn disconnected(&mut self) {
         (self.paging, self.first_page, self.pending, self.given) = (None, None, false, self.saved);
-        (self.again, self.refused_until) = (false, None);
+        (self.again, self.refused_until, self.done) = (false, None, None);
     }
 
     /// When a page of the list that was refused is asked for again.
@@ -191,9 +193,15 @@ impl Session {
             History::Recent(count) if below == Uv(0) => u16::try_from(count.min(TAIL_MAX)).expect("it is small"),
             _ => 0,
         };
-        let tails = if tail > 0 { TAILS_MAX } else { 0 };
+        // SYNC_DONE says that the heads of large groups have come, too.
+        let tails = match tail {
+            _ if below != Uv(0) => 0,
+            0 => 1,
+            _ => TAILS_MAX,
+        };
         if tails > 0 {
             self.requests.insert(request, Request::Tails);
+            self.sync.done = Some(request);
         }
         frame::append(&mut self.out, request, &Resume { lineage, uv, below, page: 0, tails, tail });
     }
@@ -202,7 +210,7 @@ impl Session {
         let changed: Changed = frame.fixed()?;
         let (entries, mut names) = (frame.var(changed.entries)?, frame.var(changed.names)?);
         if changed.status == ResumeStatus::TooOld {
-            self.requests.remove(&frame.header().request_id);
+            self.list_is_done(frame.header().request_id);
             // Its history is WELCOME's: another one would have been told to the application there.
             (self.sync.saved, self.sync.given) = (Uv(0), Uv(0));
             self.begin_list();
@@ -246,14 +254,14 @@ impl Session {
     fn expect_tails(&mut self, frame: &Frame<'_>, changed: &Changed, entries: &[u8]) -> Result<(), WireError> {
         let id = frame.header().request_id;
         // A server of before tails does not send any.
-        let knows = frame.fixed_bytes().len() >= Changed::LEN && changed.status == ResumeStatus::Changed;
-        if !knows {
+        if frame.fixed_bytes().len() < Changed::LEN {
             if matches!(self.requests.get(&id), Some(Request::Tails)) {
-                self.requests.remove(&id);
+                self.list_is_done(id);
             }
             return Ok(());
         }
-        if !matches!(self.requests.get(&id), Some(Request::Tails)) {
+        let with_tails = matches!(self.config.history, History::Recent(count) if count > 0);
+        if !with_tails || !matches!(self.requests.get(&id), Some(Request::Tails)) {
             return Ok(());
         }
         let first = entries.chunks_exact((changed.entry_len as usize).max(1)).take(changed.count as usize);
@@ -283,7 +291,7 @@ impl Session {
         if !matches!(self.requests.get(&request), Some(Request::Tails)) {
             return;
         }
-        self.requests.remove(&request);
+        self.list_is_done(request);
         for known in self.conversations.values_mut() {
             if known.tail_of.take_if(|list| *list == request).is_some() {
                 known.fetching = false;
@@ -292,9 +300,15 @@ impl Session {
         self.sync.may_have_gaps = true;
     }
 
+    /// Nothing more comes of a list.
+    fn list_is_done(&mut self, request: u64) {
+        self.requests.remove(&request);
+        self.sync.done.take_if(|awaited| *awaited == request);
+    }
+
     /// The server has no time for a page of the list now.
     pub(crate) fn on_resume_refused(&mut self, request: u64, retry_ms: u64) {
-        self.requests.remove(&request);
+        self.list_is_done(request);
         if self.sync.paging == Some(request) {
             self.sync.refused_until = Some(self.now.plus_ms(retry_ms.max(1)));
         }
@@ -353,7 +367,7 @@ impl Session {
             return;
         }
         self.sync.saved = self.sync.given;
-        if std::mem::take(&mut self.sync.pending) {
+        if self.sync.done.is_none() && std::mem::take(&mut self.sync.pending) {
             self.backoff.reset();
             self.events.push_back(Event::Synced);
         }

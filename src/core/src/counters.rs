@@ -47,6 +47,8 @@ counters! {
     SlowConsumers, "slow_consumers";
     /// Head updates and receipts for which a lane had no room.
     HeadUpdatesDropped, "head_updates_dropped";
+    /// Messages of large groups that a reactor was not told, and is owed the head.
+    PostsOwed, "posts_owed";
     /// Head updates told again: after a start, or since they were dropped.
     HeadUpdatesRepeated, "head_updates_repeated";
     /// Answers that waited for a lane.

@@ -9,12 +9,18 @@ mod dispatch;
 mod fetching;
 mod history;
 mod index;
+mod large;
 mod outbox;
 mod receipts;
 mod replay;
 mod upkeep;
 
-use alloc::{boxed::Box, collections::BTreeMap, collections::VecDeque, vec, vec::Vec};
+use alloc::{
+    boxed::Box,
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    vec,
+    vec::Vec,
+};
 
 use tidings_wire::{BatchPosition, ClientMsgId, ConversationId, DeviceId, Generation, Lsn, Seq};
 
@@ -23,12 +29,12 @@ use crate::{
     conversation::{
         dedup::Origin,
         overlay::{NO_OVERLAY, Overlays},
-        state::State,
+        state::{Size, State},
         view::View,
     },
     digest::Digest,
     effects::ReactorId,
-    lanes::{Author, HeadUpdate, Shown, Source, ToHome},
+    lanes::{Author, HeadUpdate, Heads, Shown, Source, ToHome},
     node::NodeConfig,
     placement::{Base, Origin as Place},
     slab::{Key, Slab},
@@ -64,6 +70,10 @@ pub(crate) struct Conversation {
     rewritten: Option<Place>,
     /// Rows of members that are still to be read before they are.
     rows_missing: u32,
+    /// What else is known of a large group.
+    large: Option<Box<large::Large>>,
+    /// How many have read its newest messages, if somebody asked.
+    readers: Option<Box<large::Readers>>,
     /// Of a group: members whose watermarks rose, and what others were told of them before.
     risen: Vec<(u32, Shown)>,
     /// Its place among those of its shard.
@@ -90,9 +100,12 @@ struct SentFrom {
 const ORIGINS_MAX: usize = 64;
 
 impl Conversation {
-    /// Members that a message costs something for: those beyond the two that every conversation has.
+    /// Members whose homes write down something for a message: those beyond the two that every conversation has.
     fn told_beyond_two(&self) -> u64 {
-        (self.state.members.len() as u64).saturating_sub(2)
+        match self.state.size {
+            Size::Small => (self.state.members.len() as u64).saturating_sub(2),
+            Size::Large => 0,
+        }
     }
 
     /// What a session sent here before, as far as is known; `None`: nothing.
@@ -150,6 +163,8 @@ pub(crate) struct Conversations {
     /// The oldest segment that is still there, by log.
     floors: Vec<Generation>,
     receipts_due: Option<Mono>,
+    /// Large groups whose head some reactor is owed.
+    owing: BTreeSet<Key>,
     /// Groups with receipts that those who wrote are to be told, and when.
     risen: VecDeque<(Mono, ConversationKey)>,
     evacuation: Option<upkeep::Evacuation>,
@@ -176,6 +191,7 @@ impl Conversations {
             paid_batch: Lsn(0),
             floors: Vec::new(),
             receipts_due: None,
+            owing: BTreeSet::new(),
             risen: VecDeque::new(),
             evacuation: None,
             durable: Lsn(0),
@@ -222,6 +238,8 @@ impl Conversations {
                 base: Base::New,
                 rewritten: None,
                 rows_missing: 0,
+                large: None,
+                readers: None,
                 risen: Vec::new(),
                 link: outbox::Link::new(),
                 gap: None,
@@ -257,6 +275,7 @@ impl Conversations {
             peers: peer.marks.shown(),
             origin: crate::home::SessionId::NONE,
             author: Author::User,
+            heads: Heads::Told,
             source,
         }
     }

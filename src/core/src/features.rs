@@ -14,7 +14,7 @@ use tidings_wire::{
 };
 
 pub use crate::conversation::changes::Changes;
-use crate::conversation::{changes::Change, membership::Membership, view::View};
+use crate::conversation::{changes::Change, membership::Membership, state::Size, view::View};
 
 /// What somebody wants to do, or did.
 #[derive(Clone, Copy, Debug)]
@@ -66,6 +66,10 @@ impl<'a> Seen<'a> {
     /// What a user may do.
     pub fn role(&self, user: UserId) -> Role {
         self.view.membership(user).map_or(Role::None, |membership| membership.role)
+    }
+
+    fn size(&self) -> Size {
+        self.view.size()
     }
 
     /// How many members there are.
@@ -200,4 +204,4 @@ pub(crate) fn find(features: &'static [Row], control: Control) -> Option<&'stati
     features.iter().find(|row| row.control == control)
 }
 
-pub(crate) use group::{Group, refusal_of_former};
+pub(crate) use group::{Group, is_deleted, refusal_of_former};

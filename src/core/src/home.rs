@@ -8,6 +8,7 @@ mod expiry;
 mod far;
 mod frames;
 mod index;
+mod listening;
 mod opening;
 mod own;
 mod retry;
@@ -63,6 +64,8 @@ pub(crate) struct Homes {
     tails: Vec<ToConversation>,
     /// Sessions that wait for tails; few do at a time.
     with_tails: BTreeMap<Key, tails::Tails>,
+    /// The large groups that somebody here listens to.
+    listening: listening::Listening,
     /// FETCHes of sessions that are for other reactors.
     far: BTreeMap<Key, far::Far>,
     /// Sessions that may have room for the next of those.
@@ -99,6 +102,7 @@ impl Homes {
             unwritten: VecDeque::new(),
             tails: Vec::new(),
             with_tails: BTreeMap::new(),
+            listening: listening::Listening::default(),
             far: BTreeMap::new(),
             may_fetch: VecDeque::new(),
             alarms: BTreeSet::new(),
@@ -135,7 +139,11 @@ impl Homes {
             self.with_tails.remove(&id.0);
             self.far.remove(&id.0);
             session.ends.map(|ends| self.expiring.remove(&expiry::Ending::of(id, ends)));
-            self.index.get_mut(session.home).sessions.retain(|other| *other != id);
+            let open = &mut self.index.get_mut(session.home).sessions;
+            open.retain(|other| *other != id);
+            if open.is_empty() {
+                self.deserted(session.home);
+            }
             counters.count(Counter::SessionsClosed);
         }
     }

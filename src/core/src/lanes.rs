@@ -40,6 +40,19 @@ pub enum ToConversation {
         /// Whether it is told what others have read.
         privacy: Privacy,
     },
+    /// What are the heads of a user's large groups, whose ids are the payload? From then on the reactor listens to them. Answered by
+    /// [`ToHome::Heads`].
+    Heads {
+        /// Who asks; [`Asker::NOBODY`]: it only listens.
+        asker: Asker,
+        /// Which user, if somebody asks.
+        user: UserId,
+    },
+    /// The reactor does not listen to a large group any more.
+    Leave {
+        /// Which.
+        conversation: ConversationId,
+    },
     /// How far the homes of a reactor have what a shard told: the answer to [`ToHome::AskReached`], or said unasked since something
     /// was lost on its way. What is missing is told again.
     Reached(Reached),
@@ -57,14 +70,15 @@ impl ToConversation {
         Parts { name, body, payload }
     }
 
-    /// The conversation that it is to; `None` if it is to a shard.
+    /// The conversation that it is to; `None` if it is to a shard, or to several.
     pub fn conversation(&self) -> Option<ConversationId> {
         match self {
             Self::Send(SendCommand { conversation, .. })
             | Self::Receipt(ReceiptCommand { conversation, .. })
             | Self::Fetch { fetch: Fetch { conversation, .. }, .. }
-            | Self::Describe { describe: Describe { conversation, .. }, .. } => Some(*conversation),
-            Self::Reached(_) => None,
+            | Self::Describe { describe: Describe { conversation, .. }, .. }
+            | Self::Leave { conversation } => Some(*conversation),
+            Self::Heads { .. } | Self::Reached(_) => None,
         }
     }
 }
@@ -85,6 +99,11 @@ pub struct Asker {
     pub session: SessionId,
     /// Its question.
     pub request_id: u64,
+}
+
+impl Asker {
+    /// Nobody waits for an answer.
+    pub const NOBODY: Self = Self { session: SessionId::NONE, request_id: 0 };
 }
 
 /// [`ToConversation::Send`].
@@ -233,6 +252,17 @@ impl Watermarks {
     }
 }
 
+/// How a home learns a conversation's head.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Heads {
+    /// It is told whenever it rises.
+    #[default]
+    Told = 0,
+    /// It asks when a device comes, and listens while one is there: the conversation is a large group, and the user is a member.
+    Asked = 1,
+}
+
 /// A conversation as a member's home is told of it.
 #[derive(Clone, Copy, Debug)]
 pub struct HeadUpdate {
@@ -254,6 +284,8 @@ pub struct HeadUpdate {
     pub origin: SessionId,
     /// Whose message comes with it, if one does.
     pub author: Author,
+    /// How later heads are learnt.
+    pub heads: Heads,
     /// Where it comes from.
     pub source: Source,
 }
@@ -312,17 +344,66 @@ pub struct FanoutMember {
     pub ordinal: u64,
     /// How many of them it has seen.
     pub seen: u64,
+    /// How later heads are learnt.
+    pub heads: Heads,
 }
 
 impl Archived for FanoutMember {
-    const FIRST_LEN: usize = 56;
+    const FIRST_LEN: usize = 57;
 }
-const _: () = assert!(<FanoutMember as Archived>::LEN == 56);
+const _: () = assert!(<FanoutMember as Archived>::LEN == 57);
 
 impl FanoutMember {
     /// Appends it to a payload.
     pub fn put(&self, payload: &mut Vec<u8>) {
         crate::records::append(payload, self);
+    }
+}
+
+/// A message of a large group, as a reactor that listens to it is told.
+#[derive(Clone, Copy, Debug)]
+pub struct Posted {
+    /// The group.
+    pub conversation: ConversationId,
+    /// The message.
+    pub seq: Seq,
+    /// Messages with content up to it.
+    pub ordinal: u64,
+    /// Who wrote it.
+    pub sender: UserId,
+    /// The session that sent it: it gets SENT instead. [`SessionId::NONE`] if it is not of this reactor.
+    pub origin: SessionId,
+}
+
+/// The head of a large group, and how far one of its members is; its title follows.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GroupHead {
+    /// The group.
+    pub conversation: ConversationId,
+    /// Its last message.
+    pub head: Seq,
+    /// Messages with content.
+    pub ordinal: u64,
+    /// Some device of the member has everything up to here.
+    pub delivered: Seq,
+    /// It has read up to here.
+    pub read: Seq,
+    /// Messages with content that it has seen.
+    pub seen: u64,
+    /// Bytes of the title.
+    pub title: u32,
+}
+
+impl Archived for GroupHead {
+    const FIRST_LEN: usize = 60;
+}
+const _: () = assert!(<GroupHead as Archived>::LEN == 60);
+
+impl GroupHead {
+    /// Appends it to a payload.
+    pub fn put(&self, title: &[u8], payload: &mut Vec<u8>) {
+        crate::records::append(payload, self);
+        payload.extend_from_slice(title);
     }
 }
 
@@ -425,6 +506,20 @@ pub enum ToHome {
     /// The same of a group, for all its members there at once. The payload: a [`FanoutMember`] each, the title or nothing, and the MESSAGE frame or
     /// nothing.
     Fanout(Fanout),
+    /// A message of a large group, for all who listen there. The payload is the MESSAGE frame.
+    Posted(Posted),
+    /// Heads of large groups, a [`GroupHead`] each: for a session that asked, or for all who listen there.
+    Heads {
+        /// Who asked.
+        asker: Asker,
+        /// Which user; none: they are for all.
+        user: UserId,
+    },
+    /// There was no room for heads: they are to be asked for again.
+    AskHeadsAgain {
+        /// Who asked.
+        asker: Asker,
+    },
     /// The other member's watermarks rose.
     Receipt {
         /// Whose home this goes to.

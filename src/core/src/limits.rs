@@ -38,6 +38,16 @@ pub const READ_WINDOW: u64 = 64 * 1024;
 pub const RECEIPT_DELAY_MS: u64 = 20;
 /// How long receipts of a group wait for company before those who wrote are told.
 pub const GROUP_RECEIPTS_MS: u64 = 1000;
+/// How long a member of a large group waits after a READ until the next is taken.
+pub const GROUP_READ_MS: u64 = 30_000;
+/// Members of a large group that are told again in one step who is one, and how many other steps that is worth.
+pub const MEMBERS_PER_STEP: usize = 256;
+/// See [`MEMBERS_PER_STEP`].
+pub const STEPS_PER_MEMBERS: usize = 64;
+/// Copies of messages of large groups that leave in one turn.
+pub const COPIES_PER_TURN: usize = 512;
+/// Bytes of messages of large groups that wait on a reactor to be copied; beyond that devices are told to look.
+pub const POSTS_BYTES: usize = 4 << 20;
 /// Bytes of receipts of a group that go to a reactor at once.
 pub const GROUP_RECEIPTS_BYTES: usize = 16 * 1024;
 /// How long changes of a home may stay undurable.

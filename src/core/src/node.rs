@@ -49,6 +49,10 @@ pub struct NodeConfig {
     pub user_budget: Budget,
     /// What an address may fill of it.
     pub address_budget: Budget,
+    /// Members of a group beyond which it is large.
+    pub group_small_max: u32,
+    /// Messages in one large group.
+    pub group_rate: Rate,
     /// Seconds of silence after which a session is closed; announced in WELCOME.
     pub idle_timeout_s: u16,
     /// Conversations and homes that may exist here, each.
@@ -144,12 +148,12 @@ impl Node {
 
     /// True if something waits for a lane to have room, or for what another reactor will say.
     pub fn waits_for_credit(&self) -> bool {
-        self.conversations.waits_for_credit() || self.homes.has_answers()
+        self.conversations.waits_for_credit() || self.homes.has_answers() || self.homes.has_questions()
     }
 
     /// True if [`Router::timeout`] has more to do than it does in one turn.
     pub fn is_busy(&self) -> bool {
-        self.conversations.is_busy() || self.homes.is_busy()
+        self.conversations.is_busy() || self.homes.is_busy() || self.homes.has_posts()
     }
 
     /// Everything was read back: homes are asked how far they have what this reactor's shards told, and are told the rest again.
@@ -396,7 +400,9 @@ impl<F: Effects> Router<'_, F> {
         homes.end_expired(&mut side);
         homes.push_again(&mut side);
         homes.flush(&mut side);
+        homes.copy_posts(&mut side);
         self.answer_reached();
+        self.ask();
         let (conversations, mut side) = self.conversation_side();
         let left = conversations.timeout(ENTITIES_PER_TURN, &mut side);
         let (homes, mut side) = self.home_side();
@@ -405,6 +411,18 @@ impl<F: Effects> Router<'_, F> {
 }
 
 impl<F: Effects> Router<'_, F> {
+    /// What homes ask of large groups.
+    fn ask(&mut self) {
+        while let Some((to, message, ids)) = self.node.homes.next_question() {
+            if to == self.node.config.me {
+                let (conversations, mut side) = self.conversation_side();
+                conversations.take(to, &message, Parts { payload: &ids, ..Parts::default() }, &mut side);
+            } else if self.fx.to_conversation(to, message, &[&ids]).is_err() {
+                return self.node.homes.question_refused(to, &message, &ids);
+            }
+        }
+    }
+
     /// Shards that asked how far homes here are get their answer, as far as lanes have room.
     fn answer_reached(&mut self) {
         while let Some((to, reached)) = self.node.homes.next_answer() {

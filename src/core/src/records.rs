@@ -10,7 +10,7 @@ use tidings_wire::{
     frames::Role,
 };
 
-use crate::lanes::Watermarks;
+use crate::lanes::{Heads, Watermarks};
 
 /// What a record is. The numbers are on disk. Entries have 1 to 63, records that are one node's alone 64 and more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -149,6 +149,8 @@ pub struct HomeEntryRecord {
     pub hidden: Seq,
     /// Bytes of its name, which follow.
     pub name_len: u16,
+    /// How its head is learnt.
+    pub heads: Heads,
 }
 
 /// How far the homes of a shard have what others' shards tell; `count` of [`SourceRecord`] follow.
@@ -193,6 +195,8 @@ pub struct ConversationRow {
     pub changed: u64,
     /// What features keep of it: so many [`SettingRecord`]s follow, each with its bytes after it.
     pub settings: u32,
+    /// 1: it is a large group.
+    pub size: u8,
 }
 
 /// What a feature keeps of a conversation; `len` bytes follow.
@@ -288,11 +292,11 @@ macro_rules! first_len {
 first_len! {
     ReceiptRecord: 56, now 64;
     HomeRecord: 28;
-    HomeEntryRecord: 96, now 106;
+    HomeEntryRecord: 96, now 107;
     SourcesRecord: 4;
     SourceRecord: 10;
     ShardRow: 12;
-    ConversationRow: 56;
+    ConversationRow: 56, now 57;
     SettingRecord: 6;
     MemberRow: 68, now 76;
     MembershipRecord: 34;

@@ -97,6 +97,9 @@ impl ToHome {
                 Some(Entity::Home(*user))
             }
             Self::Fanout(_)
+            | Self::Posted(_)
+            | Self::Heads { .. }
+            | Self::AskHeadsAgain { .. }
             | Self::Sent { .. }
             | Self::Refused { .. }
             | Self::AskReached { .. }

@@ -487,7 +487,7 @@ impl Run {
     }
 
     fn check_description(&mut self, at: usize) {
-        self.cluster.ask(self.devices[at], &Describe { conversation: self.group, from: 0, limit: 0 });
+        self.cluster.ask(self.devices[at], &Describe { conversation: self.group, from: 0, limit: 0, counted: Seq(0) });
         let out = self.cluster.take(self.devices[at]);
         let Some(described) = out.all::<Described>().first().copied() else {
             let knows = self.model.role(at) != Role::None || self.model.deleted && self.model.told_last(at);

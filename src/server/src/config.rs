@@ -90,6 +90,13 @@ pub struct LimitSettings {
     pub user_bytes: u64,
     /// Bytes of each reactor's log that an address other than loopback may fill in `retention.window_s`; 0: a quarter of it.
     pub address_bytes: u64,
+    /// Members of a group beyond which it is large: its messages are told to those who are connected, and to others when they come. A group that became
+    /// large stays so.
+    pub group_small_max: u32,
+    /// Messages a second in one large group.
+    pub group_per_second: u32,
+    /// Messages that a large group may save up.
+    pub group_burst: u32,
     /// Handshakes a second from one address, on each reactor.
     pub address_per_second: u32,
     /// Handshakes that an address may save up.
@@ -110,9 +117,11 @@ pub struct LimitSettings {
 const USER_SHARE: u64 = 16;
 /// By default an address may.
 const ADDRESS_SHARE: u64 = 4;
-/// Less than this would refuse a single large message for good.
 /// Most shards of a data directory here; the format has room for more.
 const SHARDS_SENSIBLE: u32 = 1024;
+/// More members than this make a group large, whatever the settings say: each message is a row in each of their homes.
+const GROUP_SMALL_LIMIT: u32 = 1000;
+/// Less than this would refuse a single large message for good.
 const BUDGET_MIN: u64 = 4 * (SEND_COST + CONVERSATION_COST + tidings_wire::limits::PAYLOAD_MAX as u64);
 
 /// `[receive]`
@@ -167,6 +176,9 @@ impl Default for LimitSettings {
             user_burst: 2000,
             user_bytes: 0,
             address_bytes: 0,
+            group_small_max: 200,
+            group_per_second: 10,
+            group_burst: 100,
             address_per_second: 1000,
             address_burst: 20_000,
             handshake_timeout_ms: 10_000,
@@ -188,6 +200,11 @@ impl LimitSettings {
     /// The rate of a user.
     pub fn user_rate(&self) -> Rate {
         Rate { per_second: self.user_per_second, burst: self.user_burst }
+    }
+
+    /// The rate of a large group.
+    pub fn group_rate(&self) -> Rate {
+        Rate { per_second: self.group_per_second, burst: self.group_burst }
     }
 
     /// The rate of an address.
@@ -302,6 +319,10 @@ impl ServerConfig {
             if (1..BUDGET_MIN).contains(&bytes) {
                 return refuse(format!("limits.{name}_bytes is {bytes}: it must be 0 or at least {BUDGET_MIN}"));
             }
+        }
+        let small = self.limits.group_small_max;
+        if !(2..=GROUP_SMALL_LIMIT).contains(&small) {
+            return refuse(format!("limits.group_small_max is {small}: it must be from 2 to {GROUP_SMALL_LIMIT}"));
         }
         if self.retention.window_s == 0 {
             return refuse("retention.window_s must be at least 1".into());

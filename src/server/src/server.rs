@@ -308,6 +308,8 @@ fn node_config(at: u16, layout: Layout, data: &DataDir, config: &ServerConfig) -
         user_rate: config.limits.user_rate(),
         user_budget: config.user_budget(),
         address_budget: config.address_budget(),
+        group_small_max: config.limits.group_small_max,
+        group_rate: config.limits.group_rate(),
         idle_timeout_s: config.limits.idle_timeout_s,
         entities_max: config.limits.entities_max,
         seed: data.log_nonce() ^ u64::from(at),

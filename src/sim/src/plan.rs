@@ -1,6 +1,6 @@
 //! What a seed decides before anything happens: how large the world is, what it does, what befalls it.
 
-use tidings_core::Budget;
+use tidings_core::{Budget, limits::Rate};
 
 use crate::{
     agenda::{MS, Nanos, SECOND, US},
@@ -40,11 +40,13 @@ pub enum Profile {
     Flood,
     /// Groups that are made, changed and left, in a world where little holds.
     Groups,
+    /// The same where a few members make a group large.
+    Huge,
 }
 
 impl Profile {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Small,
         Self::Swarm,
         Self::Crash,
@@ -56,6 +58,7 @@ impl Profile {
         Self::Media,
         Self::Flood,
         Self::Groups,
+        Self::Huge,
     ];
 
     /// The name for the command line.
@@ -72,6 +75,7 @@ impl Profile {
             Self::Media => "media",
             Self::Flood => "flood",
             Self::Groups => "groups",
+            Self::Huge => "huge",
         }
     }
 
@@ -264,6 +268,10 @@ pub struct Plan {
     pub user_budget: Budget,
     /// What an address may fill, as long as limits are not raised.
     pub address_budget: Budget,
+    /// Members of a group beyond which it is large.
+    pub group_small_max: u32,
+    /// Messages in one large group.
+    pub group_rate: Rate,
     /// The first user writes large messages as fast as it can.
     pub flood: bool,
     /// Millionths of prefetches that find something not in memory.
@@ -303,7 +311,7 @@ impl Plan {
     pub fn draw(profile: Profile, random: &mut Random) -> Self {
         let small = profile == Profile::Small;
         let limits = profile == Profile::Limits || profile == Profile::Swarm && random.chance(MILLION / 4);
-        let groups = profile == Profile::Groups;
+        let groups = matches!(profile, Profile::Groups | Profile::Huge);
         let retention =
             profile == Profile::Retention || (groups || profile == Profile::Swarm) && random.chance(MILLION / 4);
         let batch_max = if limits { 640 << 10 } else { 2 << 20 };
@@ -327,6 +335,8 @@ impl Plan {
             user_rate: if limits && random.chance(MILLION / 2) { 20 } else { 100_000 },
             user_budget: Budget::UNLIMITED,
             address_budget: Budget::UNLIMITED,
+            group_small_max: 200,
+            group_rate: Rate { per_second: 100_000, burst: 100_000 },
             flood: profile == Profile::Flood,
             not_resident: if random.chance(MILLION / 3) { MILLION / 20 } else { 0 },
             pace: random.between(100, 1500) * MS,
@@ -369,6 +379,16 @@ impl Plan {
             plan.draw_flood(random);
         }
         plan.draw_faults(random);
+        if profile == Profile::Huge {
+            plan.group_small_max = random.between(1, 3) as u32;
+            if random.chance(MILLION / 4) {
+                plan.group_rate = Rate { per_second: 2, burst: 4 };
+            }
+            if random.chance(MILLION / 3) {
+                // Lanes that are full now and then: what is owed is paid later.
+                (plan.lane_slots, plan.lane_arena) = (1 << random.between(2, 4), 256 << 10);
+            }
+        }
         plan
     }
 
@@ -405,7 +425,7 @@ impl Plan {
             Profile::Retention => &[F::PowerLoss, F::Restart],
             Profile::Media => &media,
             Profile::Flood => &[F::DeviceLeaves, F::DeviceForgets],
-            Profile::Groups => &[F::Kill, F::PowerLoss, F::LostLead, F::DeviceLeaves, F::Cut],
+            Profile::Groups | Profile::Huge => &[F::Kill, F::PowerLoss, F::LostLead, F::DeviceLeaves, F::Cut],
         };
         for fault in all {
             if !often.contains(&fault) && random.chance(MILLION / 3) {

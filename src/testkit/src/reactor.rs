@@ -29,6 +29,8 @@ pub fn node_config(me: u16, reactors: u16, shards: u32) -> NodeConfig {
         user_rate: Rate { per_second: 1000, burst: 1000 },
         user_budget: Budget::UNLIMITED,
         address_budget: Budget::UNLIMITED,
+        group_small_max: 200,
+        group_rate: Rate { per_second: 1000, burst: 1000 },
         idle_timeout_s: 60,
         entities_max: 1000,
         seed: 5,

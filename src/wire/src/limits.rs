@@ -13,9 +13,15 @@ pub const TITLE_MAX: usize = 256;
 /// Registered devices of a user; the longest unused is let in no more when there is another.
 pub const DEVICES_MAX: usize = 64;
 /// Most members of a group.
-pub const GROUP_MAX: usize = 200;
+pub const GROUP_MAX: usize = 100_000;
 /// Most members that a group ever had: they are remembered for ever.
-pub const GROUP_EVER_MAX: usize = 2_000;
+pub const GROUP_EVER_MAX: usize = 200_000;
+/// Most users that one message names: a larger group is made by several.
+pub const NAMED_MAX: usize = 1_000;
+/// Large groups of a user that its devices are told of; the newest, if it is in more.
+pub const LARGE_GROUPS_MAX: usize = 256;
+/// The newest messages of a group of which the server counts who has read them.
+pub const COUNTED_MAX: usize = 256;
 /// Members in one page of DESCRIBED.
 pub const DESCRIBED_MAX: u32 = 256;
 /// Longest token in HELLO.

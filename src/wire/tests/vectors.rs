@@ -198,6 +198,9 @@ fn described() -> Vec<u8> {
             title,
             entries,
             has_link: true,
+            is_large: true,
+            current: 1,
+            readers: 1,
         },
     );
     out
@@ -280,7 +283,7 @@ fn vectors() -> Vec<(&'static str, Vec<u8>)> {
         ("REAUTH", reauth()),
         ("group/alice-09", group().0.to_vec()),
         ("CREATE", create()),
-        ("DESCRIBE", simple(9, &Describe { conversation: group(), from: 0, limit: 0 })),
+        ("DESCRIBE", simple(9, &Describe { conversation: group(), from: 0, limit: 0, counted: Seq(4) })),
         ("DESCRIBED", described()),
         ("SET", simple(10, &Set { conversation: ConversationId::NONE, key: SettingKey::READ_PRIVATE, value: 1 })),
         ("SETTING", simple(10, &Setting { conversation, key: SettingKey::HIDDEN, value: 5 })),
@@ -377,6 +380,12 @@ fn frames_of_older_sizes_are_understood() {
     let (old, new) = (entry(&bytes_of("CHANGED")), entry(&newer("CHANGED")));
     let was = ChangedConversation { ordinal: 0, seen: 0, hidden: Seq(0), name_len: 0, ..new.1 };
     assert_eq!((old.0, new.0, old.1), (72, 98, was));
+    let (old, new) = (fixed::<Describe>(&bytes_of("DESCRIBE")), fixed::<Describe>(&newer("DESCRIBE")));
+    assert_eq!((old.0, new.0, old.1), (24, 32, Describe { counted: Seq(0), ..new.1 }));
+    let (old, new) = (fixed::<Described>(&bytes_of("DESCRIBED")), fixed::<Described>(&newer("DESCRIBED")));
+    let (title, entries) = (old.1.title, old.1.entries);
+    let was = Described { is_large: false, current: 0, readers: 0, title, entries, ..new.1 };
+    assert_eq!((old.0, new.0, old.1), (69, 78, was));
     let (old, new) = (fixed::<Hello>(&bytes_of("HELLO")), fixed::<Hello>(&newer("HELLO")));
     let (connection_number, device_name) = (new.1.connection_number, Span::default());
     let token = old.1.token;

@@ -1,7 +1,7 @@
 //! The committed state of a conversation: a function of its records, and of nothing else. A commit, recovery and (later) a follower
 //! change it by the same [`State::apply_message`] and [`receipt::apply`](crate::features::receipt::apply).
 
-use alloc::{boxed::Box, collections::BTreeMap};
+use alloc::{boxed::Box, collections::BTreeMap, vec::Vec};
 
 use tidings_canary::{self as canary, Canary};
 use tidings_wire::{ClientMsgId, ConversationId, DeviceId, Seq, Timestamp, UserId, frames::Control};
@@ -73,6 +73,17 @@ pub(crate) struct MessageFact {
     pub(crate) weight: Weight,
     /// Messages with content up to and including it.
     pub(crate) ordinal: u64,
+    /// What the conversation is with it.
+    pub(crate) size: Size,
+}
+
+/// Whether a conversation is told to the homes of all its members, or only where somebody listens. One that became large stays so.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub(crate) enum Size {
+    #[default]
+    Small = 0,
+    Large = 1,
 }
 
 /// What features keep of a conversation, each its own bytes.
@@ -133,6 +144,8 @@ pub(crate) struct State {
     pub(crate) ordinal: u64,
     /// What features keep.
     pub(crate) settings: Settings,
+    /// Whether it is large.
+    pub(crate) size: Size,
 }
 
 impl State {
@@ -158,7 +171,7 @@ impl State {
         self.members[member as usize].attempts(device)
     }
 
-    /// The next message, and what it does. `features` are those of the server.
+    /// The next message, and what it does: gives the places of those whose membership it changed. `features` are those of the server.
     ///
     /// # Panics
     /// If it is not the next one: numbers have no gaps.
@@ -167,7 +180,7 @@ impl State {
         (features, id): (&'static [Row], ConversationId),
         fact: &MessageFact,
         body: &[u8],
-    ) {
+    ) -> Vec<usize> {
         assert_eq!(fact.seq, self.head.next(), "numbers have no gaps");
         // Whoever joins by itself is its message's sender before it is a member.
         if fact.member as usize == self.members.len() {
@@ -176,7 +189,9 @@ impl State {
         assert_eq!(self.members[fact.member as usize].user, fact.sender, "a member keeps its place");
         let changes = changes_of(features, id, &View { state: self, overlay: None }, fact, body);
         (self.head, self.last_ts, self.ordinal) = (fact.seq, fact.ts, fact.ordinal);
+        self.size = self.size.max(fact.size);
         self.remember(fact);
+        let mut touched = Vec::new();
         for change in changes.into_iter() {
             match change {
                 Change::Keep(control, kept) => self.settings.set(control, &kept),
@@ -187,9 +202,11 @@ impl State {
                         member.has_seen(fact.ordinal);
                     }
                     self.members.set_membership(at, membership);
+                    touched.push(at);
                 }
             }
         }
+        touched
     }
 
     /// Remembers the attempt that a message was, and that who wrote it has seen what was there.
@@ -208,7 +225,7 @@ impl State {
 
     /// Adds all of it to a digest.
     pub(crate) fn digest(&self, digest: &mut Digest) {
-        digest.words(&[self.head.0, self.last_ts.0, self.ordinal]);
+        digest.words(&[self.head.0, self.last_ts.0, self.ordinal, self.size as u64]);
         for (control, kept) in self.settings.iter() {
             digest.word(u64::from(control.0));
             digest.bytes(kept);
@@ -219,8 +236,6 @@ impl State {
 
 #[cfg(test)]
 mod tests {
-    use alloc::vec::Vec;
-
     use super::*;
     use crate::{
         features::FEATURES,
@@ -236,7 +251,9 @@ mod tests {
             let member = (at % 5 == 0).into();
             let (ts, control, target, ordinal, weight) = (Timestamp(at), Control::TEXT, Seq(0), at, Weight::Content);
             let sender = UserId([1 + member as u8; 16]);
-            let fact = MessageFact { seq, ts, sender, member, device, client_msg_id, control, target, weight, ordinal };
+            let size = Size::Small;
+            let fact =
+                MessageFact { seq, ts, sender, member, device, client_msg_id, control, target, weight, ordinal, size };
             state.apply_message((FEATURES, ConversationId([5; 16])), &fact, &[]);
         }
         state.members[1].marks.raise_to(Watermarks { delivered: Seq(7), read: Seq(3), shown: Seq(2), seen: 41 });

@@ -3,7 +3,11 @@
 use tidings_canary::{self as canary, Canary};
 use tidings_wire::{ClientMsgId, DeviceId, ErrorCode, Seq, UserId, frames::Control};
 
-use super::{membership::Membership, overlay::Overlay, state::State};
+use super::{
+    membership::Membership,
+    overlay::Overlay,
+    state::{Size, State},
+};
 use crate::lanes::Watermarks;
 
 /// A conversation as it will be if everything is committed that is proposed.
@@ -97,6 +101,11 @@ impl<'a> View<'a> {
         self.state.members.current().saturating_add_signed(self.overlay.map_or(0, Overlay::gained))
     }
 
+    /// Whether it is large.
+    pub(crate) fn size(&self) -> Size {
+        self.overlay.and_then(Overlay::last).map_or(self.state.size, |fact| fact.size)
+    }
+
     /// How far a member is.
     pub(crate) fn marks(&self, member: usize) -> Watermarks {
         let known = member < self.state.members.len();
@@ -172,6 +181,7 @@ mod tests {
             target,
             weight,
             ordinal,
+            size: Size::Small,
         }
     }
 

@@ -10,7 +10,7 @@ use tidings_wire::{
     frames::Control,
 };
 
-use super::{ConversationKey, Conversations, dispatch::refuse_attempt, index::Stored, outbox::Titled, replay::body_of};
+use super::{ConversationKey, Conversations, dispatch::refuse_attempt, index::Stored, outbox::{Titled, Told}, replay::body_of};
 use crate::{
     context::ConversationContext,
     conversation::{members::Member, state::MessageFact},
@@ -121,14 +121,15 @@ impl Conversations {
         self.overlays.release(&mut conversation.overlay);
         let body = if fact.control == Control::TEXT { &[][..] } else { body_of(frame) };
         let here = (self.config.features, conversation.id);
-        conversation.state.apply_message(here, &fact, body);
+        let touched = conversation.state.apply_message(here, &fact, body);
         if canary::is(Canary::AppliedTwice) {
             conversation.state.skip_to(Seq(fact.seq.0 - 1));
             let later = MessageFact { ts: Timestamp(fact.ts.0 + 1), ..fact };
-            conversation.state.apply_message(here, &later, body);
+            let _touched = conversation.state.apply_message(here, &later, body);
         }
         conversation.base.add(origin(self.config.log, at));
         conversation.index.push(&mut self.chunks, fact.seq, Stored { loc: at, len: to_u32(frame.len()) });
+        conversation.readers.iter_mut().for_each(|readers| readers.rise(fact.seq));
         let MessageFact { seq, ts, client_msg_id, ordinal, .. } = fact;
         let (conversation, shard) = (conversation.id, conversation.shard);
         self.changed_by(key, entry);
@@ -139,7 +140,20 @@ impl Conversations {
         if conversation.is_group() {
             // What may change it tells the title, too.
             let title = if fact.control == Control::TEXT { Titled::No } else { Titled::Yes };
-            return self.fan_out(key, (shard, entry), (reactor, asker.session), (fact.sender, frame, title), cx);
+            let from = (reactor, asker.session);
+            if !self.is_large(key) {
+                return self.fan_out(key, (shard, entry), from, (fact.sender, frame, title), &Told::AllMembers, cx);
+            }
+            let was_small = self.get(key).large.is_none();
+            self.grow(key, entry);
+            if was_small {
+                // By this message it became large, which all members' homes must know.
+                return self.fan_out(key, (shard, entry), from, (fact.sender, frame, title), &Told::AllMembers, cx);
+            }
+            if !touched.is_empty() {
+                self.fan_out(key, (shard, entry), from, (fact.sender, frame, title), &Told::These(touched), cx);
+            }
+            return self.post(key, from, (&fact, frame), cx);
         }
         for member in 0..2 {
             let home = self.config.layout.home(&self.get(key).state.members[member].user);
@@ -164,6 +178,8 @@ impl Conversations {
         self.overlays.release(&mut conversation.overlay);
         let before = conversation.state.members[member].marks.shown();
         receipt::apply(&mut conversation.state, member, record);
+        let read = conversation.state.members[member].marks.shown().read;
+        conversation.readers.iter_mut().for_each(|readers| readers.moved(before.read, read));
         conversation.base.add(origin(self.config.log, stored));
         let (id, shard) = (conversation.id, conversation.shard);
         let Member { user, marks: watermarks, .. } = conversation.state.members[member];
@@ -174,7 +190,11 @@ impl Conversations {
         self.answer(own_home, ToHome::ReceiptOk { user, conversation: id, watermarks, source }, cx);
         self.outboxes.miss_if_walking(shard, own_home, entry);
         if id.is_group() {
-            return self.receipt_rose(key, (member, before), cx.now().mono);
+            // In a large one it is counted when somebody asks.
+            if !self.is_large(key) {
+                self.receipt_rose(key, (member, before), cx.now().mono);
+            }
+            return;
         }
         let peer = self.get(key).state.members.other(member).user;
         let peer_home = self.config.layout.home(&peer);

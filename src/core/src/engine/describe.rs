@@ -13,7 +13,7 @@ use tidings_wire::{
 use super::{Conversation, ConversationKey, Conversations, dispatch::refuse_other};
 use crate::{
     context::{Asking, ConversationContext},
-    conversation::{members::Member, view::View},
+    conversation::{members::Member, state::Size, view::View},
     effects::ReactorId,
     features::Group,
     lanes::{Asker, Privacy, ToHome},
@@ -33,8 +33,9 @@ impl Conversations {
         let Some(key) = known else {
             return refuse_other(from, asker, id, ErrorCode::NotMember, Kind::Describe, cx);
         };
+        let readers = self.readers(key, describe.counted);
         let mut frame = Vec::new();
-        self.write_description(key, (user, privacy), (asker, describe), &mut frame);
+        self.write_description(key, (user, privacy), (asker, describe), readers, &mut frame);
         match cx.asking(from, asker, frame.len()) {
             Asking::Takes => cx.to_home(from, ToHome::Answer { asker }, &frame),
             Asking::Full => refuse_other(from, asker, id, ErrorCode::Busy, Kind::Describe, cx),
@@ -57,6 +58,7 @@ impl Conversations {
         key: ConversationKey,
         (user, privacy): (UserId, Privacy),
         (asker, describe): (Asker, &Describe),
+        readers: Option<u32>,
         out: &mut Vec<u8>,
     ) {
         let Conversation { id, state, .. } = self.get(key);
@@ -87,6 +89,9 @@ impl Conversations {
                 title,
                 entries,
                 has_link: group.is_some_and(|group| group.has_link()),
+                is_large: state.size == Size::Large,
+                current: to_u32(state.members.current()),
+                readers: readers.filter(|_| privacy == Privacy::Shown).unwrap_or(Described::NOT_COUNTED),
             },
         );
     }

@@ -15,13 +15,14 @@ use crate::{
     conversation::{
         changes::{Change, Changes},
         dedup::Origin,
-        state::{MessageFact, State, changes_of},
+        membership::Membership,
+        state::{MessageFact, Size, State, changes_of},
         view::{Attempt, Verdict, View},
     },
     counters::Counter,
     effects::ReactorId,
     features::{self, Act, Actors, Allowed, KEPT_MAX, Seen, receipt},
-    lanes::{Asker, Parts, ReceiptCommand, Refusal, SendCommand, ToConversation, ToHome},
+    lanes::{Asker, Parts, ReceiptCommand, Refusal, SendCommand, ToConversation, ToHome, Watermarks},
     limits::{BUSY_RETRY_MS, RECEIPT_DELAY_MS},
     narrow::{to_u32, to_usize},
     records::{ReceiptRecord, RecordKind, append},
@@ -43,6 +44,8 @@ impl Conversations {
             ToConversation::Describe { asker, user, describe, privacy } => {
                 self.on_describe((from, *asker), (*user, *privacy), describe, cx);
             }
+            ToConversation::Heads { asker, user } => self.on_heads((from, *asker, *user), parts.payload, cx),
+            ToConversation::Leave { conversation } => self.on_leave(from, *conversation),
             ToConversation::Reached(reached) => self.on_reached(from, *reached),
         }
     }
@@ -62,7 +65,8 @@ impl Conversations {
             ToConversation::Describe { asker, describe, .. } => {
                 refusal_of(*asker, describe.conversation, busy, Kind::Describe)
             }
-            ToConversation::Reached(_) => return,
+            ToConversation::Heads { asker, .. } => ToHome::AskHeadsAgain { asker: *asker },
+            ToConversation::Leave { .. } | ToConversation::Reached(_) => return,
         };
         self.answer(from, refused, cx);
     }
@@ -86,8 +90,17 @@ impl Conversations {
                 if cx.room() < HEADER_LEN + Message::LEN + parts.name.len() + parts.body.len() + parts.payload.len() {
                     return refuse(from, send.asker, send, ErrorCode::Busy, ClientMsgId(0), cx);
                 }
+                let rate = self.config.group_rate;
+                if let Some(large) = found.and_then(|key| self.large_mut(key))
+                    && let Err(wait_ms) = large.rate.take(rate, cx.now().mono)
+                {
+                    let attempt = (send.conversation, send.client_msg_id);
+                    let why = (ErrorCode::RateLimited, ClientMsgId(0));
+                    return cx.to_home(from, refuse_for(send.asker, attempt, why, wait_ms), &[]);
+                }
                 let begins = if found.is_none() { CONVERSATION_COST } else { 0 };
-                let told = found.map_or(0, |key| self.get(key).told_beyond_two()) * MEMBER_COST;
+                let named = parts.body.len() as u64 / size_of::<UserId>() as u64;
+                let told = (found.map_or(0, |key| self.get(key).told_beyond_two()) + named) * MEMBER_COST;
                 let len = (parts.body.len() + parts.payload.len()) as u64 + begins + told;
                 let who = (send.sender, parts.name);
                 if let Err(wait_ms) = self.budgets.pay(who, send.network, len, cx.now().mono) {
@@ -161,7 +174,7 @@ impl Conversations {
         let seen = Seen::new(*view, (send.conversation, send.sender), send.control);
         // The two of a one-to-one conversation always are.
         let may_be_former = send.conversation.is_group() && row.actors == Actors::Members;
-        if may_be_former && seen.role(send.sender) == Role::None {
+        if may_be_former && (seen.role(send.sender) == Role::None || features::is_deleted(view)) {
             return refuse(features::refusal_of_former(view));
         }
         let ordinal = view.ordinal() + row.weight.counts();
@@ -209,14 +222,19 @@ impl Conversations {
         };
         let parts = Parts { body: told, ..parts };
         let member = to_u32(member);
-        let fact = MessageFact { seq, ts, sender, member, device, client_msg_id, control, target, weight, ordinal };
+        let size = view.size();
+        let fact =
+            MessageFact { seq, ts, sender, member, device, client_msg_id, control, target, weight, ordinal, size };
         let changes = changes_of(self.config.features, send.conversation, &view, &fact, parts.body);
+        let size = if is_group { size.max(self.size_with(&view, &changes)) } else { size };
+        let fact = MessageFact { size, ..fact };
         let conversation = &mut self.all[key.0];
         conversation.seen_from(member, device, origin(from, send));
         self.overlays.get_mut(&mut conversation.overlay).push(fact, changes, &conversation.state.members);
         // So that clients who do not know controls show none of them as text.
         let own = if control == Control::TEXT { 0 } else { MessageFlags::CONTROL };
-        let flags = MessageFlags(send.flags.0 | own);
+        let large = if size == Size::Large { MessageFlags::LARGE } else { 0 };
+        let flags = MessageFlags(send.flags.0 & !MessageFlags::LARGE | own | large);
         if canary::is(Canary::JudgeChangesState) {
             conversation.state.remember(&fact);
         }
@@ -264,6 +282,18 @@ impl Conversations {
         cx.count(Counter::Proposed);
         let waiting = Waiting::Message { key, len, reactor: from, asker: send.asker };
         self.waiting[shard as usize].push_back((at, waiting));
+    }
+
+    /// What a group is with changes that are proposed. The setting counts now; the record says it for good.
+    fn size_with(&self, view: &View<'_>, changes: &Changes) -> Size {
+        let comes = |change: &&Change| match change {
+            Change::Member(user, membership) => {
+                membership.is_current() && !view.membership(*user).is_some_and(Membership::is_current)
+            }
+            Change::Keep(..) => false,
+        };
+        let members = view.current() + changes.iter().filter(comes).count();
+        if members > self.config.group_small_max as usize { Size::Large } else { Size::Small }
     }
 
     /// A repeat: answered with the first answer, at once if that is committed, else when it is.
@@ -318,6 +348,20 @@ impl Conversations {
             }
             Ok(receipt::Verdict::New(marks)) => marks,
         };
+        if view.state.size == Size::Large {
+            if kind == ReceiptKind::Delivered {
+                // Nobody is told of it: it is answered, and not kept.
+                let watermarks = Watermarks { delivered: marks.delivered, ..view.state.members[member].marks };
+                return cx.to_home(from, ToHome::ReceiptOk { user, conversation: id, watermarks, source: None }, &[]);
+            }
+            let now = cx.now().mono;
+            if let Some(Err(wait_ms)) = self.large_mut(key).map(|large| large.read(to_u32(member), now)) {
+                let refused = refusal_of(asker, id, ErrorCode::RateLimited, of_kind);
+                let ToHome::Refused { asker, refusal } = refused else { unreachable!("it is a refusal") };
+                return cx.to_home(from, ToHome::Refused { asker, refusal: refusal.for_ms(wait_ms) }, &[]);
+            }
+        }
+        let view = self.view(key);
         let record = receipt::record(id, &view, member, marks);
         // A receipt whose record is still in the open batch takes the new value along.
         let open = view.overlay.and_then(|overlay| overlay.open_receipt(member));

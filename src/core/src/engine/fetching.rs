@@ -213,6 +213,7 @@ impl Conversations {
     pub(crate) fn waits_for_credit(&self) -> bool {
         self.jobs.waits_for(|job| job.reactor != self.config.me)
             || self.outboxes.is_busy()
+            || !self.owing.is_empty()
             || self.answers.iter().any(|waiting| !waiting.is_empty())
     }
 

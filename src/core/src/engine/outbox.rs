@@ -12,12 +12,13 @@ use tidings_wire::{EntryIndex, Seq, UserId};
 use super::{Conversation, ConversationKey, Conversations};
 use crate::{
     context::ConversationContext,
-    conversation::{members::Member, view::View},
+    conversation::{members::Member, state::Size, view::View},
     counters::Counter,
     effects::ReactorId,
     features::Group,
     home::SessionId,
-    lanes::{Fanout, FanoutMember, Reached, Source, ToHome, Watermarks},
+    lanes::{Fanout, FanoutMember, Heads, Reached, Source, ToHome, Watermarks},
+    limits::{MEMBERS_PER_STEP, STEPS_PER_MEMBERS},
     slab::Key,
 };
 
@@ -26,6 +27,15 @@ use crate::{
 pub(super) enum Titled {
     Yes,
     No,
+}
+
+/// Whose homes are told of a group's message.
+#[derive(Clone, Debug)]
+pub(super) enum Told {
+    /// Those of all members, and of those whom it removes.
+    AllMembers,
+    /// Those of the members at these places.
+    These(Vec<usize>),
 }
 
 /// Names no conversation.
@@ -49,7 +59,7 @@ impl Link {
 
 /// How far the homes on a reactor were told.
 #[derive(Clone, Copy, Debug)]
-struct Told {
+struct Reach {
     /// The first entry that they may not have been told of.
     missing: Option<EntryIndex>,
     /// The same, since the repetition that is under way began.
@@ -66,6 +76,8 @@ struct Told {
 struct Walk {
     /// The next conversation.
     next: Key,
+    /// The next of its members, if it is a large group.
+    member: usize,
     /// The shard's last entry when it began.
     upto: EntryIndex,
 }
@@ -76,8 +88,19 @@ struct ShardOutbox {
     newest: Key,
     last: EntryIndex,
     /// By reactor.
-    told: Box<[Told]>,
+    told: Box<[Reach]>,
     walk: Option<Walk>,
+}
+
+/// What came of telling a large group's members again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Again {
+    /// A lane has no room.
+    NoRoom,
+    /// Those before this place were told.
+    UpTo(usize),
+    /// All were.
+    All,
 }
 
 /// The outboxes of a reactor's shards.
@@ -93,7 +116,7 @@ pub(super) struct Outboxes {
 impl Outboxes {
     /// Of so many shards, which tell homes on so many reactors.
     pub(super) fn new(shards: u32, reactors: u16) -> Self {
-        let told = vec![Told { missing: None, since: None, ask: false, losses: 0, heard: 0 }; reactors as usize]
+        let told = vec![Reach { missing: None, since: None, ask: false, losses: 0, heard: 0 }; reactors as usize]
             .into_boxed_slice();
         let outbox = ShardOutbox { newest: NONE, last: EntryIndex(0), told, walk: None };
         Self { shards: vec![outbox; shards as usize].into_boxed_slice(), busy: BTreeSet::new(), has_more: false }
@@ -101,7 +124,7 @@ impl Outboxes {
 
     /// What a head update for homes on a reactor says of where it comes from: all before it was told, or less.
     pub(super) fn source(&self, shard: u16, to: ReactorId, entry: EntryIndex) -> Source {
-        let Told { missing, since, .. } = self.shards[shard as usize].told[to.0 as usize];
+        let Reach { missing, since, .. } = self.shards[shard as usize].told[to.0 as usize];
         let first = missing.into_iter().chain(since).fold(entry, EntryIndex::min);
         Source { shard, reached: EntryIndex(first.0.saturating_sub(1)) }
     }
@@ -160,7 +183,7 @@ impl Conversations {
             if let Some(walk) = &mut self.outboxes.shards[shard].walk
                 && walk.next == key.0
             {
-                walk.next = older; // it goes to where the walk has been
+                (walk.next, walk.member) = (older, 0); // it goes to where the walk has been
             }
             self.all[newer].link.older = older;
             if older != NONE {
@@ -175,7 +198,7 @@ impl Conversations {
         self.outboxes.shards[shard].newest = key.0;
     }
 
-    /// A head update or receipt of an entry for a home, or a note that it is missing there.
+    /// A head update or receipt of an entry for a home, or a note that it is missing there. True if it is told.
     pub(super) fn tell(
         &mut self,
         (shard, entry): (u16, EntryIndex),
@@ -183,31 +206,47 @@ impl Conversations {
         message: ToHome,
         payload: &[u8],
         cx: &mut impl ConversationContext,
-    ) {
+    ) -> bool {
         if self.answers[to.0 as usize].is_empty() && cx.has_home_credit(to, 1, payload.len()) {
-            return cx.to_home(to, message, payload);
+            cx.to_home(to, message, payload);
+            return true;
         }
         cx.count(Counter::HeadUpdatesDropped);
         if !canary::is(Canary::DroppedHeadForgotten) {
             self.outboxes.miss(shard, to, entry);
         }
+        false
     }
 
-    /// A group's message is committed: the homes of all its members are told, those on one reactor at once.
+    /// A group's message is committed: homes of members are told, those on one reactor at once.
     pub(super) fn fan_out(
         &mut self,
         key: ConversationKey,
         (shard, entry): (u16, EntryIndex),
         (reactor, session): (ReactorId, SessionId),
         (sender, frame, title): (UserId, &[u8], Titled),
+        told: &Told,
         cx: &mut impl ConversationContext,
     ) {
         for to in (0..self.config.layout.reactors).map(ReactorId) {
             let origin = if reactor == to { session } else { SessionId::NONE };
             let source = self.outboxes.source(shard, to, entry);
-            let told = |member: &Member, head| member.membership.is_told(head);
-            self.with_fanout(key, (to, origin, source), told, (sender, frame, title), |this, fanout, payload| {
-                this.tell((shard, entry), to, ToHome::Fanout(fanout), payload, cx);
+            let all = 0..self.get(key).state.members.len();
+            let (all, these) = match told {
+                Told::AllMembers => (all, &[][..]),
+                Told::These(places) => (0..0, &places[..]),
+            };
+            let places = all.chain(these.iter().copied());
+            let picked = |member: &Member, head| member.membership.is_told(head);
+            let what = (sender, frame, title);
+            self.with_fanout(key, (to, origin, source), (places, picked), what, |this, fanout, payload| {
+                let is_told = this.tell((shard, entry), to, ToHome::Fanout(fanout), payload, cx);
+                if let Some(large) = this.large_mut(key) {
+                    large.changed = large.changed.max(entry);
+                    if !is_told {
+                        large.untold(to);
+                    }
+                }
             });
         }
     }
@@ -217,7 +256,7 @@ impl Conversations {
         &mut self,
         key: ConversationKey,
         (to, origin, source): (ReactorId, SessionId, Source),
-        told: impl Fn(&Member, Seq) -> bool,
+        (places, told): (impl Iterator<Item = usize>, impl Fn(&Member, Seq) -> bool),
         (sender, frame, title): (UserId, &[u8], Titled),
         then: impl FnOnce(&mut Self, Fanout, &[u8]),
     ) {
@@ -225,13 +264,21 @@ impl Conversations {
         payload.clear();
         let Conversation { id, state, .. } = self.get(key);
         let here = |member: &&Member| self.config.layout.home(&member.user) == to && told(member, state.head);
+        let is_large = state.size == Size::Large;
         let skipped = usize::from(canary::is(Canary::FanoutSkipsOne));
         let mut members = 0;
-        for Member { user, membership, marks, .. } in state.members.iter().filter(here).skip(skipped) {
+        for Member { user, membership, marks, .. } in places.map(|at| &state.members[at]).filter(here).skip(skipped) {
             let reach = if canary::is(Canary::FormerTold) { state.head } else { membership.reach(state.head) };
-            let (head, Watermarks { delivered, read, seen, .. }) = (reach, *marks);
-            let ordinal = membership.content(state.ordinal);
-            FanoutMember { user: *user, head, delivered, read, ordinal, seen }.put(&mut payload);
+            let Watermarks { delivered, read, seen, .. } = *marks;
+            let asks = is_large && membership.is_current();
+            let heads = if asks { Heads::Asked } else { Heads::Told };
+            // What came after the message that says so is asked for.
+            let (head, ordinal) = if asks && frame.is_empty() {
+                (membership.joined, seen.min(state.ordinal))
+            } else {
+                (reach, membership.content(state.ordinal))
+            };
+            FanoutMember { user: *user, head, delivered, read, ordinal, seen, heads }.put(&mut payload);
             members += 1;
         }
         let title = match title {
@@ -252,6 +299,11 @@ impl Conversations {
     pub(super) fn replayed_change(&mut self, key: ConversationKey, entry: EntryIndex) {
         let link = &mut self.get_mut(key).link;
         link.changed = link.changed.max(entry);
+        if self.is_large(key) {
+            // Which of them changed who is a member is not known any more.
+            self.grow(key, entry);
+            self.large_mut(key).into_iter().for_each(|large| large.changed = large.changed.max(entry));
+        }
     }
 
     /// Recovery read that a shard has entries up to this one.
@@ -291,7 +343,7 @@ impl Conversations {
         for (shard, outbox) in (0..).zip(&mut self.outboxes.shards) {
             if outbox.last > EntryIndex(0) {
                 // Until the answer is here nothing is claimed.
-                outbox.told.fill(Told { missing: Some(EntryIndex(0)), since: None, ask: true, losses: 0, heard: 0 });
+                outbox.told.fill(Reach { missing: Some(EntryIndex(0)), since: None, ask: true, losses: 0, heard: 0 });
                 self.outboxes.busy.insert(shard);
             }
         }
@@ -352,20 +404,35 @@ impl Conversations {
         };
         if outbox.walk.is_none() {
             let outbox = &mut self.outboxes.shards[shard as usize];
-            outbox.walk = Some(Walk { next: outbox.newest, upto: outbox.last });
+            outbox.walk = Some(Walk { next: outbox.newest, member: 0, upto: outbox.last });
             outbox.told.iter_mut().for_each(|told| told.heard = told.losses);
         }
-        while let Some(Walk { next, upto }) = self.outboxes.shards[shard as usize].walk {
+        while let Some(Walk { next, member, upto }) = self.outboxes.shards[shard as usize].walk {
             let link = self.all.get(next).map(|conversation| conversation.link);
             let Some(link) = link.filter(|link| link.changed >= first) else {
                 return self.end_walk(shard, upto, cx);
             };
-            if *left == 0 || !self.tell_again(ConversationKey(next), cx) {
+            let key = ConversationKey(next);
+            if *left == 0 {
                 return;
             }
-            *left -= 1;
+            let goes_on = if self.is_large(key) {
+                match self.tell_members_again(key, member, first, cx) {
+                    Again::NoRoom => return,
+                    Again::UpTo(member) => {
+                        *left = left.saturating_sub(STEPS_PER_MEMBERS);
+                        Some(member)
+                    }
+                    Again::All => None,
+                }
+            } else if self.tell_again(key, cx) {
+                None
+            } else {
+                return;
+            };
+            *left = left.saturating_sub(1);
             if let Some(walk) = &mut self.outboxes.shards[shard as usize].walk {
-                walk.next = link.older;
+                (walk.next, walk.member) = goes_on.map_or((link.older, 0), |member| (next, member));
             }
         }
     }
@@ -408,7 +475,8 @@ impl Conversations {
                     member.membership.was_ever() && knows == (title == Titled::Yes)
                 };
                 let of = (to, SessionId::NONE, source);
-                self.with_fanout(key, of, told, (UserId::NONE, &[], title), |this, fanout, payload| {
+                let all = 0..self.get(key).state.members.len();
+                self.with_fanout(key, of, (all, told), (UserId::NONE, &[], title), |this, fanout, payload| {
                     is_told = this.answers[to.0 as usize].is_empty() && cx.has_home_credit(to, 1, payload.len());
                     if is_told {
                         cx.count(Counter::HeadUpdatesRepeated);
@@ -421,6 +489,49 @@ impl Conversations {
             }
         }
         true
+    }
+
+    /// The same for a large group: who is a member, from the place `from` on, as far as one step goes.
+    fn tell_members_again(
+        &mut self,
+        key: ConversationKey,
+        from: usize,
+        first: EntryIndex,
+        cx: &mut impl ConversationContext,
+    ) -> Again {
+        let Conversation { shard, link: Link { changed, .. }, ref large, ref state, .. } = *self.get(key);
+        let (members, memberships) = (state.members.len(), large.as_ref().map_or(changed, |large| large.changed));
+        if memberships < first {
+            return Again::All; // what else there is, is asked for
+        }
+        let upto = members.min(from + MEMBERS_PER_STEP);
+        for to in (0..self.config.layout.reactors).map(ReactorId) {
+            let missing = self.outboxes.shards[shard as usize].told[to.0 as usize].missing;
+            if missing.is_none_or(|first| changed < first) {
+                continue;
+            }
+            let (source, mut is_told) = (self.outboxes.source(shard, to, changed), true);
+            for title in [Titled::Yes, Titled::No] {
+                let told = |member: &Member, _| {
+                    member.membership.was_ever() && member.membership.is_current() == (title == Titled::Yes)
+                };
+                let of = (to, SessionId::NONE, source);
+                self.with_fanout(key, of, (from..upto, told), (UserId::NONE, &[], title), |this, fanout, payload| {
+                    is_told = this.answers[to.0 as usize].is_empty() && cx.has_home_credit(to, 1, payload.len());
+                    if is_told {
+                        cx.count(Counter::HeadUpdatesRepeated);
+                        cx.to_home(to, ToHome::Fanout(fanout), payload);
+                    }
+                });
+                if !is_told {
+                    return Again::NoRoom;
+                }
+            }
+            if upto == members && let Some(large) = self.large_mut(key) {
+                large.told(to);
+            }
+        }
+        if upto == members { Again::All } else { Again::UpTo(upto) }
     }
 
     /// Everything up to an entry was told: homes may say so.

@@ -5,7 +5,7 @@ use core::cmp::Ordering;
 use tidings_canary::{self as canary, Canary};
 use tidings_wire::{
     ConversationId, EntryIndex, Kind, LogPosition, Seq, archive,
-    frames::{Control, Message},
+    frames::{Control, Message, MessageFlags},
     limits::FRAME_MAX,
     split,
 };
@@ -14,7 +14,7 @@ use super::{ConversationKey, Conversations, index::Stored};
 use crate::{
     conversation::{
         membership::Membership,
-        state::{MessageFact, ReplayError, Settings, State},
+        state::{MessageFact, ReplayError, Settings, Size, State},
     },
     features::{self, receipt},
     narrow::to_u32,
@@ -97,7 +97,9 @@ impl Conversations {
         let Message { client_msg_id, control, target, ordinal, .. } = message;
         let member = to_u32(member);
         let weight = features::weight(self.config.features, control);
-        let mut fact = MessageFact { seq, ts, sender, member, device, client_msg_id, control, target, weight, ordinal };
+        let size = if message.flags.0 & MessageFlags::LARGE == 0 { Size::Small } else { Size::Large };
+        let mut fact =
+            MessageFact { seq, ts, sender, member, device, client_msg_id, control, target, weight, ordinal, size };
         if canary::is(Canary::IdempotencyForgotten) {
             fact.client_msg_id.0 = 0;
         }
@@ -133,6 +135,9 @@ impl Conversations {
         }
         let state = &mut conversation.state;
         (state.head, state.last_ts, state.ordinal) = (row.head, row.last_ts, row.ordinal);
+        if row.size > 0 {
+            state.size = Size::Large;
+        }
         state.settings = Settings::default();
         for _ in 0..row.settings {
             let setting: SettingRecord = take(&mut body).map_err(|_| ReplayError::Body)?;

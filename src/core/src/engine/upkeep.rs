@@ -56,6 +56,7 @@ impl Conversations {
             cx.want_write();
         }
         self.send_answers(cx);
+        self.pay_owed(cx);
         self.tell_receipts(cx);
         self.work_outboxes(most, cx);
         self.continue_fetches(cx);
@@ -149,6 +150,7 @@ impl Conversations {
             ordinal: last.2,
             changed: if overlay.is_some() { ConversationRow::OPEN } else { link.changed.0 },
             settings: to_u32(settings.iter().len()),
+            size: self.view(key).size() as u8,
         };
         let at = cx.append(RecordKind::ConversationRow, *shard, |body| {
             put(body, &row);

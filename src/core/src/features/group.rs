@@ -13,6 +13,7 @@ use tidings_wire::{
     ErrorCode, Seq, UserId,
     archive::Archived,
     frames::{GroupAct, GroupSettings, Role, Users, group::control},
+    limits::NAMED_MAX,
 };
 
 use super::{Act, Changes, Seen};
@@ -90,10 +91,14 @@ impl<'a> Group<'a> {
     }
 }
 
+/// True of a group that was deleted.
+pub(crate) fn is_deleted(view: &View<'_>) -> bool {
+    Group::in_view(view).is_some_and(|group| group.deleted() > Seq(0))
+}
+
 /// Why somebody who is no member any more is refused.
 pub(crate) fn refusal_of_former(view: &View<'_>) -> ErrorCode {
-    let deleted = Group::in_view(view).is_some_and(|group| group.deleted() > Seq(0));
-    if deleted { ErrorCode::Gone } else { ErrorCode::NotMember }
+    if is_deleted(view) { ErrorCode::Gone } else { ErrorCode::NotMember }
 }
 
 /// The group that an act is in, and what its body says.
@@ -111,7 +116,7 @@ fn body<'a>(seen: &Seen<'a>, act: &Act<'a>) -> Result<GroupAct<'a>, ErrorCode> {
 
 /// Users who may come in: of the sender's tenant, each named once, none a member.
 fn check_newcomers(seen: &Seen<'_>, users: Users<'_>) -> Result<(), ErrorCode> {
-    if users.is_empty() {
+    if users.is_empty() || users.len() > NAMED_MAX {
         return Err(ErrorCode::BodyInvalid);
     }
     let sender = seen.sender();

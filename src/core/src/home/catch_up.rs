@@ -61,7 +61,10 @@ impl Homes {
         let tails = usize::from(resume.tails.min(TAILS_MAX));
         let range = Range { since: resume.uv, below: resume.below, most: page as usize, tails };
         let listed = self.write_changed(id, home, request_id, ResumeStatus::Changed, &range, cx);
-        self.ask_tails(Asker { session: id, request_id }, resume, &listed, cx);
+        let asker = Asker { session: id, request_id };
+        // Heads of large groups come after what the index knows.
+        let heads = if resume.below == Uv(0) { self.ask_heads(asker, home) } else { 0 };
+        self.ask_tails(asker, resume, (&listed, heads), cx);
     }
 
     /// A session's output is gone (or may be): if it was behind, it gets the list of what it missed.
@@ -76,6 +79,7 @@ impl Homes {
         let home = session.home;
         let range = Range { since, below: Uv(0), most: PAGE_MAX as usize, tails: 0 };
         self.write_changed(id, home, 0, ResumeStatus::Changed, &range, cx);
+        self.tell_heads(id, cx);
     }
 
     fn write_changed(
@@ -139,7 +143,7 @@ impl Homes {
     }
 }
 
-fn changed_entry(entry: &Entry, privacy: Privacy) -> ChangedConversation {
+pub(super) fn changed_entry(entry: &Entry, privacy: Privacy) -> ChangedConversation {
     let peers = entry.peers.to(privacy);
     ChangedConversation {
         conversation: entry.conversation,

@@ -260,7 +260,10 @@ impl Homes {
                 let to = self.config.layout.conversation(&fetch.conversation);
                 return self.fetch_refused(*asker, fetch, to, cx);
             }
-            ToConversation::Receipt(_) | ToConversation::Describe { .. } | ToConversation::Reached(_) => {}
+            ToConversation::Receipt(_) | ToConversation::Describe { .. } => {}
+            ToConversation::Heads { .. } | ToConversation::Leave { .. } | ToConversation::Reached(_) => {
+                unreachable!("no frame becomes it")
+            }
         }
         self.refuse_busy(id, frame, cx);
     }

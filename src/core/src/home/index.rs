@@ -9,9 +9,9 @@ use alloc::{boxed::Box, vec::Vec};
 
 use tidings_wire::{ConversationId, Seq, UserId, Uv};
 
-use super::{SessionId, own::Own};
+use super::{SessionId, listening::NOWHERE, own::Own};
 use crate::{
-    lanes::{Shown, Watermarks},
+    lanes::{Heads, Shown, Watermarks},
     limits::Bucket,
     narrow::to_u32,
     placement::Base,
@@ -72,6 +72,8 @@ pub struct Home {
     pub own: Option<Box<Own>>,
     /// Where the last page of its list ended that a device was given.
     pub listed: EntryKey,
+    /// Large groups of the user, in the order in which it became a member.
+    pub large: Option<Box<Vec<EntryKey>>>,
     newest: Key,
     oldest: Key,
 }
@@ -95,6 +97,10 @@ pub struct Entry {
     pub peers: Shown,
     /// The user hides it up to this message.
     pub hidden: Seq,
+    /// How its head is learnt.
+    pub heads: Heads,
+    /// Its place among those who listen to it, if it is a large group.
+    pub listens_at: u32,
     /// A group's title, or the other member's name, as far as it is known.
     pub name: Box<[u8]>,
     newer: Key,
@@ -116,6 +122,7 @@ impl Entry {
             seen: self.own.seen,
             hidden: self.hidden,
             name_len: u16::try_from(self.name.len()).expect("at most TITLE_MAX"),
+            heads: self.heads,
         }
     }
 }
@@ -152,6 +159,7 @@ impl Index {
                 base: Base::New,
                 own: None,
                 listed: EntryKey(NO_ENTRY),
+                large: None,
                 newest: NO_ENTRY,
                 oldest: NO_ENTRY,
             })
@@ -206,8 +214,9 @@ impl Index {
         let (own, peers, hidden, name) = (Watermarks::default(), Shown::default(), Seq(0), Box::default());
         let older = NO_ENTRY;
         let newer = self.homes[home.0].oldest;
-        let (uv, head) = (Uv(0), Seq(0));
-        let entry = Entry { conversation, peer, uv, head, ordinal: 0, own, peers, hidden, name, newer, older };
+        let (uv, head, heads, listens_at) = (Uv(0), Seq(0), Heads::Told, NOWHERE);
+        let entry =
+            Entry { conversation, peer, uv, head, ordinal: 0, own, peers, hidden, heads, listens_at, name, newer, older };
         let index = self.entries.insert(entry);
         self.by_conversation.get_or_insert_with((home.0, conversation), || index);
         match newer {
@@ -221,6 +230,27 @@ impl Index {
     /// What an entry says.
     pub fn entry_at(&self, key: EntryKey) -> &Entry {
         &self.entries[key.0]
+    }
+
+    /// What an entry says, to be altered in what is no change.
+    pub fn entry_mut(&mut self, key: EntryKey) -> &mut Entry {
+        &mut self.entries[key.0]
+    }
+
+    /// The head of an entry is learnt in another way from now on. True if it was not learnt in that way.
+    pub fn set_heads(&mut self, home: HomeKey, key: EntryKey, heads: Heads) -> bool {
+        if core::mem::replace(&mut self.entries[key.0].heads, heads) == heads {
+            return false;
+        }
+        let large = &mut self.homes[home.0].large;
+        match heads {
+            Heads::Asked => large.get_or_insert_default().push(key),
+            Heads::Told => {
+                large.iter_mut().for_each(|large| large.retain(|other| *other != key));
+                large.take_if(|large| large.is_empty());
+            }
+        }
+        true
     }
 
     /// Lets `change` alter an entry; if it says that it did, the home's counter rises and the entry moves to the front.
@@ -368,6 +398,7 @@ impl Index {
             entry.own = Watermarks { delivered, read, shown: Seq(0), seen };
             entry.peers = Shown { delivered: record.peer_delivered, read: record.peer_read };
             (entry.hidden, entry.name) = (record.hidden, name.into());
+            self.set_heads(home, key, record.heads);
             if record.uv > known {
                 self.unlink(home, key.0);
                 self.link_by_uv(home, key.0);

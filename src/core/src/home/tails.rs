@@ -23,6 +23,7 @@ use crate::{
 pub(super) struct Tails {
     /// The RESUME that asked for them.
     request: NonZeroU64,
+    /// How many are missing, of them and of the heads of large groups.
     left: u8,
     came: u8,
 }
@@ -45,7 +46,7 @@ impl Homes {
         &mut self,
         asker: Asker,
         resume: &Resume,
-        listed: &[ConversationId],
+        (listed, heads): (&[ConversationId], u8),
         cx: &mut impl HomeContext,
     ) {
         let Some(request) = NonZeroU64::new(asker.request_id).filter(|_| resume.tails > 0) else { return };
@@ -55,13 +56,14 @@ impl Homes {
         let Some(session) = self.sessions.get_mut(asker.session) else { return };
         let free = to_usize(u64::from(of_user)).min(usize::from(of_session));
         let most = usize::from(resume.tails.min(TAILS_MAX)).min(free);
-        let is_free = resume.tail > 0 && !self.with_tails.contains_key(&asker.session.0);
-        let wanted = &listed[..if is_free { listed.len().min(most) } else { 0 }];
-        if wanted.is_empty() {
+        let is_free = !self.with_tails.contains_key(&asker.session.0);
+        let wanted = &listed[..if is_free && resume.tail > 0 { listed.len().min(most) } else { 0 }];
+        let awaited = if is_free { heads } else { 0 };
+        if wanted.is_empty() && awaited == 0 {
             return frame::append(cx.out(session.conn), asker.request_id, &SyncDone { tails: 0 });
         }
         let left = u8::try_from(wanted.len()).expect("at most TAILS_MAX");
-        self.with_tails.insert(asker.session.0, Tails { request, left, came: 0 });
+        self.with_tails.insert(asker.session.0, Tails { request, left: left.saturating_add(awaited), came: 0 });
         session.fetches += left;
         let user = session.user;
         self.index.get_mut(home).bucket.owe(u64::from(left));

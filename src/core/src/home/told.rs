@@ -24,7 +24,8 @@ use crate::{
     counters::Counter,
     effects::ReactorId,
     lanes::{
-        Asker, Author, Fanout, FanoutMember, HeadUpdate, MemberReceipt, Shown, ToHome, Watermarks, WriterReceipts,
+        Asker, Author, Fanout, FanoutMember, HeadUpdate, Heads, MemberReceipt, Shown, ToHome, Watermarks,
+        WriterReceipts,
     },
     limits::{OUT_HARD, OUT_HARD_TEXT, OUT_SOFT},
 };
@@ -41,7 +42,7 @@ enum Haste {
 }
 
 /// Takes an archive off the front of what another half of this process put together.
-fn take_from<T: Archived>(bytes: &mut &[u8]) -> T {
+pub(super) fn take_from<T: Archived>(bytes: &mut &[u8]) -> T {
     archive::read(bytes.split_off(..T::LEN).expect("put together here")).expect("put together here")
 }
 
@@ -100,6 +101,9 @@ impl Homes {
                 self.sources.told(fanout.source);
                 self.on_fanout(&fanout, payload, cx);
             }
+            ToHome::Posted(posted) => self.on_posted(posted, payload),
+            ToHome::Heads { asker, user } => self.on_heads(asker, user, payload, cx),
+            ToHome::AskHeadsAgain { asker } => self.ask_heads_again(from, asker),
             ToHome::Receipt { user, conversation, member, watermarks, source } => {
                 self.sources.told(source);
                 self.on_peer_receipt(user, conversation, member, watermarks, cx);
@@ -138,6 +142,7 @@ impl Homes {
         let home = self.index.home(update.user);
         let entry = self.index.entry(home, update.conversation, update.peer);
         let before = self.index.get(home).uv;
+        let learns = self.index.set_heads(home, entry, update.heads);
         let (mut peers_rose, mut read_rose) = (false, false);
         let rose = self.index.change(home, entry, |entry| {
             let (rises, read) = (update.head > entry.head, entry.own.read);
@@ -151,8 +156,11 @@ impl Homes {
             }
             let own_rose = entry.own.raise_to(update.own);
             (peers_rose, read_rose) = (entry.peers.raise_to(update.peers), entry.own.read > read);
-            rises | own_rose | peers_rose | renamed
+            rises | own_rose | peers_rose | renamed | learns
         });
+        if learns || update.heads == Heads::Asked {
+            self.learn_heads(home, entry, update.heads, update.head);
+        }
         if !rose {
             return;
         }
@@ -177,11 +185,12 @@ impl Homes {
     fn on_fanout(&mut self, fanout: &Fanout, payload: &[u8], cx: &mut impl HomeContext) {
         let (members, title, message) = fanout.split(payload);
         let Fanout { conversation, origin, source, sender, .. } = *fanout;
-        for FanoutMember { user, head, delivered, read, ordinal, seen } in members {
+        for FanoutMember { user, head, delivered, read, ordinal, seen, heads } in members {
             let own = Watermarks { delivered, read, shown: Seq(0), seen };
             let (peers, peer) = (Shown::default(), UserId::NONE);
             let author = if user == sender { Author::User } else { Author::Other };
-            let update = HeadUpdate { user, conversation, peer, head, ordinal, own, peers, origin, author, source };
+            let update =
+                HeadUpdate { user, conversation, peer, head, ordinal, own, peers, origin, author, heads, source };
             self.on_head_update(&update, title, message, cx);
         }
     }

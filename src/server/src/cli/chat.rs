@@ -41,6 +41,8 @@ const TICK: Duration = Duration::from_millis(20);
 
 /// How often a group is asked who has read what.
 const DESCRIBED_EVERY: Duration = Duration::from_secs(1);
+/// How often it is asked how many of a large group have read the last message.
+const COUNTED_EVERY: Duration = Duration::from_secs(5);
 
 /// Chats until the user leaves.
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
@@ -69,7 +71,7 @@ fn chat(
     model: &mut Model,
     to: Recipient,
 ) -> Result<(), Failure> {
-    let (mut changed, mut asked) = (true, None::<Instant>);
+    let (mut changed, mut asked, mut counted) = (true, None::<Instant>, None::<Instant>);
     loop {
         if std::mem::take(&mut changed) {
             terminal.draw(|frame| view::draw(frame, model))?;
@@ -94,6 +96,12 @@ fn chat(
         if asked.is_none_or(|asked| asked.elapsed() > DESCRIBED_EVERY) && model.wants_description() {
             asked = Some(Instant::now());
             client.session().describe(model.conversation());
+        }
+        if counted.is_none_or(|counted| counted.elapsed() > COUNTED_EVERY)
+            && let Some(seq) = model.wants_count()
+        {
+            counted = Some(Instant::now());
+            client.session().count_readers(model.conversation(), seq);
         }
         if let Some((upto, ordinal)) = model.take_read() {
             client.session().read(model.conversation(), upto, ordinal);

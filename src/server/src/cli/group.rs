@@ -326,7 +326,7 @@ impl Session {
     }
 
     fn describe(&mut self, group: ConversationId) -> Result<Group, Failure> {
-        self.client.session().describe(group);
+        self.client.session().describe_all(group);
         self.wait(|event| match event {
             Event::Described(group) => Some(Ok(group)),
             Event::DescribeFailed { code, .. } => Some(Err(refused(code))),

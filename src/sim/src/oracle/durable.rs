@@ -1,6 +1,6 @@
 //! What is durable, read from every batch at the moment when its write completes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tidings_client::Watermarks;
 use tidings_core::records::{ReceiptRecord, RecordKind};
@@ -26,6 +26,8 @@ pub struct Durable {
     /// By member, the last of its own messages that have content.
     written: BTreeMap<(ConversationId, UserId), Seq>,
     rosters: BTreeMap<ConversationId, Roster>,
+    /// Groups that are large: what a device has there is not kept.
+    large: BTreeSet<ConversationId>,
     /// The oldest segment that retention left, by log.
     floors: BTreeMap<LogId, Generation>,
     marks: BTreeMap<(ConversationId, UserId), (Seq, Seq)>,
@@ -44,6 +46,7 @@ impl Durable {
             ordinals: BTreeMap::new(),
             written: BTreeMap::new(),
             rosters: BTreeMap::new(),
+            large: BTreeSet::new(),
             floors: BTreeMap::new(),
             marks: BTreeMap::new(),
             shown: BTreeMap::new(),
@@ -107,6 +110,11 @@ impl Durable {
     pub fn marks(&self, conversation: ConversationId, member: UserId) -> Watermarks {
         let (delivered, read) = self.marks.get(&(conversation, member)).copied().unwrap_or_default();
         Watermarks { delivered, read, ordinal: 0 }
+    }
+
+    /// True of a large group.
+    pub fn is_large(&self, conversation: ConversationId) -> bool {
+        self.large.contains(&conversation)
     }
 
     /// How far a member has read, as others may know.
@@ -177,6 +185,9 @@ impl Durable {
         self.ordinals.insert((conversation, seq), ordinal);
         if has_content {
             self.written.insert((conversation, message.sender), seq);
+        }
+        if message.flags.0 & 16 > 0 {
+            self.large.insert(conversation);
         }
         if message.conversation.is_group() {
             let body = frame.var(message.body).map_err(|error| error.to_string())?;

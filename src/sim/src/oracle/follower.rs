@@ -30,6 +30,8 @@ impl Follower {
             user_rate: Rate { per_second: 1, burst: 1 },
             user_budget: Budget::UNLIMITED,
             address_budget: Budget::UNLIMITED,
+            group_small_max: u32::MAX,
+            group_rate: Rate { per_second: 1, burst: 1 },
             idle_timeout_s: 1,
             entities_max: u32::MAX,
             seed: 1,

@@ -415,7 +415,7 @@ impl World {
                 }
             }
             Told::DevicesFailed { .. } | Told::SettingFailed { .. } => {}
-            Told::Synced | Told::Described(_) | Told::DescribeFailed { .. } => {}
+            Told::Synced | Told::Described(_) | Told::DescribeFailed { .. } | Told::Counted { .. } => {}
             Told::TokenNeeded | Told::TokenRefused { .. } => {
                 self.oracle.violate("I11", format!("device {at} is asked for a token, and tokens do not end here"));
             }

@@ -186,6 +186,8 @@ impl World {
                 user_rate: Rate { per_second: self.plan.user_rate, burst: self.plan.user_rate },
                 user_budget: if calm { Budget::UNLIMITED } else { self.plan.user_budget },
                 address_budget: if calm { Budget::UNLIMITED } else { self.plan.address_budget },
+                group_small_max: self.plan.group_small_max,
+                group_rate: self.plan.group_rate,
                 idle_timeout_s: 20,
                 entities_max,
                 seed: NONCE ^ u64::from(at),

@@ -69,7 +69,8 @@ impl World {
             Ok(Kind::ReceiptOk) => {
                 let ReceiptOk { conversation, delivered, read, .. } = frame.fixed()?;
                 let logged = user.map(|user| durable.marks(conversation, user)).unwrap_or_default();
-                let there = delivered <= logged.delivered && read <= logged.read;
+                let is_kept = !durable.is_large(conversation);
+                let there = (delivered <= logged.delivered || !is_kept) && read <= logged.read;
                 (!there).then(|| ("I1", format!("that {delivered:?} and {read:?} are durable; that is {logged:?}")))
             }
             _ => None,

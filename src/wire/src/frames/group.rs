@@ -348,6 +348,8 @@ pub struct Describe {
     pub from: u32,
     /// Most members; 0: the server's limit.
     pub limit: u32,
+    /// Of which message is it to be counted how many have read it? 0: of none.
+    pub counted: Seq,
 }
 
 /// What a conversation is.
@@ -375,6 +377,17 @@ pub struct Described {
     pub entries: Span,
     /// Others may join by a link.
     pub has_link: bool,
+    /// The group is large.
+    pub is_large: bool,
+    /// Who are members now.
+    pub current: u32,
+    /// How many have read the message that was asked about, as far as they let others know; [`Described::NOT_COUNTED`] if that is not counted.
+    pub readers: u32,
+}
+
+impl Described {
+    /// The message is not among the newest [`COUNTED_MAX`](crate::limits::COUNTED_MAX), or none was asked about.
+    pub const NOT_COUNTED: u32 = u32::MAX;
 }
 
 /// One member in DESCRIBED.
@@ -400,8 +413,8 @@ impl Archived for DescribedMember {
 const _: () = assert!(<DescribedMember as Archived>::LEN == 49);
 
 fixed_parts! {
-    Describe: Describe, first 24, now 24;
-    Described: Described, first 68, now 69;
+    Describe: Describe, first 24, now 32;
+    Described: Described, first 68, now 78;
 }
 
 #[cfg(test)]

@@ -21,6 +21,8 @@ impl MessageFlags {
     pub const CONTROL: u32 = 4;
     /// The payload may be compressed on the way (never set for ciphertext).
     pub const COMPRESSIBLE: u32 = 8;
+    /// The group is large: DELIVERED is not kept there. Only the server sets it.
+    pub const LARGE: u32 = 16;
 }
 
 /// What a message does besides saying something: text, or an act of some feature. The list is in `docs/protocol.md`.

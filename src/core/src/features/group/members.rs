@@ -6,7 +6,7 @@ use tidings_canary::{self as canary, Canary};
 use tidings_wire::{
     ErrorCode, Seq, UserId,
     frames::{GroupAct, HistoryFrom, Role, RoleBody},
-    limits::{GROUP_EVER_MAX, GROUP_MAX},
+    limits::{GROUP_EVER_MAX, GROUP_MAX, NAMED_MAX},
 };
 
 use super::{
@@ -79,7 +79,7 @@ impl Feature for Remove {
         let mut named: Vec<UserId> = users.iter().collect();
         named.sort_unstable();
         named.dedup();
-        if users.is_empty() || named.len() < users.len() {
+        if users.is_empty() || named.len() < users.len() || users.len() > NAMED_MAX {
             return Err(ErrorCode::BodyInvalid);
         }
         let own = seen.role(seen.sender());

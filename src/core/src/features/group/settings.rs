@@ -9,6 +9,7 @@ use super::{
     super::{Act, Allowed, Changes, Feature, Seen},
     Group, Kept, read,
 };
+use crate::conversation::state::Size;
 
 /// Changes title and settings.
 #[derive(Debug)]
@@ -43,6 +44,10 @@ impl Feature for Delete {
     fn apply(&self, seen: &Seen<'_>, act: &Act<'_>, changes: &mut Changes) {
         let Ok((group, _)) = read(seen, act) else { return };
         Group { kept: Kept { deleted: act.seq, ..group.kept }, ..group }.keep(changes);
+        // Of a large one each stays what it was: nothing can be done there any more.
+        if seen.size() == Size::Large {
+            return;
+        }
         for member in 0..seen.view.members() {
             let user = seen.view.user(member);
             if let Some(membership) = seen.view.membership(user).filter(|membership| membership.is_current()) {

@@ -83,6 +83,11 @@ pub struct Model {
     is_whole: bool,
     /// Of a group: something happened since it was described last.
     outdated: bool,
+    /// Of a group: how many members it has.
+    members: usize,
+    /// Of a large group: how many have read a message, and how many there are.
+    counted: Option<(Seq, usize, usize)>,
+    is_large: bool,
 }
 
 impl Model {
@@ -107,6 +112,9 @@ impl Model {
             fetching: false,
             is_whole: false,
             outdated: true,
+            members: 0,
+            counted: None,
+            is_large: false,
         }
     }
 
@@ -162,6 +170,10 @@ impl Model {
                 // Of somebody who is not known yet the group is described next.
                 self.others.entry(member).and_modify(|(_, known)| *known = marks);
             }
+            Event::Counted { conversation, seq, readers, members } if conversation == self.conversation => {
+                self.members = members as usize;
+                self.counted = readers.map(|readers| (seq, readers as usize, self.members.saturating_sub(1)));
+            }
             Event::HistoryDone { first, .. } => (self.is_whole, self.fetching) = (first <= Seq(1), false),
             Event::HistoryFailed { .. } => self.fetching = false,
             _ => {}
@@ -171,6 +183,10 @@ impl Model {
     /// What the group is called, and how far the others are.
     fn on_description(&mut self, group: &Group) {
         self.peer = harmless(&group.title);
+        (self.members, self.is_large) = (group.current as usize, group.is_large);
+        if self.is_large {
+            return self.others.clear(); // who has what is not told there
+        }
         let others = group.members.iter().filter(|member| member.role != Role::None && member.user != self.my_id);
         let marks =
             |member: &DescribedMember| Watermarks { delivered: member.delivered, read: member.read, ordinal: 0 };
@@ -180,6 +196,16 @@ impl Model {
     /// True if it is worth asking what the group is: something happened to it, or this device was away.
     pub fn wants_description(&mut self) -> bool {
         self.conversation.is_group() && self.link == Link::Up && std::mem::take(&mut self.outdated)
+    }
+
+    /// Of a large group: the message of which it is to be counted how many have read it.
+    pub fn wants_count(&self) -> Option<Seq> {
+        self.last_own().filter(|_| self.is_large && self.link == Link::Up)
+    }
+
+    fn last_own(&self) -> Option<Seq> {
+        let is_own_text = |message: &&Message| message.sender == self.my_id && message.control.0 == 0;
+        self.messages.values().rev().find(is_own_text).map(|last| last.seq)
     }
 
     /// What the user has seen and the server has not been told: the last message's number and ordinal.
@@ -213,8 +239,7 @@ impl Model {
 
     /// All lines, oldest first.
     pub fn lines(&self) -> Vec<Line> {
-        let is_own_text = |message: &&Message| message.sender == self.my_id && message.control.0 == 0;
-        let last_own = self.messages.values().rev().find(is_own_text).map(|last| last.seq);
+        let last_own = self.last_own();
         let stored = self.messages.values().map(|message| Line {
             from: harmless(&message.sender_name),
             said: said(message),
@@ -238,6 +263,10 @@ impl Model {
 
     /// Of a group: how many of the others have read a message, unless all have.
     fn readers(&self, seq: Seq) -> Option<(usize, usize)> {
+        if self.is_large {
+            let counted = self.counted.filter(|(of, ..)| *of == seq);
+            return counted.map(|(_, read, all)| (read, all)).filter(|(read, all)| read < all);
+        }
         let (all, read) =
             (self.addressees(seq).count(), self.addressees(seq).filter(|marks| marks.read >= seq).count());
         (self.conversation.is_group() && read < all).then_some((read, all))
@@ -245,10 +274,10 @@ impl Model {
 
     /// Who chats, and with whom or where.
     pub fn heading(&self) -> String {
-        match self.others.len() {
-            0 if !self.conversation.is_group() => format!("{} with {}", self.me, self.peer),
-            0 => format!("{} in {}", self.me, self.peer),
-            others => format!("{} in {}, {} members", self.me, self.peer, others + 1),
+        match self.members {
+            _ if !self.conversation.is_group() => format!("{} with {}", self.me, self.peer),
+            0 | 1 => format!("{} in {}", self.me, self.peer),
+            members => format!("{} in {}, {members} members", self.me, self.peer),
         }
     }
 
@@ -343,6 +372,8 @@ mod tests {
             settings: Default::default(),
             deleted: Seq(0),
             has_link: false,
+            is_large: false,
+            current: 3,
             members: ["alice", "bob", "carol"].map(member).into(),
         }));
         assert_eq!(model.heading(), "alice in hike, 3 members");
@@ -361,8 +392,19 @@ mod tests {
         let members = vec![DescribedMember { read: Seq(1), ..member("bob") }, late];
         let (conversation, title) = (group, String::new());
         let (head, deleted) = (Seq(2), Seq(0));
-        model.on_event(Event::Described(Group { conversation, head, title, settings, deleted, has_link, members }));
+        let mut described =
+            Group { conversation, head, title, settings, deleted, has_link, is_large: false, current: 3, members };
+        model.on_event(Event::Described(described.clone()));
         assert_eq!(line(&model), (Tick::Read, None));
+        // Of a large one it is counted when somebody asks.
+        assert_eq!(model.wants_count(), None);
+        (described.is_large, described.current) = (true, 5000);
+        model.on_event(Event::Connected);
+        model.on_event(Event::Described(described));
+        assert_eq!((line(&model), model.wants_count()), ((Tick::Sent, None), Some(Seq(1))));
+        model.on_event(Event::Counted { conversation, seq: Seq(1), readers: Some(17), members: 5001 });
+        assert_eq!(line(&model), (Tick::Sent, Some((17, 5000))));
+        assert_eq!(model.heading(), "alice in , 5001 members");
     }
 
     #[test]
