@@ -402,11 +402,11 @@ impl<F: Effects> Router<'_, F> {
         homes.flush(&mut side);
         homes.copy_posts(&mut side);
         self.answer_reached();
-        self.ask();
         let (conversations, mut side) = self.conversation_side();
         let left = conversations.timeout(ENTITIES_PER_TURN, &mut side);
         let (homes, mut side) = self.home_side();
         homes.evacuate(left, &mut side);
+        self.ask();
     }
 }
 

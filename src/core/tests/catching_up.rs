@@ -372,9 +372,8 @@ fn far_pages_wait_until_a_slow_device_has_room_for_them() {
     let layout = cluster.reactors[0].node.config().layout;
     let names: Vec<String> = (0..60).map(|at| format!("user{at}")).collect();
     let bob = cluster.live("bob", 1, 1);
-    let is_far = |name: &&String| {
-        layout.conversation(&ConversationId::direct(user(name), user("bob"))).0 as usize != bob.at
-    };
+    let is_far =
+        |name: &&String| layout.conversation(&ConversationId::direct(user(name), user("bob"))).0 as usize != bob.at;
     let far: Vec<&String> = names.iter().filter(is_far).take(8).collect();
     assert_eq!(far.len(), 8);
     let text = "x".repeat(60_000);

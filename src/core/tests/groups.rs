@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use tidings_core::{NodeConfig, limits::GROUP_READ_MS};
 use tidings_testkit::{Cluster, Device, Reactor, frames::Attempt, user};
 use tidings_wire::{
     ConversationId, ErrorCode, Generation, Kind, Lineage, Seq, UserId, Uv,
@@ -39,6 +40,9 @@ struct Model {
     title: String,
     created: Option<Vec<usize>>,
     deleted: bool,
+    /// It has more members than a small group may, or had.
+    large: bool,
+    small_max: usize,
     link: Option<u8>,
     roles: BTreeMap<usize, Role>,
     /// Who may read each message, and who is told of it.
@@ -84,7 +88,7 @@ impl Model {
                 _ => Err(NotMember),
             };
         }
-        if role == Role::None {
+        if role == Role::None || self.deleted {
             return Err(if self.deleted && self.is_or_was_member(who) { ErrorCode::Gone } else { NotMember });
         }
         let allowed = |least: Role| if role >= least { Ok(()) } else { Err(NotAllowed) };
@@ -173,7 +177,9 @@ impl Model {
             Wish::Settings(settings, title) => (self.settings, self.title) = (*settings, title.clone()),
             Wish::Delete => {
                 self.deleted = true;
-                self.roles.values_mut().for_each(|role| *role = Role::None);
+                if !self.large {
+                    self.roles.values_mut().for_each(|role| *role = Role::None);
+                }
             }
             Wish::Text => {
                 let seq = self.messages.len() as u64 + 1;
@@ -182,6 +188,7 @@ impl Model {
                 self.unread.remove(&who);
             }
         }
+        self.large |= self.current().len() > self.small_max;
         welcome.iter().for_each(|at| drop(self.unread.remove(at)));
         let told: BTreeSet<usize> = before.union(&self.current()).copied().collect();
         self.messages.push((told.clone(), told));
@@ -274,13 +281,14 @@ struct Run {
 }
 
 impl Run {
-    fn new(reactors: u16) -> Self {
+    fn new(reactors: u16, small_max: u32) -> Self {
+        let model = Model { small_max: small_max as usize, ..Model::default() };
         let mut run = Self {
-            cluster: Cluster::new(reactors),
+            cluster: Cluster::with(reactors, |config| NodeConfig { group_small_max: small_max, ..config }),
             group: ConversationId::group(user(NAMES[0]), &NONCE),
             devices: Vec::new(),
-            model: Model::default(),
-            committed: Model::default(),
+            model: model.clone(),
+            committed: model,
             told: Vec::new(),
             pending: Vec::new(),
             attempts: 0,
@@ -297,7 +305,7 @@ impl Run {
             self.devices.push(self.cluster.live(name, 1, self.connections));
         }
         // After a start homes are told again what they may not have: devices get lists, and messages from then on.
-        for _ in 0..3 {
+        for _ in 0..5 {
             self.cluster.later(0);
             self.cluster.commit();
         }
@@ -373,6 +381,8 @@ impl Run {
     /// The commit, and one answer to a repeat.
     fn commit_with(&mut self, repeat: Option<(usize, u64)>) {
         self.cluster.commit();
+        // In a large group messages are copied in the turns that follow.
+        self.cluster.later(0);
         self.settle();
         for (at, name) in NAMES.iter().enumerate() {
             let out = self.cluster.take(self.devices[at]);
@@ -387,7 +397,7 @@ impl Run {
             let mut expected: Vec<u64> = self.told[at].iter().copied().collect();
             expected.extend(repeat.filter(|(who, _)| *who == at).map(|(_, seq)| seq));
             expected.sort_unstable();
-            assert_eq!(heard, expected, "{name} in {:?}", self.model);
+            assert_eq!(heard, expected, "{name} {:?} in {:?} {}", out.kinds(), self.model, self.connections);
             self.told[at].clear();
         }
     }
@@ -397,6 +407,10 @@ impl Run {
         let upto = upto.min(self.committed.reach(who));
         if upto == 0 {
             return;
+        }
+        if self.committed.large {
+            self.cluster.later(GROUP_READ_MS);
+            self.cluster.take(self.devices[who]);
         }
         let ordinal = self.model.texts.range(..=upto).count() as u64;
         let read = Read { conversation: self.group, upto: Seq(upto), ordinal };
@@ -475,12 +489,15 @@ impl Run {
     fn check_unread(&mut self, at: usize) {
         let resume = Resume { lineage: Lineage([7; 16]), uv: Uv(0), below: Uv(0), page: 0, tails: 0, tail: 0 };
         self.cluster.ask(self.devices[at], &resume);
+        // The heads of large groups come after the list.
+        self.cluster.later(0);
         let out = self.cluster.take(self.devices[at]);
-        let changed = out.all::<Changed>()[0];
-        let entries = out.frames()[0].var(changed.entries).unwrap().to_vec();
-        let of_group = entries.chunks(changed.entry_len as usize).next();
-        let listed: Option<ChangedConversation> = of_group.map(|entry| tidings_wire::archive::read(entry).unwrap());
-        let unread = listed.map(|listed| listed.ordinal - listed.seen);
+        let listed = out.frames().into_iter().filter(|frame| frame.kind() == Ok(Kind::Changed)).filter_map(|frame| {
+            let changed: Changed = frame.fixed().unwrap();
+            let of_group = frame.var(changed.entries).unwrap().chunks(changed.entry_len as usize).next()?;
+            Some(tidings_wire::archive::read::<ChangedConversation>(of_group).unwrap())
+        });
+        let unread = listed.last().map(|listed| listed.ordinal - listed.seen);
         let expected =
             self.model.is_or_was_member(at).then(|| self.model.unread.get(&at).map_or(0, BTreeSet::len) as u64);
         assert_eq!(unread, expected, "{} in {:?}", NAMES[at], self.model);
@@ -507,9 +524,9 @@ impl Run {
     }
 }
 
-fn run(seed: u64) {
+fn run(seed: u64, small_max: u32) {
     let mut random = Random(seed);
-    let mut run = Run::new(1 + (seed % 3) as u16);
+    let mut run = Run::new(1 + (seed % 3) as u16, small_max);
     run.wish(0, &Wish::Create(vec![1, 2, 3]));
     for _ in 0..120 {
         match random.below(10) {
@@ -538,5 +555,11 @@ fn run(seed: u64) {
 
 #[test]
 fn groups_are_as_the_model_says() {
-    (0..40).for_each(run);
+    (0..40).for_each(|seed| run(seed, 200));
+}
+
+/// The same where three or four members make a group large: at once, or on the way.
+#[test]
+fn large_groups_are_as_the_model_says() {
+    (0..40).for_each(|seed| run(seed, 3 + (seed % 2) as u32));
 }

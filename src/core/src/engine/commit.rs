@@ -10,7 +10,13 @@ use tidings_wire::{
     frames::Control,
 };
 
-use super::{ConversationKey, Conversations, dispatch::refuse_attempt, index::Stored, outbox::{Titled, Told}, replay::body_of};
+use super::{
+    ConversationKey, Conversations,
+    dispatch::refuse_attempt,
+    index::Stored,
+    outbox::{Titled, Told},
+    replay::body_of,
+};
 use crate::{
     context::ConversationContext,
     conversation::{members::Member, state::MessageFact},
@@ -151,6 +157,7 @@ impl Conversations {
                 return self.fan_out(key, (shard, entry), from, (fact.sender, frame, title), &Told::AllMembers, cx);
             }
             if !touched.is_empty() {
+                self.large_mut(key).into_iter().for_each(|large| large.changed = entry);
                 self.fan_out(key, (shard, entry), from, (fact.sender, frame, title), &Told::These(touched), cx);
             }
             return self.post(key, from, (&fact, frame), cx);

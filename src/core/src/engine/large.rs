@@ -49,8 +49,6 @@ pub(super) struct Large {
 struct Listening {
     /// Somebody there has a device connected.
     listens: bool,
-    /// Homes there may not know who is a member: they are told nothing else until they do.
-    untold: bool,
     /// A message was not told there.
     owed: bool,
 }
@@ -66,14 +64,9 @@ impl Large {
         }
     }
 
-    /// Homes on a reactor were not told who comes or goes.
-    pub(super) fn untold(&mut self, to: ReactorId) {
-        self.reactors[to.0 as usize].untold = true;
-    }
-
-    /// They were.
-    pub(super) fn told(&mut self, to: ReactorId) {
-        self.reactors[to.0 as usize].untold = false;
+    /// Somebody on a reactor may listen.
+    pub(super) fn listens(&mut self, to: ReactorId) {
+        self.reactors[to.0 as usize].listens = true;
     }
 
     /// A member reads.
@@ -179,12 +172,12 @@ impl Conversations {
         let MessageFact { seq, ordinal, sender, .. } = *fact;
         for at in 0..usize::from(self.config.layout.reactors) {
             let to = ReactorId(at as u16);
-            let Listening { listens, untold, owed } = self.listening(key, at);
+            let Listening { listens, owed } = self.listening(key, at);
             if !listens {
                 continue;
             }
             let is_free = !owed && self.answers[at].is_empty();
-            let may_tell = is_free && (!untold || canary::is(Canary::UntoldPosted));
+            let may_tell = is_free && (self.know_members(key, to) || canary::is(Canary::UntoldPosted));
             if !may_tell || !cx.has_home_credit(to, 1, frame.len()) {
                 cx.count(Counter::PostsOwed);
                 if !canary::is(Canary::OwedPostForgotten) {
@@ -199,6 +192,12 @@ impl Conversations {
 
     fn listening(&self, key: ConversationKey, at: usize) -> Listening {
         self.get(key).large.as_ref().map_or(Listening::default(), |large| large.reactors[at])
+    }
+
+    /// True if homes on a reactor were told who is a member. Until then they are told nothing else: somebody may have been removed.
+    fn know_members(&self, key: ConversationKey, to: ReactorId) -> bool {
+        let Conversation { shard, large, .. } = self.get(key);
+        large.as_ref().is_some_and(|large| self.outboxes.has_told(*shard, to, large.changed))
     }
 
     fn owe(&mut self, key: ConversationKey, at: usize) {
@@ -220,13 +219,14 @@ impl Conversations {
     fn pay_owed_of(&mut self, key: ConversationKey, cx: &mut impl ConversationContext) {
         let mut is_paid = true;
         for at in 0..usize::from(self.config.layout.reactors) {
-            let (to, Listening { listens, untold, owed }) = (ReactorId(at as u16), self.listening(key, at));
+            let (to, Listening { listens, owed }) = (ReactorId(at as u16), self.listening(key, at));
             if !owed {
                 continue;
             }
             let mut payload = Vec::new();
             self.write_head(key, None, &mut payload);
-            if listens && (untold || !self.answers[at].is_empty() || !cx.has_home_credit(to, 1, payload.len())) {
+            let knows = self.know_members(key, to);
+            if listens && (!knows || !self.answers[at].is_empty() || !cx.has_home_credit(to, 1, payload.len())) {
                 is_paid = false;
                 continue;
             }
@@ -255,7 +255,7 @@ impl Conversations {
             let Some(key) = self.find(id) else { continue };
             let Some(large) = self.large_mut(key) else { continue };
             if !canary::is(Canary::DeafReactor) {
-                large.reactors[from.0 as usize].listens = true;
+                large.listens(from);
             }
             self.write_head(key, member, &mut payload);
         }

@@ -129,6 +129,12 @@ impl Outboxes {
         Source { shard, reached: EntryIndex(first.0.saturating_sub(1)) }
     }
 
+    /// True if homes on a reactor were told what a shard's entries say up to this one.
+    pub(super) fn has_told(&self, shard: u16, to: ReactorId, entry: EntryIndex) -> bool {
+        let Reach { missing, since, .. } = self.shards[shard as usize].told[to.0 as usize];
+        missing.into_iter().chain(since).all(|first| first > entry)
+    }
+
     /// Something less than its head was told of a conversation, which a walk may pass over for that: the next one tells it.
     pub(super) fn miss_if_walking(&mut self, shard: u16, to: ReactorId, entry: EntryIndex) {
         if self.shards[shard as usize].walk.is_some() {
@@ -198,7 +204,7 @@ impl Conversations {
         self.outboxes.shards[shard].newest = key.0;
     }
 
-    /// A head update or receipt of an entry for a home, or a note that it is missing there. True if it is told.
+    /// A head update or receipt of an entry for a home, or a note that it is missing there.
     pub(super) fn tell(
         &mut self,
         (shard, entry): (u16, EntryIndex),
@@ -206,16 +212,14 @@ impl Conversations {
         message: ToHome,
         payload: &[u8],
         cx: &mut impl ConversationContext,
-    ) -> bool {
+    ) {
         if self.answers[to.0 as usize].is_empty() && cx.has_home_credit(to, 1, payload.len()) {
-            cx.to_home(to, message, payload);
-            return true;
+            return cx.to_home(to, message, payload);
         }
         cx.count(Counter::HeadUpdatesDropped);
         if !canary::is(Canary::DroppedHeadForgotten) {
             self.outboxes.miss(shard, to, entry);
         }
-        false
     }
 
     /// A group's message is committed: homes of members are told, those on one reactor at once.
@@ -240,13 +244,9 @@ impl Conversations {
             let picked = |member: &Member, head| member.membership.is_told(head);
             let what = (sender, frame, title);
             self.with_fanout(key, (to, origin, source), (places, picked), what, |this, fanout, payload| {
-                let is_told = this.tell((shard, entry), to, ToHome::Fanout(fanout), payload, cx);
-                if let Some(large) = this.large_mut(key) {
-                    large.changed = large.changed.max(entry);
-                    if !is_told {
-                        large.untold(to);
-                    }
-                }
+                this.tell((shard, entry), to, ToHome::Fanout(fanout), payload, cx);
+                // Whoever comes is there for the next message, before its home can say so.
+                this.large_mut(key).into_iter().for_each(|large| large.listens(to));
             });
         }
     }
@@ -526,9 +526,6 @@ impl Conversations {
                 if !is_told {
                     return Again::NoRoom;
                 }
-            }
-            if upto == members && let Some(large) = self.large_mut(key) {
-                large.told(to);
             }
         }
         if upto == members { Again::All } else { Again::UpTo(upto) }

@@ -215,8 +215,21 @@ impl Index {
         let older = NO_ENTRY;
         let newer = self.homes[home.0].oldest;
         let (uv, head, heads, listens_at) = (Uv(0), Seq(0), Heads::Told, NOWHERE);
-        let entry =
-            Entry { conversation, peer, uv, head, ordinal: 0, own, peers, hidden, heads, listens_at, name, newer, older };
+        let entry = Entry {
+            conversation,
+            peer,
+            uv,
+            head,
+            ordinal: 0,
+            own,
+            peers,
+            hidden,
+            heads,
+            listens_at,
+            name,
+            newer,
+            older,
+        };
         let index = self.entries.insert(entry);
         self.by_conversation.get_or_insert_with((home.0, conversation), || index);
         match newer {

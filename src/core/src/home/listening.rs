@@ -125,7 +125,7 @@ impl Homes {
         self.listening.questions.push_back(Question::Heads(asker, from));
     }
 
-    /// A home listens to a group, from after message `since` on. True if nobody here did before.
+    /// A home listens to a group, from after message `since` on if it did not before. True if nobody here did.
     fn listen(&mut self, home: HomeKey, key: EntryKey, since: Seq) -> bool {
         let Entry { conversation, listens_at, .. } = *self.index.entry_at(key);
         let is_new = !self.listening.groups.contains_key(&conversation);
@@ -138,8 +138,6 @@ impl Homes {
             });
             group.places[place as usize] = listener;
             self.index.entry_mut(key).listens_at = place;
-        } else if let Some(listener) = &mut group.places[listens_at as usize] {
-            listener.since = listener.since.max(since);
         }
         is_new
     }
@@ -169,18 +167,44 @@ impl Homes {
     }
 
     /// A home was told how a group's later heads are learnt, by message `head` or a later one.
-    pub(super) fn learn_heads(&mut self, home: HomeKey, key: EntryKey, heads: Heads, head: Seq) {
+    pub(super) fn learn_heads(
+        &mut self,
+        home: HomeKey,
+        key: EntryKey,
+        (heads, head): (Heads, Seq),
+        cx: &mut impl HomeContext,
+    ) {
         let is_live = |id: &SessionId| self.sessions.get(*id).is_some_and(|session| session.sync != Sync::Fresh);
         match heads {
-            Heads::Told => self.listen_no_more(key),
+            Heads::Told => {
+                self.copy_rest(home, key, cx);
+                self.listen_no_more(key);
+            }
             Heads::Asked if self.index.get(home).sessions.iter().any(is_live) => {
-                if self.listen(home, key, head) {
-                    let group = self.index.entry_at(key).conversation;
-                    self.listening.questions.push_back(Question::Head(group));
+                let is_new = self.listen(home, key, head);
+                let Entry { conversation, ordinal, .. } = *self.index.entry_at(key);
+                if let Some(group) = self.listening.groups.get_mut(&conversation).filter(|_| is_new) {
+                    group.heard(head, ordinal);
+                    self.listening.questions.push_back(Question::Head(conversation));
                 }
             }
             Heads::Asked => {}
         }
+    }
+
+    /// Whoever is removed gets what was written before.
+    fn copy_rest(&mut self, home: HomeKey, key: EntryKey, cx: &mut impl HomeContext) {
+        let Entry { conversation, listens_at, .. } = *self.index.entry_at(key);
+        let place =
+            self.listening.groups.get(&conversation).and_then(|group| *group.places.get(listens_at as usize)?);
+        let Some(Listener { since, .. }) = place else { return };
+        let posts = core::mem::take(&mut self.listening.posts);
+        for post in posts.iter().filter(|post| post.posted.conversation == conversation) {
+            if post.next <= listens_at as usize && since < post.posted.seq {
+                self.copy_to(home, post, cx);
+            }
+        }
+        self.listening.posts = posts;
     }
 
     /// The next question, and what goes with it.
@@ -270,8 +294,13 @@ impl Homes {
             let title = heads.split_off(..head.title as usize).expect("put together here");
             let GroupHead { conversation, head: seq, ordinal, .. } = head;
             let Some(group) = self.listening.groups.get_mut(&conversation) else { continue };
+            let is_news = seq > group.head;
             group.heard(seq, ordinal);
             if user.is_none() {
+                // What was posted here in time says it all.
+                if !is_news {
+                    continue;
+                }
                 let (sender, origin) = (UserId::NONE, SessionId::NONE);
                 self.add_post(Posted { conversation, seq, ordinal, sender, origin }, None);
             } else if let Some(home) = home {

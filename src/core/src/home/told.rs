@@ -16,6 +16,7 @@ use tidings_wire::{
 use super::{
     Homes, SessionId,
     index::{Entry, EntryKey, HomeKey},
+    listening::NOWHERE,
     session::Sync,
     tails::Tail,
 };
@@ -143,6 +144,8 @@ impl Homes {
         let entry = self.index.entry(home, update.conversation, update.peer);
         let before = self.index.get(home).uv;
         let learns = self.index.set_heads(home, entry, update.heads);
+        // Who listens gets it like all others.
+        let listens = update.heads == Heads::Asked && self.index.entry_at(entry).listens_at != NOWHERE;
         let (mut peers_rose, mut read_rose) = (false, false);
         let rose = self.index.change(home, entry, |entry| {
             let (rises, read) = (update.head > entry.head, entry.own.read);
@@ -159,12 +162,15 @@ impl Homes {
             rises | own_rose | peers_rose | renamed | learns
         });
         if learns || update.heads == Heads::Asked {
-            self.learn_heads(home, entry, update.heads, update.head);
+            self.learn_heads(home, entry, (update.heads, update.head), cx);
         }
         if !rose {
             return;
         }
         self.mark_dirty(home, cx.now().mono);
+        if listens && !message.is_empty() {
+            return;
+        }
         let haste = if update.author == Author::User { Haste::Own } else { Haste::Now };
         let pushed = self.push(home, before, update.origin, message, haste, cx);
         cx.counters().add(Counter::Pushed, pushed);
