@@ -129,9 +129,10 @@ impl Session {
             Some(Request::Gap(id)) => {
                 let Some(conversation) = self.conversations.get_mut(&id) else { return };
                 conversation.fetching = false;
-                (conversation.gap_retry, conversation.gap_failures) = (None, 0);
+                let before = conversation.last;
                 conversation.head = conversation.head.max(fetched.head);
                 self.pass_what_is_gone(id, fetched);
+                self.gap_was_fetched(id, before, fetched);
                 self.sync.may_have_gaps = true;
             }
             Some(Request::History(reading)) => self.on_history_page(*reading, fetched),
@@ -141,6 +142,19 @@ impl Session {
             }
             Some(Request::Description(_) | Request::Devices | Request::Setting(..)) | None => {}
         }
+    }
+
+    /// A FETCH for a gap was answered. One that brought nothing is not asked again at once: what is known of may not be there for this user.
+    fn gap_was_fetched(&mut self, id: ConversationId, before: Seq, fetched: &Fetched) {
+        let Some(conversation) = self.conversations.get_mut(&id) else { return };
+        let brought_something = fetched.last > Seq(0) || conversation.last > before;
+        if brought_something || !conversation.has_gap() {
+            (conversation.gap_retry, conversation.gap_failures) = (None, 0);
+            return;
+        }
+        let wait_ms = GAP_RETRY_MS << conversation.gap_failures.min(GAP_DOUBLINGS);
+        conversation.gap_failures += 1;
+        conversation.gap_retry = Some(self.now.plus_ms(wait_ms));
     }
 
     /// A page answers for more than it brought: what is missing in it cannot be had, and what comes after it is released.

@@ -28,6 +28,8 @@ pub struct Attempt<'a> {
     pub control: Control,
     /// The message that it is about.
     pub target: u64,
+    /// How it is to be shown.
+    pub flags: MessageFlags,
     /// What the server must read.
     pub body: &'a [u8],
     /// What people write.
@@ -37,7 +39,16 @@ pub struct Attempt<'a> {
 impl Attempt<'_> {
     /// A text without words to a conversation.
     pub fn to(conversation: ConversationId, peer: UserId, id: (u64, u64)) -> Self {
-        Self { conversation, peer, id, control: Control::TEXT, target: 0, body: &[], payload: &[] }
+        Self {
+            conversation,
+            peer,
+            id,
+            control: Control::TEXT,
+            target: 0,
+            flags: MessageFlags(0),
+            body: &[],
+            payload: &[],
+        }
     }
 
     /// Appends the SEND. Its request id is the message's.
@@ -51,7 +62,7 @@ impl Attempt<'_> {
             prev: ClientMsgId(self.id.1),
             expires_at: Timestamp(0),
             trace: TraceId::default(),
-            flags: MessageFlags::default(),
+            flags: self.flags,
             payload_crc: Message::crc_of_content(self.body, self.payload),
             payload,
             control: self.control,

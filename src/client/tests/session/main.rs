@@ -413,7 +413,7 @@ fn the_last_messages_come_with_the_list_and_are_not_fetched_again() {
         };
         let (_, resume) = resume.unwrap();
         assert_eq!((resume.tails, resume.tail), (limits::TAILS_MAX, 3));
-        peer.give(&changed(request, &[(here(), 50)], 5, 0));
+        peer.give(&list(request, &[(here(), 50)], 5, 0));
         assert!(peer.sent().all::<Fetch>().is_empty(), "they are on their way");
         let upto = Seq(50);
         if came {
@@ -433,4 +433,38 @@ fn the_last_messages_come_with_the_list_and_are_not_fetched_again() {
             assert!(events.contains(&Event::Synced));
         }
     }
+}
+
+/// The heads of large groups come after the list: only SYNC_DONE says that everything is here.
+#[test]
+fn nothing_is_missing_only_once_the_heads_of_large_groups_have_come() {
+    let mut peer = Peer::new(config());
+    let request = peer.connect(LINEAGE);
+    peer.give(&list(request, &[], 5, 0));
+    assert!(!peer.events().contains(&Event::Synced));
+    peer.give(&list(0, &[(here(), 2)], 5, 0));
+    peer.give(&bytes_of(request, &SyncDone { tails: 0 }));
+    assert!(!peer.events().contains(&Event::Synced), "what they tell of is fetched first");
+    peer.serve_fetches(2, 9);
+    let events = peer.events();
+    assert_eq!((numbers(&events), events.last()), (vec![1, 2], Some(&Event::Synced)));
+}
+
+/// A head that the server does not let this user reach is not asked for again and again.
+#[test]
+fn a_gap_that_nothing_comes_for_is_asked_for_ever_more_rarely() {
+    let mut peer = Peer::live(config());
+    peer.give(&list(0, &[(here(), 9)], 5, 0));
+    let mut asked = 0;
+    for _ in 0..600 {
+        for (id, fetch) in peer.sent().all::<Fetch>() {
+            asked += 1;
+            let mut bytes: Vec<u8> = (fetch.from.0..=3).flat_map(|seq| message(id, seq)).collect();
+            bytes.extend(bytes_of(id, &fetched(fetch.from.0..=3, fetch.from.0..=3, 3)));
+            peer.give(&bytes);
+        }
+        peer.now = peer.now.plus_ms(50);
+        peer.session.tick(peer.now);
+    }
+    assert!((3..12).contains(&asked), "{asked} times in 30 s");
 }

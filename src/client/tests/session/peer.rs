@@ -75,7 +75,17 @@ pub fn message(id: u64, seq: u64) -> Vec<u8> {
 
 pub const ENTRY_LEN: usize = <ChangedConversation as archive::Archived>::LEN;
 
+/// A list, and that nothing more comes of it if it answers a RESUME.
 pub fn changed(id: u64, heads: &[(ConversationId, u64)], uv: u64, next: u64) -> Vec<u8> {
+    let mut bytes = list(id, heads, uv, next);
+    if id > 0 {
+        bytes.extend(bytes_of(id, &SyncDone { tails: 0 }));
+    }
+    bytes
+}
+
+/// A list of what changed.
+pub fn list(id: u64, heads: &[(ConversationId, u64)], uv: u64, next: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut frame = FrameBuilder::<Changed>::new(&mut bytes);
     let mut entries = Span::default();

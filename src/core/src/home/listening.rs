@@ -109,7 +109,7 @@ impl Homes {
             self.large_groups(home).iter().map(|key| (*key, self.index.entry_at(*key).conversation)).collect();
         let mut to: Vec<ReactorId> = Vec::new();
         for (key, group) in &groups {
-            self.listen(home, *key, Seq(0));
+            self.listen(home, *key);
             let reactor = self.config.layout.conversation(group);
             if !to.contains(&reactor) {
                 to.push(reactor);
@@ -125,9 +125,10 @@ impl Homes {
         self.listening.questions.push_back(Question::Heads(asker, from));
     }
 
-    /// A home listens to a group, from after message `since` on if it did not before. True if nobody here did.
-    fn listen(&mut self, home: HomeKey, key: EntryKey, since: Seq) -> bool {
-        let Entry { conversation, listens_at, .. } = *self.index.entry_at(key);
+    /// A home listens to a group, if it does not yet. What it knows of in another way is not for it: it may be older than its membership. True
+    /// if nobody here listened.
+    fn listen(&mut self, home: HomeKey, key: EntryKey) -> bool {
+        let Entry { conversation, listens_at, head: since, .. } = *self.index.entry_at(key);
         let is_new = !self.listening.groups.contains_key(&conversation);
         let group = self.listening.groups.entry(conversation).or_default();
         if listens_at == NOWHERE {
@@ -181,7 +182,7 @@ impl Homes {
                 self.listen_no_more(key);
             }
             Heads::Asked if self.index.get(home).sessions.iter().any(is_live) => {
-                let is_new = self.listen(home, key, head);
+                let is_new = self.listen(home, key);
                 let Entry { conversation, ordinal, .. } = *self.index.entry_at(key);
                 if let Some(group) = self.listening.groups.get_mut(&conversation).filter(|_| is_new) {
                     group.heard(head, ordinal);
@@ -294,17 +295,17 @@ impl Homes {
             let title = heads.split_off(..head.title as usize).expect("put together here");
             let GroupHead { conversation, head: seq, ordinal, .. } = head;
             let Some(group) = self.listening.groups.get_mut(&conversation) else { continue };
-            let is_news = seq > group.head;
-            group.heard(seq, ordinal);
-            if user.is_none() {
-                // What was posted here in time says it all.
-                if !is_news {
-                    continue;
-                }
+            if !user.is_none() {
+                // For this user alone: of others it is not known here that they are members still.
+                let key = home.and_then(|home| self.on_head(home, &head, title, cx));
+                listed.extend(key.map(|key| (key, seq, ordinal)));
+                continue;
+            }
+            // What was posted here in time says it all.
+            if seq > group.head {
+                group.heard(seq, ordinal);
                 let (sender, origin) = (UserId::NONE, SessionId::NONE);
                 self.add_post(Posted { conversation, seq, ordinal, sender, origin }, None);
-            } else if let Some(home) = home {
-                listed.extend(self.on_head(home, &head, title, cx));
             }
         }
         if user.is_none() || home.is_none() {
@@ -346,24 +347,22 @@ impl Homes {
 
     /// Writes the heads of large groups as a list of what changed. Its cursor is the session's: a later list begins there, and heads come
     /// with each.
-    fn write_heads(&mut self, id: SessionId, keys: &[EntryKey], cx: &mut impl HomeContext) {
-        let Some(session) = self.sessions.get(id).filter(|_| !keys.is_empty()) else { return };
+    fn write_heads(&mut self, id: SessionId, heads: &[(EntryKey, Seq, u64)], cx: &mut impl HomeContext) {
+        let Some(session) = self.sessions.get(id).filter(|_| !heads.is_empty()) else { return };
         let (home, privacy) = (session.home, self.privacy(session.home));
         let mut frame = FrameBuilder::<Changed>::new(cx.out(session.conn));
         let mut span = frame.var(&[]);
-        for key in keys {
+        for (key, head, ordinal) in heads {
             let entry = self.index.entry_at(*key);
-            let heard = self.listening.groups.get(&entry.conversation);
-            let (head, ordinal) = heard.map_or((Seq(0), 0), |group| (group.head, group.ordinal));
             let mut listed = changed_entry(entry, privacy);
-            (listed.head, listed.ordinal) = (listed.head.max(head), listed.ordinal.max(ordinal));
+            (listed.head, listed.ordinal) = (listed.head.max(*head), listed.ordinal.max(*ordinal));
             listed.seen = entry.own.seen.min(listed.ordinal);
             let mut bytes = [0; ChangedConversation::LEN];
             archive::write(&listed, &mut bytes);
             span.len += frame.var(&bytes).len;
         }
         let mut names = frame.var(&[]);
-        for key in keys {
+        for (key, ..) in heads {
             names.len += frame.var(&self.index.entry_at(*key).name).len;
         }
         frame.finish(
@@ -373,7 +372,7 @@ impl Homes {
                 lineage: self.config.lineage,
                 uv: self.uv_for(id),
                 next: tidings_wire::Uv(0),
-                count: to_u32(keys.len()),
+                count: to_u32(heads.len()),
                 entry_len: to_u32(ChangedConversation::LEN),
                 entries: span,
                 settings: self.index.get(home).own.as_ref().map_or(0, |own| own.told),
@@ -385,8 +384,12 @@ impl Homes {
     /// A session that was behind is told the heads of its large groups, as far as they were heard here.
     pub(super) fn tell_heads(&mut self, id: SessionId, cx: &mut impl HomeContext) {
         let Some(session) = self.sessions.get(id) else { return };
-        let keys = self.large_groups(session.home).to_vec();
-        self.write_heads(id, &keys, cx);
+        let heard = |key: &EntryKey| {
+            let group = self.listening.groups.get(&self.index.entry_at(*key).conversation)?;
+            Some((*key, group.head, group.ordinal))
+        };
+        let heads: Vec<_> = self.large_groups(session.home).iter().filter_map(heard).collect();
+        self.write_heads(id, &heads, cx);
     }
 
     /// Copies messages to who listens, as many as may leave in one turn.
@@ -444,7 +447,8 @@ impl Homes {
                 None if canary::is(Canary::BellUnheard) => {}
                 None => {
                     let key = self.index.find(home, posted.conversation);
-                    self.write_heads(id, key.as_slice(), cx);
+                    let head = key.map(|key| (key, posted.seq, posted.ordinal));
+                    self.write_heads(id, head.as_slice(), cx);
                 }
             }
         }
