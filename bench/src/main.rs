@@ -14,6 +14,7 @@ mod floor;
 mod groups;
 mod history;
 mod html;
+mod huge;
 mod idle;
 mod idlers;
 mod load;
@@ -87,6 +88,8 @@ enum Workload {
     Day(day::Arguments),
     /// Groups of several sizes, everybody online: what a copy costs, with one to one beside it.
     Groups(groups::Arguments),
+    /// One group of very many, some of them online: what a copy costs, and how long people wait who write one to one beside it.
+    Huge(huge::Arguments),
     /// A rate held for long, with the disk's own durable writes beside it.
     Stall(stall::Arguments),
     /// Nearly everybody is cut off at once and comes back.
@@ -105,6 +108,7 @@ fn main() -> ExitCode {
             Workload::History(arguments) => history::run(&arguments),
             Workload::Day(arguments) => day::run(&arguments),
             Workload::Groups(arguments) => groups::run(&arguments),
+            Workload::Huge(arguments) => huge::run(&arguments),
             Workload::Stall(arguments) => stall::run(&arguments),
             Workload::Storm(arguments) => storm::run(&arguments),
         },

@@ -37,6 +37,9 @@ pub struct Arguments {
     /// How many devices write to each other: the first so many, the next so many, and so on.
     #[arg(long, default_value_t = 2, value_parser = values::count)]
     members: usize,
+    /// Only the first so many do, and the others are pairs.
+    #[arg(long)]
+    then_pairs: bool,
 }
 
 /// Ring sizes of relay and load: those of a reactor.
@@ -51,8 +54,9 @@ const BATCH_MAX: usize = 2 << 20;
 #[derive(Debug, Default)]
 struct Relay {
     connections: Vec<Connection>,
-    /// How many devices write to each other.
+    /// How many devices write to each other, and after how many of them the others are pairs.
     members: usize,
+    pairs_from: usize,
     /// By connection, which of [`Self::groups`] its device is in.
     group: Vec<Option<usize>>,
     groups: Vec<Group>,
@@ -85,7 +89,9 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let listener = socket::listener(arguments.listen)?;
     println!("ready listen={}", socket::local_addr(&listener)?);
     ring.accept(&listener, LISTENER);
-    let mut relay = Relay { members: arguments.members, ..Relay::default() };
+    let members = arguments.members;
+    let pairs_from = if arguments.then_pairs { members } else { usize::MAX };
+    let mut relay = Relay { members, pairs_from, ..Relay::default() };
     let mut disk = arguments.dir.as_deref().map(Disk::new).transpose()?;
     let mut completions = Vec::with_capacity(COMPLETIONS);
     loop {
@@ -205,7 +211,8 @@ impl Relay {
                 frame::append(out, 0, &ReceiptOk { conversation, delivered, read, uv, seen: 0 });
                 // Of others' receipts in groups the server tells who asks.
                 let others = self.groups[group].connections.values().copied().find(|other| *other != at);
-                if let Some(partner) = others.filter(|_| self.members == 2) {
+                let is_pair = self.groups[group].connections.len() == 2;
+                if let Some(partner) = others.filter(|_| is_pair) {
                     let receipt = Receipt { conversation, member: UserId::NONE, delivered, read };
                     self.wait(partner, self.connections[partner].pending.is_empty());
                     frame::append(&mut self.connections[partner].pending, 0, &receipt);
@@ -216,7 +223,10 @@ impl Relay {
     }
 
     fn join(&mut self, at: usize, device: usize) {
-        let group = device / self.members;
+        let group = match device.checked_sub(self.pairs_from) {
+            Some(after) => self.pairs_from / self.members + after / 2,
+            None => device / self.members,
+        };
         if group >= self.groups.len() {
             self.groups.resize_with(group + 1, Group::default);
         }

@@ -141,8 +141,20 @@ impl Target {
     /// # Errors
     /// If it does not start.
     pub fn relay_of(place: &Place, dir: Option<&Path>, members: usize) -> Result<Self, Failure> {
+        Self::start_relay(place, dir, &["--members", &members.to_string()])
+    }
+
+    /// The same for one group of so many, and pairs.
+    ///
+    /// # Errors
+    /// If it does not start.
+    pub fn relay_then_pairs(place: &Place, dir: Option<&Path>, members: usize) -> Result<Self, Failure> {
+        Self::start_relay(place, dir, &["--members", &members.to_string(), "--then-pairs"])
+    }
+
+    fn start_relay(place: &Place, dir: Option<&Path>, who: &[&str]) -> Result<Self, Failure> {
         let mut command = Command::new(std::env::current_exe()?);
-        command.args(["relay", "--core", place.first_core(), "--members", &members.to_string()]).stdout(Stdio::piped());
+        command.args(["relay", "--core", place.first_core()]).args(who).stdout(Stdio::piped());
         dir.map(|dir| command.arg("--dir").arg(dir));
         let mut relay = Killed(command.spawn()?);
         let mut line = String::new();

@@ -9,7 +9,11 @@ use std::sync::atomic::Ordering;
 use counting::{BYTES, Counting, MEASURING};
 use tidings_core::NodeConfig;
 use tidings_testkit::{Cluster, Device, frames::Attempt, user};
-use tidings_wire::{ConversationId, UserId, frames::*};
+use tidings_wire::{
+    ConversationId, ErrorCode, UserId,
+    frames::*,
+    limits::{GROUP_MAX, NAMED_MAX},
+};
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -82,4 +86,65 @@ fn measure() {
     let conversation = (node_bytes(&cluster) - before) / PEERS as i64;
     println!("a conversation of two, with its place in both lists: {conversation} bytes");
     assert!((400..2_200).contains(&conversation), "{conversation} bytes");
+    measure_large();
+}
+
+/// A large group costs a row a member, and a message in it no more than anywhere else.
+fn measure_large() {
+    let mut cluster = Cluster::with(1, |config| NodeConfig { entities_max: 200_000, ..config });
+    let creator = cluster.live("creator", 1, 1);
+    let empty = node_bytes(&cluster);
+    make_large_group(&mut cluster, creator, 1);
+    let with_homes = (node_bytes(&cluster) - empty) / GROUP_MAX as i64;
+    let before = node_bytes(&cluster);
+    let group = make_large_group(&mut cluster, creator, 2);
+    let after = node_bytes(&cluster);
+    let member = (after - before) / GROUP_MAX as i64;
+    println!("a group of {GROUP_MAX}: {member} bytes a member, {with_homes} with the home of a user who was not known");
+    assert!((200..600).contains(&member) && with_homes < 1_400, "{member} and {with_homes} bytes");
+    const MESSAGES: u64 = 256;
+    let parts = GROUP_MAX.div_ceil(NAMED_MAX) as u64;
+    for id in parts + 1..=parts + MESSAGES {
+        cluster.bytes(creator, &Attempt { payload: b"hi", ..Attempt::to(group, UserId::NONE, (id, id - 1)) }.bytes());
+        cluster.commit();
+    }
+    settle(&mut cluster);
+    let message = (node_bytes(&cluster) - after) / MESSAGES as i64;
+    println!("a message in it: {message} bytes");
+    assert!(message < 100, "{message} bytes");
+    cluster.take(creator);
+    let mut body = Vec::new();
+    let control = GroupAct::Add(Users::new(&[user("one too many").0])).write(&mut body);
+    let last = parts + MESSAGES;
+    let one_more = Attempt { control, body: &body, ..Attempt::to(group, UserId::NONE, (last + 1, last)) };
+    cluster.bytes(creator, &one_more.bytes());
+    assert_eq!(cluster.take(creator).error().0, ErrorCode::GroupFull);
+}
+
+/// As large as a group may be, by as many messages as it takes.
+fn make_large_group(cluster: &mut Cluster, creator: Device, number: u8) -> ConversationId {
+    let nonce = [number; 16];
+    let group = ConversationId::group(creator.user, &nonce);
+    let ids: Vec<_> = (1..GROUP_MAX).map(|at| user(&format!("large{at}")).0).collect();
+    for (ids, id) in ids.chunks(NAMED_MAX).zip(1..) {
+        let (settings, members) = (GroupSettings::default(), Users::new(ids));
+        let act = match id {
+            1 => GroupAct::Create { nonce, settings, title: b"a title", members },
+            _ => GroupAct::Add(members),
+        };
+        let mut body = Vec::new();
+        let control = act.write(&mut body);
+        let attempt = Attempt { control, body: &body, ..Attempt::to(group, UserId::NONE, (id, id - 1)) };
+        cluster.bytes(creator, &attempt.bytes());
+        cluster.commit();
+    }
+    assert!(cluster.take(creator).all::<ErrorFrame>().is_empty());
+    cluster.later(1100);
+    // Homes write down what they were told, so many in a turn.
+    for _ in 0..=GROUP_MAX / 64 {
+        cluster.later(1);
+        cluster.commit();
+    }
+    settle(cluster);
+    group
 }

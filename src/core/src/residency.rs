@@ -82,9 +82,12 @@ impl Node {
 }
 
 impl ToConversation {
-    /// What must be in memory before it is taken.
+    /// What must be in memory before it is taken. Who listens to large groups is said in order, and must not wait for one of them.
     pub fn entity(&self) -> Option<Entity> {
-        self.conversation().map(Entity::Conversation)
+        match self {
+            Self::Leave { .. } => None,
+            _ => self.conversation().map(Entity::Conversation),
+        }
     }
 }
 

@@ -167,45 +167,34 @@ impl Homes {
         }
     }
 
-    /// A home was told how a group's later heads are learnt, by message `head` or a later one.
-    pub(super) fn learn_heads(
-        &mut self,
-        home: HomeKey,
-        key: EntryKey,
-        (heads, head): (Heads, Seq),
-        cx: &mut impl HomeContext,
-    ) {
+    /// A home was told that its user is a member of a large group, by message `head` or a later one: it listens, if somebody is there.
+    pub(super) fn listen_from(&mut self, home: HomeKey, key: EntryKey, head: Seq) {
         let is_live = |id: &SessionId| self.sessions.get(*id).is_some_and(|session| session.sync != Sync::Fresh);
-        match heads {
-            Heads::Told => {
-                self.copy_rest(home, key, cx);
-                self.listen_no_more(key);
-            }
-            Heads::Asked if self.index.get(home).sessions.iter().any(is_live) => {
-                let is_new = self.listen(home, key);
-                let Entry { conversation, ordinal, .. } = *self.index.entry_at(key);
-                if let Some(group) = self.listening.groups.get_mut(&conversation).filter(|_| is_new) {
-                    group.heard(head, ordinal);
-                    self.listening.questions.push_back(Question::Head(conversation));
-                }
-            }
-            Heads::Asked => {}
+        if !self.index.get(home).sessions.iter().any(is_live) || !self.listen(home, key) {
+            return;
+        }
+        let Entry { conversation, ordinal, .. } = *self.index.entry_at(key);
+        if let Some(group) = self.listening.groups.get_mut(&conversation) {
+            group.heard(head, ordinal);
+            self.listening.questions.push_back(Question::Head(conversation));
         }
     }
 
-    /// Whoever is removed gets what was written before.
-    fn copy_rest(&mut self, home: HomeKey, key: EntryKey, cx: &mut impl HomeContext) {
+    /// A home's user is no member any more: it gets what was written before, and listens no more.
+    pub(super) fn listen_to_the_end(&mut self, home: HomeKey, key: EntryKey, cx: &mut impl HomeContext) {
         let Entry { conversation, listens_at, .. } = *self.index.entry_at(key);
         let place =
             self.listening.groups.get(&conversation).and_then(|group| *group.places.get(listens_at as usize)?);
-        let Some(Listener { since, .. }) = place else { return };
-        let posts = core::mem::take(&mut self.listening.posts);
-        for post in posts.iter().filter(|post| post.posted.conversation == conversation) {
-            if post.next <= listens_at as usize && since < post.posted.seq {
-                self.copy_to(home, post, cx);
+        if let Some(Listener { since, .. }) = place {
+            let posts = core::mem::take(&mut self.listening.posts);
+            for post in posts.iter().filter(|post| post.posted.conversation == conversation) {
+                if post.next <= listens_at as usize && since < post.posted.seq {
+                    self.copy_to(home, post, cx);
+                }
             }
+            self.listening.posts = posts;
         }
-        self.listening.posts = posts;
+        self.listen_no_more(key);
     }
 
     /// The next question, and what goes with it.

@@ -144,6 +144,10 @@ impl Homes {
         let entry = self.index.entry(home, update.conversation, update.peer);
         let before = self.index.get(home).uv;
         let learns = self.index.set_heads(home, entry, update.heads);
+        if learns && update.heads == Heads::Told {
+            // Before anything changes: who cannot take it is behind from here on.
+            self.listen_to_the_end(home, entry, cx);
+        }
         // Who listens gets it like all others.
         let listens = update.heads == Heads::Asked && self.index.entry_at(entry).listens_at != NOWHERE;
         let (mut peers_rose, mut read_rose) = (false, false);
@@ -161,8 +165,8 @@ impl Homes {
             (peers_rose, read_rose) = (entry.peers.raise_to(update.peers), entry.own.read > read);
             rises | own_rose | peers_rose | renamed | learns
         });
-        if learns || update.heads == Heads::Asked {
-            self.learn_heads(home, entry, (update.heads, update.head), cx);
+        if update.heads == Heads::Asked {
+            self.listen_from(home, entry, update.head);
         }
         if !rose {
             return;
