@@ -165,6 +165,8 @@ pub(crate) struct Conversations {
     receipts_due: Option<Mono>,
     /// Large groups whose head some reactor is owed.
     owing: BTreeSet<Key>,
+    /// The last of them that was looked at.
+    owing_at: Key,
     /// Groups with receipts that those who wrote are to be told, and when.
     risen: VecDeque<(Mono, ConversationKey)>,
     evacuation: Option<upkeep::Evacuation>,
@@ -192,6 +194,7 @@ impl Conversations {
             floors: Vec::new(),
             receipts_due: None,
             owing: BTreeSet::new(),
+            owing_at: Key::NONE,
             risen: VecDeque::new(),
             evacuation: None,
             durable: Lsn(0),

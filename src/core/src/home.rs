@@ -141,9 +141,8 @@ impl Homes {
             session.ends.map(|ends| self.expiring.remove(&expiry::Ending::of(id, ends)));
             let open = &mut self.index.get_mut(session.home).sessions;
             open.retain(|other| *other != id);
-            if open.is_empty() {
-                self.deserted(session.home);
-            }
+            let deserted = open.is_empty().then_some(session.home);
+            self.hears_no_more(id, deserted);
             counters.count(Counter::SessionsClosed);
         }
     }

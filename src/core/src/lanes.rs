@@ -11,7 +11,7 @@ use tidings_wire::{
     frames::{Control, Describe, Fetch, Fetched, MessageFlags, ReceiptKind, TraceId},
 };
 
-use crate::{budget::Network, home::SessionId};
+use crate::{budget::Network, features::Weight, home::SessionId};
 
 /// From a home to a conversation.
 #[derive(Clone, Copy, Debug)]
@@ -43,11 +43,13 @@ pub enum ToConversation {
     /// What are the heads of a user's large groups, whose ids are the payload? From then on the reactor listens to them. Answered by
     /// [`ToHome::Heads`].
     Heads {
-        /// Who asks; [`Asker::NOBODY`]: it only listens.
+        /// Who asks.
         asker: Asker,
-        /// Which user, if somebody asks.
+        /// Which user.
         user: UserId,
     },
+    /// The reactor listens to the large groups whose ids are the payload. Answered by a [`ToHome::Bell`] each.
+    Listen,
     /// The reactor does not listen to a large group any more.
     Leave {
         /// Which.
@@ -78,7 +80,7 @@ impl ToConversation {
             | Self::Fetch { fetch: Fetch { conversation, .. }, .. }
             | Self::Describe { describe: Describe { conversation, .. }, .. }
             | Self::Leave { conversation } => Some(*conversation),
-            Self::Heads { .. } | Self::Reached(_) => None,
+            Self::Heads { .. } | Self::Listen | Self::Reached(_) => None,
         }
     }
 }
@@ -99,11 +101,6 @@ pub struct Asker {
     pub session: SessionId,
     /// Its question.
     pub request_id: u64,
-}
-
-impl Asker {
-    /// Nobody waits for an answer.
-    pub const NOBODY: Self = Self { session: SessionId::NONE, request_id: 0 };
 }
 
 /// [`ToConversation::Send`].
@@ -371,6 +368,8 @@ pub struct Posted {
     pub ordinal: u64,
     /// Who wrote it.
     pub sender: UserId,
+    /// Whether it has content.
+    pub weight: Weight,
     /// The session that sent it: it gets SENT instead. [`SessionId::NONE`] if it is not of this reactor.
     pub origin: SessionId,
 }
@@ -390,14 +389,16 @@ pub struct GroupHead {
     pub read: Seq,
     /// Messages with content that it has seen.
     pub seen: u64,
+    /// The message that deleted it; 0: none did.
+    pub deleted: Seq,
     /// Bytes of the title.
     pub title: u32,
 }
 
 impl Archived for GroupHead {
-    const FIRST_LEN: usize = 60;
+    const FIRST_LEN: usize = 68;
 }
-const _: () = assert!(<GroupHead as Archived>::LEN == 60);
+const _: () = assert!(<GroupHead as Archived>::LEN == 68);
 
 impl GroupHead {
     /// Appends it to a payload.
@@ -508,12 +509,12 @@ pub enum ToHome {
     Fanout(Fanout),
     /// A message of a large group, for all who listen there. The payload is the MESSAGE frame.
     Posted(Posted),
-    /// Heads of large groups, a [`GroupHead`] each: for a session that asked, or for all who listen there.
+    /// A message of a large group of which only the number is told: devices look for it themselves.
+    Bell(Posted),
+    /// Heads of large groups, a [`GroupHead`] each, for a session that asked.
     Heads {
         /// Who asked.
         asker: Asker,
-        /// Which user; none: they are for all.
-        user: UserId,
     },
     /// There was no room for heads: they are to be asked for again.
     AskHeadsAgain {

@@ -44,10 +44,20 @@ pub const GROUP_READ_MS: u64 = 30_000;
 pub const MEMBERS_PER_STEP: usize = 256;
 /// See [`MEMBERS_PER_STEP`].
 pub const STEPS_PER_MEMBERS: usize = 64;
-/// Copies of messages of large groups that leave in one turn.
-pub const COPIES_PER_TURN: usize = 512;
+/// Copies of messages of large groups that leave in one turn: half of the sends of one, so that what others wrote is sent with them.
+pub const COPIES_PER_TURN: usize = 64;
+/// Bytes of those.
+pub const COPY_BYTES_PER_TURN: usize = 256 << 10;
 /// Bytes of messages of large groups that wait on a reactor to be copied; beyond that devices are told to look.
 pub const POSTS_BYTES: usize = 4 << 20;
+/// How many of them wait.
+pub const POSTS_MAX: usize = 1024;
+/// How many of one group are copied at once to somebody who is removed; if more wait, it is told to look.
+pub const COPY_REST_MAX: usize = 16;
+/// Questions to large groups that are asked in one turn.
+pub const QUESTIONS_PER_TURN: usize = 64;
+/// Large groups whose head is told in one turn to reactors that are owed it.
+pub const OWED_PER_TURN: usize = 64;
 /// Bytes of receipts of a group that go to a reactor at once.
 pub const GROUP_RECEIPTS_BYTES: usize = 16 * 1024;
 /// How long changes of a home may stay undurable.
@@ -107,6 +117,15 @@ impl Bucket {
         }
         let wait_ns = over.div_ceil(u64::from(rate.per_second.max(1)));
         Err(u32::try_from(wait_ns.div_ceil(1_000_000)).unwrap_or(u32::MAX))
+    }
+
+    /// Whether there is one to take.
+    ///
+    /// # Errors
+    /// Milliseconds until there is one.
+    pub fn check(&self, rate: Rate, now: Mono) -> Result<(), u32> {
+        let mut copy = *self;
+        copy.take(rate, now)
     }
 
     /// Takes tokens that are used up already: the next ones wait until they have come back.

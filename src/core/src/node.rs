@@ -24,7 +24,7 @@ use crate::{
     features::Row,
     home::{Authenticated, Command, Homes, Renewal, SessionId},
     lanes::{Parts, ToConversation, ToHome},
-    limits::{ENTITIES_PER_TURN, Rate},
+    limits::{ENTITIES_PER_TURN, QUESTIONS_PER_TURN, Rate},
     placement::Layout,
     records::{RecordKind, ShardRow, append},
     replay::Replayed,
@@ -148,7 +148,7 @@ impl Node {
 
     /// True if something waits for a lane to have room, or for what another reactor will say.
     pub fn waits_for_credit(&self) -> bool {
-        self.conversations.waits_for_credit() || self.homes.has_answers() || self.homes.has_questions()
+        self.conversations.waits_for_credit() || self.homes.has_answers() || self.homes.questions() > 0
     }
 
     /// True if [`Router::timeout`] has more to do than it does in one turn.
@@ -286,6 +286,12 @@ impl<F: Effects> Router<'_, F> {
         self.fetch();
     }
 
+    /// A part of a session's output is gone.
+    pub fn output_sent(&mut self, id: SessionId) {
+        self.node.homes.fetch_on(id);
+        self.fetch();
+    }
+
     /// REAUTH of a session was checked, by [`reauthenticate`](crate::reauthenticate).
     pub fn reauthenticated(&mut self, id: SessionId, frame: &Frame<'_>, outcome: Result<Renewal, ErrorCode>) {
         let (homes, mut side) = self.home_side();
@@ -406,6 +412,7 @@ impl<F: Effects> Router<'_, F> {
         let left = conversations.timeout(ENTITIES_PER_TURN, &mut side);
         let (homes, mut side) = self.home_side();
         homes.evacuate(left, &mut side);
+        self.fetch();
         self.ask();
     }
 }
@@ -413,12 +420,13 @@ impl<F: Effects> Router<'_, F> {
 impl<F: Effects> Router<'_, F> {
     /// What homes ask of large groups.
     fn ask(&mut self) {
-        while let Some((to, message, ids)) = self.node.homes.next_question() {
+        for _ in 0..QUESTIONS_PER_TURN.min(self.node.homes.questions()) {
+            let Some((to, message, ids)) = self.node.homes.next_question() else { return };
             if to == self.node.config.me {
                 let (conversations, mut side) = self.conversation_side();
                 conversations.take(to, &message, Parts { payload: &ids, ..Parts::default() }, &mut side);
             } else if self.fx.to_conversation(to, message, &[&ids]).is_err() {
-                return self.node.homes.question_refused(to, &message, &ids);
+                self.node.homes.question_refused(to, &message, &ids);
             }
         }
     }

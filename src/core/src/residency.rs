@@ -101,6 +101,7 @@ impl ToHome {
             }
             Self::Fanout(_)
             | Self::Posted(_)
+            | Self::Bell(_)
             | Self::Heads { .. }
             | Self::AskHeadsAgain { .. }
             | Self::Sent { .. }

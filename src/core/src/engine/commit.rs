@@ -135,10 +135,15 @@ impl Conversations {
         }
         conversation.base.add(origin(self.config.log, at));
         conversation.index.push(&mut self.chunks, fact.seq, Stored { loc: at, len: to_u32(frame.len()) });
-        conversation.readers.iter_mut().for_each(|readers| readers.rise(fact.seq));
         let MessageFact { seq, ts, client_msg_id, ordinal, .. } = fact;
         let (conversation, shard) = (conversation.id, conversation.shard);
-        self.changed_by(key, entry);
+        let was_large = self.get(key).large.is_some();
+        if was_large && touched.is_empty() {
+            self.passed_by(key, entry);
+        } else {
+            self.changed_by(key, entry);
+        }
+        self.recount(key, seq, &touched);
         cx.count(Counter::Committed);
         if asker.session != SessionId::NONE {
             self.answer(reactor, ToHome::Sent { asker, conversation, client_msg_id, seq, ts, ordinal }, cx);
@@ -147,17 +152,14 @@ impl Conversations {
             // What may change it tells the title, too.
             let title = if fact.control == Control::TEXT { Titled::No } else { Titled::Yes };
             let from = (reactor, asker.session);
-            if !self.is_large(key) {
-                return self.fan_out(key, (shard, entry), from, (fact.sender, frame, title), &Told::AllMembers, cx);
+            if self.is_large(key) {
+                self.grow(key);
             }
-            let was_small = self.get(key).large.is_none();
-            self.grow(key, entry);
-            if was_small {
-                // By this message it became large, which all members' homes must know.
+            if !was_large {
+                // If it becomes large by this message, all members' homes must know.
                 return self.fan_out(key, (shard, entry), from, (fact.sender, frame, title), &Told::AllMembers, cx);
             }
             if !touched.is_empty() {
-                self.large_mut(key).into_iter().for_each(|large| large.changed = entry);
                 self.fan_out(key, (shard, entry), from, (fact.sender, frame, title), &Told::These(touched), cx);
             }
             return self.post(key, from, (&fact, frame), cx);
@@ -185,23 +187,26 @@ impl Conversations {
         self.overlays.release(&mut conversation.overlay);
         let before = conversation.state.members[member].marks.shown();
         receipt::apply(&mut conversation.state, member, record);
-        let read = conversation.state.members[member].marks.shown().read;
-        conversation.readers.iter_mut().for_each(|readers| readers.moved(before.read, read));
+        let Member { ref membership, marks, .. } = conversation.state.members[member];
+        if let Some(readers) = conversation.readers.as_mut().filter(|_| membership.is_current()) {
+            readers.moved(before.read, marks.shown);
+        }
         conversation.base.add(origin(self.config.log, stored));
         let (id, shard) = (conversation.id, conversation.shard);
         let Member { user, marks: watermarks, .. } = conversation.state.members[member];
         let own_home = self.config.layout.home(&user);
-        self.changed_by(key, entry);
         cx.count(Counter::Receipts);
         let source = Some(self.outboxes.source(shard, own_home, entry));
+        if self.is_large(key) {
+            // It is counted when somebody asks, and heads say it to homes that did not hear it.
+            self.passed_by(key, entry);
+            return self.answer(own_home, ToHome::ReceiptOk { user, conversation: id, watermarks, source }, cx);
+        }
+        self.changed_by(key, entry);
         self.answer(own_home, ToHome::ReceiptOk { user, conversation: id, watermarks, source }, cx);
         self.outboxes.miss_if_walking(shard, own_home, entry);
         if id.is_group() {
-            // In a large one it is counted when somebody asks.
-            if !self.is_large(key) {
-                self.receipt_rose(key, (member, before), cx.now().mono);
-            }
-            return;
+            return self.receipt_rose(key, (member, before), cx.now().mono);
         }
         let peer = self.get(key).state.members.other(member).user;
         let peer_home = self.config.layout.home(&peer);

@@ -45,6 +45,7 @@ impl Conversations {
                 self.on_describe((from, *asker), (*user, *privacy), describe, cx);
             }
             ToConversation::Heads { asker, user } => self.on_heads((from, *asker, *user), parts.payload, cx),
+            ToConversation::Listen => self.on_listen(from, parts.payload, cx),
             ToConversation::Leave { conversation } => self.on_leave(from, *conversation),
             ToConversation::Reached(reached) => self.on_reached(from, *reached),
         }
@@ -65,8 +66,11 @@ impl Conversations {
             ToConversation::Describe { asker, describe, .. } => {
                 refusal_of(*asker, describe.conversation, busy, Kind::Describe)
             }
-            ToConversation::Heads { asker, .. } => ToHome::AskHeadsAgain { asker: *asker },
-            ToConversation::Leave { .. } | ToConversation::Reached(_) => return,
+            // These wait for nothing.
+            ToConversation::Heads { .. }
+            | ToConversation::Listen
+            | ToConversation::Leave { .. }
+            | ToConversation::Reached(_) => return,
         };
         self.answer(from, refused, cx);
     }
@@ -90,10 +94,10 @@ impl Conversations {
                 if cx.room() < HEADER_LEN + Message::LEN + parts.name.len() + parts.body.len() + parts.payload.len() {
                     return refuse(from, send.asker, send, ErrorCode::Busy, ClientMsgId(0), cx);
                 }
-                let rate = self.config.group_rate;
-                if let Some(large) = found.and_then(|key| self.large_mut(key))
-                    && let Err(wait_ms) = large.rate.take(rate, cx.now().mono)
-                {
+                let limited = found.filter(|key| self.is_rate_limited(*key, send));
+                let (rate, now) = (self.config.group_rate, cx.now().mono);
+                let large = limited.and_then(|key| self.large_mut(key));
+                if let Some(Err(wait_ms)) = large.map(|large| large.rate.check(rate, now)) {
                     let attempt = (send.conversation, send.client_msg_id);
                     let why = (ErrorCode::RateLimited, ClientMsgId(0));
                     return cx.to_home(from, refuse_for(send.asker, attempt, why, wait_ms), &[]);
@@ -108,6 +112,10 @@ impl Conversations {
                     let why = (ErrorCode::BudgetExceeded, ClientMsgId(0));
                     return cx.to_home(from, refuse_for(send.asker, attempt, why, wait_ms), &[]);
                 }
+                // What is refused for another reason takes nothing from the others.
+                if let Some(large) = limited.and_then(|key| self.large_mut(key)) {
+                    large.rate.take(rate, now).expect("it was looked at");
+                }
                 let key = found.unwrap_or_else(|| {
                     let shard = self.config.layout.conversation_shard(&send.conversation);
                     self.entry(send.conversation, shard, || first_state(send))
@@ -115,6 +123,12 @@ impl Conversations {
                 self.propose(from, send, key, parts, cx);
             }
         }
+    }
+
+    /// True of what members write in a large group, all together. Its admins can always act.
+    fn is_rate_limited(&self, key: ConversationKey, send: &SendCommand) -> bool {
+        let role = self.view(key).membership(send.sender).map_or(Role::None, |membership| membership.role);
+        self.is_large(key) && (send.control == Control::TEXT || role < Role::Admin)
     }
 
     /// Judges an attempt: new or a repeat, or why it is refused. What is refused leaves nothing behind.

@@ -8,9 +8,10 @@ use alloc::{
     vec,
     vec::Vec,
 };
+use core::ops::Bound;
 
 use tidings_canary::{self as canary, Canary};
-use tidings_wire::{ConversationId, EntryIndex, Seq, UserId, limits::COUNTED_MAX};
+use tidings_wire::{ConversationId, Seq, UserId, limits::COUNTED_MAX};
 
 use super::{Conversation, ConversationKey, Conversations};
 use crate::{
@@ -21,12 +22,11 @@ use crate::{
     },
     counters::Counter,
     effects::ReactorId,
-    features::Group,
+    features::{Group, Weight},
     home::SessionId,
     lanes::{Asker, GroupHead, Posted, ToHome},
-    limits::{Bucket, GROUP_READ_MS},
+    limits::{Bucket, GROUP_READ_MS, OWED_PER_TURN},
     narrow::{to_u32, to_usize},
-    slab::Key,
     time::Mono,
 };
 
@@ -35,8 +35,6 @@ use crate::{
 pub(super) struct Large {
     /// By reactor.
     reactors: Box<[Listening]>,
-    /// The entry that changed who is a member last, or a later one.
-    pub(super) changed: EntryIndex,
     /// Its messages.
     pub(super) rate: Bucket,
     /// Who has read something a moment ago, and until when it has to wait for the next time; in that order, too.
@@ -54,10 +52,9 @@ struct Listening {
 }
 
 impl Large {
-    pub(super) fn new(reactors: u16, changed: EntryIndex) -> Self {
+    fn new(reactors: u16) -> Self {
         Self {
             reactors: vec![Listening::default(); reactors as usize].into_boxed_slice(),
-            changed,
             rate: Bucket::default(),
             reads: BTreeMap::new(),
             reads_by_time: VecDeque::new(),
@@ -101,7 +98,8 @@ impl Readers {
     fn of(state: &State) -> Self {
         let mut readers = Self { by_last: VecDeque::new(), head: Seq(0) };
         readers.rise(state.head);
-        state.members.iter().for_each(|member| readers.moved(Seq(0), member.marks.shown));
+        let members = state.members.iter().filter(|member| member.membership.is_current());
+        members.for_each(|member| readers.moved(Seq(0), member.marks.shown));
         readers
     }
 
@@ -144,20 +142,35 @@ impl Conversations {
     }
 
     /// A conversation is a large group from now on, if it was none.
-    pub(super) fn grow(&mut self, key: ConversationKey, changed: EntryIndex) {
+    pub(super) fn grow(&mut self, key: ConversationKey) {
         let reactors = self.config.layout.reactors;
-        self.get_mut(key).large.get_or_insert_with(|| Box::new(Large::new(reactors, changed)));
+        self.get_mut(key).large.get_or_insert_with(|| Box::new(Large::new(reactors)));
     }
 
-    /// How many have read a message of a conversation.
+    /// How many members of a large group have read a message; `None` of one that is not counted.
     pub(super) fn readers(&mut self, key: ConversationKey, seq: Seq) -> Option<u32> {
+        let is_large = self.is_large(key);
         let conversation = self.get_mut(key);
-        let State { head, .. } = conversation.state;
-        if seq > head || seq.0 + COUNTED_MAX as u64 <= head.0 {
+        let Seq(head) = conversation.state.head;
+        if !is_large || seq == Seq(0) || seq.0 > head || seq.0 + COUNTED_MAX as u64 <= head {
             return None;
         }
         let readers = conversation.readers.get_or_insert_with(|| Box::new(Readers::of(&conversation.state)));
         readers.up_to(seq)
+    }
+
+    /// Message `seq` of a large group changed memberships: who counts is who is a member.
+    pub(super) fn recount(&mut self, key: ConversationKey, seq: Seq, touched: &[usize]) {
+        let Conversation { readers, state, .. } = self.get_mut(key);
+        let Some(readers) = readers else { return };
+        readers.rise(seq);
+        for member in touched.iter().map(|at| &state.members[*at]) {
+            match member.membership.is_current() {
+                true if member.membership.joined == seq => readers.moved(Seq(0), member.marks.shown),
+                true => {}
+                false => readers.moved(member.marks.shown, Seq(0)),
+            }
+        }
     }
 
     /// A message of a large group is committed: reactors that listen are told.
@@ -169,80 +182,84 @@ impl Conversations {
         cx: &mut impl ConversationContext,
     ) {
         let conversation = self.get(key).id;
-        let MessageFact { seq, ordinal, sender, .. } = *fact;
-        for at in 0..usize::from(self.config.layout.reactors) {
-            let to = ReactorId(at as u16);
-            let Listening { listens, owed } = self.listening(key, at);
+        let MessageFact { seq, ordinal, sender, weight, .. } = *fact;
+        for to in (0..self.config.layout.reactors).map(ReactorId) {
+            let Listening { listens, owed } = self.listening(key, to);
             if !listens {
                 continue;
             }
-            let is_free = !owed && self.answers[at].is_empty();
-            let may_tell = is_free && (self.know_members(key, to) || canary::is(Canary::UntoldPosted));
+            let knows = self.know_members(key, to) || canary::is(Canary::UntoldPosted);
+            let may_tell = !owed && knows && self.answers[to.0 as usize].is_empty();
             if !may_tell || !cx.has_home_credit(to, 1, frame.len()) {
                 cx.count(Counter::PostsOwed);
                 if !canary::is(Canary::OwedPostForgotten) {
-                    self.owe(key, at);
+                    self.owe(key, to);
                 }
                 continue;
             }
             let origin = if reactor == to { session } else { SessionId::NONE };
-            cx.to_home(to, ToHome::Posted(Posted { conversation, seq, ordinal, sender, origin }), frame);
+            let posted = Posted { conversation, seq, ordinal, sender, weight, origin };
+            cx.to_home(to, ToHome::Posted(posted), frame);
         }
     }
 
-    fn listening(&self, key: ConversationKey, at: usize) -> Listening {
-        self.get(key).large.as_ref().map_or(Listening::default(), |large| large.reactors[at])
+    fn listening(&self, key: ConversationKey, to: ReactorId) -> Listening {
+        self.get(key).large.as_ref().map_or(Listening::default(), |large| large.reactors[to.0 as usize])
     }
 
     /// True if homes on a reactor were told who is a member. Until then they are told nothing else: somebody may have been removed.
     fn know_members(&self, key: ConversationKey, to: ReactorId) -> bool {
-        let Conversation { shard, large, .. } = self.get(key);
-        large.as_ref().is_some_and(|large| self.outboxes.has_told(*shard, to, large.changed))
+        let Conversation { shard, link, .. } = self.get(key);
+        self.outboxes.has_told(*shard, to, link.changed)
     }
 
-    fn owe(&mut self, key: ConversationKey, at: usize) {
+    fn owe(&mut self, key: ConversationKey, to: ReactorId) {
         if let Some(large) = self.large_mut(key) {
-            large.reactors[at].owed = true;
+            large.reactors[to.0 as usize].owed = true;
             self.owing.insert(key.0);
         }
     }
 
     /// Reactors that are owed the head of a large group are told it, as far as lanes have room and homes there know who is a member.
     pub(super) fn pay_owed(&mut self, cx: &mut impl ConversationContext) {
-        let mut from = Key { index: 0, generation: 0 };
-        while let Some(next) = self.owing.range(from..).next().copied() {
-            self.pay_owed_of(ConversationKey(next), cx);
-            from = Key { index: next.index, generation: next.generation + 1 };
+        for _ in 0..OWED_PER_TURN.min(self.owing.len()) {
+            let after = (Bound::Excluded(self.owing_at), Bound::Unbounded);
+            let next = self.owing.range(after).next().or_else(|| self.owing.first()).copied();
+            let Some(next) = next else { return };
+            self.owing_at = next;
+            if self.pay_owed_of(ConversationKey(next), cx) {
+                self.owing.remove(&next);
+            }
         }
     }
 
-    fn pay_owed_of(&mut self, key: ConversationKey, cx: &mut impl ConversationContext) {
+    /// True if none of them is owed anything any more.
+    fn pay_owed_of(&mut self, key: ConversationKey, cx: &mut impl ConversationContext) -> bool {
+        let Conversation { id: conversation, state: State { head: seq, ordinal, .. }, .. } = *self.get(key);
         let mut is_paid = true;
-        for at in 0..usize::from(self.config.layout.reactors) {
-            let (to, Listening { listens, owed }) = (ReactorId(at as u16), self.listening(key, at));
+        for to in (0..self.config.layout.reactors).map(ReactorId) {
+            let Listening { listens, owed } = self.listening(key, to);
+            let may_tell = || self.know_members(key, to) && self.answers[to.0 as usize].is_empty();
             if !owed {
                 continue;
             }
-            let mut payload = Vec::new();
-            self.write_head(key, None, &mut payload);
-            let knows = self.know_members(key, to);
-            if listens && (!knows || !self.answers[at].is_empty() || !cx.has_home_credit(to, 1, payload.len())) {
+            if listens && !(may_tell() && cx.has_home_credit(to, 1, 0)) {
                 is_paid = false;
                 continue;
             }
             if let Some(large) = self.large_mut(key) {
-                large.reactors[at].owed = false;
+                large.reactors[to.0 as usize].owed = false;
             }
             if listens {
-                cx.to_home(to, ToHome::Heads { asker: Asker::NOBODY, user: UserId::NONE }, &payload);
+                let (sender, weight, origin) = (UserId::NONE, Weight::Control, SessionId::NONE);
+                let bell = Posted { conversation, seq, ordinal, sender, weight, origin };
+                cx.to_home(to, ToHome::Bell(bell), &[]);
             }
         }
-        if is_paid {
-            self.owing.remove(&key.0);
-        }
+        is_paid
     }
 
-    /// A home asks for the heads of its user's large groups, and its reactor listens to them from now on. Without a user it only listens.
+    /// A home asks for the heads of its user's large groups, and its reactor listens to them from now on.
     pub(super) fn on_heads(
         &mut self,
         (from, asker, user): (ReactorId, Asker, UserId),
@@ -250,56 +267,62 @@ impl Conversations {
         cx: &mut impl ConversationContext,
     ) {
         let mut payload = Vec::new();
-        let member = (!user.is_none()).then_some(user);
-        for id in groups.as_chunks().0.iter().map(|id| ConversationId(*id)) {
-            let Some(key) = self.find(id) else { continue };
-            let Some(large) = self.large_mut(key) else { continue };
+        for key in self.listened(from, groups) {
+            self.write_head(key, user, &mut payload);
+        }
+        if self.answers[from.0 as usize].is_empty() && cx.has_home_credit(from, 1, payload.len()) {
+            return cx.to_home(from, ToHome::Heads { asker }, &payload);
+        }
+        self.answer(from, ToHome::AskHeadsAgain { asker }, cx);
+    }
+
+    /// A reactor listens to groups from now on, and is owed where they are.
+    pub(super) fn on_listen(&mut self, from: ReactorId, groups: &[u8], cx: &mut impl ConversationContext) {
+        for key in self.listened(from, groups) {
+            self.owe(key, from);
+            if self.pay_owed_of(key, cx) {
+                self.owing.remove(&key.0);
+            }
+        }
+    }
+
+    /// The large groups among some, to which a reactor listens from now on.
+    fn listened(&mut self, from: ReactorId, groups: &[u8]) -> Vec<ConversationKey> {
+        let mut listened = Vec::new();
+        for id in groups.as_chunks().0 {
+            let Some(key) = self.find(ConversationId(*id)) else { continue };
+            let Some(large) = self.get_mut(key).large.as_deref_mut() else { continue };
             if !canary::is(Canary::DeafReactor) {
                 large.listens(from);
             }
-            self.write_head(key, member, &mut payload);
+            listened.push(key);
         }
-        if self.answers[from.0 as usize].is_empty() && cx.has_home_credit(from, 1, payload.len()) {
-            return cx.to_home(from, ToHome::Heads { asker, user }, &payload);
-        }
-        // The groups that a reactor listens to for nobody in particular it is owed.
-        if user.is_none() {
-            for id in groups.as_chunks().0.iter().map(|id| ConversationId(*id)) {
-                self.find(id).into_iter().for_each(|key| self.owe(key, from.0 as usize));
-            }
-            return;
-        }
-        self.answer(from, ToHome::AskHeadsAgain { asker }, cx);
+        listened
     }
 
     /// Nobody on a reactor has a device connected any more.
     pub(super) fn on_leave(&mut self, from: ReactorId, id: ConversationId) {
         let Some(key) = self.find(id) else { return };
         if let Some(large) = self.large_mut(key) {
-            let Listening { listens, owed, .. } = &mut large.reactors[from.0 as usize];
-            (*listens, *owed) = (false, false);
+            large.reactors[from.0 as usize] = Listening::default();
         }
     }
 
-    /// The head of a large group, for a member and as it knows itself, or for all that listen.
-    fn write_head(&self, key: ConversationKey, user: Option<UserId>, payload: &mut Vec<u8>) {
+    /// The head of a large group for one of its members. Homes of former ones were told what they may know.
+    fn write_head(&self, key: ConversationKey, user: UserId, payload: &mut Vec<u8>) {
         let Conversation { id, state, .. } = self.get(key);
-        let member = user.map(|user| state.member(user).map(|at| &state.members[at]));
-        let member = match member {
-            None => None,
-            Some(Some(member)) if member.membership.is_current() => Some(member),
-            // The homes of former members were told what they may know.
-            Some(_) => return,
-        };
-        let title = Group::in_view(&View { state, overlay: None }).map_or(&[][..], |group| group.title);
-        let marks = member.map_or_else(Default::default, |member| member.marks);
+        let member = state.member(user).map(|at| &state.members[at]);
+        let Some(member) = member.filter(|member| member.membership.is_current()) else { return };
+        let group = Group::in_view(&View { state, overlay: None });
+        let title = group.map_or(&[][..], |group| group.title);
         GroupHead {
             conversation: *id,
             head: state.head,
             ordinal: state.ordinal,
-            delivered: marks.delivered,
-            read: marks.read,
-            seen: marks.seen,
+            delivered: member.marks.delivered,
+            read: member.marks.read,
+            seen: member.marks.seen,
+            deleted: group.map_or(Seq(0), |group| group.deleted()),
             title: to_u32(title.len()),
         }
         .put(title, payload);

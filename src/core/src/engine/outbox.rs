@@ -171,6 +171,12 @@ impl Outboxes {
 }
 
 impl Conversations {
+    /// A record of an entry changed nothing of a large group that its members' homes are told.
+    pub(super) fn passed_by(&mut self, key: ConversationKey, entry: EntryIndex) {
+        let shard = self.get(key).shard as usize;
+        self.outboxes.shards[shard].last = self.outboxes.shards[shard].last.max(entry);
+    }
+
     /// A record of an entry changed a conversation: it is the last changed of its shard.
     pub(super) fn changed_by(&mut self, key: ConversationKey, entry: EntryIndex) {
         let shard = self.get(key).shard as usize;
@@ -245,7 +251,7 @@ impl Conversations {
             let what = (sender, frame, title);
             self.with_fanout(key, (to, origin, source), (places, picked), what, |this, fanout, payload| {
                 this.tell((shard, entry), to, ToHome::Fanout(fanout), payload, cx);
-                // Whoever comes is there for the next message, before its home can say so.
+                // In a large one whoever comes is there for the next message, before its home can say so.
                 this.large_mut(key).into_iter().for_each(|large| large.listens(to));
             });
         }
@@ -299,11 +305,6 @@ impl Conversations {
     pub(super) fn replayed_change(&mut self, key: ConversationKey, entry: EntryIndex) {
         let link = &mut self.get_mut(key).link;
         link.changed = link.changed.max(entry);
-        if self.is_large(key) {
-            // Which of them changed who is a member is not known any more.
-            self.grow(key, entry);
-            self.large_mut(key).into_iter().for_each(|large| large.changed = large.changed.max(entry));
-        }
     }
 
     /// Recovery read that a shard has entries up to this one.
@@ -417,7 +418,7 @@ impl Conversations {
                 return;
             }
             let goes_on = if self.is_large(key) {
-                match self.tell_members_again(key, member, first, cx) {
+                match self.tell_members_again(key, member, cx) {
                     Again::NoRoom => return,
                     Again::UpTo(member) => {
                         *left = left.saturating_sub(STEPS_PER_MEMBERS);
@@ -492,18 +493,9 @@ impl Conversations {
     }
 
     /// The same for a large group: who is a member, from the place `from` on, as far as one step goes.
-    fn tell_members_again(
-        &mut self,
-        key: ConversationKey,
-        from: usize,
-        first: EntryIndex,
-        cx: &mut impl ConversationContext,
-    ) -> Again {
-        let Conversation { shard, link: Link { changed, .. }, ref large, ref state, .. } = *self.get(key);
-        let (members, memberships) = (state.members.len(), large.as_ref().map_or(changed, |large| large.changed));
-        if memberships < first {
-            return Again::All; // what else there is, is asked for
-        }
+    fn tell_members_again(&mut self, key: ConversationKey, from: usize, cx: &mut impl ConversationContext) -> Again {
+        let Conversation { shard, link: Link { changed, .. }, ref state, .. } = *self.get(key);
+        let members = state.members.len();
         let upto = members.min(from + MEMBERS_PER_STEP);
         for to in (0..self.config.layout.reactors).map(ReactorId) {
             let missing = self.outboxes.shards[shard as usize].told[to.0 as usize].missing;

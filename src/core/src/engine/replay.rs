@@ -41,8 +41,8 @@ impl Conversations {
         let &Replayed { kind, shard, entry, body, at, .. } = record;
         let origin = origin(self.config.log, at);
         let changed = match kind {
-            RecordKind::Message => Some(self.replay_message(shard, body, at, origin)?),
-            RecordKind::Receipt => self.replay_receipt(body, origin)?,
+            RecordKind::Message => self.replay_message(shard, body, at, origin)?,
+            RecordKind::Receipt => self.replay_receipt(body, origin)?.filter(|key| !self.is_large(*key)),
             RecordKind::ConversationRow => {
                 self.replay_conversation(shard, body, origin)?;
                 None
@@ -63,7 +63,7 @@ impl Conversations {
         body: &[u8],
         at: LogPosition,
         origin: Origin,
-    ) -> Result<ConversationKey, ReplayError> {
+    ) -> Result<Option<ConversationKey>, ReplayError> {
         let frame = split(body, FRAME_MAX).ok().flatten().ok_or(ReplayError::Body)?;
         if frame.header().kind != Kind::Message as u8 {
             return Err(ReplayError::Body);
@@ -97,17 +97,24 @@ impl Conversations {
         let Message { client_msg_id, control, target, ordinal, .. } = message;
         let member = to_u32(member);
         let weight = features::weight(self.config.features, control);
-        let size = if message.flags.0 & MessageFlags::LARGE == 0 { Size::Small } else { Size::Large };
+        // Clients set any flag before this one meant something: there were no groups then.
+        let is_flagged = message.flags.0 & MessageFlags::LARGE != 0 && message.conversation.is_group();
+        let size = if is_flagged { Size::Large } else { Size::Small };
         let mut fact =
             MessageFact { seq, ts, sender, member, device, client_msg_id, control, target, weight, ordinal, size };
         if canary::is(Canary::IdempotencyForgotten) {
             fact.client_msg_id.0 = 0;
         }
         let act = frame.var(message.body).map_err(|_| ReplayError::Body)?;
-        conversation.state.apply_message((self.config.features, message.conversation), &fact, act);
+        let touched = conversation.state.apply_message((self.config.features, message.conversation), &fact, act);
         conversation.base.add(origin);
         conversation.index.push(&mut self.chunks, seq, Stored { loc: at, len: to_u32(body.len()) });
-        Ok(key)
+        // What homes are told of: see `commit`.
+        let was_large = conversation.large.is_some();
+        if self.is_large(key) {
+            self.grow(key);
+        }
+        Ok((!was_large || !touched.is_empty()).then_some(key))
     }
 
     fn replay_receipt(&mut self, body: &[u8], origin: Origin) -> Result<Option<ConversationKey>, ReplayError> {
@@ -148,6 +155,9 @@ impl Conversations {
         // Until all rows are there, what is older counts: a crash may have come between them.
         (conversation.rewritten, conversation.rows_missing) = (Some(origin), row.members);
         conversation.base.add(origin);
+        if self.is_large(key) {
+            self.grow(key);
+        }
         self.replayed_change(key, EntryIndex(row.changed));
         Ok(())
     }

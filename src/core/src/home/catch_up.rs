@@ -26,7 +26,7 @@ use crate::{
 const WALKED_PER_TOKEN: u64 = 128;
 
 /// Bytes of a list in one frame: what is left of [`FRAME_MAX`](tidings_wire::limits::FRAME_MAX) is for the rest of it.
-const LIST_BYTES: usize = 64 * 1024;
+pub(super) const LIST_BYTES: usize = 64 * 1024;
 
 /// Which changes a list holds: newer than `since`, older than `below` unless that is 0, at most `most`.
 struct Range {
@@ -69,7 +69,6 @@ impl Homes {
 
     /// A session's output is gone (or may be): if it was behind, it gets the list of what it missed.
     pub(crate) fn output_gone(&mut self, id: SessionId, cx: &mut impl HomeContext) {
-        self.fetch_on(id);
         let Some(session) = self.sessions.get_mut(id) else { return };
         let Sync::Behind(since) = session.sync else { return };
         if cx.buffered(session.conn) > 0 {
@@ -79,7 +78,7 @@ impl Homes {
         let home = session.home;
         let range = Range { since, below: Uv(0), most: PAGE_MAX as usize, tails: 0 };
         self.write_changed(id, home, 0, ResumeStatus::Changed, &range, cx);
-        self.tell_heads(id, cx);
+        self.ask_heads(Asker { session: id, request_id: 0 }, home);
     }
 
     fn write_changed(

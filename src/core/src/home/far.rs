@@ -9,7 +9,7 @@ use tidings_wire::{
     limits::{FRAME_MAX, PAGE_BYTES},
 };
 
-use super::{Homes, SessionId, tails::Tail};
+use super::{Homes, SessionId, tails::Outcome};
 use crate::{
     context::HomeContext,
     effects::ReactorId,
@@ -68,9 +68,9 @@ impl Homes {
         }
     }
 
-    /// A session's output is gone: what waits for that may go.
-    pub(super) fn fetch_on(&mut self, id: SessionId) {
-        if self.far.contains_key(&id.0) {
+    /// A session has sent something: what waits for that may go.
+    pub(crate) fn fetch_on(&mut self, id: SessionId) {
+        if !self.far.is_empty() && self.far.contains_key(&id.0) {
             self.may_fetch.push_back(id);
         }
     }
@@ -95,7 +95,7 @@ impl Homes {
         self.answered_from(to, asker.session);
         self.fetch_ended(asker.session);
         if self.is_tail(asker) {
-            return self.tail_ended(asker.session, Tail::Refused, cx);
+            return self.tail_ended(asker.session, Outcome::Other, cx);
         }
         let refusal = Refusal::of(ErrorCode::Busy, Kind::Fetch).for_ms(BUSY_RETRY_MS);
         self.write_refusal(asker, &Refusal { conversation: fetch.conversation, ..refusal }, cx);

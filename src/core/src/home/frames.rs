@@ -261,9 +261,10 @@ impl Homes {
                 return self.fetch_refused(*asker, fetch, to, cx);
             }
             ToConversation::Receipt(_) | ToConversation::Describe { .. } => {}
-            ToConversation::Heads { .. } | ToConversation::Leave { .. } | ToConversation::Reached(_) => {
-                unreachable!("no frame becomes it")
-            }
+            ToConversation::Heads { .. }
+            | ToConversation::Listen
+            | ToConversation::Leave { .. }
+            | ToConversation::Reached(_) => unreachable!("no frame becomes it"),
         }
         self.refuse_busy(id, frame, cx);
     }

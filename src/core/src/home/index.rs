@@ -73,6 +73,7 @@ pub struct Home {
     /// Where the last page of its list ended that a device was given.
     pub listed: EntryKey,
     /// Large groups of the user, in the order in which it became a member.
+    #[allow(clippy::box_collection, reason = "one word in each home: most users are in no large group")]
     pub large: Option<Box<Vec<EntryKey>>>,
     newest: Key,
     oldest: Key,

@@ -4,13 +4,13 @@
 
 use alloc::{
     boxed::Box,
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     vec::Vec,
 };
 
 use tidings_canary::{self as canary, Canary};
 use tidings_wire::{
-    ConversationId, Seq, UserId,
+    ConversationId, Seq, Uv,
     archive::{self, Archived},
     frame::FrameBuilder,
     frames::{Changed, ChangedConversation, ResumeStatus},
@@ -19,33 +19,47 @@ use tidings_wire::{
 
 use super::{
     Homes, SessionId,
-    catch_up::changed_entry,
+    catch_up::{LIST_BYTES, changed_entry},
     index::{Entry, EntryKey, HomeKey},
     session::Sync,
-    tails::Tail,
     told::take_from,
 };
 use crate::{
     context::HomeContext,
     counters::Counter,
     effects::ReactorId,
+    features::Weight,
     lanes::{Asker, GroupHead, Heads, Posted, ToConversation, Watermarks},
-    limits::{COPIES_PER_TURN, OUT_SOFT, POSTS_BYTES},
+    limits::{COPIES_PER_TURN, COPY_BYTES_PER_TURN, COPY_REST_MAX, OUT_SOFT, POSTS_BYTES, POSTS_MAX},
     narrow::to_u32,
+    slab::Key,
 };
 
 /// In no place among those who listen.
 pub(super) const NOWHERE: u32 = u32::MAX;
+/// Empty places that may be looked at for what one copy costs.
+const EMPTY_PER_COPY: usize = 16;
+
+/// Large groups that a RESUME may ask for besides for what one message costs of a user's rate.
+const GROUPS_PER_TOKEN: u64 = 32;
+
+/// Whether a list has names: those that the home knows may be older than what a device was told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Named {
+    Yes,
+    No,
+}
 
 /// A large group that somebody here listens to.
 #[derive(Debug, Default)]
 struct Group {
-    /// As far as was heard.
+    /// Its last message, as far as it was told to all who listen.
     head: Seq,
-    ordinal: u64,
     /// Who listens. A place that is left is taken by the next.
     places: Vec<Option<Listener>>,
-    free: Vec<u32>,
+    free: BTreeSet<u32>,
+    /// Messages that wait to be copied.
+    pending: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -68,10 +82,10 @@ struct Post {
 /// Something to be asked of conversations.
 #[derive(Clone, Copy, Debug)]
 enum Question {
-    /// The heads of a session's large groups, on a reactor.
-    Heads(Asker, ReactorId),
-    /// The head of one, for all who listen.
-    Head(ConversationId),
+    /// The heads of the large groups of a session's home, on a reactor.
+    Heads(Asker, HomeKey, ReactorId),
+    /// To be told of one, from where it is now.
+    Listen(ConversationId),
     /// Nothing more.
     Leave(ConversationId),
 }
@@ -84,146 +98,173 @@ pub(super) struct Listening {
     /// Bytes of their frames.
     bytes: usize,
     questions: VecDeque<Question>,
+    /// Sessions that have asked a reactor for heads: each asks once at a time.
+    awaited: BTreeSet<(Key, ReactorId)>,
 }
 
 impl Group {
-    fn heard(&mut self, head: Seq, ordinal: u64) {
-        (self.head, self.ordinal) = (self.head.max(head), self.ordinal.max(ordinal));
+    /// A place for one more who listens.
+    fn take_place(&mut self, listener: Listener) -> u32 {
+        let place = self.free.pop_first().unwrap_or_else(|| {
+            self.places.push(None);
+            to_u32(self.places.len() - 1)
+        });
+        self.places[place as usize] = Some(listener);
+        place
     }
 
-    fn is_deserted(&self) -> bool {
-        self.free.len() == self.places.len()
+    fn leave_place(&mut self, place: u32) {
+        self.places[place as usize] = None;
+        self.free.insert(place);
+        while self.places.pop_if(|last| last.is_none()).is_some() {
+            self.free.remove(&to_u32(self.places.len()));
+        }
     }
 }
 
 impl Homes {
-    /// The newest large groups of a home's user, as many as it is told of.
+    /// The large groups of a home's user, as many as it is told of.
     fn large_groups(&self, home: HomeKey) -> &[EntryKey] {
         let all = self.index.get(home).large.as_deref().map_or(&[][..], Vec::as_slice);
-        &all[all.len().saturating_sub(LARGE_GROUPS_MAX)..]
+        &all[..all.len().min(LARGE_GROUPS_MAX)]
     }
 
-    /// A session has resumed: its home listens, and asks for heads. Gives how many answers will come.
+    /// A session is told of everything from now on: its home listens, and asks for heads. Gives how many answers will come.
     pub(super) fn ask_heads(&mut self, asker: Asker, home: HomeKey) -> u8 {
-        let groups: Vec<(EntryKey, ConversationId)> =
-            self.large_groups(home).iter().map(|key| (*key, self.index.entry_at(*key).conversation)).collect();
-        let mut to: Vec<ReactorId> = Vec::new();
-        for (key, group) in &groups {
+        let groups = self.large_groups(home).to_vec();
+        let mut to: BTreeSet<ReactorId> = BTreeSet::new();
+        for key in &groups {
             self.listen(home, *key);
-            let reactor = self.config.layout.conversation(group);
-            if !to.contains(&reactor) {
-                to.push(reactor);
-            }
+            to.insert(self.config.layout.conversation(&self.index.entry_at(*key).conversation));
         }
-        self.index.get_mut(home).bucket.owe(groups.len() as u64 / 32);
-        self.listening.questions.extend(to.iter().map(|reactor| Question::Heads(asker, *reactor)));
+        self.index.get_mut(home).bucket.owe(groups.len() as u64 / GROUPS_PER_TOKEN);
+        let listening = &mut self.listening;
+        to.retain(|reactor| listening.awaited.insert((asker.session.0, *reactor)));
+        listening.questions.extend(to.iter().map(|reactor| Question::Heads(asker, home, *reactor)));
         u8::try_from(to.len()).unwrap_or(u8::MAX)
     }
 
     /// There was no room for the answer.
     pub(super) fn ask_heads_again(&mut self, from: ReactorId, asker: Asker) {
-        self.listening.questions.push_back(Question::Heads(asker, from));
+        if let Some(session) = self.sessions.get(asker.session) {
+            self.listening.questions.push_back(Question::Heads(asker, session.home, from));
+        }
     }
 
     /// A home listens to a group, if it does not yet. What it knows of in another way is not for it: it may be older than its membership. True
     /// if nobody here listened.
     fn listen(&mut self, home: HomeKey, key: EntryKey) -> bool {
         let Entry { conversation, listens_at, head: since, .. } = *self.index.entry_at(key);
+        if listens_at != NOWHERE {
+            return false;
+        }
         let is_new = !self.listening.groups.contains_key(&conversation);
         let group = self.listening.groups.entry(conversation).or_default();
-        if listens_at == NOWHERE {
-            let listener = Some(Listener { home, since });
-            let place = group.free.pop().unwrap_or_else(|| {
-                group.places.push(None);
-                to_u32(group.places.len() - 1)
-            });
-            group.places[place as usize] = listener;
-            self.index.entry_mut(key).listens_at = place;
-        }
+        self.index.entry_mut(key).listens_at = group.take_place(Listener { home, since });
         is_new
     }
 
     fn listen_no_more(&mut self, key: EntryKey) {
         let entry = self.index.entry_mut(key);
         let (conversation, place) = (entry.conversation, core::mem::replace(&mut entry.listens_at, NOWHERE));
-        if place == NOWHERE {
-            return;
-        }
-        let Some(group) = self.listening.groups.get_mut(&conversation) else { return };
-        group.places[place as usize] = None;
-        group.free.push(place);
-        if group.is_deserted() {
+        let Some(group) = self.listening.groups.get_mut(&conversation).filter(|_| place != NOWHERE) else { return };
+        group.leave_place(place);
+        if group.places.is_empty() {
             self.listening.groups.remove(&conversation);
             self.listening.questions.push_back(Question::Leave(conversation));
         }
     }
 
-    /// The last session of a home is gone.
-    pub(super) fn deserted(&mut self, home: HomeKey) {
-        for at in 0..self.index.get(home).large.as_ref().map_or(0, |large| large.len()) {
-            if let Some(key) = self.index.get(home).large.as_ref().map(|large| large[at]) {
-                self.listen_no_more(key);
-            }
+    /// A session is gone; `home` is given if it was the last one there.
+    pub(super) fn hears_no_more(&mut self, id: SessionId, home: Option<HomeKey>) {
+        let of_session = (id.0, ReactorId(0))..=(id.0, ReactorId(u16::MAX));
+        while let Some(asked) = self.listening.awaited.range(of_session.clone()).next().copied() {
+            self.listening.awaited.remove(&asked);
         }
+        let Some(home) = home else { return };
+        let large = core::mem::take(&mut self.index.get_mut(home).large);
+        large.iter().flat_map(|large| large.iter()).for_each(|key| self.listen_no_more(*key));
+        self.index.get_mut(home).large = large;
     }
 
     /// A home was told that its user is a member of a large group, by message `head` or a later one: it listens, if somebody is there.
     pub(super) fn listen_from(&mut self, home: HomeKey, key: EntryKey, head: Seq) {
         let is_live = |id: &SessionId| self.sessions.get(*id).is_some_and(|session| session.sync != Sync::Fresh);
-        if !self.index.get(home).sessions.iter().any(is_live) || !self.listen(home, key) {
+        let is_told = self.large_groups(home).contains(&key);
+        if !is_told || !self.index.get(home).sessions.iter().any(is_live) || !self.listen(home, key) {
             return;
         }
-        let Entry { conversation, ordinal, .. } = *self.index.entry_at(key);
+        let conversation = self.index.entry_at(key).conversation;
         if let Some(group) = self.listening.groups.get_mut(&conversation) {
-            group.heard(head, ordinal);
-            self.listening.questions.push_back(Question::Head(conversation));
+            group.head = group.head.max(head);
+            self.listening.questions.push_back(Question::Listen(conversation));
         }
     }
 
     /// A home's user is no member any more: it gets what was written before, and listens no more.
     pub(super) fn listen_to_the_end(&mut self, home: HomeKey, key: EntryKey, cx: &mut impl HomeContext) {
         let Entry { conversation, listens_at, .. } = *self.index.entry_at(key);
-        let place =
-            self.listening.groups.get(&conversation).and_then(|group| *group.places.get(listens_at as usize)?);
-        if let Some(Listener { since, .. }) = place {
-            let posts = core::mem::take(&mut self.listening.posts);
-            for post in posts.iter().filter(|post| post.posted.conversation == conversation) {
-                if post.next <= listens_at as usize && since < post.posted.seq {
+        let Some(group) = self.listening.groups.get(&conversation) else { return };
+        let listener = group.places.get(listens_at as usize).and_then(|place| *place);
+        if let Some(Listener { since, .. }) = listener.filter(|_| group.pending > 0) {
+            if group.pending <= COPY_REST_MAX {
+                let posts = core::mem::take(&mut self.listening.posts);
+                let rest = posts.iter().filter(|post| post.posted.conversation == conversation);
+                for post in rest.filter(|post| post.next <= listens_at as usize && since < post.posted.seq) {
                     self.copy_to(home, post, cx);
                 }
+                self.listening.posts = posts;
+            } else {
+                self.fall_behind(home, cx);
             }
-            self.listening.posts = posts;
         }
         self.listen_no_more(key);
     }
 
-    /// The next question, and what goes with it.
+    /// All devices of a home are to look what there is.
+    fn fall_behind(&mut self, home: HomeKey, cx: &mut impl HomeContext) {
+        for at in 0..self.index.get(home).sessions.len() {
+            let id = self.index.get(home).sessions[at];
+            if let Some(session) = self.sessions.get_mut(id).filter(|session| session.sync == Sync::Live) {
+                session.sync = Sync::Behind(self.index.get(home).uv);
+                cx.count(Counter::Behind);
+            }
+        }
+    }
+
+    /// How many questions wait to be asked.
+    pub(crate) fn questions(&self) -> usize {
+        self.listening.questions.len()
+    }
+
+    /// The next question, and the groups that it is about.
     pub(crate) fn next_question(&mut self) -> Option<(ReactorId, ToConversation, Vec<u8>)> {
         loop {
-            let mut ids = Vec::new();
             match self.listening.questions.pop_front()? {
-                Question::Heads(asker, to) => {
-                    let Some(session) = self.sessions.get(asker.session) else { continue };
-                    let (home, user) = (session.home, session.user);
+                Question::Heads(asker, home, to) => {
+                    let mut ids = Vec::new();
                     for key in self.large_groups(home) {
                         let group = self.index.entry_at(*key).conversation;
                         if self.config.layout.conversation(&group) == to {
                             ids.extend_from_slice(&group.0);
                         }
                     }
-                    return Some((to, ToConversation::Heads { asker, user }, ids));
+                    // The session may be gone, and others listen because of it.
+                    let message = match self.sessions.get(asker.session) {
+                        Some(session) => ToConversation::Heads { asker, user: session.user },
+                        None => ToConversation::Listen,
+                    };
+                    return Some((to, message, ids));
                 }
-                Question::Head(group) => {
-                    ids.extend_from_slice(&group.0);
-                    let (asker, user) = (Asker::NOBODY, UserId::NONE);
+                Question::Listen(group) => {
                     let to = self.config.layout.conversation(&group);
-                    return Some((to, ToConversation::Heads { asker, user }, ids));
+                    return Some((to, ToConversation::Listen, group.0.to_vec()));
                 }
                 // Somebody may have come since.
                 Question::Leave(group) if self.listening.groups.contains_key(&group) => {}
                 Question::Leave(conversation) => {
                     let to = self.config.layout.conversation(&conversation);
-                    return Some((to, ToConversation::Leave { conversation }, ids));
+                    return Some((to, ToConversation::Leave { conversation }, Vec::new()));
                 }
             }
         }
@@ -231,17 +272,16 @@ impl Homes {
 
     /// The lane did not take what [`Self::next_question`] gave: it is asked later.
     pub(crate) fn question_refused(&mut self, to: ReactorId, message: &ToConversation, ids: &[u8]) {
-        let question = match message {
-            ToConversation::Heads { asker, user } if !user.is_none() => Question::Heads(*asker, to),
-            ToConversation::Leave { conversation } => Question::Leave(*conversation),
-            _ => Question::Head(ConversationId(*ids.first_chunk().expect("one is asked about"))),
-        };
-        self.listening.questions.push_front(question);
-    }
-
-    /// True if there is something to ask.
-    pub(crate) fn has_questions(&self) -> bool {
-        !self.listening.questions.is_empty()
+        match message {
+            ToConversation::Heads { asker, .. } => self.ask_heads_again(to, *asker),
+            ToConversation::Leave { conversation } => {
+                self.listening.questions.push_back(Question::Leave(*conversation));
+            }
+            _ => {
+                let groups = ids.as_chunks().0.iter().map(|id| Question::Listen(ConversationId(*id)));
+                self.listening.questions.extend(groups);
+            }
+        }
     }
 
     /// True if messages wait to be copied.
@@ -251,59 +291,61 @@ impl Homes {
 
     /// A message of a large group.
     pub(super) fn on_posted(&mut self, posted: Posted, frame: &[u8]) {
-        let Posted { conversation, seq, ordinal, .. } = posted;
+        let Posted { conversation, seq, ordinal, sender, weight, .. } = posted;
         let Some(group) = self.listening.groups.get_mut(&conversation) else {
             return self.listening.questions.push_back(Question::Leave(conversation));
         };
-        group.heard(seq, ordinal);
-        let fits = self.listening.bytes + frame.len() <= POSTS_BYTES;
+        group.head = group.head.max(seq);
+        // Who writes has seen what was there.
+        let own = self.index.find_home(sender).and_then(|home| self.index.find(home, conversation));
+        if let Some(entry) = own.filter(|_| weight == Weight::Content).map(|key| self.index.entry_mut(key)) {
+            entry.own.seen = entry.own.seen.max(ordinal);
+        }
+        let fits = self.listening.posts.len() < POSTS_MAX && self.listening.bytes + frame.len() <= POSTS_BYTES;
         self.add_post(posted, fits.then_some(frame));
     }
 
+    /// There is something in a large group that was not told here.
+    pub(super) fn on_bell(&mut self, posted: Posted) {
+        if let Some(group) = self.listening.groups.get_mut(&posted.conversation)
+            && posted.seq > group.head
+        {
+            group.head = posted.seq;
+            self.add_post(posted, None);
+        }
+    }
+
     fn add_post(&mut self, posted: Posted, frame: Option<&[u8]>) {
+        let Some(group) = self.listening.groups.get_mut(&posted.conversation) else { return };
         // What devices are told to look for they are told once.
         let same = |post: &&mut Post| {
             post.posted.conversation == posted.conversation && post.frame.is_none() && post.next == 0
         };
         if frame.is_none()
-            && let Some(post) = self.listening.posts.iter_mut().find(same)
+            && group.pending > 0
+            && let Some(post) = self.listening.posts.iter_mut().rev().find(same)
         {
             post.posted = posted;
             return;
         }
+        group.pending += 1;
         self.listening.bytes += frame.map_or(0, <[u8]>::len);
         self.listening.posts.push_back(Post { posted, frame: frame.map(Box::from), next: 0 });
     }
 
-    /// Heads of large groups: for a session that asked, or for all who listen.
-    pub(super) fn on_heads(&mut self, asker: Asker, user: UserId, mut heads: &[u8], cx: &mut impl HomeContext) {
-        let home = self.sessions.get(asker.session).map(|session| session.home);
+    /// Heads of large groups, for a session that asked.
+    pub(super) fn on_heads(&mut self, from: ReactorId, asker: Asker, mut heads: &[u8], cx: &mut impl HomeContext) {
+        self.listening.awaited.remove(&(asker.session.0, from));
+        let Some(home) = self.sessions.get(asker.session).map(|session| session.home) else { return };
         let mut listed = Vec::new();
         while !heads.is_empty() {
             let head: GroupHead = take_from(&mut heads);
             let title = heads.split_off(..head.title as usize).expect("put together here");
-            let GroupHead { conversation, head: seq, ordinal, .. } = head;
-            let Some(group) = self.listening.groups.get_mut(&conversation) else { continue };
-            if !user.is_none() {
-                // For this user alone: of others it is not known here that they are members still.
-                let key = home.and_then(|home| self.on_head(home, &head, title, cx));
-                listed.extend(key.map(|key| (key, seq, ordinal)));
-                continue;
-            }
-            // What was posted here in time says it all.
-            if seq > group.head {
-                group.heard(seq, ordinal);
-                let (sender, origin) = (UserId::NONE, SessionId::NONE);
-                self.add_post(Posted { conversation, seq, ordinal, sender, origin }, None);
-            }
+            let key = self.on_head(home, &head, title, cx);
+            listed.extend(key.map(|key| (key, head.head, head.ordinal)));
         }
-        if user.is_none() || home.is_none() {
-            return;
-        }
-        self.write_heads(asker.session, &listed, cx);
-        if self.is_tail(asker) {
-            self.tail_ended(asker.session, Tail::Refused, cx);
-        }
+        self.write_heads(asker.session, &listed, Named::Yes, cx);
+        self.no_longer_awaited(asker, cx);
     }
 
     /// The head of one large group of a home's user.
@@ -314,7 +356,8 @@ impl Homes {
         title: &[u8],
         cx: &mut impl HomeContext,
     ) -> Option<EntryKey> {
-        let key = self.index.find(home, head.conversation)?;
+        let GroupHead { conversation, head: seq, ordinal, delivered, read, seen, deleted, .. } = *head;
+        let key = self.index.find(home, conversation)?;
         let entry = self.index.entry_mut(key);
         if entry.heads != Heads::Asked {
             return None;
@@ -322,22 +365,55 @@ impl Homes {
         if !title.is_empty() && *title != *entry.name {
             entry.name = title.into();
         }
-        let GroupHead { delivered, read, seen, .. } = *head;
+        let ends = deleted > Seq(0);
+        if ends {
+            // Nothing comes any more: it is like any other conversation from now on.
+            self.index.set_heads(home, key, Heads::Told);
+            self.listen_no_more(key);
+        }
         let own = Watermarks { delivered, read, shown: Seq(0), seen };
-        if self.index.change(home, key, |entry| {
+        let changed = self.index.change(home, key, |entry| {
             let before = entry.own;
             entry.own.raise_to(own);
-            entry.own.read > before.read || entry.own.seen > before.seen
-        }) {
+            if ends {
+                (entry.head, entry.ordinal) = (entry.head.max(seq), entry.ordinal.max(ordinal));
+            }
+            ends || entry.own.read > before.read || entry.own.seen > before.seen
+        });
+        if changed {
             self.mark_dirty(home, cx.now().mono);
         }
         Some(key)
     }
 
-    /// Writes the heads of large groups as a list of what changed. Its cursor is the session's: a later list begins there, and heads come
-    /// with each.
-    fn write_heads(&mut self, id: SessionId, heads: &[(EntryKey, Seq, u64)], cx: &mut impl HomeContext) {
-        let Some(session) = self.sessions.get(id).filter(|_| !heads.is_empty()) else { return };
+    /// Writes heads of large groups as lists of what changed. Who has no room for them asks again when it has.
+    fn write_heads(
+        &mut self,
+        id: SessionId,
+        mut heads: &[(EntryKey, Seq, u64)],
+        named: Named,
+        cx: &mut impl HomeContext,
+    ) {
+        while !heads.is_empty() {
+            let Some(session) = self.sessions.get_mut(id).filter(|session| session.sync == Sync::Live) else { return };
+            if cx.buffered(session.conn) > OUT_SOFT {
+                session.sync = Sync::Behind(self.index.get(session.home).uv);
+                return cx.count(Counter::Behind);
+            }
+            let size = |key: &EntryKey| ChangedConversation::LEN + self.index.entry_at(*key).name.len();
+            let mut bytes = 0;
+            let fits = |(key, ..): &&(EntryKey, Seq, u64)| {
+                bytes += size(key);
+                bytes <= LIST_BYTES
+            };
+            let count = heads.iter().take_while(fits).count().max(1);
+            self.write_list(id, &heads[..count], named, cx);
+            heads = &heads[count..];
+        }
+    }
+
+    fn write_list(&self, id: SessionId, heads: &[(EntryKey, Seq, u64)], named: Named, cx: &mut impl HomeContext) {
+        let Some(session) = self.sessions.get(id) else { return };
         let (home, privacy) = (session.home, self.privacy(session.home));
         let mut frame = FrameBuilder::<Changed>::new(cx.out(session.conn));
         let mut span = frame.var(&[]);
@@ -346,12 +422,15 @@ impl Homes {
             let mut listed = changed_entry(entry, privacy);
             (listed.head, listed.ordinal) = (listed.head.max(*head), listed.ordinal.max(*ordinal));
             listed.seen = entry.own.seen.min(listed.ordinal);
+            if named == Named::No {
+                listed.name_len = 0;
+            }
             let mut bytes = [0; ChangedConversation::LEN];
             archive::write(&listed, &mut bytes);
             span.len += frame.var(&bytes).len;
         }
         let mut names = frame.var(&[]);
-        for (key, ..) in heads {
+        for (key, ..) in heads.iter().filter(|_| named == Named::Yes) {
             names.len += frame.var(&self.index.entry_at(*key).name).len;
         }
         frame.finish(
@@ -360,7 +439,7 @@ impl Homes {
                 status: ResumeStatus::Changed,
                 lineage: self.config.lineage,
                 uv: self.uv_for(id),
-                next: tidings_wire::Uv(0),
+                next: Uv(0),
                 count: to_u32(heads.len()),
                 entry_len: to_u32(ChangedConversation::LEN),
                 entries: span,
@@ -370,44 +449,35 @@ impl Homes {
         );
     }
 
-    /// A session that was behind is told the heads of its large groups, as far as they were heard here.
-    pub(super) fn tell_heads(&mut self, id: SessionId, cx: &mut impl HomeContext) {
-        let Some(session) = self.sessions.get(id) else { return };
-        let heard = |key: &EntryKey| {
-            let group = self.listening.groups.get(&self.index.entry_at(*key).conversation)?;
-            Some((*key, group.head, group.ordinal))
-        };
-        let heads: Vec<_> = self.large_groups(session.home).iter().filter_map(heard).collect();
-        self.write_heads(id, &heads, cx);
-    }
-
     /// Copies messages to who listens, as many as may leave in one turn.
     pub(crate) fn copy_posts(&mut self, cx: &mut impl HomeContext) {
-        let mut left = COPIES_PER_TURN;
-        while left > 0
-            && let Some(mut post) = self.listening.posts.pop_front()
-        {
-            let group = post.posted.conversation;
-            while left > 0 {
-                let Some(places) = self.listening.groups.get(&group).map(|group| &group.places) else {
-                    post.next = usize::MAX;
-                    break;
+        let (mut copies, mut bytes, mut empty) = (0, 0, 0);
+        while let Some(mut post) = self.listening.posts.pop_front() {
+            let (group, len) = (post.posted.conversation, post.frame.as_ref().map_or(0, |frame| frame.len()));
+            let is_done = loop {
+                let Some(place) = self.listening.groups.get(&group).and_then(|group| group.places.get(post.next))
+                else {
+                    break true;
                 };
-                let Some(place) = places.get(post.next) else {
-                    post.next = usize::MAX;
-                    break;
-                };
-                let place = *place;
-                post.next += 1;
-                if let Some(listener) = place.filter(|listener| listener.since < post.posted.seq) {
-                    left = left.saturating_sub(self.copy_to(listener.home, &post, cx).max(1));
+                if copies + empty / EMPTY_PER_COPY >= COPIES_PER_TURN || bytes >= COPY_BYTES_PER_TURN {
+                    break false;
                 }
+                post.next += 1;
+                match place.filter(|listener| listener.since < post.posted.seq) {
+                    Some(listener) => {
+                        let devices = self.copy_to(listener.home, &post, cx);
+                        (copies, bytes) = (copies + devices, bytes + devices * len);
+                    }
+                    None => empty += 1,
+                }
+            };
+            if !is_done {
+                return self.listening.posts.push_front(post);
             }
-            if post.next < usize::MAX {
-                self.listening.posts.push_front(post);
-                return;
+            self.listening.bytes -= len;
+            if let Some(group) = self.listening.groups.get_mut(&group) {
+                group.pending = group.pending.saturating_sub(1);
             }
-            self.listening.bytes -= post.frame.as_ref().map_or(0, |frame| frame.len());
         }
     }
 
@@ -437,7 +507,7 @@ impl Homes {
                 None => {
                     let key = self.index.find(home, posted.conversation);
                     let head = key.map(|key| (key, posted.seq, posted.ordinal));
-                    self.write_heads(id, head.as_slice(), cx);
+                    self.write_heads(id, head.as_slice(), Named::No, cx);
                 }
             }
         }

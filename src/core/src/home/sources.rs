@@ -286,7 +286,7 @@ fn source_of(message: &ToHome) -> Option<Source> {
         | ToHome::Receipt { source, .. } => Some(*source),
         ToHome::ReceiptOk { source, .. } => *source,
         // What is told to reactors that listen is owed to them if it is not told.
-        ToHome::Posted(_) | ToHome::Heads { .. } | ToHome::AskHeadsAgain { .. } => None,
+        ToHome::Posted(_) | ToHome::Bell(_) | ToHome::Heads { .. } | ToHome::AskHeadsAgain { .. } => None,
         // Answers, which a device asks for again, what it may ask for at any time, and what is about sources itself.
         ToHome::Sent { .. }
         | ToHome::Refused { .. }

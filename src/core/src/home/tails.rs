@@ -26,13 +26,16 @@ pub(super) struct Tails {
     /// How many are missing, of them and of the heads of large groups.
     left: u8,
     came: u8,
+    /// A later RESUME, whose end is that of this one.
+    then: Option<NonZeroU64>,
 }
 
-/// If a tail came.
+/// What came of something that was asked for with a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Tail {
-    Came,
-    Refused,
+pub(super) enum Outcome {
+    Tail,
+    /// Heads, or a tail that cannot be had.
+    Other,
 }
 
 impl Homes {
@@ -56,14 +59,19 @@ impl Homes {
         let Some(session) = self.sessions.get_mut(asker.session) else { return };
         let free = to_usize(u64::from(of_user)).min(usize::from(of_session));
         let most = usize::from(resume.tails.min(TAILS_MAX)).min(free);
-        let is_free = !self.with_tails.contains_key(&asker.session.0);
-        let wanted = &listed[..if is_free && resume.tail > 0 { listed.len().min(most) } else { 0 }];
-        let awaited = if is_free { heads } else { 0 };
-        if wanted.is_empty() && awaited == 0 {
+        if let Some(tails) = self.with_tails.get_mut(&asker.session.0) {
+            if let Some(before) = tails.then.replace(request) {
+                frame::append(cx.out(session.conn), before.get(), &SyncDone { tails: 0 });
+            }
+            return;
+        }
+        let wanted = &listed[..if resume.tail > 0 { listed.len().min(most) } else { 0 }];
+        if wanted.is_empty() && heads == 0 {
             return frame::append(cx.out(session.conn), asker.request_id, &SyncDone { tails: 0 });
         }
         let left = u8::try_from(wanted.len()).expect("at most TAILS_MAX");
-        self.with_tails.insert(asker.session.0, Tails { request, left: left.saturating_add(awaited), came: 0 });
+        self.with_tails
+            .insert(asker.session.0, Tails { request, left: left.saturating_add(heads), came: 0, then: None });
         session.fetches += left;
         let user = session.user;
         self.index.get_mut(home).bucket.owe(u64::from(left));
@@ -75,14 +83,24 @@ impl Homes {
         }
     }
 
+    /// The heads of large groups on a reactor came.
+    pub(super) fn no_longer_awaited(&mut self, asker: Asker, cx: &mut impl HomeContext) {
+        if self.is_tail(asker) {
+            self.tail_ended(asker.session, Outcome::Other, cx);
+        }
+    }
+
     /// A tail of a session came, or cannot be had.
-    pub(super) fn tail_ended(&mut self, id: SessionId, tail: Tail, cx: &mut impl HomeContext) {
+    pub(super) fn tail_ended(&mut self, id: SessionId, outcome: Outcome, cx: &mut impl HomeContext) {
         let (Some(session), Some(tails)) = (self.sessions.get(id), self.with_tails.get_mut(&id.0)) else { return };
-        tails.came += u8::from(tail == Tail::Came);
+        tails.came += u8::from(outcome == Outcome::Tail);
         tails.left = tails.left.saturating_sub(1);
         if tails.left == 0 {
-            let Tails { request, came, .. } = *tails;
+            let Tails { request, came, then, .. } = *tails;
             frame::append(cx.out(session.conn), request.get(), &SyncDone { tails: u32::from(came) });
+            if let Some(then) = then {
+                frame::append(cx.out(session.conn), then.get(), &SyncDone { tails: 0 });
+            }
             self.with_tails.remove(&id.0);
         }
     }

@@ -18,7 +18,7 @@ use super::{
     index::{Entry, EntryKey, HomeKey},
     listening::NOWHERE,
     session::Sync,
-    tails::Tail,
+    tails::Outcome,
 };
 use crate::{
     context::HomeContext,
@@ -36,8 +36,8 @@ use crate::{
 enum Haste {
     /// No: it is somebody else's message.
     Now,
-    /// No: it is the user's own, from another device.
-    Own,
+    /// No, and no acknowledgement comes: it is the user's own, from another device, or of a large group.
+    Unacknowledged,
     /// Yes.
     Later,
 }
@@ -88,7 +88,7 @@ impl Homes {
                     self.fetch_ended(asker.session);
                     self.answered_from(from, asker.session);
                     if self.is_tail(asker) {
-                        return self.tail_ended(asker.session, Tail::Refused, cx);
+                        return self.tail_ended(asker.session, Outcome::Other, cx);
                     }
                 }
                 self.write_refusal(asker, &refusal, cx);
@@ -103,7 +103,8 @@ impl Homes {
                 self.on_fanout(&fanout, payload, cx);
             }
             ToHome::Posted(posted) => self.on_posted(posted, payload),
-            ToHome::Heads { asker, user } => self.on_heads(asker, user, payload, cx),
+            ToHome::Bell(posted) => self.on_bell(posted),
+            ToHome::Heads { asker } => self.on_heads(from, asker, payload, cx),
             ToHome::AskHeadsAgain { asker } => self.ask_heads_again(from, asker),
             ToHome::Receipt { user, conversation, member, watermarks, source } => {
                 self.sources.told(source);
@@ -132,7 +133,7 @@ impl Homes {
                 if let Some(session) = self.sessions.get(asker.session) {
                     frame::append(cx.out(session.conn), asker.request_id, &fetched);
                     if self.is_tail(asker) {
-                        self.tail_ended(asker.session, Tail::Came, cx);
+                        self.tail_ended(asker.session, Outcome::Tail, cx);
                     }
                 }
             }
@@ -175,7 +176,8 @@ impl Homes {
         if listens && !message.is_empty() {
             return;
         }
-        let haste = if update.author == Author::User { Haste::Own } else { Haste::Now };
+        let is_acknowledged = update.author == Author::Other && update.heads == Heads::Told;
+        let haste = if is_acknowledged { Haste::Now } else { Haste::Unacknowledged };
         let pushed = self.push(home, before, update.origin, message, haste, cx);
         cx.counters().add(Counter::Pushed, pushed);
         if message.is_empty() {
@@ -230,7 +232,7 @@ impl Homes {
                 continue;
             }
             let out = match haste {
-                Haste::Now | Haste::Own => cx.out(session.conn),
+                Haste::Now | Haste::Unacknowledged => cx.out(session.conn),
                 Haste::Later => cx.out_later(session.conn),
             };
             out.extend_from_slice(bytes);

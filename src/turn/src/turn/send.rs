@@ -18,10 +18,12 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
         }
         let (state, empty) = (connection.state, connection.pending.is_empty());
         self.io.connections.mark_dirty(key);
-        if let State::Live(session) = state
-            && empty
-        {
-            self.node.at(now, &mut self.io).output_gone(session);
+        if let State::Live(session) = state {
+            let mut node = self.node.at(now, &mut self.io);
+            node.output_sent(session);
+            if empty {
+                node.output_gone(session);
+            }
         }
     }
 
