@@ -310,6 +310,37 @@ fn a_group_from_the_command_line() {
     assert_eq!(node.lines(&["group", "list", "--user", "carol", "--json"], "")[0]["left"], true);
 }
 
+/// A group of more than a message names, of whom one is connected: what is written comes to it, and others find it.
+#[test]
+fn a_large_group_from_the_command_line() {
+    let node = Node::start();
+    let crowd: String = (0..1200).map(|at| format!("fan{at}\n")).collect();
+    let create = ["group", "create", "--user", "alice", "--title", "fans", "-"];
+    let group = node.lines(&create, &crowd)[0]["conversation"].as_str().unwrap().to_owned();
+    let of = |command: &str, user: &str, arguments: &[&str]| {
+        let words: Vec<&str> = command.split(' ').collect();
+        node.run(&[&words, &["--user", user, "--group", &group][..], arguments].concat(), "")
+    };
+    let shown: Value = serde_json::from_slice(&of("group show", "fan7", &["--json"]).stdout).unwrap();
+    let count = shown["members"].as_array().unwrap().len();
+    assert_eq!((count, &shown["current"], &shown["large"]), (1201, &1201.into(), &true.into()));
+    node.lines(&["send", "--user", "alice", "--group", &group, "hello"], "");
+    let all = node.lines(&["tail", "--user", "fan1100", "--group", &group, "--json", "--count", "3"], "");
+    let kinds: Vec<_> = all.iter().map(|line| line["kind"].as_str().unwrap()).collect();
+    assert_eq!((kinds, &all[2]["text"]), (vec!["create", "add", "text"], &"hello".into()));
+    let listed = |user: &str| node.lines(&["conversations", "--user", user, "--json"], "")[0].clone();
+    let before = listed("fan3");
+    assert_eq!((&before["title"], &before["unread"]), (&"fans".into(), &1.into()));
+    let head = before["head"].to_string();
+    assert!(of("read", "fan3", &[&head]).status.success());
+    assert_eq!((&listed("fan3")["unread"], &listed("fan3")["read"]), (&0.into(), &before["head"]));
+    node.lines(&["send", "--user", "fan3", "--group", &group, "hello to all"], "");
+    let soon = of("read", "fan3", &[&(head.parse::<u64>().unwrap() + 1).to_string()]);
+    assert!(String::from_utf8_lossy(&soon.stderr).contains("taken once in a while: try again in"));
+    assert!(of("group remove", "alice", &["fan5"]).status.success());
+    assert!(String::from_utf8_lossy(&of("send", "fan5", &["let me in"]).stderr).contains("NOT_MEMBER"));
+}
+
 #[test]
 fn unread_is_what_was_neither_read_nor_written() {
     let node = Node::start();

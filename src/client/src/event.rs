@@ -171,6 +171,13 @@ pub enum Event {
         /// Why.
         code: ErrorCode,
     },
+    /// The server takes what the user has read in a large group later: it is told then, by itself.
+    ReadDelayed {
+        /// Where.
+        conversation: ConversationId,
+        /// When, in milliseconds.
+        retry_ms: u32,
+    },
     /// What [`crate::Session::describe`] asked for.
     Described(Group),
     /// What [`crate::Session::count_readers`] asked for.

@@ -170,9 +170,11 @@ impl Session {
     }
 
     /// A READ was refused: tick() repeats it, and not before the server takes one.
-    pub(crate) fn on_read_refused(&mut self, id: ConversationId, retry_ms: u64) {
-        if let Some(conversation) = self.conversations.get_mut(&id) {
-            conversation.read_rests_until = Some(self.now.plus_ms(retry_ms));
+    pub(crate) fn on_read_refused(&mut self, id: ConversationId, retry_ms: u32) {
+        let Some(conversation) = self.conversations.get_mut(&id) else { return };
+        conversation.read_rests_until = Some(self.now.plus_ms(u64::from(retry_ms)));
+        if retry_ms >= DELAY_TOLD_MS {
+            self.events.push_back(Event::ReadDelayed { conversation: id, retry_ms });
         }
     }
 

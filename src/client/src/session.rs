@@ -388,7 +388,7 @@ impl Session {
                 } else if error.of_kind == Kind::Resume as u8 {
                     self.on_resume_refused(id, retry_ms);
                 } else if error.of_kind == Kind::Read as u8 {
-                    self.on_read_refused(error.conversation, retry_ms);
+                    self.on_read_refused(error.conversation, error.retry_after_ms);
                 } else if let Some(request) = self.requests.remove(&id) {
                     self.on_request_error(request, code, (retry == Retry::Later as u8).then_some(retry_ms));
                 }

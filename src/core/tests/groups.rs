@@ -492,11 +492,12 @@ impl Run {
         // The heads of large groups come after the list.
         self.cluster.later(0);
         let out = self.cluster.take(self.devices[at]);
-        let mut listed = out.frames().into_iter().filter(|frame| frame.kind() == Ok(Kind::Changed)).filter_map(|frame| {
-            let changed: Changed = frame.fixed().unwrap();
-            let of_group = frame.var(changed.entries).unwrap().chunks(changed.entry_len as usize).next()?;
-            Some(tidings_wire::archive::read::<ChangedConversation>(of_group).unwrap())
-        });
+        let mut listed =
+            out.frames().into_iter().filter(|frame| frame.kind() == Ok(Kind::Changed)).filter_map(|frame| {
+                let changed: Changed = frame.fixed().unwrap();
+                let of_group = frame.var(changed.entries).unwrap().chunks(changed.entry_len as usize).next()?;
+                Some(tidings_wire::archive::read::<ChangedConversation>(of_group).unwrap())
+            });
         let unread = listed.next_back().map(|listed| listed.ordinal - listed.seen);
         let expected =
             self.model.is_or_was_member(at).then(|| self.model.unread.get(&at).map_or(0, BTreeSet::len) as u64);

@@ -197,8 +197,7 @@ impl Conversations {
         let own_home = self.config.layout.home(&user);
         cx.count(Counter::Receipts);
         let source = Some(self.outboxes.source(shard, own_home, entry));
-        if self.is_large(key) {
-            // It is counted when somebody asks, and heads say it to homes that did not hear it.
+        if self.asks_for_marks(key, member) {
             self.passed_by(key, entry);
             return self.answer(own_home, ToHome::ReceiptOk { user, conversation: id, watermarks, source }, cx);
         }
@@ -206,7 +205,11 @@ impl Conversations {
         self.answer(own_home, ToHome::ReceiptOk { user, conversation: id, watermarks, source }, cx);
         self.outboxes.miss_if_walking(shard, own_home, entry);
         if id.is_group() {
-            return self.receipt_rose(key, (member, before), cx.now().mono);
+            // Of a large one it is counted when somebody asks.
+            if !self.is_large(key) {
+                self.receipt_rose(key, (member, before), cx.now().mono);
+            }
+            return;
         }
         let peer = self.get(key).state.members.other(member).user;
         let peer_home = self.config.layout.home(&peer);

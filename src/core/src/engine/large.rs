@@ -22,7 +22,7 @@ use crate::{
     },
     counters::Counter,
     effects::ReactorId,
-    features::{Group, Weight},
+    features::{Group, Weight, is_deleted},
     home::SessionId,
     lanes::{Asker, GroupHead, Posted, ToHome},
     limits::{Bucket, GROUP_READ_MS, OWED_PER_TURN},
@@ -139,6 +139,13 @@ impl Conversations {
     /// True of a large group.
     pub(super) fn is_large(&self, key: ConversationKey) -> bool {
         self.get(key).state.size == Size::Large
+    }
+
+    /// True if a member's home asks how far that is: homes of former ones do not, and nobody asks about a group that was deleted.
+    pub(super) fn asks_for_marks(&self, key: ConversationKey, member: usize) -> bool {
+        let state = &self.get(key).state;
+        let is_current = state.members[member].membership.is_current();
+        self.is_large(key) && is_current && !is_deleted(&View { state, overlay: None })
     }
 
     /// A conversation is a large group from now on, if it was none.

@@ -42,7 +42,7 @@ impl Conversations {
         let origin = origin(self.config.log, at);
         let changed = match kind {
             RecordKind::Message => self.replay_message(shard, body, at, origin)?,
-            RecordKind::Receipt => self.replay_receipt(body, origin)?.filter(|key| !self.is_large(*key)),
+            RecordKind::Receipt => self.replay_receipt(body, origin)?,
             RecordKind::ConversationRow => {
                 self.replay_conversation(shard, body, origin)?;
                 None
@@ -125,7 +125,7 @@ impl Conversations {
         let member = conversation.state.members.entry(record.member, unknown(record.conversation));
         receipt::apply(&mut conversation.state, member, &record);
         conversation.base.add(origin);
-        Ok(Some(key))
+        Ok(Some(key).filter(|key| !self.asks_for_marks(*key, member)))
     }
 
     /// The state begins anew: members follow, and until then what they do is remembered without what their rows will say.

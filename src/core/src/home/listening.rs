@@ -22,7 +22,7 @@ use super::{
     catch_up::{LIST_BYTES, changed_entry},
     index::{Entry, EntryKey, HomeKey},
     session::Sync,
-    told::take_from,
+    told::{ReadRose, take_from},
 };
 use crate::{
     context::HomeContext,
@@ -371,7 +371,7 @@ impl Homes {
             self.index.set_heads(home, key, Heads::Told);
             self.listen_no_more(key);
         }
-        let own = Watermarks { delivered, read, shown: Seq(0), seen };
+        let (own, uv) = (Watermarks { delivered, read, shown: Seq(0), seen }, self.index.get(home).uv);
         let changed = self.index.change(home, key, |entry| {
             let before = entry.own;
             entry.own.raise_to(own);
@@ -382,6 +382,9 @@ impl Homes {
         });
         if changed {
             self.mark_dirty(home, cx.now().mono);
+            // What this device is told with the head, others of the user are told, too.
+            let own = self.index.entry_at(key).own;
+            self.tell_own((home, uv), conversation, own, ReadRose::Yes, cx);
         }
         Some(key)
     }

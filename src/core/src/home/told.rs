@@ -59,7 +59,7 @@ fn author_of(message: &[u8]) -> Box<[u8]> {
 
 /// If the user has read more than its home knew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum ReadRose {
+pub(super) enum ReadRose {
     Yes,
     No,
 }
@@ -339,7 +339,7 @@ impl Homes {
     }
 
     /// Tells a home's devices how far their user is. If that is news, one that cannot be told is behind.
-    fn tell_own(
+    pub(super) fn tell_own(
         &mut self,
         (home, before): (HomeKey, Uv),
         conversation: ConversationId,

@@ -116,7 +116,10 @@ pub(super) fn read(arguments: &ReadArguments) -> Result<(), Failure> {
         if Instant::now() > until {
             return Err("no answer from the server".into());
         }
-        client.poll(Duration::from_millis(50))?;
+        if let Some(Event::ReadDelayed { retry_ms, .. }) = client.poll(Duration::from_millis(50))? {
+            let seconds = retry_ms.div_ceil(1000);
+            return Err(format!("in a large group this is taken once in a while: try again in {seconds} s").into());
+        }
     }
     leave(client)
 }

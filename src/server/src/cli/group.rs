@@ -9,7 +9,7 @@ use tidings_client::{
     RoleBody, UserId, Users, blocking::Client,
 };
 
-use tidings_wire::frames::group::digest_of_link;
+use tidings_wire::{frames::group::digest_of_link, limits::NAMED_MAX};
 
 use super::{
     Failure,
@@ -38,7 +38,7 @@ enum What {
         nonce: Option<String>,
         #[command(flatten)]
         settings: Settings,
-        /// Who is in it besides you.
+        /// Who is in it besides you; `-`: those on standard input, a name a line.
         #[arg(required = true, value_name = "MEMBER")]
         members: Vec<String>,
     },
@@ -46,7 +46,7 @@ enum What {
     Add {
         #[command(flatten)]
         of: Of,
-        /// Whom.
+        /// Whom; `-`: those on standard input, a name a line.
         #[arg(required = true, value_name = "MEMBER")]
         members: Vec<String>,
     },
@@ -54,7 +54,7 @@ enum What {
     Remove {
         #[command(flatten)]
         of: Of,
-        /// Whom.
+        /// Whom; `-`: those on standard input, a name a line.
         #[arg(required = true, value_name = "MEMBER")]
         members: Vec<String>,
     },
@@ -216,12 +216,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         What::Create { connection, title, nonce, settings, members } => {
             create(connection, title, nonce.as_deref(), settings, members)
         }
-        What::Add { of, members } => {
-            of.act_on(members, |ids, names| Session::act_named(of, &GroupAct::Add(Users::new(ids)), names))
-        }
-        What::Remove { of, members } => {
-            of.act_on(members, |ids, names| Session::act_named(of, &GroupAct::Remove(Users::new(ids)), names))
-        }
+        What::Add { of, members } => of.act_on(members, |users| GroupAct::Add(users)),
+        What::Remove { of, members } => of.act_on(members, |users| GroupAct::Remove(users)),
         What::Leave { of } => Session::act_named(of, &GroupAct::Leave, ""),
         What::Role { of, member, role } => {
             check_name(member)?;
@@ -247,20 +243,48 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
 }
 
 impl Of {
-    fn act_on(
-        &self,
-        members: &[String],
-        act: impl FnOnce(&[[u8; 16]], &str) -> Result<(), Failure>,
-    ) -> Result<(), Failure> {
-        let (ids, names) = ids_of(members)?;
-        act(&ids, &names)
+    /// Does something to members, in as many messages as it takes.
+    fn act_on(&self, members: &[String], act: impl Fn(Users<'_>) -> GroupAct<'_>) -> Result<(), Failure> {
+        let mut session = Session::open(&self.connection)?;
+        for Named { ids, names } in named(members)? {
+            session.act(self.group, &act(Users::new(&ids)), &names)?;
+        }
+        session.say(self)
     }
 }
 
-/// The ids of users, and their names a line each, for whoever reads of it.
-fn ids_of(members: &[String]) -> Result<(Vec<[u8; 16]>, String), Failure> {
-    members.iter().try_for_each(|name| check_name(name))?;
-    Ok((members.iter().map(|name| UserId::derive(DEFAULT_TENANT, name).0).collect(), members.join("\n")))
+/// Users that one message names: their ids, and their names a line each, for whoever reads of it.
+struct Named {
+    ids: Vec<[u8; 16]>,
+    names: String,
+}
+
+/// Bytes of ids and names in one message: some are left for the rest of it.
+const NAMED_BYTES: usize = 60 * 1024;
+
+/// The users of these names (`-`: of those on standard input, one a line), in as many messages as it takes.
+fn named(members: &[String]) -> Result<Vec<Named>, Failure> {
+    let given = if members == ["-"] { Some(std::io::read_to_string(std::io::stdin())?) } else { None };
+    let all: Vec<&str> = match &given {
+        Some(text) => text.lines().filter(|line| !line.is_empty()).collect(),
+        None => members.iter().map(String::as_str).collect(),
+    };
+    let mut messages = vec![Named { ids: Vec::new(), names: String::new() }];
+    for name in all {
+        check_name(name)?;
+        let last = messages.last().expect("there is one");
+        let bytes = (last.ids.len() + 1) * 16 + last.names.len() + name.len() + 1;
+        if last.ids.len() == NAMED_MAX || bytes > NAMED_BYTES {
+            messages.push(Named { ids: Vec::new(), names: String::new() });
+        }
+        let last = messages.last_mut().expect("there is one");
+        if !last.ids.is_empty() {
+            last.names.push('\n');
+        }
+        last.names.push_str(name);
+        last.ids.push(UserId::derive(DEFAULT_TENANT, name).0);
+    }
+    Ok(messages)
 }
 
 fn create(
@@ -274,12 +298,17 @@ fn create(
         None => crate::data::random()?,
         Some(digits) => hex(digits).ok_or("--nonce: 32 hexadecimal digits are expected")?,
     };
-    let (ids, names) = ids_of(members)?;
     let settings = settings.over(GroupSettings::default());
-    let act = GroupAct::Create { nonce, settings, title: title.as_bytes(), members: Users::new(&ids) };
     let mut session = Session::open(connection)?;
     let group = ConversationId::group(session.client.session().user(), &nonce);
-    session.act(group, &act, &names)?;
+    for (at, Named { ids, names }) in named(members)?.into_iter().enumerate() {
+        let (title, members) = (title.as_bytes(), Users::new(&ids));
+        let act = match at {
+            0 => GroupAct::Create { nonce, settings, title, members },
+            _ => GroupAct::Add(members),
+        };
+        session.act(group, &act, &names)?;
+    }
     out::line(&json!({ "conversation": group.to_string() }).to_string());
     session.leave()
 }
@@ -378,7 +407,7 @@ fn refused(code: ErrorCode) -> Failure {
         ErrorCode::NotAllowed => "your role does not allow it",
         ErrorCode::NonceConflict => "that nonce made another group of yours before",
         ErrorCode::Gone => "the group was deleted",
-        ErrorCode::GroupFull => "a group has at most 200 members",
+        ErrorCode::GroupFull => "a group has at most 100,000 members",
         ErrorCode::LastOwner => "a group keeps its owner: make somebody else the owner first",
         ErrorCode::NoSuchMember => "somebody whom you name is not in the group",
         ErrorCode::AlreadyMember => "somebody whom you name is in the group already, or named twice",
@@ -417,7 +446,8 @@ fn show(of: &Of) -> Result<(), Failure> {
     if of.json {
         out::line(&to_json(&group).to_string());
     } else {
-        out::line(&format!("{}{}", out::harmless(&group.title), if group.deleted.0 > 0 { " (deleted)" } else { "" }));
+        let deleted = if group.deleted.0 > 0 { " (deleted)" } else { "" };
+        out::line(&format!("{}{deleted}, {} members", out::harmless(&group.title), group.current));
         for member in &group.members {
             let (delivered, read) = (member.delivered, member.read);
             out::line(&format!("  {}  {:<6}  has {delivered}, has read {read}", member.user, role_name(member.role)));
@@ -448,6 +478,8 @@ fn to_json(group: &Group) -> serde_json::Value {
         "head": group.head.0,
         "deleted": group.deleted.0 > 0,
         "link": group.has_link,
+        "large": group.is_large,
+        "current": group.current,
         "write": role_name(write),
         "add": role_name(add),
         "edit": role_name(edit),

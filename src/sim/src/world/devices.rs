@@ -415,7 +415,8 @@ impl World {
                 }
             }
             Told::DevicesFailed { .. } | Told::SettingFailed { .. } => {}
-            Told::Synced | Told::Described(_) | Told::DescribeFailed { .. } | Told::Counted { .. } => {}
+            Told::Synced | Told::Described(_) | Told::DescribeFailed { .. } => {}
+            Told::Counted { .. } | Told::ReadDelayed { .. } => {}
             Told::TokenNeeded | Told::TokenRefused { .. } => {
                 self.oracle.violate("I11", format!("device {at} is asked for a token, and tokens do not end here"));
             }
