@@ -311,7 +311,7 @@ impl Plan {
     pub fn draw(profile: Profile, random: &mut Random) -> Self {
         let small = profile == Profile::Small;
         let limits = profile == Profile::Limits || profile == Profile::Swarm && random.chance(MILLION / 4);
-        let groups = matches!(profile, Profile::Groups | Profile::Huge);
+        let groups = profile == Profile::Groups || profile == Profile::Huge;
         let retention =
             profile == Profile::Retention || (groups || profile == Profile::Swarm) && random.chance(MILLION / 4);
         let batch_max = if limits { 640 << 10 } else { 2 << 20 };
