@@ -124,8 +124,10 @@ canaries! {
     PrivateShown, "private-read-shown";
     /// A message of a large group that a reactor was not told is not told there later, either.
     OwedPostForgotten, "owed-post-forgotten";
-    /// A large group's messages are told to homes that do not know yet who was removed.
-    UntoldPosted, "untold-posted";
+    /// Who comes back is not told where its large groups are.
+    HeadsUnasked, "heads-unasked";
+    /// Recovery forgets that a group is large.
+    SizeForgotten, "size-forgotten";
     /// A reactor that listens to a large group is not told of its messages.
     DeafReactor, "deaf-reactor";
     /// Who is told that there is something in a large group does not hear it.

@@ -384,9 +384,11 @@ impl Plan {
             if random.chance(MILLION / 4) {
                 plan.group_rate = Rate { per_second: 2, burst: 4 };
             }
-            if random.chance(MILLION / 3) {
+            plan.reactors = random.between(2, 3);
+            if random.chance(2 * MILLION / 3) {
                 // Lanes that are full now and then: what is owed is paid later.
-                (plan.lane_slots, plan.lane_arena) = (1 << random.between(2, 4), 256 << 10);
+                (plan.lane_slots, plan.lane_arena) = (1 << random.between(1, 3), 256 << 10);
+                plan.faults.push((Fault::SlowLanes, random.between(2, 6) * SECOND));
             }
         }
         plan

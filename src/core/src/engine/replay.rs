@@ -99,7 +99,8 @@ impl Conversations {
         let weight = features::weight(self.config.features, control);
         // Clients set any flag before this one meant something: there were no groups then.
         let is_flagged = message.flags.0 & MessageFlags::LARGE != 0 && message.conversation.is_group();
-        let size = if is_flagged { Size::Large } else { Size::Small };
+        let is_large = is_flagged && !canary::is(Canary::SizeForgotten);
+        let size = if is_large { Size::Large } else { Size::Small };
         let mut fact =
             MessageFact { seq, ts, sender, member, device, client_msg_id, control, target, weight, ordinal, size };
         if canary::is(Canary::IdempotencyForgotten) {

@@ -140,6 +140,9 @@ impl Homes {
         self.index.get_mut(home).bucket.owe(groups.len() as u64 / GROUPS_PER_TOKEN);
         let listening = &mut self.listening;
         to.retain(|reactor| listening.awaited.insert((asker.session.0, *reactor)));
+        if canary::is(Canary::HeadsUnasked) {
+            return 0;
+        }
         listening.questions.extend(to.iter().map(|reactor| Question::Heads(asker, home, *reactor)));
         u8::try_from(to.len()).unwrap_or(u8::MAX)
     }
