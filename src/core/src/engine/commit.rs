@@ -137,13 +137,15 @@ impl Conversations {
         conversation.index.push(&mut self.chunks, fact.seq, Stored { loc: at, len: to_u32(frame.len()) });
         let MessageFact { seq, ts, client_msg_id, ordinal, .. } = fact;
         let (conversation, shard) = (conversation.id, conversation.shard);
-        let was_large = self.get(key).large.is_some();
+        let was_large = conversation.is_group() && self.get(key).large.is_some();
         if was_large && touched.is_empty() {
             self.passed_by(key, entry);
         } else {
             self.changed_by(key, entry);
         }
-        self.recount(key, seq, &touched);
+        if was_large {
+            self.recount(key, seq, &touched);
+        }
         cx.count(Counter::Committed);
         if asker.session != SessionId::NONE {
             self.answer(reactor, ToHome::Sent { asker, conversation, client_msg_id, seq, ts, ordinal }, cx);

@@ -144,7 +144,8 @@ impl Homes {
         let home = self.index.home(update.user);
         let entry = self.index.entry(home, update.conversation, update.peer);
         let before = self.index.get(home).uv;
-        let learns = self.index.set_heads(home, entry, update.heads);
+        let is_group = update.peer.is_none();
+        let learns = is_group && self.index.set_heads(home, entry, update.heads);
         if learns && update.heads == Heads::Told {
             // Before anything changes: who cannot take it is behind from here on.
             self.listen_to_the_end(home, entry, cx);
