@@ -186,6 +186,7 @@ def group(alice: Client, bob: Client) -> None:
     expect("number of JOIN", bob.sent(bob.send_to(chat, b"", Control.JOIN, secret)[0]).seq, 6)
     stored, _ = alice.fetch(chat, 6)
     expect("JOIN, as members get it", (stored[0].control, stored[0].body), (Control.JOIN, b""))
+    expect("readers of a message, which are counted in large groups only", alice.count_readers(chat, 6), None)
     print("alice and bob: a group is made once, shows its members, who was removed reads nothing later, and joins by a link")
 
 

@@ -71,6 +71,11 @@ class Client:
             if not described.count or len(members) >= described.members:
                 return described, members
 
+    def count_readers(self, conversation: bytes, seq: int) -> int | None:
+        """How many members of a large group have read a message; None: it is not counted."""
+        readers = self._ask(k.Describe(conversation, 0xFFFFFFFF, 0, seq), k.Described).readers
+        return None if readers == 0xFFFFFFFF else readers
+
     def devices(self) -> list[tuple[k.Device, str]]:
         """The user's devices, each with its name."""
         return self._ask(k.Devices(), k.DeviceList).listed()

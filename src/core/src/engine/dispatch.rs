@@ -368,10 +368,12 @@ impl Conversations {
                 let watermarks = Watermarks { delivered: marks.delivered, ..view.state.members[member].marks };
                 return cx.to_home(from, ToHome::ReceiptOk { user, conversation: id, watermarks, source: None }, &[]);
             }
+            if cx.room() < ReceiptRecord::LEN {
+                return refuse_other(from, asker, id, ErrorCode::Busy, of_kind, cx);
+            }
             let now = cx.now().mono;
             if let Some(Err(wait_ms)) = self.large_mut(key).map(|large| large.read(to_u32(member), now)) {
-                let refused = refusal_of(asker, id, ErrorCode::RateLimited, of_kind);
-                let ToHome::Refused { asker, refusal } = refused else { unreachable!("it is a refusal") };
+                let refusal = Refusal { conversation: id, ..Refusal::of(ErrorCode::RateLimited, of_kind) };
                 return cx.to_home(from, ToHome::Refused { asker, refusal: refusal.for_ms(wait_ms) }, &[]);
             }
         }

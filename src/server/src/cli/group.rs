@@ -216,8 +216,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         What::Create { connection, title, nonce, settings, members } => {
             create(connection, title, nonce.as_deref(), settings, members)
         }
-        What::Add { of, members } => of.act_on(members, |users| GroupAct::Add(users)),
-        What::Remove { of, members } => of.act_on(members, |users| GroupAct::Remove(users)),
+        What::Add { of, members } => of.act_on(members, GroupAct::Add),
+        What::Remove { of, members } => of.act_on(members, GroupAct::Remove),
         What::Leave { of } => Session::act_named(of, &GroupAct::Leave, ""),
         What::Role { of, member, role } => {
             check_name(member)?;
