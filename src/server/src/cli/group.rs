@@ -216,8 +216,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         What::Create { connection, title, nonce, settings, members } => {
             create(connection, title, nonce.as_deref(), settings, members)
         }
-        What::Add { of, members } => of.act_on(members, GroupAct::Add),
-        What::Remove { of, members } => of.act_on(members, GroupAct::Remove),
+        What::Add { of, members } => of.act_on(members, add),
+        What::Remove { of, members } => of.act_on(members, remove),
         What::Leave { of } => Session::act_named(of, &GroupAct::Leave, ""),
         What::Role { of, member, role } => {
             check_name(member)?;
@@ -244,13 +244,21 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
 
 impl Of {
     /// Does something to members, in as many messages as it takes.
-    fn act_on(&self, members: &[String], act: impl Fn(Users<'_>) -> GroupAct<'_>) -> Result<(), Failure> {
+    fn act_on(&self, members: &[String], act: fn(Users<'_>) -> GroupAct<'_>) -> Result<(), Failure> {
         let mut session = Session::open(&self.connection)?;
         for Named { ids, names } in named(members)? {
             session.act(self.group, &act(Users::new(&ids)), &names)?;
         }
         session.say(self)
     }
+}
+
+fn add(users: Users<'_>) -> GroupAct<'_> {
+    GroupAct::Add(users)
+}
+
+fn remove(users: Users<'_>) -> GroupAct<'_> {
+    GroupAct::Remove(users)
 }
 
 /// Users that one message names: their ids, and their names a line each, for whoever reads of it.
