@@ -14,7 +14,7 @@ use tidings_testkit::{
     reactor::{self, beginning, node_config},
 };
 use tidings_wire::{
-    ClientMsgId, ConversationId, Kind, Lineage, Seq, UserId, Uv,
+    ClientMsgId, ConversationId, DeviceId, Kind, Lineage, Seq, UserId, Uv,
     frame::{self, FixedPart},
     frames::*,
     limits::FRAME_MAX,
@@ -42,9 +42,10 @@ struct Reactor {
 }
 
 impl Reactor {
-    fn new() -> Self {
+    /// A group with more than so many members is large.
+    fn new(group_small_max: u32) -> Self {
         let user_rate = Rate { per_second: 50, burst: 50 };
-        let config = NodeConfig { user_rate, entities_max: 8, ..node_config(0, 1, 8) };
+        let config = NodeConfig { user_rate, entities_max: 8, group_small_max, ..node_config(0, 1, 8) };
         Self { at: reactor::Reactor::new(config), now: beginning() }
     }
 
@@ -88,12 +89,15 @@ impl Model {
                     let first = *self.answers.entry(attempt).or_insert(sent.seq);
                     assert_eq!(first, sent.seq, "a repeat gets the first answer");
                     let twice = self.answers.iter().filter(|(other, seq)| other.2 == attempt.2 && **seq == sent.seq);
-                    assert_eq!(twice.count(), 1, "a number is one attempt's");
+                    // A group is made once, whoever tries.
+                    let is_made = sent.conversation.is_group() && sent.seq == Seq(1);
+                    assert!(twice.count() == 1 || is_made, "a number is one attempt's");
                 }
                 Ok(Kind::Message) => {
                     let message: Message = frame.fixed().expect("a node says only what can be read");
                     let payload = frame.var(message.payload).expect("inside the frame").to_vec();
-                    assert!([message.sender, message.peer].contains(&user(live.user)), "only members are told");
+                    let is_of_two = [message.sender, message.peer].contains(&user(live.user));
+                    assert!(is_of_two || message.conversation.is_group(), "only members are told");
                     let first = self.messages.entry((message.conversation, message.seq)).or_insert(payload.clone());
                     assert_eq!(*first, payload, "everybody is given the same");
                 }
@@ -122,13 +126,49 @@ fn send(reactor: &mut Reactor, live: &Live, choices: &mut Choices<'_>) {
     give(reactor, live, &frames::send(user(live.user), user(peer), id, prev, &text));
 }
 
+/// The one group, which the first user may make.
+fn group() -> ConversationId {
+    ConversationId::group(user(0), &NONCE)
+}
+
+const NONCE: [u8; 16] = [7; 16];
+const SECRET: [u8; 16] = [8; 16];
+
+/// Somebody does something in the group, or tries.
+fn act(reactor: &mut Reactor, live: &Live, choices: &mut Choices<'_>) {
+    let (id, named) = (1 + choices.below(12), [user(choices.below(USERS)).0, user(choices.below(USERS)).0]);
+    let prev = if choices.byte() % 4 == 0 { 0 } else { id - 1 };
+    let users = Users::new(&named[..1 + choices.below(2) as usize]);
+    let settings = GroupSettings { history: HistoryFrom::Joining, ..GroupSettings::default() };
+    let act = match choices.below(10) {
+        0 | 1 => GroupAct::Create { nonce: NONCE, settings, title: b"title", members: users },
+        2 => GroupAct::Add(users),
+        3 => GroupAct::Remove(users),
+        4 => GroupAct::Leave,
+        5 => GroupAct::Role(RoleBody { member: UserId(named[0]), role: Role::Owner }),
+        6 => GroupAct::Link(LinkBody { digest: tidings_wire::frames::group::digest_of_link(group(), &SECRET) }),
+        7 => GroupAct::Join { secret: Some(SECRET) },
+        8 if choices.below(4) == 0 => GroupAct::Delete,
+        _ => {
+            let attempt =
+                frames::Attempt { payload: &[id as u8], ..frames::Attempt::to(group(), UserId::NONE, (id, prev)) };
+            return give(reactor, live, &attempt.bytes());
+        }
+    };
+    let mut body = Vec::new();
+    let control = act.write(&mut body);
+    let attempt = frames::Attempt { control, body: &body, ..frames::Attempt::to(group(), UserId::NONE, (id, prev)) };
+    give(reactor, live, &attempt.bytes());
+}
+
 fuzz_target!(|bytes: &[u8]| {
     let mut choices = Choices::new(bytes);
-    let (mut reactor, mut model) = (Reactor::new(), Model::default());
+    let group_small_max = if choices.byte() % 2 == 0 { 1 } else { 200 };
+    let (mut reactor, mut model) = (Reactor::new(group_small_max), Model::default());
     let (mut lives, mut conns): (Vec<Live>, u64) = (Vec::new(), 0);
     while !choices.is_empty() {
         let live = lives.get(choices.below(lives.len() as u64) as usize).copied();
-        let step = choices.byte() % 12;
+        let step = choices.byte() % 20;
         match (step, live) {
             (0, _) | (_, None) => {
                 let (at, device) = (choices.below(USERS), 1 + choices.below(2) as u32);
@@ -156,7 +196,8 @@ fuzz_target!(|bytes: &[u8]| {
             }
             (7, Some(live)) => {
                 let (uv, below, page) = (Uv(choices.below(20)), Uv(choices.below(20)), choices.below(4) as u32);
-                say(&mut reactor, &live, &Resume { lineage: Lineage([7; 16]), uv, below, page, tails: 0, tail: 0 });
+                let (tails, tail) = (choices.below(3) as u16, choices.below(3) as u16);
+                say(&mut reactor, &live, &Resume { lineage: Lineage([7; 16]), uv, below, page, tails, tail });
             }
             (8, Some(_)) => reactor.turn(choices.below(2000)),
             (9, Some(live)) => {
@@ -166,6 +207,17 @@ fuzz_target!(|bytes: &[u8]| {
             (10, Some(_)) => {
                 reactor.at.restart();
                 lives.clear();
+            }
+            (11..=15, Some(live)) => act(&mut reactor, &live, &mut choices),
+            (16, Some(live)) => {
+                let (conversation, key) = (with(&live, &mut choices), SettingKey(1 + choices.below(3) as u16));
+                let conversation = if key == SettingKey::READ_PRIVATE { ConversationId::NONE } else { conversation };
+                say(&mut reactor, &live, &Set { conversation, key, value: choices.below(4) });
+            }
+            (17, Some(live)) => say(&mut reactor, &live, &Revoke { device: DeviceId(1 + choices.below(3) as u32) }),
+            (18, Some(live)) => {
+                let (conversation, from, limit) = (with(&live, &mut choices), choices.below(4) as u32, 0);
+                say(&mut reactor, &live, &Describe { conversation, from, limit, counted: Seq(choices.below(9)) });
             }
             (_, Some(live)) => give(&mut reactor, &live, choices.bytes(60)),
         }
@@ -211,5 +263,8 @@ fn check_what_is_there(reactor: &mut Reactor, model: &mut Model) {
 }
 
 fn with(live: &Live, choices: &mut Choices<'_>) -> ConversationId {
+    if choices.byte() % 3 == 0 {
+        return group();
+    }
     ConversationId::direct(user(live.user), user(choices.below(USERS)))
 }

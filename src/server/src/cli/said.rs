@@ -13,6 +13,9 @@ pub(super) enum Said {
     Act(String),
 }
 
+/// So many of those whom an act is about are named.
+const NAMES_SHOWN: usize = 5;
+
 /// What a message says. Whoever is named in an act is called by the name that the payload gives, if that is really the one's name.
 pub(super) fn said(message: &Message) -> Said {
     let text = String::from_utf8_lossy(&message.payload);
@@ -26,7 +29,14 @@ pub(super) fn said(message: &Message) -> Said {
         let named = names.iter().find(|name| UserId::derive(DEFAULT_TENANT, name) == user);
         named.map_or_else(|| format!("user {}", &user.to_string()[..8]), |name| harmless(name))
     };
-    let all = |users: Users<'_>| users.iter().map(call).collect::<Vec<_>>().join(", ");
+    let all = |users: Users<'_>| {
+        let first = users.iter().take(NAMES_SHOWN).map(call).collect::<Vec<_>>().join(", ");
+        match users.len().saturating_sub(NAMES_SHOWN) {
+            0 => first,
+            1 => format!("{first} and one more"),
+            more => format!("{first} and {more} more"),
+        }
+    };
     let title = |title: &[u8]| harmless(&String::from_utf8_lossy(title));
     Said::Act(match act {
         GroupAct::Create { title: called, members, .. } => {
@@ -83,6 +93,12 @@ mod tests {
         let control = GroupAct::Add(Users::new(&ids)).write(&mut body);
         let told = said(&message(control, body, "bob\nnot her name"));
         assert_eq!(told, Said::Act("added bob, user 07070707".into()));
+        let crowd: Vec<_> = (0..900).map(|at| UserId::derive(DEFAULT_TENANT, &format!("fan{at}")).0).collect();
+        let mut body = Vec::new();
+        let control = GroupAct::Remove(Users::new(&crowd)).write(&mut body);
+        let names: Vec<_> = (0..900).map(|at| format!("fan{at}")).collect();
+        let told = said(&message(control, body, &names.join("\n")));
+        assert_eq!(told, Said::Act("removed fan0, fan1, fan2, fan3, fan4 and 895 more".into()));
         assert_eq!(said(&message(Control::TEXT, Vec::new(), "hi\u{1b}")), Said::Text("hi<U+001B>".into()));
         assert_eq!(said(&message(control::LEAVE, Vec::new(), "")), Said::Act("left".into()));
         assert!(matches!(said(&message(Control(999), Vec::new(), "x")), Said::Act(_)));
