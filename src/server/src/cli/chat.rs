@@ -2,6 +2,7 @@
 
 mod model;
 mod view;
+mod wrap;
 
 use std::{
     num::NonZeroU32,

@@ -10,7 +10,7 @@ use tidings_client::{
     ClientMsgId, ConversationId, DescribedMember, Event, Group, Message, Role, Seq, UserId, Watermarks,
 };
 
-/// Lines that one press of a key scrolls.
+/// Rows that one press of a key scrolls.
 const SCROLL: usize = 10;
 
 /// Whether the server can be reached.
@@ -63,8 +63,10 @@ pub struct Model {
     pub peer: String,
     /// What is being typed.
     pub input: String,
-    /// Lines scrolled back from the newest.
+    /// Rows scrolled back from the newest.
     pub scroll: usize,
+    /// Rows that there were when the window was drawn.
+    pub rows: usize,
     my_id: UserId,
     conversation: ConversationId,
     link: Link,
@@ -98,6 +100,7 @@ impl Model {
             peer: peer.into(),
             input: String::new(),
             scroll: 0,
+            rows: 0,
             my_id,
             conversation,
             link: Link::Connecting,
@@ -219,7 +222,7 @@ impl Model {
 
     /// Scrolls towards older messages, and wishes for more where they end.
     pub fn scroll_back(&mut self) {
-        let lines = self.messages.len() + self.pending.len();
+        let lines = self.rows.max(self.messages.len() + self.pending.len());
         self.scroll = (self.scroll + SCROLL).min(lines.saturating_sub(1));
         let first = self.messages.keys().next().copied().unwrap_or(Seq(1));
         if self.scroll + 2 * SCROLL >= lines && first > Seq(1) && !self.is_whole && !self.fetching {

@@ -11,17 +11,23 @@ use ratatui::{
 use super::{
     super::said::Said,
     model::{Line, Link, Model, Tick},
+    wrap::wrap,
 };
 
+/// Columns before a message's sender: what goes on in the next row begins there.
+const INDENT: usize = 9;
+
 /// Draws the window.
-pub fn draw(frame: &mut Frame<'_>, model: &Model) {
+pub fn draw(frame: &mut Frame<'_>, model: &mut Model) {
     let [head, body, foot] =
         Layout::vertical([Constraint::Length(1), Constraint::Min(1), Constraint::Length(3)]).areas(frame.area());
     frame.render_widget(Paragraph::new(title(model)), head);
     let lines = model.lines();
-    let shown = (body.height as usize).min(lines.len());
-    let end = lines.len() - model.scroll.min(lines.len() - shown);
-    let rows: Vec<Text<'_>> = lines[end - shown..end].iter().map(|line| row(line, &model.me)).collect();
+    let all: Vec<Text<'_>> = lines.iter().flat_map(|line| wrap(&row(line, &model.me), body.width, INDENT)).collect();
+    model.rows = all.len();
+    let shown = (body.height as usize).min(all.len());
+    let end = all.len() - model.scroll.min(all.len() - shown);
+    let rows = all[end - shown..end].to_vec();
     // The newest message stands at the bottom, above the input.
     let [_, body] = Layout::vertical([Constraint::Min(0), Constraint::Length(shown as u16)]).areas(body);
     frame.render_widget(Paragraph::new(rows), body);
@@ -96,13 +102,31 @@ mod tests {
         (0..30).for_each(|n| model.wrote(ClientMsgId(n), &format!("message {n}")));
         model.input = "typing".into();
         let mut terminal = Terminal::new(TestBackend::new(60, 12)).unwrap();
-        terminal.draw(|frame| draw(frame, &model)).unwrap();
+        terminal.draw(|frame| draw(frame, &mut model)).unwrap();
         let screen = terminal.backend().to_string();
         assert!(screen.contains("alice with bob") && screen.contains("● connected") && screen.contains("typing"));
         assert!(screen.contains("·  alice: message 29") && !screen.contains("message 20"), "{screen}");
         model.scroll_back();
-        terminal.draw(|frame| draw(frame, &model)).unwrap();
+        terminal.draw(|frame| draw(frame, &mut model)).unwrap();
         assert!(terminal.backend().to_string().contains("message 19"));
         assert_eq!(clock(3_660_000_000), "01:01");
+    }
+
+    #[test]
+    fn a_message_that_is_wider_than_the_window_can_be_read_to_its_end() {
+        let mut model = Model::new("alice", "bob", UserId::derive("default", "alice"), ConversationId([1; 16]));
+        model.on_event(Event::Connected);
+        let text: Vec<String> = (0..60).map(|n| format!("word{n}")).collect();
+        model.wrote(ClientMsgId(1), &text.join(" "));
+        let mut terminal = Terminal::new(TestBackend::new(40, 12)).unwrap();
+        terminal.draw(|frame| draw(frame, &mut model)).unwrap();
+        let screen = terminal.backend().to_string();
+        assert!(
+            screen.contains("word59") && screen.contains("         word") && !screen.contains("word0 "),
+            "{screen}"
+        );
+        model.scroll_back();
+        terminal.draw(|frame| draw(frame, &mut model)).unwrap();
+        assert!(terminal.backend().to_string().contains("alice: word0 word1"), "its beginning is one key away");
     }
 }
