@@ -1,5 +1,6 @@
 //! `tidings chat`: a conversation in the terminal.
 
+mod input;
 mod model;
 mod view;
 mod wrap;
@@ -10,7 +11,10 @@ use std::{
 };
 
 use clap::Args;
-use ratatui::crossterm::event::{self, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use ratatui::crossterm::{
+    event::{self, KeyCode, KeyEvent, KeyEventKind, KeyModifiers},
+    execute,
+};
 use tidings_client::{ConversationId, Event, History, blocking::Client};
 
 use self::model::{Link, Model};
@@ -23,7 +27,7 @@ use super::{
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Ticks beside your messages: · on its way, ✓ durable on the server, ✓✓ delivered to a device, in colour: read (in a group: by all).
-Keys: Enter sends, PageUp and PageDown scroll (older messages are fetched), Esc or Ctrl-C leaves.")]
+Keys: Enter sends, arrows, Home, End, Delete, Ctrl-W and Ctrl-U edit, PageUp and PageDown scroll (older messages are fetched), Esc or Ctrl-C leaves.")]
 pub(super) struct Arguments {
     #[command(flatten)]
     connection: Connection,
@@ -58,7 +62,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let mut model = Model::new(arguments.connection.user(), name, me, conversation);
 
     let mut terminal = ratatui::try_init()?;
+    // What is pasted comes as one text, if the terminal can say so.
+    let _not_told = execute!(std::io::stdout(), event::EnableBracketedPaste);
     let result = chat(&mut terminal, &mut client, &mut model, to);
+    let _not_told = execute!(std::io::stdout(), event::DisableBracketedPaste);
     ratatui::restore();
     client.session().leave();
     // The server may be gone by now; then there is nobody to say good-bye to.
@@ -79,11 +86,12 @@ fn chat(
         }
         while event::poll(Duration::ZERO)? {
             changed = true;
-            if let event::Event::Key(key) = event::read()?
-                && key.kind == KeyEventKind::Press
-                && on_key(key, client, model, to)
-            {
-                return Ok(());
+            match event::read()? {
+                event::Event::Key(key) if key.kind == KeyEventKind::Press && on_key(key, client, model, to) => {
+                    return Ok(());
+                }
+                event::Event::Paste(text) => model.input.insert(&text),
+                _ => {}
             }
         }
         let until = Instant::now() + TICK;
@@ -117,13 +125,27 @@ fn chat(
 
 /// True if the user leaves.
 fn on_key(key: KeyEvent, client: &mut Client, model: &mut Model, to: Recipient) -> bool {
+    let with_control = key.modifiers.contains(KeyModifiers::CONTROL);
+    // What was written and not sent is not lost by one key.
+    let asked = std::mem::take(&mut model.is_leaving);
     match key.code {
-        KeyCode::Esc => return true,
-        KeyCode::Char('c') if key.modifiers.contains(KeyModifiers::CONTROL) => return true,
-        KeyCode::Char(character) => model.input.push(character),
-        KeyCode::Backspace => drop(model.input.pop()),
-        KeyCode::Enter if !model.input.trim().is_empty() => {
-            let text = std::mem::take(&mut model.input);
+        KeyCode::Esc if asked || model.input.is_blank() => return true,
+        KeyCode::Esc => model.is_leaving = true,
+        KeyCode::Char('c') if with_control => return true,
+        KeyCode::Char('a') if with_control => model.input.home(),
+        KeyCode::Char('e') if with_control => model.input.end(),
+        KeyCode::Char('u') if with_control => drop(model.input.take()),
+        KeyCode::Char('w') if with_control => model.input.delete_word(),
+        KeyCode::Char(_) if with_control => {}
+        KeyCode::Char(character) => model.input.insert(character.encode_utf8(&mut [0; 4])),
+        KeyCode::Backspace => model.input.backspace(),
+        KeyCode::Delete => model.input.delete(),
+        KeyCode::Left => model.input.left(),
+        KeyCode::Right => model.input.right(),
+        KeyCode::Home => model.input.home(),
+        KeyCode::End => model.input.end(),
+        KeyCode::Enter if !model.input.is_blank() => {
+            let text = model.input.take();
             let id = to.send(client.session(), text.as_bytes());
             model.wrote(id, &text);
         }

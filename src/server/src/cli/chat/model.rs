@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::super::{
-    out::harmless,
-    said::{Said, said},
+use super::{
+    super::{
+        out::harmless,
+        said::{Said, said},
+    },
+    input::Input,
 };
 use tidings_client::{
     ClientMsgId, ConversationId, DescribedMember, Event, Group, Message, Role, Seq, UserId, Watermarks,
@@ -62,7 +65,9 @@ pub struct Model {
     /// The other's, or what the group is called.
     pub peer: String,
     /// What is being typed.
-    pub input: String,
+    pub input: Input,
+    /// The user wants to leave, and there is something that was not sent.
+    pub is_leaving: bool,
     /// Rows scrolled back from the newest.
     pub scroll: usize,
     /// Rows that there were when the window was drawn.
@@ -98,7 +103,8 @@ impl Model {
         Self {
             me: me.into(),
             peer: peer.into(),
-            input: String::new(),
+            input: Input::default(),
+            is_leaving: false,
             scroll: 0,
             rows: 0,
             my_id,

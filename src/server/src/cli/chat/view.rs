@@ -32,12 +32,13 @@ pub fn draw(frame: &mut Frame<'_>, model: &mut Model) {
     let [_, body] = Layout::vertical([Constraint::Min(0), Constraint::Length(shown as u16)]).areas(body);
     frame.render_widget(Paragraph::new(rows), body);
     let width = foot.width.saturating_sub(3) as usize;
-    let typed: String = {
-        let characters = model.input.chars().count();
-        model.input.chars().skip(characters.saturating_sub(width)).collect()
+    let (typed, column) = model.input.shown(width);
+    let cursor = Position::new(foot.x + 1 + u16::try_from(column).unwrap_or(0), foot.y + 1);
+    let hint = match model.scroll {
+        _ if model.is_leaving => " Not sent yet: Esc again leaves without it ",
+        0 => " Enter sends, PageUp: older, Esc leaves ",
+        _ => " PageDown: newer ",
     };
-    let cursor = Position::new(foot.x + 1 + typed.chars().count() as u16, foot.y + 1);
-    let hint = if model.scroll > 0 { " PageDown: newer " } else { " Enter sends, PageUp: older, Esc leaves " };
     frame.render_widget(Paragraph::new(typed).block(Block::bordered().title_bottom(hint)), foot);
     frame.set_cursor_position(cursor);
 }
@@ -100,7 +101,7 @@ mod tests {
         let mut model = Model::new("alice", "bob", UserId::derive("default", "alice"), ConversationId([1; 16]));
         model.on_event(Event::Connected);
         (0..30).for_each(|n| model.wrote(ClientMsgId(n), &format!("message {n}")));
-        model.input = "typing".into();
+        model.input.insert("typing");
         let mut terminal = Terminal::new(TestBackend::new(60, 12)).unwrap();
         terminal.draw(|frame| draw(frame, &mut model)).unwrap();
         let screen = terminal.backend().to_string();
