@@ -185,9 +185,8 @@ impl Homes {
             self.listening.awaited.remove(&asked);
         }
         let Some(home) = home else { return };
-        let large = core::mem::take(&mut self.index.get_mut(home).large);
-        large.iter().flat_map(|large| large.iter()).for_each(|key| self.listen_no_more(*key));
-        self.index.get_mut(home).large = large;
+        // Others were never listened to: new ones come behind these, and whoever leaves one moves them forward.
+        self.large_groups(home).to_vec().into_iter().for_each(|key| self.listen_no_more(key));
     }
 
     /// A home was told that its user is a member of a large group, by message `head` or a later one: it listens, if somebody is there.
