@@ -8,11 +8,8 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 use tidings_ring::Wait;
 use tidings_wire::{
-    ClientMsgId, ConversationId, Frame, Kind, Seq, Timestamp, UserId, frame,
-    frame::FrameBuilder,
-    frames::{
-        Control, Delivered, ErrorFrame, GroupAct, GroupSettings, Message, MessageFlags, Send, Sent, TraceId, Users,
-    },
+    ClientMsgId, ConversationId, Frame, Kind, Seq, UserId, frame,
+    frames::{Control, Delivered, ErrorFrame, GroupAct, GroupSettings, Message, Sent, Users},
     limits::GROUP_MAX,
 };
 
@@ -25,7 +22,7 @@ use crate::{
     measure::Percentiles,
     offer::COOL_DOWN,
     pace::{Pace, histogram},
-    pairs::Payload,
+    pairs::{Payload, append_attempt},
     report::Machine,
     run::{phases, progress},
     target::{Place, Target},
@@ -310,26 +307,9 @@ impl Groups {
         self.attempts += 1;
         let (id, person) = (self.attempts, &mut self.people[at]);
         let out = self.connections.out(at).ok_or("a device is gone")?;
-        let mut send = FrameBuilder::<Send>::new(out);
-        let bytes = if control == Control::TEXT { self.payload.bytes() } else { &[] };
-        let (body_span, payload) = (send.var(body), send.var(bytes));
-        send.finish(
-            id,
-            &Send {
-                conversation: person.conversation,
-                peer: person.peer,
-                client_msg_id: ClientMsgId(id),
-                prev: ClientMsgId(person.prev),
-                expires_at: Timestamp(0),
-                trace: TraceId::default(),
-                flags: MessageFlags::default(),
-                payload_crc: Message::crc_of_content(body, bytes),
-                payload,
-                control,
-                target: Seq(0),
-                body: body_span,
-            },
-        );
+        let payload = if control == Control::TEXT { self.payload.bytes() } else { &[] };
+        let to = (person.conversation, person.peer);
+        append_attempt(to, (id, person.prev), (control, body, payload), out);
         person.prev = id;
         Ok(id)
     }

@@ -70,6 +70,34 @@ pub fn append_traced(
     );
 }
 
+/// Appends a device's attempt, after the one that it names, to do something: its control, what the server must read, and the payload.
+pub fn append_attempt(
+    (conversation, peer): (ConversationId, UserId),
+    (id, prev): (u64, u64),
+    (control, body, payload): (Control, &[u8], &[u8]),
+    out: &mut Vec<u8>,
+) {
+    let mut send = FrameBuilder::<Send>::new(out);
+    let (body_span, payload_span) = (send.var(body), send.var(payload));
+    send.finish(
+        id,
+        &Send {
+            conversation,
+            peer,
+            client_msg_id: ClientMsgId(id),
+            prev: ClientMsgId(prev),
+            expires_at: Timestamp(0),
+            trace: TraceId::default(),
+            flags: MessageFlags::default(),
+            payload_crc: Message::crc_of_content(body, payload),
+            payload: payload_span,
+            control,
+            target: Seq(0),
+            body: body_span,
+        },
+    );
+}
+
 /// One pair.
 #[derive(Debug)]
 pub struct Pair {

@@ -5,6 +5,7 @@
 //! A shard's conversations form a list from the last changed to the first, so that telling costs as much as is missing.
 
 use alloc::{boxed::Box, collections::BTreeSet, vec, vec::Vec};
+use core::ops::Range;
 
 use tidings_canary::{self as canary, Canary};
 use tidings_wire::{EntryIndex, Seq, UserId};
@@ -90,17 +91,6 @@ struct ShardOutbox {
     /// By reactor.
     told: Box<[Reach]>,
     walk: Option<Walk>,
-}
-
-/// What came of telling a large group's members again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Again {
-    /// A lane has no room.
-    NoRoom,
-    /// Those before this place were told.
-    UpTo(usize),
-    /// All were.
-    All,
 }
 
 /// The outboxes of a reactor's shards.
@@ -413,38 +403,29 @@ impl Conversations {
             let Some(link) = link.filter(|link| link.changed >= first) else {
                 return self.end_walk(shard, upto, cx);
             };
-            let key = ConversationKey(next);
-            if *left == 0 {
+            // Of a large group so many members in a step.
+            let (key, members) = (ConversationKey(next), self.all[next].state.members.len());
+            let (upto, steps) = match self.all[next].state.size {
+                Size::Small => (members, 1),
+                Size::Large => (members.min(member + MEMBERS_PER_STEP), STEPS_PER_MEMBERS),
+            };
+            if *left == 0 || !self.tell_again(key, member..upto, cx) {
                 return;
             }
-            let goes_on = if self.is_large(key) {
-                match self.tell_members_again(key, member, cx) {
-                    Again::NoRoom => return,
-                    Again::UpTo(member) => {
-                        *left = left.saturating_sub(STEPS_PER_MEMBERS);
-                        Some(member)
-                    }
-                    Again::All => None,
-                }
-            } else if self.tell_again(key, cx) {
-                None
-            } else {
-                return;
-            };
-            *left = left.saturating_sub(1);
+            *left = left.saturating_sub(steps);
             if let Some(walk) = &mut self.outboxes.shards[shard as usize].walk {
-                (walk.next, walk.member) = goes_on.map_or((link.older, 0), |member| (next, member));
+                (walk.next, walk.member) = if upto == members { (link.older, 0) } else { (next, upto) };
             }
         }
     }
 
-    /// Tells the homes that may not know of a conversation's last change. False if there is no room.
-    fn tell_again(&mut self, key: ConversationKey, cx: &mut impl ConversationContext) -> bool {
+    /// Tells the homes of members that may not know of a conversation's last change. False if there is no room.
+    fn tell_again(&mut self, key: ConversationKey, places: Range<usize>, cx: &mut impl ConversationContext) -> bool {
         let (shard, changed) = (self.get(key).shard, self.get(key).link.changed);
         if self.get(key).id.is_group() {
-            return self.fan_out_again(key, cx);
+            return self.fan_out_again(key, places, cx);
         }
-        for member in 0..self.get(key).state.members.len() {
+        for member in places {
             let to = self.config.layout.home(&self.get(key).state.members[member].user);
             let missing = self.outboxes.shards[shard as usize].told[to.0 as usize].missing;
             if missing.is_none_or(|first| changed < first) {
@@ -461,7 +442,7 @@ impl Conversations {
     }
 
     /// The same for a group.
-    fn fan_out_again(&mut self, key: ConversationKey, cx: &mut impl ConversationContext) -> bool {
+    fn fan_out_again(&mut self, key: ConversationKey, places: Range<usize>, cx: &mut impl ConversationContext) -> bool {
         let Conversation { shard, link: Link { changed, .. }, .. } = *self.get(key);
         for to in (0..self.config.layout.reactors).map(ReactorId) {
             let missing = self.outboxes.shards[shard as usize].told[to.0 as usize].missing;
@@ -476,8 +457,8 @@ impl Conversations {
                     member.membership.was_ever() && knows == (title == Titled::Yes)
                 };
                 let of = (to, SessionId::NONE, source);
-                let all = 0..self.get(key).state.members.len();
-                self.with_fanout(key, of, (all, told), (UserId::NONE, &[], title), |this, fanout, payload| {
+                let who = (places.clone(), told);
+                self.with_fanout(key, of, who, (UserId::NONE, &[], title), |this, fanout, payload| {
                     is_told = this.answers[to.0 as usize].is_empty() && cx.has_home_credit(to, 1, payload.len());
                     if is_told {
                         cx.count(Counter::HeadUpdatesRepeated);
@@ -490,37 +471,6 @@ impl Conversations {
             }
         }
         true
-    }
-
-    /// The same for a large group: who is a member, from the place `from` on, as far as one step goes.
-    fn tell_members_again(&mut self, key: ConversationKey, from: usize, cx: &mut impl ConversationContext) -> Again {
-        let Conversation { shard, link: Link { changed, .. }, ref state, .. } = *self.get(key);
-        let members = state.members.len();
-        let upto = members.min(from + MEMBERS_PER_STEP);
-        for to in (0..self.config.layout.reactors).map(ReactorId) {
-            let missing = self.outboxes.shards[shard as usize].told[to.0 as usize].missing;
-            if missing.is_none_or(|first| changed < first) {
-                continue;
-            }
-            let (source, mut is_told) = (self.outboxes.source(shard, to, changed), true);
-            for title in [Titled::Yes, Titled::No] {
-                let told = |member: &Member, _| {
-                    member.membership.was_ever() && member.membership.is_current() == (title == Titled::Yes)
-                };
-                let of = (to, SessionId::NONE, source);
-                self.with_fanout(key, of, (from..upto, told), (UserId::NONE, &[], title), |this, fanout, payload| {
-                    is_told = this.answers[to.0 as usize].is_empty() && cx.has_home_credit(to, 1, payload.len());
-                    if is_told {
-                        cx.count(Counter::HeadUpdatesRepeated);
-                        cx.to_home(to, ToHome::Fanout(fanout), payload);
-                    }
-                });
-                if !is_told {
-                    return Again::NoRoom;
-                }
-            }
-        }
-        if upto == members { Again::All } else { Again::UpTo(upto) }
     }
 
     /// Everything up to an entry was told: homes may say so.
