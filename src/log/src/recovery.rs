@@ -205,25 +205,36 @@ impl BatchRef<'_> {
     }
 }
 
-/// A stretch of a file in memory, so that scanning reads large pieces.
+/// A stretch of a file in memory, so that scanning reads large pieces: the further it goes in a file, the larger they are.
 #[derive(Debug, Default)]
 struct Window {
     slot: Option<SlotId>,
     start: u64,
+    /// How much of `bytes` is of the file.
+    len: usize,
     bytes: Vec<u8>,
 }
 
-const WINDOW: usize = 4 << 20;
+/// The first piece of a file: a scan that only looks whether something is there reads no more.
+const WINDOW_MIN: usize = 64 << 10;
+/// The largest piece.
+const WINDOW_MAX: usize = 4 << 20;
 
 impl Window {
-    /// `len` bytes at `offset` of a slot that has `file_len`.
+    /// `len` bytes at `offset` of a slot.
     fn get<S: Storage>(&mut self, storage: &S, slot: SlotId, offset: u64, len: usize) -> io::Result<&[u8]> {
         let end = offset + len as u64;
-        if self.slot != Some(slot) || offset < self.start || end > self.start + self.bytes.len() as u64 {
-            self.bytes.resize(len.max(WINDOW), 0);
+        if self.slot != Some(slot) || offset < self.start || end > self.start + self.len as u64 {
+            let goes_on = self.slot == Some(slot) && offset >= self.start;
+            let ahead = if goes_on { (2 * self.len).min(WINDOW_MAX) } else { WINDOW_MIN };
+            let left = storage.len(slot)?.saturating_sub(offset);
+            let piece = len.max(usize::try_from(left).map_or(ahead, |left| left.min(ahead)));
+            if self.bytes.len() < piece {
+                self.bytes.resize(piece, 0);
+            }
             self.slot = None; // not valid if the read fails
-            storage.read(slot, offset, &mut self.bytes)?;
-            (self.slot, self.start) = (Some(slot), offset);
+            storage.read(slot, offset, &mut self.bytes[..piece])?;
+            (self.slot, self.start, self.len) = (Some(slot), offset, piece);
         }
         let from = usize::try_from(offset - self.start).expect("inside the window");
         Ok(&self.bytes[from..from + len])
@@ -384,8 +395,9 @@ impl<S: Storage> Scanner<S> {
         let mut from = self.offset;
         for at in self.at..self.segments.len() {
             let SegmentInfo { slot, generation, len } = self.segments[at];
-            let first = self.valid_batch(slot, generation, FIRST_BATCH, len)?.is_some();
-            let end = if at > self.at + 2 && first { FIRST_BATCH + BLOCK as u64 } else { len };
+            let is_far = at > self.at + 2;
+            let first_is_enough = is_far && self.valid_batch(slot, generation, FIRST_BATCH, len)?.is_some();
+            let end = if first_is_enough { FIRST_BATCH + BLOCK as u64 } else { len };
             let mut offset = from;
             while offset + BLOCK as u64 <= end {
                 if let Some(header) = self.valid_batch(slot, generation, offset, len)?
