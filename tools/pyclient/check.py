@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import about
 import groups
 import kinds as k
 from connection import Closed, ServerError
@@ -190,6 +191,52 @@ def group(alice: Client, bob: Client) -> None:
     print("alice and bob: a group is made once, shows its members, who was removed reads nothing later, and joins by a link")
 
 
+def about_messages(alice: Client, bob: Client) -> None:
+    nonce = time.time_ns().to_bytes(16, "little")
+    chat = group_id(ALICE, nonce)
+    alice.sent(alice.send_to(chat, b"", Control.CREATE, groups.create(nonce, groups.settings(), "about", [BOB]))[0])
+    mentions = about.clear({about.Part.MENTIONS: BOB})
+    alice.sent(alice.send_to(chat, b"look here", 0, mentions)[0])
+    alice.sent(alice.send_to(chat, b"a secret")[0])
+    expect("number of EDIT", alice.edit(chat, 2, b"look there", mentions), 4)
+    expect("number of REACT", bob.react(chat, 2, b"+"), 5)
+    expect("number of ERASE, and of ERASE again", (alice.erase(chat, 3), alice.erase(chat, 3)), (6, 6))
+    expect("number of an answer", bob.sent(bob.send_to(chat, b"seen", target=2)[0]).seq, 7)
+    for act, name in [
+        (lambda: bob.edit(chat, 2, b"mine now"), "NOT_ALLOWED"),
+        (lambda: bob.react(chat, 3, b"+"), "TARGET_ERASED"),
+        (lambda: alice.edit(chat, 1, b"not a text"), "TARGET_INVALID"),
+        (lambda: bob.erase(chat, 99), "TARGET_INVALID"),
+        (lambda: bob.react(chat, 2, b"+" * 257), "PAYLOAD_TOO_LARGE"),
+    ]:
+        try:
+            act()
+        except ServerError as error:
+            expect("a refusal", error.name, name)
+        else:
+            raise CheckFailed(f"{name} was expected")
+    expect("number of TIMER", alice.set_timer(chat, 3600), 8)
+    last = alice.sent(alice.send_to(chat, b"gone in an hour")[0])
+    stored, _ = bob.fetch(chat, 2)
+    seen = [(message.control, message.target, message.payload, message.flags & about.EMPTIED) for message in stored]
+    expected = [
+        (0, 0, b"look here", 0),
+        (0, 0, b"", about.EMPTIED),
+        (about.Control.EDIT, 2, b"look there", 0),
+        (about.Control.REACT, 2, b"+", 0),
+        (about.Control.ERASE, 3, b"", 0),
+        (0, 2, b"seen", 0),
+        (about.Control.TIMER, 0, b"", 0),
+        (0, 0, b"gone in an hour", 0),
+    ]
+    expect("what bob reads", seen, expected)
+    expect("the mention", about.parts(stored[0].body), {about.Part.MENTIONS: BOB})
+    expect("when it disappears", stored[-1].expires_at, last.ts + 3600 * 1_000_000)
+    expect("the timer", bob.describe(chat)[0].timer, 3600)
+    bob.take_inbox()
+    print("alice and bob: a message is edited, withdrawn, answered and reacted to, mentions somebody, and disappears")
+
+
 def devices(bob: Client) -> None:
     listed = bob.devices()
     expect("bob's devices", [(device.device, device.flags, name) for device, name in listed if device.since], [(DEVICE, 3, "")])
@@ -234,6 +281,7 @@ def conversation(alice_person: Person, bob_person: Person) -> None:
     resume_bob(bob, payloads, head)
     bob = quiet_resume(bob_person, bob)
     group(alice, bob)
+    about_messages(alice, bob)
     devices(bob)
     for name, client in (("alice", alice), ("bob", bob)):
         ping(name, client)

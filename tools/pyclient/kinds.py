@@ -325,6 +325,7 @@ class Described(Body):
     is_large: U8
     current: U32
     readers: U32
+    timer: U32
 
     def listed(self) -> list[Member]:
         if self.count and self.entry_len < MEMBER_LAYOUT.size or self.count * self.entry_len > len(self.entries):

@@ -10,6 +10,7 @@ from collections import defaultdict, deque
 from typing import TypeVar
 
 import kinds as k
+from about import Control, timer
 from connection import Closed, Connection, ServerError
 from crc32c import crc32c
 from frames import VERSION
@@ -58,9 +59,27 @@ class Client:
         """Sends without waiting for SENT. Returns the request, for `sent`, and the message's id, for repeats."""
         return self._send(conversation_id(self.welcome.user, peer), peer, payload, client_msg_id, prev)
 
-    def send_to(self, group: bytes, payload: bytes, control: int = 0, body: bytes = b"") -> tuple[int, int]:
-        """The same to a group; with a control and its body, does something to it."""
-        return self._send(group, k.NO_ID, payload, 0, None, control, body)
+    def send_to(
+        self, conversation: bytes, payload: bytes, control: int = 0, body: bytes = b"", target: int = 0
+    ) -> tuple[int, int]:
+        """The same to a conversation that is there; with a control and its body, does something to it, or to an earlier message."""
+        return self._send(conversation, k.NO_ID, payload, 0, None, control, body, target)
+
+    def edit(self, conversation: bytes, target: int, payload: bytes, body: bytes = b"") -> int:
+        """Replaces what an own message says. The number of the edit."""
+        return self.sent(self.send_to(conversation, payload, Control.EDIT, body, target)[0]).seq
+
+    def erase(self, conversation: bytes, target: int) -> int:
+        """Withdraws a message. The number of the message that does it, or did it before."""
+        return self.sent(self.send_to(conversation, b"", Control.ERASE, b"", target)[0]).seq
+
+    def react(self, conversation: bytes, target: int, reaction: bytes) -> int:
+        """Says what the user thinks of a message; empty: nothing any more."""
+        return self.sent(self.send_to(conversation, reaction, Control.REACT, b"", target)[0]).seq
+
+    def set_timer(self, conversation: bytes, seconds: int) -> int:
+        """Lets messages disappear that are written from now on; 0: they stay."""
+        return self.sent(self.send_to(conversation, b"", Control.TIMER, timer(seconds))[0]).seq
 
     def describe(self, conversation: bytes) -> tuple[k.Described, list[k.Member]]:
         """What a conversation is, and who is in it."""
@@ -97,6 +116,7 @@ class Client:
         prev: int | None,
         control: int = 0,
         body: bytes = b"",
+        target: int = 0,
     ) -> tuple[int, int]:
         deadline = self._deadline()
         while len(self._in_flight) >= self.welcome.window:
@@ -107,7 +127,7 @@ class Client:
         chained = self._chains[conversation].add(client_msg_id)
         prev = chained if prev is None else prev
         crc = crc32c(body + payload)
-        send = k.Send(conversation, peer, client_msg_id, prev, 0, k.NO_ID, 0, crc, payload, control, 0, body)
+        send = k.Send(conversation, peer, client_msg_id, prev, 0, k.NO_ID, 0, crc, payload, control, target, body)
         request = self._request(send)
         self._in_flight.add(request)
         return request, client_msg_id

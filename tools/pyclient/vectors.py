@@ -6,6 +6,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import about
 import kinds as k
 from crc32c import crc32c
 from frames import VERSION, decode, encode
@@ -24,6 +25,12 @@ CONTENT_CRC = 0x06AC2E65
 GROUP = group_id(ALICE, b"\x09" * 16)
 SETTINGS = bytes([1, 2, 2, 1])
 CREATE = b"\x09" * 16 + SETTINGS + b"\x07\x00\x01\x00" + b"friends" + BOB
+
+MEDIA = about.media(70000, b"\x05" * 32, "image/png", b"store/17")
+CLEAR = about.clear({about.Part.MENTIONS: BOB, about.Part.FORWARDED: b"\x01", about.Part.MEDIA: MEDIA, about.Part.KIND: b"poll"})
+EDITED = b"hi Bob"
+
+BYTES = {"clear/bob": CLEAR, "timer/3600": about.timer(3600)}
 
 IDS = {"user/alice": ALICE, "user/bob": BOB, "conversation/alice-bob": CHAT, "group/alice-09": GROUP, "link/alice-09": link_digest(GROUP, b"\x08" * 16)}
 
@@ -58,8 +65,9 @@ FRAMES: dict[str, tuple[int, k.Body]] = {
     "BYE": (0, k.Bye(reason=1, retry_after_ms=500)),
     "ERROR": (3, k.Error(44, 1, k.Send.KIND, 0, CHAT, 102, 100, b"send 101 again first")),
     "CREATE": (8, k.Send(GROUP, k.NO_ID, 103, 0, 0, k.NO_ID, 0, crc32c(CREATE), b"", 1, 0, CREATE)),
+    "EDIT": (12, k.Send(GROUP, k.NO_ID, 104, 103, 0, k.NO_ID, 0, crc32c(CLEAR + EDITED), EDITED, 10, 4, CLEAR)),
     "DESCRIBE": (9, k.Describe(GROUP, first=0, limit=0, counted=4)),
-    "DESCRIBED": (9, k.Described(GROUP, 5, SETTINGS, 0, 2, 0, 2, k.MEMBER_LAYOUT.size, b"friends", MEMBERS, has_link=1, is_large=1, current=1, readers=1)),
+    "DESCRIBED": (9, k.Described(GROUP, 5, SETTINGS, 0, 2, 0, 2, k.MEMBER_LAYOUT.size, b"friends", MEMBERS, has_link=1, is_large=1, current=1, readers=1, timer=3600)),
     "SYNC_DONE": (4, k.SyncDone(1)),
     "SET": (10, k.Set(k.NO_ID, 2, 1)),
     "SETTING": (10, k.Setting(CHAT, 1, 5)),
@@ -72,9 +80,10 @@ FRAMES: dict[str, tuple[int, k.Body]] = {
 
 
 def _problems(name: str, raw: bytes) -> Iterator[str]:
-    if name in IDS:
-        if raw != IDS[name]:
-            yield f"{name}: derived {IDS[name].hex()}, listed {raw.hex()}"
+    known = IDS | BYTES
+    if name in known:
+        if raw != known[name]:
+            yield f"{name}: came out as {known[name].hex()}, listed {raw.hex()}"
     elif name in FRAMES:
         if decode(raw) != FRAMES[name]:
             yield f"{name}: decoded {decode(raw)}, listed {FRAMES[name]}"
@@ -88,7 +97,7 @@ def check_vectors(path: Path) -> list[str]:
     """What is wrong with our reading of the vectors; empty if all is well."""
     lines = [line.split() for line in path.read_text().splitlines()]
     problems = [problem for name, digits in lines for problem in _problems(name, bytes.fromhex(digits))]
-    missing = (IDS.keys() | FRAMES.keys()) - {name for name, _ in lines}
+    missing = (IDS.keys() | BYTES.keys() | FRAMES.keys()) - {name for name, _ in lines}
     problems += [f"{name} is missing" for name in sorted(missing)]
     if crc32c(BODY + TEXT) != CONTENT_CRC:
         problems.append(f"the CRC-32C of {BODY + TEXT!r} came out as {crc32c(BODY + TEXT):#x}")

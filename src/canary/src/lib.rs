@@ -132,6 +132,14 @@ canaries! {
     DeafReactor, "deaf-reactor";
     /// Who is told that there is something in a large group does not hear it.
     BellUnheard, "bell-unheard";
+    /// Members edit what others wrote.
+    EditByStranger, "edit-by-stranger";
+    /// What was withdrawn is served.
+    ErasedServed, "erased-served";
+    /// State that is written again does not say what was withdrawn.
+    ErasureForgotten, "erasure-forgotten";
+    /// What has disappeared is served.
+    ExpiredServed, "expired-served";
     /// What was read from the disk is served as it is.
     DamageServed, "damage-served";
 }

@@ -2,10 +2,14 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use tidings_wire::{ClientMsgId, ConversationId, Seq, UserId, frames::Control};
+use tidings_wire::{
+    ClientMsgId, ConversationId, Seq, Timestamp, UserId,
+    frames::{Control, Timer, about::control},
+};
 
 use crate::{
     config::Time,
+    content::Content,
     event::{Message, Watermarks},
     group,
 };
@@ -17,10 +21,7 @@ pub(crate) const AHEAD_MAX: usize = 256;
 #[derive(Debug)]
 pub(crate) struct Outgoing {
     pub(crate) id: ClientMsgId,
-    pub(crate) control: Control,
-    pub(crate) body: Vec<u8>,
-    pub(crate) payload: Vec<u8>,
-    pub(crate) flags: u32,
+    pub(crate) content: Content,
     pub(crate) in_flight: bool,
 }
 
@@ -75,6 +76,8 @@ pub(crate) struct Conversation {
     pub(crate) hidden: Seq,
     /// A group's title, or the other member's name, as far as it is known.
     pub(crate) name: String,
+    /// Seconds after which messages disappear that are written after the last one released; 0: never.
+    pub(crate) timer: u32,
     /// Messages with content up to the last one released, if that is known.
     counted: Option<u64>,
     /// It is on the list of conversations that may have something to send.
@@ -109,6 +112,7 @@ impl Conversation {
             seen: 0,
             hidden: Seq(0),
             name: String::new(),
+            timer: 0,
             counted: None,
             eager: false,
         }
@@ -119,6 +123,7 @@ impl Conversation {
         let mut next = self.ahead.remove(&self.last.next())?;
         self.last = next.seq;
         self.learn_name(&next, user);
+        self.keep_time(&mut next, user);
         let has_content = next.control == Control::TEXT;
         // SENT that answers a repeat does not say it.
         let before = if next.seq == Seq(1) { Some(0) } else { self.counted };
@@ -133,6 +138,20 @@ impl Conversation {
             self.seen = self.seen.max(next.ordinal);
         }
         Some(next)
+    }
+
+    /// Messages disappear after the time that was set before them. The server says when, but not of what this device sent.
+    fn keep_time(&mut self, message: &mut Message, user: UserId) {
+        if message.control == control::TIMER {
+            self.timer = Timer::from_bytes(&message.body).map_or(0, |timer| timer.seconds);
+            return;
+        }
+        let disappears = message.control == Control::TEXT || message.control.is_about_target();
+        if message.sender == user && disappears && self.timer > 0 && message.ts > Timestamp(0) {
+            let timed = Timestamp(message.ts.0 + u64::from(self.timer) * 1_000_000);
+            let asked = Some(message.expires_at).filter(|asked| *asked > Timestamp(0));
+            message.expires_at = asked.map_or(timed, |asked| asked.min(timed));
+        }
     }
 
     /// A message says what the conversation is called, if it is the other member's, or gives a group its title.

@@ -2,7 +2,7 @@
 
 use tidings_wire::{
     ClientMsgId, ConversationId, DeviceId, ErrorCode, Seq, Timestamp, UserId,
-    frames::{Control, DescribedMember, GroupSettings},
+    frames::{Clear, Control, DescribedMember, GroupSettings, MessageFlags},
 };
 
 use crate::own::{Device, ReadReceipts};
@@ -32,12 +32,26 @@ pub struct Message {
     pub control: Control,
     /// The message that it is about; 0: none.
     pub target: Seq,
+    /// When it disappears; 0: never.
+    pub expires_at: Timestamp,
     /// How many messages with content there are up to and including this one; 0 for an own message after a hole, if SENT answered a repeat.
     pub ordinal: u64,
     /// What the server has read of it: an archive, as the control says.
     pub body: Vec<u8>,
     /// What it says.
     pub payload: Vec<u8>,
+}
+
+impl Message {
+    /// True if what it says is held back: it was withdrawn, or its time was over before this device got it.
+    pub fn is_emptied(&self) -> bool {
+        self.flags & MessageFlags::EMPTIED > 0
+    }
+
+    /// Whom it mentions, that it is passed on, what goes with it: of texts and edits.
+    pub fn clear(&self) -> Clear<'_> {
+        Clear::read(&self.body).unwrap_or_default()
+    }
 }
 
 /// What a group is.
@@ -55,6 +69,8 @@ pub struct Group {
     pub deleted: Seq,
     /// Others may join by a link.
     pub has_link: bool,
+    /// Seconds after which messages disappear that are written now; 0: never.
+    pub timer: u32,
     /// It is large: who has what is not told, and how many have read something is counted when somebody asks ([`crate::Session::count_readers`]).
     pub is_large: bool,
     /// How many are members.

@@ -10,6 +10,7 @@ use tidings_wire::{
 };
 
 use crate::{
+    content::Content,
     event::{Event, Group, Message},
     session::{Request, Resting, Session},
 };
@@ -78,7 +79,8 @@ impl Session {
     pub fn act(&mut self, group: ConversationId, act: &GroupAct<'_>, payload: &[u8]) -> ClientMsgId {
         let mut body = Vec::new();
         let control = act.write(&mut body);
-        self.put_out((group, UserId::NONE), control, body, payload.to_vec())
+        let content = Content { control, body, ..Content::text(payload) };
+        self.put_out((group, UserId::NONE), content)
     }
 
     /// Makes a link by which others join a group, or a new one instead of the one before. The server does not know `secret`, which is to be
@@ -145,6 +147,11 @@ impl Session {
             description.members.push(archive::read(entry)?);
         }
         let conversation = described.conversation;
+        if let Some(known) =
+            self.conversations.get_mut(&described.conversation).filter(|known| known.last >= described.head)
+        {
+            known.timer = described.timer;
+        }
         // A server of before this was counted does not say it.
         let knows = frame.fixed_bytes().len() >= Described::LEN;
         if let Extent::Readers(seq) = description.extent {
@@ -165,6 +172,7 @@ impl Session {
             settings: described.settings,
             deleted: described.deleted,
             has_link: described.has_link,
+            timer: described.timer,
             is_large: described.is_large,
             current: if knows { described.current } else { u32::try_from(current()).unwrap_or(u32::MAX) },
             members: description.members,

@@ -45,6 +45,7 @@ impl Session {
             flags: fixed.flags.0,
             control: fixed.control,
             target: fixed.target,
+            expires_at: fixed.expires_at,
             ordinal: fixed.ordinal,
             body: body.to_vec(),
             payload: payload.to_vec(),

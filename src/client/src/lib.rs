@@ -22,6 +22,7 @@
 mod backoff;
 pub mod blocking;
 mod config;
+mod content;
 mod conversation;
 mod event;
 mod group;
@@ -34,6 +35,7 @@ mod sync;
 mod token;
 
 pub use config::{Config, DEFAULT_TENANT, History, Time, Tokens};
+pub use content::Content;
 pub use event::{Event, Group, Message, Watermarks};
 pub use own::{Device, ReadReceipts};
 pub use session::Session;
@@ -41,6 +43,7 @@ pub use sync::{SavedConversation, SavedMessage, SavedState};
 pub use tidings_wire::{
     ClientMsgId, ConversationId, DeviceId, ErrorCode, Lineage, Seq, Timestamp, UserId, Uv,
     frames::{
-        Control, DescribedMember, GroupAct, GroupSettings, HistoryFrom, LinkBody, Role, RoleBody, Users, group::control,
+        Clear, Control, DescribedMember, GroupAct, GroupSettings, HistoryFrom, LinkBody, Media, MessageFlags, Role,
+        RoleBody, Timer, Users, about::control as about_control, group::control,
     },
 };

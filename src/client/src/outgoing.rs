@@ -1,12 +1,15 @@
 //! Own messages on their way: in order, each until its answer, again after a refusal or a reconnect; and receipts.
 
 use tidings_wire::{
-    ClientMsgId, ConversationId, ErrorCode, Seq, Timestamp, frame,
+    ClientMsgId, ConversationId, ErrorCode, frame,
     frame::FrameBuilder,
-    frames::{self, Delivered, ErrorFrame, MessageFlags, Read, Send, Sent, SettingKey, TraceId, group::control},
+    frames::{
+        self, Delivered, ErrorFrame, MessageFlags, Read, Send, Sent, SettingKey, TraceId, group::control as group,
+    },
 };
 
 use crate::{
+    content::Content,
     event::{Event, Message, Watermarks},
     own::ReadReceipts,
     session::Session,
@@ -37,7 +40,8 @@ impl Session {
             let request = self.next_request;
             self.next_request += 1;
             let mut send = FrameBuilder::<Send>::new(&mut self.out);
-            let (body, payload) = (send.var(&message.body), send.var(&message.payload));
+            let content = &message.content;
+            let (body, payload) = (send.var(&content.body), send.var(&content.payload));
             send.finish(
                 request,
                 &Send {
@@ -45,13 +49,13 @@ impl Session {
                     peer: conversation.peer,
                     client_msg_id: message.id,
                     prev: conversation.prev,
-                    expires_at: Timestamp(0),
+                    expires_at: content.expires_at,
                     trace: TraceId::default(),
-                    flags: MessageFlags(message.flags),
-                    payload_crc: frames::Message::crc_of_content(&message.body, &message.payload),
+                    flags: MessageFlags(content.flags),
+                    payload_crc: frames::Message::crc_of_content(&content.body, &content.payload),
                     payload,
-                    control: message.control,
-                    target: Seq(0),
+                    control: content.control,
+                    target: content.target,
                     body,
                 },
             );
@@ -85,6 +89,7 @@ impl Session {
         conversation.acked = conversation.acked.max(message.id);
         self.backoff.reset();
         let peer = conversation.peer;
+        let Content { control, target, flags, expires_at, body, payload } = message.content;
         let (id, conversation, seq, ts) = (sent.client_msg_id, sent.conversation, sent.seq, sent.ts);
         self.events.push_back(Event::Sent { conversation, id, seq, ts });
         self.touch(conversation);
@@ -98,13 +103,14 @@ impl Session {
                 sender_device: self.config.device,
                 peer,
                 client_msg_id: id,
-                flags: message.flags,
-                control: message.control,
-                target: Seq(0),
+                flags,
+                control,
+                target,
+                expires_at,
                 ordinal: sent.ordinal,
                 // A link's secret is in no message.
-                body: if message.control == control::JOIN { Vec::new() } else { message.body },
-                payload: message.payload,
+                body: if control == group::JOIN { Vec::new() } else { body },
+                payload,
             });
         }
     }

@@ -7,13 +7,14 @@ use tidings_wire::{
     ClientMsgId, ConversationId, ErrorCode, Frame, Frames, Kind, Lineage, Retry, Seq, Stretch, UserId, Uv, WireError,
     frame,
     frame::FrameBuilder,
-    frames::{self, Bye, ByeReason, Control, ErrorFrame, Hello, MessageFlags, Ping, SettingKey, Welcome},
+    frames::{self, Bye, ByeReason, ErrorFrame, Hello, MessageFlags, Ping, SettingKey, Welcome},
     limits,
 };
 
 use crate::{
     backoff::Backoff,
     config::{Config, Time},
+    content::Content,
     conversation::{Conversation, Outgoing},
     event::Event,
     group::Description,
@@ -125,9 +126,9 @@ impl Session {
         };
         let (sync, mut conversations) = Sync::restore(&config.state);
         for message in &config.state.outbox {
-            let SavedMessage { conversation, peer, id, control, body, payload } = message.clone();
+            let SavedMessage { conversation, peer, id, content } = message.clone();
             let known = conversations.entry(conversation).or_insert_with(|| Conversation::new(conversation, peer));
-            known.outbox.push_back(Outgoing { id, control, body, payload, flags: 0, in_flight: false });
+            known.outbox.push_back(Outgoing { id, content, in_flight: false });
         }
         Self {
             link: Link::Down(Time(0)),
@@ -490,32 +491,28 @@ impl Session {
     /// Puts a message into the outbox: it is sent, and sent again after a reconnect, until [`Event::Sent`] or
     /// [`Event::SendFailed`].
     pub fn send(&mut self, peer: UserId, payload: &[u8]) -> ClientMsgId {
-        let conversation = self.conversation_with(peer);
-        self.put_out((conversation, peer), Control::TEXT, Vec::new(), payload.to_vec())
+        self.post_to(peer, Content::text(payload))
     }
 
     /// The same to a conversation that is there already, for example a group.
     pub fn send_to(&mut self, conversation: ConversationId, payload: &[u8]) -> ClientMsgId {
-        let peer = self.conversations.get(&conversation).map_or(UserId::NONE, |known| known.peer);
-        self.put_out((conversation, peer), Control::TEXT, Vec::new(), payload.to_vec())
+        self.post(conversation, Content::text(payload))
     }
 
-    pub(crate) fn put_out(
-        &mut self,
-        (conversation, peer): (ConversationId, UserId),
-        control: Control,
-        body: Vec<u8>,
-        payload: Vec<u8>,
-    ) -> ClientMsgId {
+    pub(crate) fn peer_of(&self, conversation: ConversationId) -> UserId {
+        self.conversations.get(&conversation).map_or(UserId::NONE, |known| known.peer)
+    }
+
+    pub(crate) fn put_out(&mut self, (conversation, peer): (ConversationId, UserId), content: Content) -> ClientMsgId {
         let id = ClientMsgId(self.next_id);
         self.next_id += 1;
         let known = self.conversations.entry(conversation).or_insert_with(|| Conversation::new(conversation, peer));
-        if body.len() + payload.len() > self.payload_max {
+        if content.body.len() + content.payload.len() > self.payload_max {
             let code = ErrorCode::PayloadTooLarge;
             self.events.push_back(Event::SendFailed { conversation, id, code });
             return id;
         }
-        known.outbox.push_back(Outgoing { id, control, body, payload, flags: 0, in_flight: false });
+        known.outbox.push_back(Outgoing { id, content, in_flight: false });
         self.touch(conversation);
         self.pump();
         id

@@ -6,12 +6,13 @@ use tidings_wire::{
     ClientMsgId, ConversationId, Frame, Lineage, Seq, UserId, Uv, WireError,
     archive::{self, Archived},
     frame,
-    frames::{Changed, ChangedConversation, Control, Fetched, Resume, ResumeStatus},
+    frames::{Changed, ChangedConversation, Fetched, Resume, ResumeStatus},
     limits::TAILS_MAX,
 };
 
 use crate::{
     config::{History, Time},
+    content::Content,
     conversation::{Conversation, Outgoing},
     event::{Event, Watermarks},
     incoming::place_at,
@@ -47,12 +48,8 @@ pub struct SavedMessage {
     pub peer: UserId,
     /// The attempt.
     pub id: ClientMsgId,
-    /// What it does.
-    pub control: Control,
-    /// What the server must read of it.
-    pub body: Vec<u8>,
-    /// What it says.
-    pub payload: Vec<u8>,
+    /// What it is.
+    pub content: Content,
 }
 
 /// A conversation in [`SavedState`].
@@ -80,6 +77,8 @@ pub struct SavedConversation {
     pub hidden: Seq,
     /// A group's title, or the other member's name, as far as it is known.
     pub name: String,
+    /// Seconds after which messages disappear that are written after `last`; 0: never.
+    pub timer: u32,
 }
 
 /// Where a session is with catching up.
@@ -115,7 +114,8 @@ impl Sync {
                 (saved.last, saved.head.max(saved.last), true);
             (conversation.own, conversation.durable, conversation.told) = (saved.own, saved.durable, saved.durable);
             (conversation.peers, conversation.ordinal, conversation.seen) = (saved.peers, saved.ordinal, saved.seen);
-            (conversation.hidden, conversation.name) = (saved.hidden, saved.name.clone());
+            (conversation.hidden, conversation.name, conversation.timer) =
+                (saved.hidden, saved.name.clone(), saved.timer);
             (saved.id, conversation)
         });
         (sync, conversations.collect())
@@ -128,18 +128,19 @@ impl Sync {
         conversations: &HashMap<ConversationId, Conversation>,
     ) -> SavedState {
         let row = |known: &Conversation| {
-            let Conversation { id, peer, last, head, own, durable, peers, ordinal, seen, hidden, .. } = *known;
+            let Conversation { id, peer, last, head, own, durable, peers, ordinal, seen, hidden, timer, .. } = *known;
             let name = known.name.clone();
-            SavedConversation { id, peer, last, head, own, durable, peers, ordinal, seen, hidden, name }
+            SavedConversation { id, peer, last, head, own, durable, peers, ordinal, seen, hidden, name, timer }
         };
         let mut rows: Vec<_> = conversations.values().filter(|known| known.placed).map(row).collect();
         rows.sort_unstable_by_key(|row| row.id);
         let waiting = |known: &Conversation| {
             let (conversation, peer) = (known.id, known.peer);
-            let saved = move |message: &Outgoing| {
-                let Outgoing { id, control, body, payload, .. } = message;
-                let (id, control, body, payload) = (*id, *control, body.clone(), payload.clone());
-                SavedMessage { conversation, peer, id, control, body, payload }
+            let saved = move |message: &Outgoing| SavedMessage {
+                conversation,
+                peer,
+                id: message.id,
+                content: message.content.clone(),
             };
             known.outbox.iter().map(saved).collect::<Vec<_>>()
         };

@@ -4,6 +4,7 @@
 
 pub(crate) mod changes;
 pub(crate) mod dedup;
+pub(crate) mod marks;
 pub(crate) mod members;
 pub(crate) mod membership;
 pub(crate) mod overlay;

@@ -90,8 +90,6 @@ struct SentFrom {
     origin: Origin,
     /// Its last attempt that was done before, under another name, and so has no number of its own; 0: none.
     done: ClientMsgId,
-    /// The message that did it.
-    done_as: Seq,
     /// The device's highest attempt then, proposed or committed: if that is dropped, what came after it is not in its turn any more.
     done_after: ClientMsgId,
 }
@@ -121,14 +119,7 @@ impl Conversation {
             if self.origins.len() == ORIGINS_MAX {
                 self.origins.remove(0);
             }
-            self.origins.push(SentFrom {
-                member,
-                device,
-                origin,
-                done: ClientMsgId(0),
-                done_as: Seq(0),
-                done_after: ClientMsgId(0),
-            });
+            self.origins.push(SentFrom { member, device, origin, done: ClientMsgId(0), done_after: ClientMsgId(0) });
             self.origins.len() - 1
         });
         let sent = &mut self.origins[at];

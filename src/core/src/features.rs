@@ -2,19 +2,24 @@
 //! ([`Feature::judge`]) and what it changes ([`Feature::apply`]), and one line of a table. Numbering, repeats, storage, delivery and recovery are
 //! the engine's, which knows no feature by name.
 
+mod about;
 mod group;
 pub(crate) mod receipt;
 mod text;
+pub(crate) mod timer;
 
 use core::fmt;
 
 use tidings_wire::{
-    ConversationId, ErrorCode, Seq, UserId,
-    frames::{Control, Role, group::control},
+    ConversationId, ErrorCode, Seq, Timestamp, UserId,
+    frames::{Control, Role, about::control as about_control, group::control},
 };
 
 pub use crate::conversation::changes::Changes;
-use crate::conversation::{changes::Change, membership::Membership, state::Size, view::View};
+use crate::{
+    conversation::{changes::Change, marks::Mark, membership::Membership, state::Size, view::View},
+    narrow::to_u32,
+};
 
 /// What somebody wants to do, or did.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +32,46 @@ pub struct Act<'a> {
     pub target: Seq,
     /// What the server must read of it.
     pub body: &'a [u8],
+}
+
+/// A message that an act is about, as far as the server remembers of one that is stored.
+#[derive(Clone, Copy, Debug)]
+pub struct Target {
+    /// Who wrote it.
+    pub author: UserId,
+    /// When, to the second.
+    pub written: Timestamp,
+    /// Whether it has content.
+    pub weight: Weight,
+}
+
+/// How long after it was written a message may be changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Windows {
+    /// Seconds in which its author may edit it.
+    pub edit_s: u32,
+    /// Seconds in which its author may withdraw it.
+    pub erase_s: u32,
+}
+
+/// What only whoever judges knows: it is not the same on every replica, nor at a start.
+#[derive(Clone, Copy, Debug)]
+pub struct Situation {
+    /// The time.
+    pub now: Timestamp,
+    /// Bytes of the payload.
+    pub payload_len: usize,
+    /// The message that the act is about, if that is stored.
+    pub target: Option<Target>,
+    /// How long messages may be changed.
+    pub windows: Windows,
+}
+
+impl Situation {
+    /// True if a message was written longer ago.
+    pub fn is_older(&self, target: &Target, than_s: u32) -> bool {
+        self.now.0.saturating_sub(target.written.0) > u64::from(than_s) * 1_000_000
+    }
 }
 
 /// What a feature can see of a conversation: what is committed and what is proposed over it.
@@ -68,6 +113,21 @@ impl<'a> Seen<'a> {
         self.view.membership(user).map_or(Role::None, |membership| membership.role)
     }
 
+    /// True if the sender can read a message of this number.
+    pub fn reads(&self, seq: Seq) -> bool {
+        seq > Seq(0) && seq <= self.head() && self.view.membership(self.sender).is_some_and(|own| own.reads(seq))
+    }
+
+    /// The message that withdrew another one, if one did.
+    pub fn erasure(&self, target: Seq) -> Option<Seq> {
+        self.view.erasure(target)
+    }
+
+    /// The sender's place among the members, also if it only gets one by this.
+    pub fn place(&self) -> u32 {
+        to_u32(self.view.member(self.sender).unwrap_or(self.view.members()))
+    }
+
     fn size(&self) -> Size {
         self.view.size()
     }
@@ -92,6 +152,10 @@ impl Changes {
     fn member(&mut self, user: UserId, membership: Membership) {
         self.push(Change::Member(user, membership));
     }
+
+    fn mark(&mut self, mark: Mark) {
+        self.push(Change::Mark(mark));
+    }
 }
 
 /// Bytes that a feature may keep of a conversation.
@@ -106,13 +170,14 @@ pub enum Allowed {
     Done(Seq),
 }
 
-/// An act that has a place in a conversation's order. Both functions are pure: the same on every replica, at a commit and at a start.
+/// An act that has a place in a conversation's order. Both functions are pure; what [`Feature::apply`] does is the same on every replica, at a
+/// commit and at a start.
 pub trait Feature: fmt::Debug + Sync {
     /// Whether it is allowed. Changes nothing.
     ///
     /// # Errors
     /// Why it is not.
-    fn judge(&self, seen: &Seen<'_>, act: &Act<'_>) -> Result<Allowed, ErrorCode>;
+    fn judge(&self, seen: &Seen<'_>, act: &Act<'_>, situation: &Situation) -> Result<Allowed, ErrorCode>;
 
     /// What it changes, once it is message `act.seq`.
     fn apply(&self, seen: &Seen<'_>, act: &Act<'_>, changes: &mut Changes);
@@ -174,6 +239,10 @@ const fn of_groups(control: Control, name: &'static str, feature: &'static dyn F
     Row { control, name, weight: Weight::Control, actors, feature }
 }
 
+const fn of_members(control: Control, name: &'static str, feature: &'static dyn Feature) -> Row {
+    Row { control, name, weight: Weight::Control, actors: Actors::Members, feature }
+}
+
 /// The features of this server, by their numbers. Receipts have frames of their own and no number (`features/receipt.rs`).
 pub const FEATURES: &[Row] = &[
     Row {
@@ -192,6 +261,10 @@ pub const FEATURES: &[Row] = &[
     of_groups(control::DELETE, "delete", &group::settings::Delete),
     of_groups(control::LINK, "link", &group::link::ChangeLink),
     of_groups(control::JOIN, "join", &group::link::Join),
+    of_members(about_control::EDIT, "edit", &about::Edit),
+    of_members(about_control::ERASE, "erase", &about::Erase),
+    of_members(about_control::REACT, "react", &about::React),
+    of_members(about_control::TIMER, "timer", &timer::ChangeTimer),
 ];
 
 /// The weight of a control. What a later version of the server knew has none here.

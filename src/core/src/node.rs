@@ -21,7 +21,7 @@ use crate::{
     counters::Counters,
     effects::{CommittedEntry, ConnId, DurableBatch, Effects, JobId, ReactorId, RecordMeta},
     engine::Conversations,
-    features::Row,
+    features::{Row, Windows},
     home::{Authenticated, Command, Homes, Renewal, SessionId},
     lanes::{Parts, ToConversation, ToHome},
     limits::{ENTITIES_PER_TURN, QUESTIONS_PER_TURN, Rate},
@@ -53,6 +53,8 @@ pub struct NodeConfig {
     pub group_small_max: u32,
     /// Messages in one large group.
     pub group_rate: Rate,
+    /// How long messages may be changed after they were written.
+    pub windows: Windows,
     /// Seconds of silence after which a session is closed; announced in WELCOME.
     pub idle_timeout_s: u16,
     /// Conversations and homes that may exist here, each.

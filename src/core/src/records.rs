@@ -10,6 +10,7 @@ use tidings_wire::{
     frames::Role,
 };
 
+pub use crate::conversation::marks::MarkKind;
 use crate::lanes::{Heads, Watermarks};
 
 /// What a record is. The numbers are on disk. Entries have 1 to 63, records that are one node's alone 64 and more.
@@ -44,11 +45,13 @@ pub enum RecordKind {
     ShardRow = 68,
     /// What a user keeps for itself, written again: as of [`Self::Own`].
     OwnRow = 69,
+    /// What was said about earlier messages of a conversation: [`MarksRow`] and its [`MarkRecord`]s.
+    MarksRow = 70,
 }
 
 impl RecordKind {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::NoOp,
         Self::HardState,
         Self::Config,
@@ -63,6 +66,7 @@ impl RecordKind {
         Self::HomeRow,
         Self::ShardRow,
         Self::OwnRow,
+        Self::MarksRow,
     ];
 
     /// The kind with this number.
@@ -197,6 +201,30 @@ pub struct ConversationRow {
     pub settings: u32,
     /// 1: it is a large group.
     pub size: u8,
+    /// A sum over all marks that were ever set. Those of them that count follow in rows of their own, before the members.
+    pub marks: u64,
+}
+
+/// Marks of a conversation; `count` of [`MarkRecord`] follow.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MarksRow {
+    /// Which.
+    pub conversation: ConversationId,
+    /// Marks that follow.
+    pub count: u32,
+}
+
+/// What was said about an earlier message.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MarkRecord {
+    /// The message.
+    pub target: Seq,
+    /// What.
+    pub kind: MarkKind,
+    /// The place of the member whose reaction it is.
+    pub member: u32,
+    /// The message that said it last.
+    pub by: Seq,
 }
 
 /// What a feature keeps of a conversation; `len` bytes follow.
@@ -296,7 +324,9 @@ first_len! {
     SourcesRecord: 4;
     SourceRecord: 10;
     ShardRow: 12;
-    ConversationRow: 56, now 57;
+    ConversationRow: 56, now 65;
+    MarksRow: 20;
+    MarkRecord: 21;
     SettingRecord: 6;
     MemberRow: 68, now 76;
     MembershipRecord: 34;

@@ -3,7 +3,7 @@
 
 use tidings_core::{
     NodeConfig,
-    features::{Act, Actors, Allowed, Changes, FEATURES, Feature, Row, Seen, Weight},
+    features::{Act, Actors, Allowed, Changes, FEATURES, Feature, Row, Seen, Situation, Weight},
 };
 use tidings_testkit::{Cluster, Device, Reactor, frames::Attempt, user};
 use tidings_wire::{
@@ -18,7 +18,7 @@ struct Pin;
 const PIN: Control = Control(900);
 
 impl Feature for Pin {
-    fn judge(&self, seen: &Seen<'_>, act: &Act<'_>) -> Result<Allowed, ErrorCode> {
+    fn judge(&self, seen: &Seen<'_>, act: &Act<'_>, _: &Situation) -> Result<Allowed, ErrorCode> {
         if act.body.len() > 32 {
             return Err(ErrorCode::BodyInvalid);
         }
@@ -76,7 +76,7 @@ fn a_feature_is_numbered_delivered_stored_and_recovered_like_text() {
             (PIN, 1, &[0; 33], ErrorCode::BodyInvalid),
             (Control(901), 1, b"x", ErrorCode::ControlUnknown),
             (Control::TEXT, 0, b"x", ErrorCode::BodyInvalid),
-            (Control::TEXT, 1, b"", ErrorCode::BodyInvalid),
+            (Control::TEXT, 9, b"", ErrorCode::TargetInvalid),
         ] {
             act(&mut cluster, alice, (4, 3), control, target, body);
             assert_eq!(refused(&mut cluster, alice), code);

@@ -352,8 +352,11 @@ impl Run {
                 assert_eq!(out.frames().len(), 1, "{:?} {:?}", out.kinds(), out.all::<ErrorFrame>());
             }
             Ok(seq) if seq <= self.model.messages.len() as u64 => {
-                // Done before: answered at once; one that is not committed yet is answered once, in the first one's place.
+                // Done before: answered at once. While that is not committed it may yet be undone, and whoever did it waits for the answer.
                 let is_committed = seq <= self.committed.messages.len() as u64;
+                if !is_committed {
+                    assert_eq!(self.cluster.take(self.devices[who]).error().0, ErrorCode::Busy);
+                }
                 self.commit_with(is_committed.then_some((who, seq)));
             }
             Ok(seq) => {

@@ -362,7 +362,17 @@ fn a_conversation_with_many_members_is_written_in_rows_of_bounded_size() {
         UserId(id)
     };
     let (head, last_ts, ordinal, changed) = (Seq(7), Timestamp(9), 7, 1);
-    let row = ConversationRow { conversation, members: MEMBERS, head, last_ts, ordinal, changed, settings: 0, size: 0 };
+    let row = ConversationRow {
+        conversation,
+        members: MEMBERS,
+        head,
+        last_ts,
+        ordinal,
+        changed,
+        settings: 0,
+        size: 0,
+        marks: 0,
+    };
     let mut replay = |kind, body: &[u8]| {
         let at = LogPosition::new(LogId(0), Generation(1), 0);
         let record = Replayed { kind, shard, entry: None, ts: Timestamp(9), body, at };

@@ -1,5 +1,6 @@
 //! The command line: one file a subcommand.
 
+mod about;
 mod chat;
 mod connect;
 mod conversations;
@@ -57,6 +58,14 @@ enum Command {
     Conversations(conversations::Arguments),
     /// Mark messages as read.
     Read(conversations::ReadArguments),
+    /// Replace what a message of yours says; print the number of the edit.
+    Edit(about::EditArguments),
+    /// Withdraw a message for everybody.
+    Erase(about::EraseArguments),
+    /// Say what you think of a message.
+    React(about::ReactArguments),
+    /// Let the messages of a conversation disappear after a while.
+    Timer(about::TimerArguments),
     /// Make groups and change them.
     Group(group::Arguments),
     /// List a user's devices, or let one in no more.
@@ -84,6 +93,10 @@ pub fn main() -> ExitCode {
         Command::History(arguments) => history::run(&arguments),
         Command::Conversations(arguments) => conversations::run(&arguments),
         Command::Read(arguments) => conversations::read(&arguments),
+        Command::Edit(arguments) => about::edit(&arguments),
+        Command::Erase(arguments) => about::erase(&arguments),
+        Command::React(arguments) => about::react(&arguments),
+        Command::Timer(arguments) => about::timer(&arguments),
         Command::Group(arguments) => group::run(&arguments),
         Command::Devices(arguments) => devices::run(&arguments),
         Command::Set(arguments) => set::run(&arguments),

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use tidings_core::{
     Budget, Everything, StateStore,
     budget::{CONVERSATION_COST, SEND_COST},
+    features::Windows,
     limits::Rate,
 };
 #[cfg(feature = "canary")]
@@ -97,6 +98,10 @@ pub struct LimitSettings {
     pub group_per_second: u32,
     /// Messages that a large group may save up.
     pub group_burst: u32,
+    /// Seconds in which whoever wrote a message may edit it.
+    pub edit_s: u32,
+    /// Seconds in which whoever wrote a message may withdraw it. Admins of a group always may.
+    pub erase_s: u32,
     /// Handshakes a second from one address, on each reactor.
     pub address_per_second: u32,
     /// Handshakes that an address may save up.
@@ -179,6 +184,8 @@ impl Default for LimitSettings {
             group_small_max: 200,
             group_per_second: 10,
             group_burst: 100,
+            edit_s: 24 * 3600,
+            erase_s: 3 * 24 * 3600,
             address_per_second: 1000,
             address_burst: 20_000,
             handshake_timeout_ms: 10_000,
@@ -205,6 +212,11 @@ impl LimitSettings {
     /// The rate of a large group.
     pub fn group_rate(&self) -> Rate {
         Rate { per_second: self.group_per_second, burst: self.group_burst }
+    }
+
+    /// How long messages may be changed.
+    pub fn windows(&self) -> Windows {
+        Windows { edit_s: self.edit_s, erase_s: self.erase_s }
     }
 
     /// The rate of an address.

@@ -310,6 +310,7 @@ fn node_config(at: u16, layout: Layout, data: &DataDir, config: &ServerConfig) -
         address_budget: config.address_budget(),
         group_small_max: config.limits.group_small_max,
         group_rate: config.limits.group_rate(),
+        windows: config.limits.windows(),
         idle_timeout_s: config.limits.idle_timeout_s,
         entities_max: config.limits.entities_max,
         seed: data.log_nonce() ^ u64::from(at),

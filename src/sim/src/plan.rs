@@ -1,6 +1,6 @@
 //! What a seed decides before anything happens: how large the world is, what it does, what befalls it.
 
-use tidings_core::{Budget, limits::Rate};
+use tidings_core::{Budget, features::Windows, limits::Rate};
 
 use crate::{
     agenda::{MS, Nanos, SECOND, US},
@@ -272,6 +272,8 @@ pub struct Plan {
     pub group_small_max: u32,
     /// Messages in one large group.
     pub group_rate: Rate,
+    /// How long messages may be changed.
+    pub windows: Windows,
     /// The first user writes large messages as fast as it can.
     pub flood: bool,
     /// Millionths of prefetches that find something not in memory.
@@ -337,6 +339,7 @@ impl Plan {
             address_budget: Budget::UNLIMITED,
             group_small_max: 200,
             group_rate: Rate { per_second: 100_000, burst: 100_000 },
+            windows: Windows { edit_s: 24 * 3600, erase_s: 24 * 3600 },
             flood: profile == Profile::Flood,
             not_resident: if random.chance(MILLION / 3) { MILLION / 20 } else { 0 },
             pace: random.between(100, 1500) * MS,

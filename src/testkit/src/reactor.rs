@@ -1,7 +1,9 @@
 //! One node and its world, and how it starts again.
 
 use tidings_core::{
-    Budget, Layout, Mono, Node, NodeConfig, Now, ReactorId, Replayed, features::FEATURES, limits::Rate,
+    Budget, Layout, Mono, Node, NodeConfig, Now, ReactorId, Replayed,
+    features::{FEATURES, Windows},
+    limits::Rate,
     records::RecordKind,
 };
 use tidings_log::{Epoch, Scanner, records};
@@ -31,6 +33,7 @@ pub fn node_config(me: u16, reactors: u16, shards: u32) -> NodeConfig {
         address_budget: Budget::UNLIMITED,
         group_small_max: 200,
         group_rate: Rate { per_second: 1000, burst: 1000 },
+        windows: Windows { edit_s: 3600, erase_s: 7200 },
         idle_timeout_s: 60,
         entities_max: 1000,
         seed: 5,

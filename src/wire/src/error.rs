@@ -140,6 +140,14 @@ codes! {
     /// This user, or its address, has filled as much of the log as it may.
     BudgetExceeded = 64, "BUDGET_EXCEEDED", Later;
 
+    // What is said about an earlier message.
+    /// There is no such message, the user cannot read it, it is not stored any more, or it is of a kind that this cannot be said about.
+    TargetInvalid = 65, "TARGET_INVALID", Never;
+    /// The message was withdrawn.
+    TargetErased = 66, "TARGET_ERASED", Never;
+    /// It is too long ago that the message was written.
+    TooLate = 67, "TOO_LATE", Never;
+
     /// The user has no such device.
     NoSuchDevice = 70, "NO_SUCH_DEVICE", Never;
 }

@@ -1,5 +1,7 @@
 //! The fixed part of every kind of frame, grouped by what they are about.
 
+pub mod about;
+pub mod clear;
 pub mod group;
 pub mod message;
 pub mod receipt;
@@ -7,6 +9,8 @@ pub mod session;
 pub mod sync;
 pub mod user;
 
+pub use about::Timer;
+pub use clear::{Clear, Media};
 pub use group::{
     Describe, Described, DescribedMember, GroupAct, GroupSettings, HistoryFrom, LinkBody, Role, RoleBody, Users,
 };

@@ -8,6 +8,20 @@ pub const PAYLOAD_MAX: u32 = 64 * 1024;
 pub const FIXED_MAX: usize = 512;
 /// Longest external name of a user or tenant, in bytes of UTF-8.
 pub const NAME_MAX: usize = 64;
+/// Longest clear part of a text, in bytes.
+pub const CLEAR_MAX: usize = 4 * 1024;
+/// Users whom one text mentions.
+pub const MENTIONS_MAX: usize = 50;
+/// Longest name of what an application's payload is, in bytes.
+pub const KIND_MAX: usize = 64;
+/// Longest type of a media reference, in bytes.
+pub const MEDIA_TYPE_MAX: usize = 64;
+/// Longest media reference, in bytes.
+pub const MEDIA_REFERENCE_MAX: usize = 512;
+/// Longest reaction, in bytes: an emoji of several parts, encrypted.
+pub const REACTION_MAX: usize = 256;
+/// Longest time after which a conversation's messages disappear: a year.
+pub const TIMER_MAX_S: u32 = 365 * 24 * 3600;
 /// Longest title of a group, in bytes.
 pub const TITLE_MAX: usize = 256;
 /// Registered devices of a user; the longest unused is let in no more when there is another.

@@ -165,6 +165,38 @@ fn create() -> Vec<u8> {
     out
 }
 
+fn clear() -> Vec<u8> {
+    let (mut body, bob) = (Vec::new(), [user("bob").0]);
+    let media = Media { size: 70_000, key_digest: [5; 32], media_type: b"image/png", reference: b"store/17" };
+    Clear { mentions: Users::new(&bob), forwarded: 1, media: Some(media), kind: b"poll" }.write(&mut body);
+    body
+}
+
+fn edit() -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut frame = FrameBuilder::<Send>::new(&mut out);
+    let payload = frame.var(b"hi Bob");
+    let body = frame.var(&clear());
+    frame.finish(
+        12,
+        &Send {
+            conversation: group(),
+            peer: UserId::NONE,
+            client_msg_id: ClientMsgId(104),
+            prev: ClientMsgId(103),
+            expires_at: Timestamp(0),
+            trace: TraceId::default(),
+            flags: MessageFlags::default(),
+            payload_crc: Message::crc_of_content(&clear(), b"hi Bob"),
+            payload,
+            control: about::control::EDIT,
+            target: Seq(4),
+            body,
+        },
+    );
+    out
+}
+
 fn described() -> Vec<u8> {
     let member = |name, role, left, (delivered, read)| DescribedMember {
         user: user(name),
@@ -201,6 +233,7 @@ fn described() -> Vec<u8> {
             is_large: true,
             current: 1,
             readers: 1,
+            timer: 3600,
         },
     );
     out
@@ -292,6 +325,9 @@ fn vectors() -> Vec<(&'static str, Vec<u8>)> {
         ("DEVICE_LIST", device_list()),
         ("SYNC_DONE", simple(4, &SyncDone { tails: 1 })),
         ("link/alice-09", digest_of_link(group(), &[8; 16]).to_vec()),
+        ("clear/bob", clear()),
+        ("EDIT", edit()),
+        ("timer/3600", Timer { seconds: 3600 }.to_bytes().to_vec()),
         ("REAUTH_OK", simple(7, &ReauthOk { token_until: Timestamp(1_700_000_900_000_000) })),
     ]
 }
@@ -384,8 +420,8 @@ fn frames_of_older_sizes_are_understood() {
     assert_eq!((old.0, new.0, old.1), (24, 32, Describe { counted: Seq(0), ..new.1 }));
     let (old, new) = (fixed::<Described>(&bytes_of("DESCRIBED")), fixed::<Described>(&newer("DESCRIBED")));
     let (title, entries) = (old.1.title, old.1.entries);
-    let was = Described { is_large: false, current: 0, readers: 0, title, entries, ..new.1 };
-    assert_eq!((old.0, new.0, old.1), (69, 78, was));
+    let was = Described { is_large: false, timer: 0, current: 0, readers: 0, title, entries, ..new.1 };
+    assert_eq!((old.0, new.0, old.1), (69, 82, was));
     let (old, new) = (fixed::<Hello>(&bytes_of("HELLO")), fixed::<Hello>(&newer("HELLO")));
     let (connection_number, device_name) = (new.1.connection_number, Span::default());
     let token = old.1.token;

@@ -5,7 +5,7 @@ use alloc::{boxed::Box, vec::Vec};
 
 use tidings_wire::{UserId, frames::Control};
 
-use super::membership::Membership;
+use super::{marks::Mark, membership::Membership};
 
 /// A change.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +14,8 @@ pub(crate) enum Change {
     Keep(Control, Box<[u8]>),
     /// A user's membership.
     Member(UserId, Membership),
+    /// It says something about an earlier message.
+    Mark(Mark),
 }
 
 /// All that a message changes.

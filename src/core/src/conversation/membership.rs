@@ -100,6 +100,11 @@ impl Membership {
         self.earlier.iter().copied().chain(Some(self.stay).filter(|_| self.was_ever()))
     }
 
+    /// True if it can read message `seq` of a conversation.
+    pub(crate) fn reads(&self, seq: Seq) -> bool {
+        self.stays().any(|stay| stay.first <= seq && (stay.last == Seq(0) || seq <= stay.last))
+    }
+
     /// The part of a FETCH that one page can answer: the numbers it answers for, and those among them that can be read. What lies
     /// between two stays is answered for together with the one after it, or, if the last messages are wanted, before it.
     pub(crate) fn part(&self, fetch: &Fetch, head: Seq) -> Part {

@@ -11,6 +11,7 @@ use tidings_wire::{BatchPosition, ClientMsgId, DeviceId, Seq, UserId, frames::Co
 
 use super::{
     changes::{Change, Changes},
+    marks::{Mark, MarkKind},
     members::{Member, Members},
     membership::Membership,
     state::{MessageFact, Settings},
@@ -50,6 +51,10 @@ pub(crate) struct Overlay {
     arrival_places: BTreeMap<UserId, u64>,
     /// How many have arrived.
     arrived: u64,
+    /// What they say about earlier messages, with their numbers.
+    marks: VecDeque<(Seq, Mark)>,
+    /// Which of those they withdraw, each by one.
+    erasures: BTreeMap<Seq, Seq>,
 }
 
 impl Overlay {
@@ -84,6 +89,12 @@ impl Overlay {
             match change {
                 Change::Keep(control, kept) => self.kept.push_back((fact.seq, control, kept)),
                 Change::Member(user, membership) => self.push_member(fact.seq, user, membership, members),
+                Change::Mark(mark) => {
+                    self.marks.push_back((fact.seq, mark));
+                    if mark.kind == MarkKind::Erased {
+                        self.erasures.insert(mark.target, fact.seq);
+                    }
+                }
             }
         }
     }
@@ -117,6 +128,9 @@ impl Overlay {
             self.arrived += 1;
             self.arrival_places.remove(&user);
         }
+        while let Some((_, mark)) = self.marks.pop_front_if(|(seq, _)| *seq <= fact.seq) {
+            self.forget_erasure(mark);
+        }
         fact
     }
 
@@ -139,6 +153,31 @@ impl Overlay {
         while let Some((_, user)) = self.arrivals.pop_back_if(|(seq, _)| *seq >= fact.seq) {
             self.arrival_places.remove(&user);
         }
+        while let Some((_, mark)) = self.marks.pop_back_if(|(seq, _)| *seq >= fact.seq) {
+            self.forget_erasure(mark);
+        }
+    }
+
+    fn forget_erasure(&mut self, mark: Mark) {
+        if mark.kind == MarkKind::Erased {
+            self.erasures.remove(&mark.target);
+        }
+    }
+
+    /// The message that would withdraw another one.
+    pub(crate) fn erasure(&self, target: Seq) -> Option<Seq> {
+        self.erasures.get(&target).copied()
+    }
+
+    /// What is said about earlier messages.
+    pub(crate) fn marks_set(&self) -> impl ExactSizeIterator<Item = (Mark, Seq)> {
+        self.marks.iter().map(|(by, mark)| (*mark, *by))
+    }
+
+    /// The proposed message of a number.
+    pub(crate) fn message(&self, seq: Seq) -> Option<&MessageFact> {
+        let first = self.messages.front()?.seq;
+        self.messages.get(to_usize(seq.0.checked_sub(first.0)?))
     }
 
     /// How many members are brought in.
@@ -268,6 +307,7 @@ impl Overlays {
     pub(crate) fn release(&mut self, slot: &mut u32) {
         if let Some(overlay) = self.get(*slot).filter(|overlay| overlay.is_empty()) {
             let nothing = overlay.kept.is_empty() && overlay.members.is_empty() && overlay.arrivals.is_empty();
+            let nothing = nothing && overlay.marks.is_empty() && overlay.erasures.is_empty();
             assert!(nothing && overlay.gained == 0, "what no message proposes is not there");
             self.free.push(core::mem::replace(slot, NO_OVERLAY));
         }

@@ -9,6 +9,7 @@ use tidings_wire::{ClientMsgId, ConversationId, DeviceId, Seq, Timestamp, UserId
 use super::{
     changes::{Change, Changes},
     dedup::DeviceAttempts,
+    marks::Marks,
     members::Members,
     membership::Membership,
     view::View,
@@ -144,6 +145,8 @@ pub(crate) struct State {
     pub(crate) ordinal: u64,
     /// What features keep.
     pub(crate) settings: Settings,
+    /// What was said about earlier messages.
+    pub(crate) marks: Marks,
     /// Whether it is large.
     pub(crate) size: Size,
 }
@@ -204,6 +207,7 @@ impl State {
                     self.members.set_membership(at, membership);
                     touched.push(at);
                 }
+                Change::Mark(mark) => self.marks.set(mark, fact.seq),
             }
         }
         touched
@@ -225,7 +229,7 @@ impl State {
 
     /// Adds all of it to a digest.
     pub(crate) fn digest(&self, digest: &mut Digest) {
-        digest.words(&[self.head.0, self.last_ts.0, self.ordinal, self.size as u64]);
+        digest.words(&[self.head.0, self.last_ts.0, self.ordinal, self.size as u64, self.marks.history()]);
         for (control, kept) in self.settings.iter() {
             digest.word(u64::from(control.0));
             digest.bytes(kept);

@@ -96,6 +96,17 @@ impl<'a> View<'a> {
         proposed.or_else(|| Some(&self.state.members[self.state.member(user)?].membership))
     }
 
+    /// The sum over all marks that were ever set, and those that are proposed.
+    pub(crate) fn marks_history(&self) -> u64 {
+        let proposed = self.overlay.into_iter().flat_map(Overlay::marks_set);
+        proposed.fold(self.state.marks.history(), |sum, (mark, by)| sum.wrapping_add(mark.hash(by)))
+    }
+
+    /// The message that withdrew another one, if one did.
+    pub(crate) fn erasure(&self, target: Seq) -> Option<Seq> {
+        self.overlay.and_then(|overlay| overlay.erasure(target)).or_else(|| self.state.marks.erasure(target))
+    }
+
     /// How many are members.
     pub(crate) fn current(&self) -> usize {
         self.state.members.current().saturating_add_signed(self.overlay.map_or(0, Overlay::gained))

@@ -13,7 +13,7 @@ use tidings_wire::{
 use super::{
     ConversationKey, Conversations,
     dispatch::refuse_attempt,
-    index::Stored,
+    index::{Stored, Written},
     outbox::{Titled, Told},
     replay::body_of,
 };
@@ -134,7 +134,8 @@ impl Conversations {
             let _touched = conversation.state.apply_message(here, &later, body);
         }
         conversation.base.add(origin(self.config.log, at));
-        conversation.index.push(&mut self.chunks, fact.seq, Stored { loc: at, len: to_u32(frame.len()) });
+        let written = Written::new(fact.member, fact.ts, fact.weight);
+        conversation.index.push(&mut self.chunks, fact.seq, Stored { loc: at, len: to_u32(frame.len()), written });
         let MessageFact { seq, ts, client_msg_id, ordinal, .. } = fact;
         let (conversation, shard) = (conversation.id, conversation.shard);
         let was_large = conversation.is_group() && self.get(key).large.is_some();
@@ -152,7 +153,7 @@ impl Conversations {
         }
         if conversation.is_group() {
             // What may change it tells the title, too.
-            let title = if fact.control == Control::TEXT { Titled::No } else { Titled::Yes };
+            let title = if fact.control.is_of_group() { Titled::Yes } else { Titled::No };
             let from = (reactor, asker.session);
             if self.is_large(key) {
                 self.grow(key);
@@ -277,10 +278,6 @@ impl Conversations {
                     overlay.drop_last();
                 }
                 self.overlays.release(&mut conversation.overlay);
-                // What was done by it is not done any more.
-                let head = conversation.state.head;
-                let undone = conversation.origins.iter_mut().filter(|sent| sent.done_as > head);
-                undone.for_each(|sent| (sent.done, sent.done_as) = (ClientMsgId(0), Seq(0)));
                 let id = conversation.id;
                 self.answer(reactor, refuse_attempt(asker, (id, attempt), ErrorCode::Busy, ClientMsgId(0)), cx);
             }

@@ -15,7 +15,7 @@ use crate::{
     context::{Asking, ConversationContext},
     conversation::{members::Member, state::Size, view::View},
     effects::ReactorId,
-    features::Group,
+    features::{Group, timer},
     lanes::{Asker, Privacy, ToHome},
     narrow::to_u32,
 };
@@ -91,6 +91,7 @@ impl Conversations {
                 has_link: group.is_some_and(|group| group.has_link()),
                 is_large: state.size == Size::Large,
                 current: to_u32(state.members.current()),
+                timer: timer::of(&View { state, overlay: None }).seconds,
                 readers: readers.filter(|_| privacy == Privacy::Shown).unwrap_or(Described::NOT_COUNTED),
             },
         );

@@ -21,7 +21,7 @@ use crate::{
     },
     counters::Counter,
     effects::ReactorId,
-    features::{self, Act, Actors, Allowed, KEPT_MAX, Seen, receipt},
+    features::{self, Act, Actors, Allowed, KEPT_MAX, Seen, Situation, Target, Weight, receipt, timer},
     lanes::{Asker, Parts, ReceiptCommand, Refusal, SendCommand, ToConversation, ToHome, Watermarks},
     limits::{BUSY_RETRY_MS, RECEIPT_DELAY_MS},
     narrow::{to_u32, to_usize},
@@ -77,16 +77,20 @@ impl Conversations {
 
     fn on_send(&mut self, from: ReactorId, send: &SendCommand, parts: Parts<'_>, cx: &mut impl ConversationContext) {
         let found = self.find(send.conversation);
-        let verdict = self.judge(from, send, found, parts.body);
+        let verdict = self.judge(from, send, found, &parts, cx.now().wall);
         match verdict {
             Verdict::Refused(code, highest) => refuse(from, send.asker, send, code, highest, cx),
+            // Whoever did it first waits for that answer.
+            Verdict::Done(seq) if found.is_some_and(|key| seq > self.get(key).state.head) => {
+                refuse(from, send.asker, send, ErrorCode::Busy, ClientMsgId(0), cx);
+            }
             Verdict::Repeat(seq) | Verdict::Done(seq) => {
                 let key = found.expect("a repeat is of a message");
                 let member = to_u32(self.view(key).member(send.sender).expect("judged"));
                 let highest = self.view(key).highest(member, send.device).unwrap_or(ClientMsgId(0));
                 let sent = self.get_mut(key).seen_from(member, send.device, origin(from, send));
                 if matches!(verdict, Verdict::Done(_)) {
-                    (sent.done, sent.done_as, sent.done_after) = (send.client_msg_id, seq, highest);
+                    (sent.done, sent.done_after) = (send.client_msg_id, highest);
                 }
                 self.on_repeat(from, send, key, seq, cx);
             }
@@ -132,7 +136,17 @@ impl Conversations {
     }
 
     /// Judges an attempt: new or a repeat, or why it is refused. What is refused leaves nothing behind.
-    fn judge(&self, from: ReactorId, send: &SendCommand, found: Option<ConversationKey>, body: &[u8]) -> Verdict {
+    fn judge(
+        &self,
+        from: ReactorId,
+        send: &SendCommand,
+        found: Option<ConversationKey>,
+        parts: &Parts<'_>,
+        now: Timestamp,
+    ) -> Verdict {
+        let target = found.filter(|_| send.target > Seq(0)).and_then(|key| self.target(key, send.target));
+        let situation = Situation { now, payload_len: parts.payload.len(), target, windows: self.config.windows };
+        let said = (parts.body, &situation);
         let refuse = |code| Verdict::Refused(code, ClientMsgId(0));
         let attempt = |member: usize, sent: Option<&SentFrom>| Attempt {
             member: to_u32(member),
@@ -152,7 +166,7 @@ impl Conversations {
             }
             let nothing = first_state(send);
             let view = View { state: &nothing, overlay: None };
-            return self.allowed(&view, send, body, view.judge(&attempt(0, None)));
+            return self.allowed(&view, send, said, view.judge(&attempt(0, None)));
         };
         let view = self.view(key);
         let is_open =
@@ -162,7 +176,7 @@ impl Conversations {
             // The place that it will have.
             None if send.conversation.is_group() && is_open() => {
                 // Whoever is not let in learns nothing else.
-                match self.allowed(&view, send, body, Verdict::New) {
+                match self.allowed(&view, send, said, Verdict::New) {
                     Verdict::Refused(ErrorCode::BodyInvalid, none) => {
                         return Verdict::Refused(ErrorCode::NotMember, none);
                     }
@@ -173,11 +187,29 @@ impl Conversations {
             None => return refuse(ErrorCode::NotMember),
         };
         let sent = self.get(key).sent_from(to_u32(member), send.device, origin(from, send));
-        self.allowed(&view, send, body, view.judge(&attempt(member, sent)))
+        self.allowed(&view, send, said, view.judge(&attempt(member, sent)))
+    }
+
+    /// What is remembered of a message, proposed or stored.
+    fn target(&self, key: ConversationKey, seq: Seq) -> Option<Target> {
+        let proposed = self.view(key).overlay.and_then(|overlay| overlay.message(seq));
+        if let Some(fact) = proposed {
+            return Some(Target { author: fact.sender, written: fact.ts, weight: fact.weight });
+        }
+        let conversation = self.get(key);
+        let written = conversation.index.get(&self.chunks, seq)?.written;
+        let author = conversation.state.members[written.member() as usize].user;
+        Some(Target { author, written: written.at(), weight: written.weight() })
     }
 
     /// Whether a new attempt is allowed by its feature. A repeat is answered as it was.
-    fn allowed(&self, view: &View<'_>, send: &SendCommand, body: &[u8], verdict: Verdict) -> Verdict {
+    fn allowed(
+        &self,
+        view: &View<'_>,
+        send: &SendCommand,
+        (body, situation): (&[u8], &Situation),
+        verdict: Verdict,
+    ) -> Verdict {
         if verdict != Verdict::New {
             return verdict;
         }
@@ -193,7 +225,7 @@ impl Conversations {
         }
         let ordinal = view.ordinal() + row.weight.counts();
         let act = Act { seq: view.head().next(), ordinal, target: send.target, body };
-        match row.feature.judge(&seen, &act) {
+        match row.feature.judge(&seen, &act, situation) {
             Err(code) => return refuse(code),
             Ok(Allowed::Done(first)) => return Verdict::Done(first),
             Ok(Allowed::New) => {}
@@ -235,6 +267,8 @@ impl Conversations {
             Message::crc_of_content(told, parts.payload)
         };
         let parts = Parts { body: told, ..parts };
+        let says = weight == Weight::Content || control.is_about_target();
+        let expires_at = if says { timer::until(&view, ts, send.expires_at) } else { send.expires_at };
         let member = to_u32(member);
         let size = view.size();
         let fact =
@@ -248,7 +282,7 @@ impl Conversations {
         // So that clients who do not know controls show none of them as text.
         let own = if control == Control::TEXT { 0 } else { MessageFlags::CONTROL };
         let large = if size == Size::Large { MessageFlags::LARGE } else { 0 };
-        let flags = MessageFlags(send.flags.0 & !MessageFlags::LARGE | own | large);
+        let flags = MessageFlags(send.flags.0 & !MessageFlags::OF_SERVER | own | large);
         if canary::is(Canary::JudgeChangesState) {
             conversation.state.remember(&fact);
         }
@@ -270,7 +304,7 @@ impl Conversations {
                     sender_device: device,
                     flags,
                     client_msg_id,
-                    expires_at: send.expires_at,
+                    expires_at,
                     trace: send.trace,
                     payload_crc,
                     sender_name,
@@ -304,7 +338,7 @@ impl Conversations {
             Change::Member(user, membership) => {
                 membership.is_current() && !view.membership(*user).is_some_and(Membership::is_current)
             }
-            Change::Keep(..) => false,
+            Change::Keep(..) | Change::Mark(_) => false,
         };
         let members = view.current() + changes.iter().filter(comes).count();
         if members > self.config.group_small_max as usize { Size::Large } else { Size::Small }

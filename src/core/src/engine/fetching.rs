@@ -9,7 +9,7 @@ use tidings_wire::{
 use super::{
     ConversationKey, Conversations,
     dispatch::refuse_other,
-    history::{Job, checked, page},
+    history::{Job, checked, emptied, is_held_back, page},
 };
 use crate::{
     context::{Asking, ConversationContext},
@@ -187,14 +187,19 @@ impl Conversations {
             if !in_reach || cx.asking(job.reactor, job.asker, stored.len as usize) != Asking::Takes {
                 break;
             }
-            let frame =
-                checked(&bytes[offset..][..stored.len as usize], conversation.id, job.next).ok_or(Unreadable)?;
+            let bytes = &bytes[offset..][..stored.len as usize];
+            let (frame, message) = checked(bytes, conversation.id, job.next).ok_or(Unreadable)?;
             job.last_sent = job.next;
             if job.first_sent == Seq(0) {
                 job.first_sent = job.next;
             }
             job.next = job.next.next();
-            cx.to_home(job.reactor, ToHome::Data { asker: job.asker }, frame.bytes());
+            let data = ToHome::Data { asker: job.asker };
+            if is_held_back(&conversation.state.marks, &message, cx.now().wall) {
+                cx.to_home(job.reactor, data, &emptied(&frame, &message));
+            } else {
+                cx.to_home(job.reactor, data, frame.bytes());
+            }
         }
         Ok(())
     }

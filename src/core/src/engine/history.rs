@@ -1,9 +1,12 @@
 //! FETCHes under way: each reads its messages from the log, a stretch at a time, and sends them in rising order.
 
+use alloc::vec::Vec;
+
 use tidings_canary::{self as canary, Canary};
 use tidings_wire::{
-    Frame, Kind, Seq,
-    frames::{Fetch, FetchOrder, Fetched, Message},
+    Frame, Kind, Seq, Timestamp,
+    frame::FrameBuilder,
+    frames::{Control, Fetch, FetchOrder, Fetched, Message, MessageFlags},
     limits::{FETCH_MAX, FRAME_MAX, PAGE_BYTES},
     split,
 };
@@ -13,7 +16,7 @@ use super::{
     index::{Chunks, MessageIndex, Stored},
 };
 use crate::{
-    conversation::membership::Part,
+    conversation::{marks::Marks, membership::Part},
     effects::{JobId, ReactorId},
     lanes::Asker,
     limits::{FETCHES, READ_WINDOW},
@@ -125,23 +128,57 @@ impl Job {
     }
 }
 
-/// The frame of message `seq` if `bytes` begin with it, unharmed: what comes from the disk is not believed, since the
-/// segment may have been recycled meanwhile, or damaged.
-pub fn checked<'a>(bytes: &'a [u8], conversation: tidings_wire::ConversationId, seq: Seq) -> Option<Frame<'a>> {
+/// Message `seq` if `bytes` begin with it, unharmed: what comes from the disk is not believed, since the segment may have been recycled
+/// meanwhile, or damaged.
+pub fn checked(bytes: &[u8], conversation: tidings_wire::ConversationId, seq: Seq) -> Option<(Frame<'_>, Message)> {
     let frame = split(bytes, FRAME_MAX).ok()??;
     if frame.kind() != Ok(Kind::Message) {
         return None;
     }
-    if canary::is(Canary::DamageServed) {
-        return Some(frame);
-    }
     let message: Message = frame.fixed().ok()?;
+    if canary::is(Canary::DamageServed) {
+        return Some((frame, message));
+    }
     let payload = frame.var(message.payload).ok()?;
     let (name, body) = (frame.var(message.sender_name).ok()?, frame.var(message.body).ok()?);
     let right = message.conversation == conversation && message.seq == seq;
     let whole = Message::crc_of_content(body, payload) == message.payload_crc
         && Message::crc_of_clear(name, body) == message.clear_crc;
-    (right && whole).then_some(frame)
+    (right && whole).then_some((frame, message))
+}
+
+/// True if nobody gets any more what a message says: it was withdrawn, or what it is about was, or its time is over. What changes a
+/// conversation is always told.
+pub fn is_held_back(marks: &Marks, message: &Message, now: Timestamp) -> bool {
+    let Message { seq, control, target, expires_at, .. } = *message;
+    let is_about = control.is_about_target();
+    if control != Control::TEXT && !is_about {
+        return false;
+    }
+    let erased = marks.erasure(if is_about { target } else { seq }).is_some() && !canary::is(Canary::ErasedServed);
+    let expired = expires_at > Timestamp(0) && expires_at <= now && !canary::is(Canary::ExpiredServed);
+    erased || expired
+}
+
+/// A message without what it says.
+pub fn emptied(frame: &Frame<'_>, message: &Message) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut emptied = FrameBuilder::<Message>::new(&mut out);
+    let name = frame.var(message.sender_name).unwrap_or_default();
+    let (sender_name, body, payload) = (emptied.var(name), emptied.var(&[]), emptied.var(&[]));
+    emptied.finish(
+        frame.header().request_id,
+        &Message {
+            sender_name,
+            body,
+            payload,
+            flags: MessageFlags(message.flags.0 | MessageFlags::EMPTIED),
+            payload_crc: Message::crc_of_content(&[], &[]),
+            clear_crc: Message::crc_of_clear(name, &[]),
+            ..*message
+        },
+    );
+    out
 }
 
 /// All FETCHes of a reactor.

@@ -1,13 +1,13 @@
-//! Where a conversation's messages are in the log: 12 bytes a message, in chunks that all conversations share, so that a
+//! Where a conversation's messages are in the log, and who wrote them when: 20 bytes a message, in chunks that all conversations share, so that a
 //! message costs no allocation of its own. Bounded by the log that it points into.
 
 use alloc::{boxed::Box, collections::VecDeque, vec::Vec};
 
-use tidings_wire::{Generation, LogId, LogPosition, Seq};
+use tidings_wire::{Generation, LogId, LogPosition, Seq, Timestamp};
 
-use crate::narrow::to_u32;
+use crate::{features::Weight, narrow::to_u32};
 
-const CHUNK: usize = 32;
+const CHUNK: usize = 16;
 const PAGE: usize = 512;
 
 /// A stored message's place.
@@ -17,12 +17,50 @@ pub struct Stored {
     pub loc: LogPosition,
     /// Bytes of the frame.
     pub len: u32,
+    /// Who wrote it, and when.
+    pub written: Written,
+}
+
+/// Who wrote a message and when, for what is said about it later.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// The member's place; the highest bit says that the message has content.
+    by: u32,
+    /// Seconds since 1970.
+    at_s: u32,
+}
+
+/// See [`Written`].
+const HAS_CONTENT: u32 = 1 << 31;
+
+impl Written {
+    /// By the member of this place, at this time.
+    pub fn new(member: u32, ts: Timestamp, weight: Weight) -> Self {
+        let content = if weight == Weight::Content { HAS_CONTENT } else { 0 };
+        Self { by: member | content, at_s: u32::try_from(ts.0 / 1_000_000).unwrap_or(u32::MAX) }
+    }
+
+    /// The member's place.
+    pub fn member(self) -> u32 {
+        self.by & !HAS_CONTENT
+    }
+
+    /// When.
+    pub fn at(self) -> Timestamp {
+        Timestamp(u64::from(self.at_s) * 1_000_000)
+    }
+
+    /// Whether the message has content.
+    pub fn weight(self) -> Weight {
+        if self.by & HAS_CONTENT > 0 { Weight::Content } else { Weight::Control }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Chunk {
     locs: [LogPosition; CHUNK],
     lens: [u32; CHUNK],
+    written: [Written; CHUNK],
 }
 
 /// The chunks of all conversations of a reactor.
@@ -36,7 +74,8 @@ impl Chunks {
     fn take(&mut self) -> u32 {
         if self.free.is_empty() {
             let first = to_u32(self.pages.len() * PAGE);
-            let blank = Chunk { locs: [LogPosition::default(); CHUNK], lens: [0; CHUNK] };
+            let written = [Written::default(); CHUNK];
+            let blank = Chunk { locs: [LogPosition::default(); CHUNK], lens: [0; CHUNK], written };
             self.pages.push(alloc::vec![blank; PAGE].into_boxed_slice());
             self.free.reserve(self.pages.len() * PAGE);
             self.free.extend((first..to_u32(self.pages.len() * PAGE)).rev());
@@ -89,6 +128,7 @@ impl MessageIndex {
         }
         let chunk = chunks.chunk(self.chunks[at / CHUNK]);
         (chunk.locs[at % CHUNK], chunk.lens[at % CHUNK]) = (stored.loc, stored.len);
+        chunk.written[at % CHUNK] = stored.written;
         self.len += 1;
     }
 
@@ -112,7 +152,8 @@ impl MessageIndex {
         let at = self.skipped + at;
         let id = self.chunks[at / CHUNK] as usize;
         let chunk = &chunks.pages[id / PAGE][id % PAGE];
-        Some(Stored { loc: chunk.locs[at % CHUNK], len: chunk.lens[at % CHUNK] })
+        let at = at % CHUNK;
+        Some(Stored { loc: chunk.locs[at], len: chunk.lens[at], written: chunk.written[at] })
     }
 
     /// Forgets messages at the front that are in segments of `log` below `oldest`.
@@ -141,7 +182,10 @@ mod tests {
 
     fn at(seq: u64) -> Stored {
         let generation = Generation(1 + (seq / 100) as u32);
-        Stored { loc: LogPosition::new(LogId(0), generation, seq * 16), len: seq as u32 }
+        let weight = if seq.is_multiple_of(3) { Weight::Control } else { Weight::Content };
+        let written = Written::new(seq as u32, Timestamp(seq * 1_000_000), weight);
+        assert_eq!((written.member(), written.at().0, written.weight()), (seq as u32, seq * 1_000_000, weight));
+        Stored { loc: LogPosition::new(LogId(0), generation, seq * 16), len: seq as u32, written }
     }
 
     #[test]

@@ -10,16 +10,20 @@ use tidings_wire::{
     split,
 };
 
-use super::{ConversationKey, Conversations, index::Stored};
+use super::{
+    ConversationKey, Conversations,
+    index::{Stored, Written},
+};
 use crate::{
     conversation::{
+        marks::Mark,
         membership::Membership,
         state::{MessageFact, ReplayError, Settings, Size, State},
     },
     features::{self, receipt},
     narrow::to_u32,
     placement::{Origin, origin},
-    records::{ConversationRow, MemberRow, ReceiptRecord, RecordKind, SettingRecord, take},
+    records::{ConversationRow, MarkRecord, MarksRow, MemberRow, ReceiptRecord, RecordKind, SettingRecord, take},
     replay::Replayed,
 };
 
@@ -45,6 +49,10 @@ impl Conversations {
             RecordKind::Receipt => self.replay_receipt(body, origin)?,
             RecordKind::ConversationRow => {
                 self.replay_conversation(shard, body, origin)?;
+                None
+            }
+            RecordKind::MarksRow => {
+                self.replay_marks(body)?;
                 None
             }
             RecordKind::MemberRow => {
@@ -109,7 +117,8 @@ impl Conversations {
         let act = frame.var(message.body).map_err(|_| ReplayError::Body)?;
         let touched = conversation.state.apply_message((self.config.features, message.conversation), &fact, act);
         conversation.base.add(origin);
-        conversation.index.push(&mut self.chunks, seq, Stored { loc: at, len: to_u32(body.len()) });
+        let written = Written::new(member, ts, weight);
+        conversation.index.push(&mut self.chunks, seq, Stored { loc: at, len: to_u32(body.len()), written });
         // What homes are told of: see `commit`.
         let was_large = conversation.large.is_some();
         if self.is_large(key) {
@@ -146,6 +155,7 @@ impl Conversations {
         if row.size > 0 {
             state.size = Size::Large;
         }
+        state.marks.set_history(row.marks);
         state.settings = Settings::default();
         for _ in 0..row.settings {
             let setting: SettingRecord = take(&mut body).map_err(|_| ReplayError::Body)?;
@@ -160,6 +170,19 @@ impl Conversations {
             self.grow(key);
         }
         self.replayed_change(key, EntryIndex(row.changed));
+        Ok(())
+    }
+
+    /// Marks only rise: what is older, and what comes later, stays as it is.
+    fn replay_marks(&mut self, mut body: &[u8]) -> Result<(), ReplayError> {
+        let row: MarksRow = take(&mut body).map_err(|_| ReplayError::Body)?;
+        // The conversation's row is before. Where it is gone, both are written again later.
+        let Some(key) = self.find(row.conversation) else { return Ok(()) };
+        let marks = &mut self.get_mut(key).state.marks;
+        for _ in 0..row.count {
+            let MarkRecord { target, kind, member, by } = take(&mut body).map_err(|_| ReplayError::Body)?;
+            marks.raise(Mark { target, kind, member }, by);
+        }
         Ok(())
     }
 

@@ -1,6 +1,8 @@
 //! What conversations do without input: receipts that are due, what homes are still to be told, rows written again before a
 //! segment is dropped, FETCHes that go on.
 
+use alloc::vec::Vec;
+
 use tidings_canary::{self as canary, Canary};
 use tidings_wire::{BatchPosition, Generation, Lsn};
 
@@ -10,12 +12,12 @@ use super::{
 };
 use crate::{
     context::ConversationContext,
-    conversation::{members::Member, membership::Membership, overlay::Overlay},
+    conversation::{marks::Mark, members::Member, membership::Membership, overlay::Overlay, view::View},
     limits::{DEVICES_PER_MEMBER, GUESTS_PER_MEMBER, STAYS_MAX},
     narrow::to_u32,
     records::{
-        ConversationRow, DeviceRecord, MemberRow, MembershipRecord, PairRecord, RecordKind, SettingRecord, StayRecord,
-        listed_len, put,
+        ConversationRow, DeviceRecord, MarkRecord, MarksRow, MemberRow, MembershipRecord, PairRecord, RecordKind,
+        SettingRecord, StayRecord, listed_len, put,
     },
     time::Mono,
 };
@@ -27,11 +29,24 @@ pub(super) struct Evacuation {
     upto: Generation,
     /// The place of the next conversation.
     next: u32,
-    /// The next of its members, if its own row was written.
-    member: Option<usize>,
+    /// Which of its rows is next.
+    step: Step,
     /// The batch of the last row.
     last: Lsn,
 }
+
+/// Rows of a conversation, in their order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Conversation,
+    /// What was said about its messages, from the mark after this one.
+    Marks(Option<Mark>),
+    /// The member of this place.
+    Member(usize),
+}
+
+/// Marks in one row.
+const MARKS_PER_ROW: usize = 256;
 
 /// More than the largest row of a member.
 const ROW_MAX: usize = {
@@ -71,7 +86,7 @@ impl Conversations {
     pub(crate) fn start_evacuation(&mut self, upto: Generation) {
         let forget = upto > Generation(0) && canary::is(Canary::EvacuationForgotten);
         let (next, last) = (if forget { u32::MAX } else { 0 }, Lsn(0));
-        self.evacuation = Some(Evacuation { upto, next, member: None, last });
+        self.evacuation = Some(Evacuation { upto, next, step: Step::Conversation, last });
     }
 
     fn is_evacuating(&self) -> bool {
@@ -88,7 +103,7 @@ impl Conversations {
         if let Some(evacuation) = &mut self.evacuation
             && key.0.index <= evacuation.next
         {
-            (evacuation.next, evacuation.member) = (key.0.index, None);
+            (evacuation.next, evacuation.step) = (key.0.index, Step::Conversation);
         }
     }
 
@@ -108,25 +123,65 @@ impl Conversations {
     /// Writes a conversation's row, or that of its next member. What is proposed has its records before them.
     fn evacuate_next(&mut self, evacuation: &mut Evacuation, cx: &mut impl ConversationContext) {
         let Some(key) = self.all.key_at(evacuation.next).map(ConversationKey) else {
-            (evacuation.next, evacuation.member) = (evacuation.next + 1, None);
+            (evacuation.next, evacuation.step) = (evacuation.next + 1, Step::Conversation);
             return;
         };
-        let Some(member) = evacuation.member else {
-            self.drop_unreachable(key);
-            if self.get(key).base.is_within(evacuation.upto) {
-                self.write_row(key, Part::First, evacuation, cx);
-                evacuation.member = Some(0);
-            } else {
-                evacuation.next += 1;
+        match evacuation.step {
+            Step::Conversation => {
+                self.drop_unreachable(key);
+                if self.get(key).base.is_within(evacuation.upto) {
+                    let conversation = self.get_mut(key);
+                    conversation.state.marks.forget_below(conversation.index.first());
+                    self.write_row(key, Part::First, evacuation, cx);
+                    evacuation.step = if self.has_marks(key) { Step::Marks(None) } else { Step::Member(0) };
+                } else {
+                    evacuation.next += 1;
+                }
             }
-            return;
-        };
-        let last = member + 1 >= self.view(key).members();
-        self.write_member(key, member, if last { Part::Last } else { Part::Middle }, evacuation, cx);
-        evacuation.member = Some(member + 1);
-        if last {
-            (evacuation.next, evacuation.member) = (evacuation.next + 1, None);
+            Step::Marks(after) => {
+                let last = self.write_marks(key, after, evacuation, cx);
+                evacuation.step = last.map_or(Step::Member(0), |mark| Step::Marks(Some(mark)));
+            }
+            Step::Member(member) => {
+                let last = member + 1 >= self.view(key).members();
+                self.write_member(key, member, if last { Part::Last } else { Part::Middle }, evacuation, cx);
+                evacuation.step = Step::Member(member + 1);
+                if last {
+                    (evacuation.next, evacuation.step) = (evacuation.next + 1, Step::Conversation);
+                }
+            }
         }
+    }
+
+    fn has_marks(&self, key: ConversationKey) -> bool {
+        let View { state, overlay } = self.view(key);
+        state.marks.after(None).next().is_some() || overlay.is_some_and(|overlay| overlay.marks_set().len() > 0)
+    }
+
+    /// Writes the next marks: the last of them, if there are more. Those that are proposed go with the first.
+    fn write_marks(
+        &mut self,
+        key: ConversationKey,
+        after: Option<Mark>,
+        evacuation: &mut Evacuation,
+        cx: &mut impl ConversationContext,
+    ) -> Option<Mark> {
+        let Conversation { id, shard, state, overlay, .. } = self.get(key);
+        let overlay = self.overlays.get(*overlay).filter(|_| after.is_none());
+        let mut marks: Vec<_> = state.marks.after(after).take(MARKS_PER_ROW).collect();
+        let last = marks.last().filter(|_| marks.len() == MARKS_PER_ROW).map(|(mark, _)| *mark);
+        marks.extend(overlay.into_iter().flat_map(Overlay::marks_set));
+        if canary::is(Canary::ErasureForgotten) {
+            marks.clear();
+        }
+        let at = cx.append(RecordKind::MarksRow, *shard, |body| {
+            put(body, &MarksRow { conversation: *id, count: to_u32(marks.len()) });
+            for (Mark { target, kind, member }, by) in &marks {
+                put(body, &MarkRecord { target: *target, kind: *kind, member: *member, by: *by });
+            }
+        });
+        self.wait_for_row(at, key, Part::Middle, evacuation, cx);
+        last
     }
 
     fn write_row(
@@ -151,6 +206,7 @@ impl Conversations {
             changed: if overlay.is_some() { ConversationRow::OPEN } else { link.changed.0 },
             settings: to_u32(settings.iter().len()),
             size: self.view(key).size() as u8,
+            marks: self.view(key).marks_history(),
         };
         let at = cx.append(RecordKind::ConversationRow, *shard, |body| {
             put(body, &row);

@@ -15,7 +15,7 @@ use ratatui::crossterm::{
     event::{self, KeyCode, KeyEvent, KeyEventKind, KeyModifiers},
     execute,
 };
-use tidings_client::{ConversationId, Event, History, blocking::Client};
+use tidings_client::{Content, ConversationId, Event, History, blocking::Client};
 
 use self::model::{Link, Model};
 use super::{
@@ -146,7 +146,7 @@ fn on_key(key: KeyEvent, client: &mut Client, model: &mut Model, to: Recipient) 
         KeyCode::End => model.input.end(),
         KeyCode::Enter if !model.input.is_blank() => {
             let text = model.input.take();
-            let id = to.send(client.session(), text.as_bytes());
+            let id = to.post(client.session(), Content::text(text.as_bytes()));
             model.wrote(id, &text);
         }
         KeyCode::PageUp => model.scroll_back(),

@@ -8,8 +8,8 @@ use std::{
 
 use clap::Args;
 use tidings_client::{
-    ClientMsgId, Config, Control, ConversationId, DEFAULT_TENANT, ErrorCode, Event, Message, Session, UserId,
-    blocking::Client,
+    Clear, ClientMsgId, Config, Content, Control, ConversationId, DEFAULT_TENANT, ErrorCode, Event, Media, Message,
+    Session, Timer, UserId, about_control, blocking::Client,
 };
 use tidings_wire::{DeviceId, Timestamp, limits::NAME_MAX};
 
@@ -168,11 +168,11 @@ impl Recipient {
         }
     }
 
-    /// Sends it a text.
-    pub(super) fn send(self, session: &mut Session, text: &[u8]) -> ClientMsgId {
+    /// Sends it something.
+    pub(super) fn post(self, session: &mut Session, content: Content) -> ClientMsgId {
         match self {
-            Self::User(user) => session.send(user, text),
-            Self::Group(group) => session.send_to(group, text),
+            Self::User(user) => session.post_to(user, content),
+            Self::Group(group) => session.post(group, content),
         }
     }
 }
@@ -201,7 +201,7 @@ fn kind_name(control: Control) -> String {
 
 /// A message as a JSON object.
 pub(super) fn to_json(message: &Message) -> serde_json::Value {
-    serde_json::json!({
+    let mut object = serde_json::json!({
         "conversation": message.conversation.to_string(),
         "seq": message.seq.0,
         "kind": kind_name(message.control),
@@ -209,7 +209,41 @@ pub(super) fn to_json(message: &Message) -> serde_json::Value {
         "device": message.sender_device.0,
         "ts": message.ts.0,
         "text": String::from_utf8_lossy(&message.payload),
-    })
+    });
+    // What few messages have is there when they have it.
+    if message.target.0 > 0 {
+        object["target"] = message.target.0.into();
+    }
+    if message.expires_at.0 > 0 {
+        object["expires_at"] = message.expires_at.0.into();
+    }
+    if message.is_emptied() {
+        object["gone"] = true.into();
+    }
+    match message.control {
+        Control::TEXT | about_control::EDIT => clear_json(&mut object, &message.clear()),
+        about_control::TIMER => {
+            object["seconds"] = Timer::from_bytes(&message.body).unwrap_or_default().seconds.into();
+        }
+        _ => {}
+    }
+    object
+}
+
+fn clear_json(object: &mut serde_json::Value, clear: &Clear<'_>) {
+    if !clear.mentions.is_empty() {
+        object["mentions"] = clear.mentions.iter().map(|user| user.to_string()).collect();
+    }
+    if clear.forwarded > 0 {
+        object["forwarded"] = clear.forwarded.into();
+    }
+    if let Some(Media { size, media_type, reference, .. }) = clear.media {
+        let text = |bytes| String::from_utf8_lossy(bytes);
+        object["media"] = serde_json::json!({ "size": size, "type": text(media_type), "reference": text(reference) });
+    }
+    if !clear.kind.is_empty() {
+        object["application_kind"] = String::from_utf8_lossy(clear.kind).into();
+    }
 }
 
 /// Prints a message for a script or for people; false if nobody reads any more.

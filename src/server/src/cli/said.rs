@@ -1,6 +1,6 @@
 //! What a message says, for people to read in a terminal.
 
-use tidings_client::{DEFAULT_TENANT, GroupAct, Message, Role, RoleBody, UserId, Users};
+use tidings_client::{DEFAULT_TENANT, GroupAct, Message, Role, RoleBody, Timer, UserId, Users, about_control};
 
 use super::out::harmless;
 
@@ -19,6 +19,12 @@ const NAMES_SHOWN: usize = 5;
 /// What a message says. Whoever is named in an act is called by the name that the payload gives, if that is really the one's name.
 pub(super) fn said(message: &Message) -> Said {
     let text = String::from_utf8_lossy(&message.payload);
+    if message.is_emptied() {
+        return Said::Act("said something that was withdrawn, or has disappeared".into());
+    }
+    if let Some(act) = about(message, &text) {
+        return Said::Act(act);
+    }
     let act = match GroupAct::read(message.control, &message.body) {
         Ok(Some(act)) => act,
         _ if message.control.0 == 0 => return Said::Text(harmless(&text)),
@@ -61,6 +67,30 @@ pub(super) fn said(message: &Message) -> Said {
     })
 }
 
+/// What was said about another message, or about all that are to come.
+fn about(message: &Message, text: &str) -> Option<String> {
+    let target = message.target;
+    Some(match message.control {
+        about_control::EDIT => format!("changed {target} to: {}", harmless(text)),
+        about_control::ERASE => format!("withdrew {target}"),
+        about_control::REACT if text.is_empty() => format!("took back a reaction to {target}"),
+        about_control::REACT => format!("reacted to {target}: {}", harmless(text)),
+        about_control::TIMER => match Timer::from_bytes(&message.body).unwrap_or_default().seconds {
+            0 => "lets messages stay".into(),
+            seconds => format!("lets messages disappear after {}", duration(seconds)),
+        },
+        _ => return None,
+    })
+}
+
+/// Seconds, in words: in the largest unit of which they are a multiple.
+fn duration(seconds: u32) -> String {
+    let units = [(24 * 3600, "day"), (3600, "hour"), (60, "minute"), (1, "second")];
+    let (unit, name) = units.into_iter().find(|(unit, _)| seconds.is_multiple_of(*unit)).unwrap_or((1, "second"));
+    let count = seconds / unit;
+    format!("{count} {name}{}", if count == 1 { "" } else { "s" })
+}
+
 #[cfg(test)]
 mod tests {
     use tidings_client::{ClientMsgId, Control, ConversationId, DeviceId, Seq, Timestamp, control};
@@ -80,6 +110,7 @@ mod tests {
             flags: 0,
             control,
             target: Seq(0),
+            expires_at: Timestamp(0),
             ordinal: 1,
             body,
             payload: payload.into(),
@@ -101,6 +132,14 @@ mod tests {
         assert_eq!(told, Said::Act("removed fan0, fan1, fan2, fan3, fan4 and 895 more".into()));
         assert_eq!(said(&message(Control::TEXT, Vec::new(), "hi\u{1b}")), Said::Text("hi<U+001B>".into()));
         assert_eq!(said(&message(control::LEAVE, Vec::new(), "")), Said::Act("left".into()));
+        let of = |control, body: Vec<u8>, text: &str| said(&Message { target: Seq(4), ..message(control, body, text) });
+        let act = |text: &str| Said::Act(text.into());
+        assert_eq!(of(about_control::EDIT, Vec::new(), "new\u{7}"), act("changed 4 to: new<U+0007>"));
+        assert_eq!(of(about_control::REACT, Vec::new(), ""), act("took back a reaction to 4"));
+        let timer = Timer { seconds: 7200 }.to_bytes().to_vec();
+        assert_eq!(of(about_control::TIMER, timer, ""), act("lets messages disappear after 2 hours"));
+        let gone = Message { flags: tidings_client::MessageFlags::EMPTIED, ..message(Control::TEXT, Vec::new(), "") };
+        assert!(matches!(said(&gone), Said::Act(_)));
         assert!(matches!(said(&message(Control(999), Vec::new(), "x")), Said::Act(_)));
     }
 }

@@ -7,11 +7,12 @@ use std::{
 };
 
 use clap::Args;
-use tidings_client::{ConversationId, Event, blocking::Client};
+use tidings_client::{Content, ConversationId, DEFAULT_TENANT, Event, Seq, Timestamp, UserId, blocking::Client};
+use tidings_wire::limits::MENTIONS_MAX;
 
 use super::{
     Failure,
-    connect::{Connection, PATIENCE, Recipient, group_id, recipient, rejected},
+    connect::{Connection, PATIENCE, Recipient, check_name, group_id, recipient, rejected, wall_clock},
     out,
 };
 
@@ -26,9 +27,38 @@ pub(super) struct Arguments {
     /// To a group.
     #[arg(long, value_name = "ID", value_parser = group_id, conflicts_with = "to")]
     group: Option<ConversationId>,
+    /// As an answer to the message of this number.
+    #[arg(long, value_name = "SEQ", default_value_t = 0, hide_default_value = true)]
+    reply_to: u64,
+    /// Mention somebody, who then hears of it even where the conversation is muted; may be given again.
+    #[arg(long, value_name = "NAME")]
+    mention: Vec<String>,
+    /// Alert nobody.
+    #[arg(long)]
+    silent: bool,
+    /// Let it disappear after so many seconds.
+    #[arg(long, value_name = "SECONDS")]
+    disappear: Option<u32>,
     /// What; `-`: each line of standard input is a message, sent as it comes.
     #[arg(allow_hyphen_values = true)]
     text: String,
+}
+
+impl Arguments {
+    /// A text without words, as it is to be sent.
+    fn like(&self) -> Result<Content, Failure> {
+        self.mention.iter().try_for_each(|name| check_name(name))?;
+        if self.mention.len() > MENTIONS_MAX {
+            return Err(format!("--mention: at most {MENTIONS_MAX}").into());
+        }
+        let users: Vec<_> = self.mention.iter().map(|name| UserId::derive(DEFAULT_TENANT, name)).collect();
+        let content = Content::default().answering(Seq(self.reply_to)).mentioning(&users);
+        let content = if self.silent { content.silent() } else { content };
+        Ok(match self.disappear {
+            Some(seconds) => content.until(Timestamp(wall_clock().0 + u64::from(seconds) * 1_000_000)),
+            None => content,
+        })
+    }
 }
 
 /// Messages that are on their way at once when standard input is read.
@@ -42,6 +72,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let mut sending = Sending {
         client: arguments.connection.open(&config)?,
         to,
+        like: arguments.like()?,
         waiting: 0,
         heard: Instant::now(),
         delayed: false,
@@ -78,6 +109,8 @@ fn lines() -> Receiver<std::io::Result<Vec<u8>>> {
 struct Sending {
     client: Client,
     to: Recipient,
+    /// What goes with each text.
+    like: Content,
     waiting: usize,
     heard: Instant,
     /// The user was told that messages are refused for a while.
@@ -87,7 +120,8 @@ struct Sending {
 
 impl Sending {
     fn send(&mut self, text: &[u8]) {
-        self.to.send(self.client.session(), text.strip_suffix(b"\r").unwrap_or(text));
+        let payload = text.strip_suffix(b"\r").unwrap_or(text).to_vec();
+        self.to.post(self.client.session(), Content { payload, ..self.like.clone() });
         (self.waiting, self.heard) = (self.waiting + 1, Instant::now());
     }
 

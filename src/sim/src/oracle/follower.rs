@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use tidings_core::{Budget, Layout, Node, NodeConfig, ReactorId, limits::Rate, records::RecordKind};
+use tidings_core::{Budget, Layout, Node, NodeConfig, ReactorId, features::Windows, limits::Rate, records::RecordKind};
 use tidings_log::{Record, format::RecordHeader};
 use tidings_turn::recover::replayed;
 use tidings_wire::{Entry, EntryIndex, Generation, Lineage, LogId, LogPosition, Shards};
@@ -32,6 +32,7 @@ impl Follower {
             address_budget: Budget::UNLIMITED,
             group_small_max: u32::MAX,
             group_rate: Rate { per_second: 1, burst: 1 },
+            windows: Windows { edit_s: 0, erase_s: 0 },
             idle_timeout_s: 1,
             entities_max: u32::MAX,
             seed: 1,

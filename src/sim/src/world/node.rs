@@ -188,6 +188,7 @@ impl World {
                 address_budget: if calm { Budget::UNLIMITED } else { self.plan.address_budget },
                 group_small_max: self.plan.group_small_max,
                 group_rate: self.plan.group_rate,
+                windows: self.plan.windows,
                 idle_timeout_s: 20,
                 entities_max,
                 seed: NONCE ^ u64::from(at),

@@ -192,6 +192,11 @@ impl<'a> Users<'a> {
         self.0.iter().map(|id| UserId(*id))
     }
 
+    /// Their bytes.
+    pub fn bytes(self) -> &'a [u8] {
+        self.0.as_flattened()
+    }
+
     /// How many.
     pub fn len(self) -> usize {
         self.0.len()
@@ -383,6 +388,8 @@ pub struct Described {
     pub current: u32,
     /// How many have read the message that was asked about, as far as they let others know; [`Described::NOT_COUNTED`] if that is not counted.
     pub readers: u32,
+    /// Seconds after which messages disappear that are written now; 0: never.
+    pub timer: u32,
 }
 
 impl Described {
@@ -414,7 +421,7 @@ const _: () = assert!(<DescribedMember as Archived>::LEN == 49);
 
 fixed_parts! {
     Describe: Describe, first 24, now 32;
-    Described: Described, first 68, now 78;
+    Described: Described, first 68, now 82;
 }
 
 #[cfg(test)]

@@ -23,6 +23,10 @@ impl MessageFlags {
     pub const COMPRESSIBLE: u32 = 8;
     /// The group is large: DELIVERED is not kept there. Only the server sets it.
     pub const LARGE: u32 = 16;
+    /// Payload and body are held back: it was withdrawn, or its time is over. Only the server sets it.
+    pub const EMPTIED: u32 = 32;
+    /// What only the server sets.
+    pub const OF_SERVER: u32 = Self::LARGE | Self::EMPTIED;
 }
 
 /// What a message does besides saying something: text, or an act of some feature. The list is in `docs/protocol.md`.

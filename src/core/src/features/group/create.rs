@@ -7,7 +7,7 @@ use tidings_wire::{
 };
 
 use super::{
-    super::{Act, Allowed, Changes, Feature, Seen},
+    super::{Act, Allowed, Changes, Feature, Seen, Situation},
     Group, Kept, NO_LINK, body, check_newcomers,
 };
 use crate::conversation::membership::Membership;
@@ -17,7 +17,7 @@ use crate::conversation::membership::Membership;
 pub(in crate::features) struct Create;
 
 impl Feature for Create {
-    fn judge(&self, seen: &Seen<'_>, act: &Act<'_>) -> Result<Allowed, ErrorCode> {
+    fn judge(&self, seen: &Seen<'_>, act: &Act<'_>, _: &Situation) -> Result<Allowed, ErrorCode> {
         let GroupAct::Create { nonce, settings, members, .. } = body(seen, act)? else {
             return Err(ErrorCode::BodyInvalid);
         };

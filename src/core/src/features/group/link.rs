@@ -8,7 +8,7 @@ use tidings_wire::{
 };
 
 use super::{
-    super::{Act, Allowed, Changes, Feature, Seen},
+    super::{Act, Allowed, Changes, Feature, Seen, Situation},
     Group, Kept,
     members::{check_room, take_in},
     read,
@@ -23,7 +23,7 @@ pub(in crate::features) struct ChangeLink;
 pub(in crate::features) struct Join;
 
 impl Feature for ChangeLink {
-    fn judge(&self, seen: &Seen<'_>, act: &Act<'_>) -> Result<Allowed, ErrorCode> {
+    fn judge(&self, seen: &Seen<'_>, act: &Act<'_>, _: &Situation) -> Result<Allowed, ErrorCode> {
         let (group, GroupAct::Link(_)) = read(seen, act)? else { return Err(ErrorCode::BodyInvalid) };
         // A link lets in whomever it is given to.
         group.needs(seen, |settings| settings.add.max(Role::Admin))?;
@@ -37,7 +37,7 @@ impl Feature for ChangeLink {
 }
 
 impl Feature for Join {
-    fn judge(&self, seen: &Seen<'_>, act: &Act<'_>) -> Result<Allowed, ErrorCode> {
+    fn judge(&self, seen: &Seen<'_>, act: &Act<'_>, _: &Situation) -> Result<Allowed, ErrorCode> {
         // Who does not know the secret learns nothing, not even that there is a group.
         let (group, GroupAct::Join { secret: Some(secret) }) = read(seen, act)? else {
             return Err(ErrorCode::BodyInvalid);

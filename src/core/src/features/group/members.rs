@@ -10,7 +10,7 @@ use tidings_wire::{
 };
 
 use super::{
-    super::{Act, Allowed, Changes, Feature, Seen},
+    super::{Act, Allowed, Changes, Feature, Seen, Situation},
     Group, check_newcomers, read,
 };
 use crate::conversation::membership::Membership;
@@ -56,7 +56,7 @@ pub(super) fn take_in(seen: &Seen<'_>, act: &Act<'_>, group: &Group<'_>, user: U
 }
 
 impl Feature for Add {
-    fn judge(&self, seen: &Seen<'_>, act: &Act<'_>) -> Result<Allowed, ErrorCode> {
+    fn judge(&self, seen: &Seen<'_>, act: &Act<'_>, _: &Situation) -> Result<Allowed, ErrorCode> {
         let (group, GroupAct::Add(users)) = read(seen, act)? else { return Err(ErrorCode::BodyInvalid) };
         group.needs(seen, |settings| settings.add)?;
         check_room(seen, users.len(), 0)?;
@@ -73,7 +73,7 @@ impl Feature for Add {
 }
 
 impl Feature for Remove {
-    fn judge(&self, seen: &Seen<'_>, act: &Act<'_>) -> Result<Allowed, ErrorCode> {
+    fn judge(&self, seen: &Seen<'_>, act: &Act<'_>, _: &Situation) -> Result<Allowed, ErrorCode> {
         let (group, GroupAct::Remove(users)) = read(seen, act)? else { return Err(ErrorCode::BodyInvalid) };
         group.needs(seen, |_| Role::Admin)?;
         let mut named: Vec<UserId> = users.iter().collect();
@@ -102,7 +102,7 @@ impl Feature for Remove {
 }
 
 impl Feature for Leave {
-    fn judge(&self, seen: &Seen<'_>, act: &Act<'_>) -> Result<Allowed, ErrorCode> {
+    fn judge(&self, seen: &Seen<'_>, act: &Act<'_>, _: &Situation) -> Result<Allowed, ErrorCode> {
         read(seen, act)?;
         let is_owner = seen.role(seen.sender()) == Role::Owner;
         if is_owner && seen.members() > 1 { Err(ErrorCode::LastOwner) } else { Ok(Allowed::New) }
@@ -114,7 +114,7 @@ impl Feature for Leave {
 }
 
 impl Feature for ChangeRole {
-    fn judge(&self, seen: &Seen<'_>, act: &Act<'_>) -> Result<Allowed, ErrorCode> {
+    fn judge(&self, seen: &Seen<'_>, act: &Act<'_>, _: &Situation) -> Result<Allowed, ErrorCode> {
         let (group, GroupAct::Role(RoleBody { member, role })) = read(seen, act)? else {
             return Err(ErrorCode::BodyInvalid);
         };

@@ -6,7 +6,7 @@ use tidings_wire::{
 };
 
 use super::{
-    super::{Act, Allowed, Changes, Feature, Seen},
+    super::{Act, Allowed, Changes, Feature, Seen, Situation},
     Group, Kept, read,
 };
 use crate::conversation::state::Size;
@@ -20,7 +20,7 @@ pub(in crate::features) struct ChangeSettings;
 pub(in crate::features) struct Delete;
 
 impl Feature for ChangeSettings {
-    fn judge(&self, seen: &Seen<'_>, act: &Act<'_>) -> Result<Allowed, ErrorCode> {
+    fn judge(&self, seen: &Seen<'_>, act: &Act<'_>, _: &Situation) -> Result<Allowed, ErrorCode> {
         let (group, GroupAct::Settings { settings, .. }) = read(seen, act)? else {
             return Err(ErrorCode::BodyInvalid);
         };
@@ -35,7 +35,7 @@ impl Feature for ChangeSettings {
 }
 
 impl Feature for Delete {
-    fn judge(&self, seen: &Seen<'_>, act: &Act<'_>) -> Result<Allowed, ErrorCode> {
+    fn judge(&self, seen: &Seen<'_>, act: &Act<'_>, _: &Situation) -> Result<Allowed, ErrorCode> {
         let (group, _) = read(seen, act)?;
         group.needs(seen, |_| Role::Owner)?;
         Ok(Allowed::New)

@@ -326,6 +326,7 @@ mod tests {
             flags: 0,
             control: Control::TEXT,
             target: Seq(0),
+            expires_at: Timestamp(0),
             ordinal: seq,
             body: Vec::new(),
             payload: format!("{seq}").into(),
@@ -381,6 +382,7 @@ mod tests {
             settings: Default::default(),
             deleted: Seq(0),
             has_link: false,
+            timer: 0,
             is_large: false,
             current: 3,
             members: ["alice", "bob", "carol"].map(member).into(),
@@ -401,8 +403,18 @@ mod tests {
         let members = vec![DescribedMember { read: Seq(1), ..member("bob") }, late];
         let (conversation, title) = (group, String::new());
         let (head, deleted) = (Seq(2), Seq(0));
-        let mut described =
-            Group { conversation, head, title, settings, deleted, has_link, is_large: false, current: 3, members };
+        let mut described = Group {
+            conversation,
+            head,
+            title,
+            settings,
+            deleted,
+            has_link,
+            timer: 0,
+            is_large: false,
+            current: 3,
+            members,
+        };
         model.on_event(Event::Described(described.clone()));
         assert_eq!(line(&model), (Tick::Read, None));
         // Of a large one it is counted when somebody asks.

@@ -1,0 +1,157 @@
+//! What was said about earlier messages that the server must know: that one was withdrawn, where its last edit is, where each member's last
+//! reaction to it is. A mark only ever rises, so rows and records may be read in any order and say the same in the end.
+
+use alloc::collections::BTreeMap;
+use core::ops::RangeInclusive;
+
+use rkyv::{Archive, Deserialize, Serialize};
+use tidings_wire::Seq;
+
+use crate::digest::Digest;
+
+/// What a mark says of its target.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum MarkKind {
+    /// It was withdrawn.
+    Erased = 0,
+    /// It says something else.
+    Edited = 1,
+    /// A member thinks something of it, or does not any more.
+    Reaction = 2,
+}
+
+/// A mark: about which message, what, and by which member (0, where only one can be).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Mark {
+    /// The message that it is about.
+    pub(crate) target: Seq,
+    /// What it says.
+    pub(crate) kind: MarkKind,
+    /// The place of the member whose reaction it is.
+    pub(crate) member: u32,
+}
+
+impl Mark {
+    /// The target is withdrawn.
+    pub(crate) fn erased(target: Seq) -> Self {
+        Self { target, kind: MarkKind::Erased, member: 0 }
+    }
+
+    /// The target says something else.
+    pub(crate) fn edited(target: Seq) -> Self {
+        Self { target, kind: MarkKind::Edited, member: 0 }
+    }
+
+    /// What a member thinks of the target.
+    pub(crate) fn reaction(target: Seq, member: u32) -> Self {
+        Self { target, kind: MarkKind::Reaction, member }
+    }
+
+    /// What it adds to a history, set by this message.
+    pub(crate) fn hash(self, by: Seq) -> u64 {
+        let mut digest = Digest::default();
+        digest.words(&[self.target.0, self.kind as u64, u64::from(self.member), by.0]);
+        digest.value()
+    }
+
+    /// All of a message but that it is withdrawn.
+    fn others(target: Seq) -> RangeInclusive<Self> {
+        Self::edited(target)..=Self::reaction(target, u32::MAX)
+    }
+}
+
+/// The marks of a conversation, each with the message that set it last.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Marks {
+    all: BTreeMap<Mark, Seq>,
+    /// How many messages are withdrawn.
+    erased: usize,
+    /// A sum over all marks that were ever set: what retention lets go does not change it.
+    history: u64,
+}
+
+impl Marks {
+    /// A message sets a mark.
+    pub(crate) fn set(&mut self, mark: Mark, by: Seq) {
+        self.history = self.history.wrapping_add(mark.hash(by));
+        self.raise(mark, by);
+    }
+
+    /// A mark was set by this message, or by a later one. With its target withdrawn, nothing else is said about it.
+    pub(crate) fn raise(&mut self, mark: Mark, by: Seq) {
+        if mark.kind != MarkKind::Erased && self.erasure(mark.target).is_some() {
+            return;
+        }
+        let known = self.all.entry(mark).or_default();
+        let is_new = *known == Seq(0);
+        *known = by.max(*known);
+        if is_new && mark.kind == MarkKind::Erased {
+            self.erased += 1;
+            while let Some((other, _)) = self.all.range(Mark::others(mark.target)).next() {
+                let other = *other;
+                self.all.remove(&other);
+            }
+        }
+    }
+
+    /// The message that withdrew another one.
+    pub(crate) fn erasure(&self, target: Seq) -> Option<Seq> {
+        if self.erased == 0 { None } else { self.all.get(&Mark::erased(target)).copied() }
+    }
+
+    /// The next marks after one, in their order.
+    pub(crate) fn after(&self, mark: Option<Mark>) -> impl Iterator<Item = (Mark, Seq)> {
+        let from = mark.map_or(core::ops::Bound::Unbounded, core::ops::Bound::Excluded);
+        self.all.range((from, core::ops::Bound::Unbounded)).map(|(mark, by)| (*mark, *by))
+    }
+
+    /// Forgets what is said about messages before this one: they are not stored any more.
+    pub(crate) fn forget_below(&mut self, first: Seq) {
+        self.all = self.all.split_off(&Mark::erased(first));
+        self.erased = self.all.keys().filter(|mark| mark.kind == MarkKind::Erased).count();
+    }
+
+    /// The sum over all marks that were ever set.
+    pub(crate) fn history(&self) -> u64 {
+        self.history
+    }
+
+    /// What recovery read of [`Self::history`].
+    pub(crate) fn set_history(&mut self, history: u64) {
+        self.history = history;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks_are_the_same_in_whatever_order_they_are_read() {
+        let all = [
+            (Mark::edited(Seq(3)), Seq(5)),
+            (Mark::edited(Seq(3)), Seq(9)),
+            (Mark::reaction(Seq(3), 1), Seq(6)),
+            (Mark::reaction(Seq(4), 1), Seq(7)),
+            (Mark::reaction(Seq(4), 1), Seq(8)),
+            (Mark::erased(Seq(3)), Seq(10)),
+        ];
+        let read = |order: &[usize]| {
+            let mut marks = Marks::default();
+            order.iter().for_each(|at| marks.raise(all[*at].0, all[*at].1));
+            (marks.after(None).collect::<alloc::vec::Vec<_>>(), marks.erasure(Seq(3)), marks.erasure(Seq(4)))
+        };
+        let right = read(&[0, 1, 2, 3, 4, 5]);
+        assert_eq!(right.0, [(Mark::erased(Seq(3)), Seq(10)), (Mark::reaction(Seq(4), 1), Seq(8))]);
+        assert_eq!((right.1, right.2), (Some(Seq(10)), None));
+        for order in [[5, 4, 3, 2, 1, 0], [5, 0, 4, 1, 3, 2], [4, 3, 5, 1, 0, 2]] {
+            assert_eq!(read(&order), right);
+        }
+        let mut marks = Marks::default();
+        all.iter().for_each(|(mark, by)| marks.set(*mark, *by));
+        let history = marks.history();
+        marks.forget_below(Seq(4));
+        assert_eq!((marks.after(None).count(), marks.erasure(Seq(3)), marks.history()), (1, None, history));
+    }
+}
