@@ -417,3 +417,47 @@ fn devices_are_listed_and_revoked_and_conversations_hidden() {
     assert_eq!(listed(&[])[0]["unread"], 4, "something new");
     assert!(!set(&["--with", "carol", "hide"]));
 }
+
+/// The contract for scripts of what is said about messages.
+#[test]
+fn messages_are_edited_withdrawn_and_reacted_to_from_the_command_line() {
+    let node = Node::start();
+    for text in ["first", "second"] {
+        node.lines(&["send", "--user", "alice", "--to", "bob", "--mention", "bob", text], "");
+    }
+    let to_bob = |command: &str, arguments: &[&str]| {
+        node.run(&[&[command, "--user", "alice", "--with", "bob"], arguments].concat(), "")
+    };
+    let number = |output: &Output| serde_json::from_slice::<Value>(&output.stdout).unwrap()["seq"].clone();
+    assert_eq!(number(&to_bob("edit", &["1", "-> first, corrected"])), 3);
+    assert_eq!(number(&to_bob("erase", &["2"])), 4);
+    assert_eq!(number(&to_bob("erase", &["2"])), 4, "it is withdrawn once");
+    let react = ["react", "--user", "bob", "--with", "alice", "1", "👍"];
+    assert_eq!(number(&node.run(&react, "")), 5);
+    assert_eq!(number(&to_bob("timer", &["3600"])), 6);
+    node.lines(&["send", "--user", "bob", "--to", "alice", "--reply-to", "1", "--disappear", "1", "yes"], "");
+    for (arguments, reason) in [
+        (["edit", "--user", "bob", "--with", "alice", "1", "mine"], "NOT_ALLOWED"),
+        (["edit", "--user", "alice", "--with", "bob", "2", "again"], "TARGET_ERASED"),
+        (["react", "--user", "bob", "--with", "alice", "99", "?"], "TARGET_INVALID"),
+    ] {
+        let refused = node.run(&arguments, "");
+        assert!(!refused.status.success() && String::from_utf8_lossy(&refused.stderr).contains(reason), "{refused:?}");
+    }
+    // Its time is over in a second: whoever looks after that finds nothing.
+    let history = || node.lines(&["history", "--user", "bob", "--with", "alice", "--json"], "");
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while history()[6]["gone"] != true {
+        assert!(std::time::Instant::now() < until, "{:?}", history()[6]);
+    }
+    let lines = history();
+    let of = |at: usize, key: &str| lines[at][key].clone();
+    let kinds: Vec<_> = (0..7).map(|at| of(at, "kind").as_str().unwrap().to_owned()).collect();
+    assert_eq!(kinds, ["text", "text", "edit", "erase", "react", "timer", "text"]);
+    assert_eq!((of(0, "text"), of(0, "gone")), ("first".into(), Value::Null));
+    assert_eq!(of(0, "mentions").as_array().unwrap().len(), 1);
+    assert_eq!((of(1, "text"), of(1, "gone"), of(1, "mentions")), ("".into(), true.into(), Value::Null));
+    assert_eq!((of(2, "text"), of(2, "target")), ("-> first, corrected".into(), 1.into()));
+    assert_eq!((of(4, "text"), of(5, "seconds")), ("👍".into(), 3600.into()));
+    assert_eq!((of(6, "text"), of(6, "target")), ("".into(), 1.into()));
+}

@@ -136,8 +136,8 @@ canaries! {
     EditByStranger, "edit-by-stranger";
     /// What was withdrawn is served.
     ErasedServed, "erased-served";
-    /// State that is written again does not say what was withdrawn.
-    ErasureForgotten, "erasure-forgotten";
+    /// What replaced or answered something that was withdrawn is served.
+    EditOutlives, "edit-outlives-erasure";
     /// What has disappeared is served.
     ExpiredServed, "expired-served";
     /// What was read from the disk is served as it is.

@@ -1,10 +1,11 @@
 //! Own messages on their way: in order, each until its answer, again after a refusal or a reconnect; and receipts.
 
 use tidings_wire::{
-    ClientMsgId, ConversationId, ErrorCode, frame,
+    ClientMsgId, ConversationId, ErrorCode, Timestamp, frame,
     frame::FrameBuilder,
     frames::{
-        self, Delivered, ErrorFrame, MessageFlags, Read, Send, Sent, SettingKey, TraceId, group::control as group,
+        self, Delivered, ErrorFrame, MessageFlags, Read, Send, Sent, SettingKey, TraceId, about::control as about,
+        group::control as group,
     },
 };
 
@@ -93,7 +94,14 @@ impl Session {
         let (id, conversation, seq, ts) = (sent.client_msg_id, sent.conversation, sent.seq, sent.ts);
         self.events.push_back(Event::Sent { conversation, id, seq, ts });
         self.touch(conversation);
-        if self.config.receive {
+        // Somebody else may have withdrawn it before, which then was this: the message says who.
+        let may_be_others = ts == Timestamp(0) && control == about::ERASE;
+        if self.config.receive && may_be_others {
+            if let Some(known) = self.conversations.get_mut(&conversation) {
+                known.head = known.head.max(seq);
+                self.sync.may_have_gaps |= known.has_gap();
+            }
+        } else if self.config.receive {
             self.place(Message {
                 conversation,
                 seq,

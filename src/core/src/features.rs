@@ -16,10 +16,7 @@ use tidings_wire::{
 };
 
 pub use crate::conversation::changes::Changes;
-use crate::{
-    conversation::{changes::Change, marks::Mark, membership::Membership, state::Size, view::View},
-    narrow::to_u32,
-};
+use crate::conversation::{changes::Change, marks::Mark, membership::Membership, state::Size, view::View};
 
 /// What somebody wants to do, or did.
 #[derive(Clone, Copy, Debug)]
@@ -121,11 +118,6 @@ impl<'a> Seen<'a> {
     /// The message that withdrew another one, if one did.
     pub fn erasure(&self, target: Seq) -> Option<Seq> {
         self.view.erasure(target)
-    }
-
-    /// The sender's place among the members, also if it only gets one by this.
-    pub fn place(&self) -> u32 {
-        to_u32(self.view.member(self.sender).unwrap_or(self.view.members()))
     }
 
     fn size(&self) -> Size {

@@ -221,10 +221,10 @@ pub struct MarkRecord {
     pub target: Seq,
     /// What.
     pub kind: MarkKind,
-    /// The place of the member whose reaction it is.
-    pub member: u32,
+    /// Whose reaction it is; none, where only one user can say it.
+    pub by: UserId,
     /// The message that said it last.
-    pub by: Seq,
+    pub seq: Seq,
 }
 
 /// What a feature keeps of a conversation; `len` bytes follow.
@@ -326,7 +326,7 @@ first_len! {
     ShardRow: 12;
     ConversationRow: 56, now 65;
     MarksRow: 20;
-    MarkRecord: 21;
+    MarkRecord: 33;
     SettingRecord: 6;
     MemberRow: 68, now 76;
     MembershipRecord: 34;

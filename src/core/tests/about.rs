@@ -255,7 +255,8 @@ impl Run {
             }
             Ok(_) => {
                 self.model.apply(who, act, words, now);
-                self.cluster.take(self.devices[who]);
+                let errors = self.cluster.take(self.devices[who]).all::<ErrorFrame>();
+                assert!(errors.is_empty(), "{who} {act:?}: {errors:?}");
             }
         }
     }
@@ -444,6 +445,57 @@ fn what_is_withdrawn_twice_is_withdrawn_once() {
             assert_eq!(sent.first().map(|sent| (sent.seq, sent.ts)), Some((Seq(2), Timestamp(0))));
         }
     }
+    // It is still done once others came after it, which name it.
+    run.send(0, (ERASE, 1), b"", b"");
+    run.send(0, (Control::TEXT, 0), b"", b"after it");
+    run.cluster.commit();
+    run.model.apply(0, (Control::TEXT, 0), "after it", run.now());
+    let sent = |run: &mut Run| -> Vec<_> {
+        run.cluster.take(run.devices[0]).all::<Sent>().iter().map(|sent| sent.seq.0).collect()
+    };
+    assert_eq!(sent(&mut run), [2, 3]);
+    let (id, last) = (run.attempts - 1, run.model.last.clone());
+    let again = Attempt { control: ERASE, target: 1, ..Attempt::to(run.conversation, user(NAMES[1]), (id, 0)) };
+    run.cluster.bytes(run.devices[0], &again.bytes());
+    assert_eq!(sent(&mut run), [2]);
+    run.model.last = last;
+    run.act(0, (Control::TEXT, 0), "goes on");
     run.commit();
     run.check();
+}
+
+/// Rows alone, without the records that they stand for, say what was withdrawn: also with more marks than one row holds.
+#[test]
+fn what_was_withdrawn_is_known_from_rows_alone() {
+    const MANY: u64 = 300;
+    let mut run = Run::new(Where::Direct, 1);
+    for target in 1..=MANY {
+        run.act(0, (Control::TEXT, 0), "words");
+        if target.is_multiple_of(50) {
+            run.commit();
+        }
+    }
+    // The last of them are proposed while the rows are written.
+    for target in 1..=MANY {
+        run.act(0, (ERASE, target), "");
+        if target.is_multiple_of(50) && target < MANY {
+            run.commit();
+        }
+    }
+    let before = run.cluster.reactors[0].records();
+    run.cluster.reactors[0].node.start_evacuation(Generation(1));
+    for _ in 0..4 {
+        run.cluster.later(0);
+        run.cluster.commit();
+    }
+    run.cluster.reactors[0].node = run.cluster.reactors[0].replayed(before);
+    run.connect();
+    for target in [1, 255, 256, 257, MANY] {
+        let last = run.model.last.clone();
+        run.send(0, (ERASE, target), b"", b"");
+        run.model.last = last;
+        let out = run.cluster.take(run.devices[0]);
+        let sent: Vec<_> = out.all::<Sent>().iter().map(|sent| sent.seq.0).collect();
+        assert_eq!(sent, [MANY + target], "{:?}", out.kinds());
+    }
 }

@@ -4,15 +4,19 @@ mod durable;
 mod follower;
 mod history;
 mod roster;
+mod said;
 
 use std::collections::BTreeMap;
 
-use tidings_client::{ConversationId, ErrorCode, Message, ReadReceipts, Seq, Timestamp, UserId, Watermarks};
+use tidings_client::{
+    ClientMsgId, ConversationId, DeviceId, ErrorCode, Message, ReadReceipts, Seq, Timestamp, UserId, Watermarks,
+};
 
 pub use durable::Durable;
 pub use follower::Follower;
 pub use history::{Asked, Reading};
 pub use roster::Roster;
+use said::{Line, SaidAbout, Shown};
 
 /// A promise that was broken.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +41,10 @@ struct Attempt {
     refused: bool,
     /// It was told so at some time, also if its device was set back after that and asks again.
     ever_refused: bool,
+    /// It is about another message, or about all that are to come.
+    is_about: bool,
+    /// The message that it withdraws.
+    erases: Option<Seq>,
 }
 
 /// A message, as the first who saw it did.
@@ -113,6 +121,8 @@ pub struct Oracle {
     privacy: BTreeMap<UserId, Privacy>,
     /// Retention may drop messages: a device may be told that some are lost.
     may_lose: bool,
+    /// What the node's clock says, unless it jumps in this world.
+    pub wall: Option<Timestamp>,
     violation: Option<Violation>,
 }
 
@@ -128,9 +138,22 @@ pub fn payload(tag: u64, len: usize) -> Vec<u8> {
     bytes
 }
 
-/// The tag of a payload.
-pub(crate) fn tag_of(payload: &[u8]) -> u64 {
-    payload.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
+/// What names a message without words: who attempted it.
+pub fn identity(user: UserId, device: DeviceId, id: ClientMsgId) -> u64 {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    for byte in user.0.into_iter().chain(device.0.to_le_bytes()).chain(id.0.to_le_bytes()) {
+        hash = (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
+    }
+    hash
+}
+
+/// The tag of a message: its payload's, or who attempted it.
+pub(crate) fn tag_of(payload: &[u8], (user, device, id): (UserId, DeviceId, ClientMsgId)) -> u64 {
+    payload.first_chunk().map_or_else(|| identity(user, device, id), |bytes| u64::from_le_bytes(*bytes))
+}
+
+fn tag_of_message(message: &Message) -> u64 {
+    tag_of(&message.payload, (message.sender, message.sender_device, message.client_msg_id))
 }
 
 impl Oracle {
@@ -144,6 +167,7 @@ impl Oracle {
             durable: Durable::new(Follower::new(shards)),
             privacy: BTreeMap::new(),
             may_lose,
+            wall: None,
             violation: None,
         }
     }
@@ -229,7 +253,23 @@ impl Oracle {
 
     /// A device wants to send.
     pub fn put(&mut self, tag: u64, conversation: usize, len: usize) {
-        let attempt = Attempt { conversation, len, acknowledged: None, refused: false, ever_refused: false };
+        self.put_attempt(tag, conversation, len, None);
+    }
+
+    /// A device wants to say something about another message, with so many bytes of words, or to withdraw one.
+    pub fn put_about(&mut self, tag: u64, conversation: usize, len: usize, erases: Option<Seq>) {
+        self.put_attempt(tag, conversation, len, erases);
+        self.attempts.entry(tag).and_modify(|attempt| attempt.is_about = true);
+    }
+
+    /// True of what is about another message, or about all that are to come.
+    pub fn is_about(&self, tag: u64) -> bool {
+        self.attempts.get(&tag).is_some_and(|attempt| attempt.is_about)
+    }
+
+    fn put_attempt(&mut self, tag: u64, conversation: usize, len: usize, erases: Option<Seq>) {
+        let (acknowledged, refused, ever_refused, is_about) = (None, false, false, false);
+        let attempt = Attempt { conversation, len, acknowledged, refused, ever_refused, is_about, erases };
         let before = self.attempts.insert(tag, attempt);
         assert!(before.is_none(), "tags are given once");
     }
@@ -239,8 +279,13 @@ impl Oracle {
         let Some(attempt) = self.attempts.get_mut(&tag) else {
             return self.violate("I3", format!("device {device} is told of {tag:x}, which nobody sent"));
         };
-        let before = attempt.acknowledged.replace(seq);
         let at = attempt.conversation;
+        // Somebody else may have withdrawn it before: then that is the answer.
+        let erasure = attempt.erases.and_then(|target| self.durable.said(conversation)?.erasure(target));
+        if erasure == Some(seq) && self.durable.tag(conversation, seq) != Some(tag) {
+            return;
+        }
+        let before = attempt.acknowledged.replace(seq);
         let known = self.conversations[at].messages.get(&seq).map(|known| known.tag);
         let durable = self.durable.tag(conversation, seq);
         self.check(self.conversations[at].id == conversation, "I9", || format!("{tag:x} was sent elsewhere"));
@@ -282,7 +327,11 @@ impl Oracle {
 
     /// A message as a device was given it, in its turn or from history. Its place, if it is right.
     fn look(&mut self, device: DeviceAt, user: UserId, audits: bool, message: &Message) -> Option<usize> {
-        let (tag, seq) = (tag_of(&message.payload), message.seq);
+        let (seq, emptied) = (message.seq, message.is_emptied());
+        let tag = match self.durable.tag(message.conversation, seq) {
+            Some(durable) if emptied => durable,
+            _ => tag_of_message(message),
+        };
         let Some(at) = self.place(message.conversation).filter(|at| self.may_see(*at, user, seq)) else {
             self.violate(
                 "I9",
@@ -294,7 +343,19 @@ impl Oracle {
             self.violate("I3", format!("device {device} is given {tag:x} as {seq:?}, which nobody sent"));
             return None;
         };
-        let right = attempt.conversation == at && payload(tag, attempt.len) == message.payload;
+        let words = if emptied || attempt.len == 0 { Vec::new() } else { payload(tag, attempt.len) };
+        let right = attempt.conversation == at && words == message.payload;
+        let said = self.durable.said(message.conversation);
+        let shown = said.map_or(Shown::Whole, |said| said.shown(seq, self.wall));
+        // What was sent before it was withdrawn may come after that; but not at the end.
+        let held_back = match shown {
+            Shown::Whole => !emptied,
+            Shown::Emptied => emptied || !audits,
+            Shown::Either => true,
+        };
+        self.check(held_back, "I19", || {
+            format!("device {device} is given {seq:?} of conversation {at}, emptied {emptied}, and should be shown {shown:?}")
+        });
         self.check(right, "I12", || format!("device {device} is given {seq:?} of conversation {at} with other bytes"));
         self.check(!attempt.refused, "I3", || {
             format!("{tag:x} was refused for good and is {seq:?} of conversation {at}")
@@ -366,7 +427,8 @@ impl Oracle {
         if message.sender != user {
             conversation.heard[member] = conversation.heard[member].max(seq);
         }
-        Some((at, tag_of(&message.payload)))
+        let durable = self.durable.tag(message.conversation, seq).unwrap_or_default();
+        Some((at, durable))
     }
 
     /// A device was told that messages are gone for good.

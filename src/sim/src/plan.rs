@@ -42,11 +42,13 @@ pub enum Profile {
     Groups,
     /// The same where a few members make a group large.
     Huge,
+    /// What is said about earlier messages, and messages that disappear.
+    Features,
 }
 
 impl Profile {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Small,
         Self::Swarm,
         Self::Crash,
@@ -59,6 +61,7 @@ impl Profile {
         Self::Flood,
         Self::Groups,
         Self::Huge,
+        Self::Features,
     ];
 
     /// The name for the command line.
@@ -76,6 +79,7 @@ impl Profile {
             Self::Flood => "flood",
             Self::Groups => "groups",
             Self::Huge => "huge",
+            Self::Features => "features",
         }
     }
 
@@ -274,6 +278,8 @@ pub struct Plan {
     pub group_rate: Rate,
     /// How long messages may be changed.
     pub windows: Windows,
+    /// Users say something about earlier messages, and let messages disappear.
+    pub says_about: bool,
     /// The first user writes large messages as fast as it can.
     pub flood: bool,
     /// Millionths of prefetches that find something not in memory.
@@ -313,9 +319,9 @@ impl Plan {
     pub fn draw(profile: Profile, random: &mut Random) -> Self {
         let small = profile == Profile::Small;
         let limits = profile == Profile::Limits || profile == Profile::Swarm && random.chance(MILLION / 4);
-        let groups = profile == Profile::Groups || profile == Profile::Huge;
-        let retention =
-            profile == Profile::Retention || (groups || profile == Profile::Swarm) && random.chance(MILLION / 4);
+        let groups = [Profile::Groups, Profile::Huge, Profile::Features].contains(&profile);
+        let seldom = if profile == Profile::Features { MILLION / 2 } else { MILLION / 4 };
+        let retention = profile == Profile::Retention || (groups || profile == Profile::Swarm) && random.chance(seldom);
         let batch_max = if limits { 640 << 10 } else { 2 << 20 };
         let segment_len = if retention { batch_max as u64 + (64 << 10) } else { 4 << 20 };
         let mut plan = Self {
@@ -340,6 +346,7 @@ impl Plan {
             group_small_max: 200,
             group_rate: Rate { per_second: 100_000, burst: 100_000 },
             windows: Windows { edit_s: 24 * 3600, erase_s: 24 * 3600 },
+            says_about: profile == Profile::Features,
             flood: profile == Profile::Flood,
             not_resident: if random.chance(MILLION / 3) { MILLION / 20 } else { 0 },
             pace: random.between(100, 1500) * MS,
@@ -430,7 +437,9 @@ impl Plan {
             Profile::Retention => &[F::PowerLoss, F::Restart],
             Profile::Media => &media,
             Profile::Flood => &[F::DeviceLeaves, F::DeviceForgets],
-            Profile::Groups | Profile::Huge => &[F::Kill, F::PowerLoss, F::LostLead, F::DeviceLeaves, F::Cut],
+            Profile::Groups | Profile::Huge | Profile::Features => {
+                &[F::Kill, F::PowerLoss, F::LostLead, F::DeviceLeaves, F::Cut]
+            }
         };
         for fault in all {
             if !often.contains(&fault) && random.chance(MILLION / 3) {
@@ -455,6 +464,11 @@ impl Plan {
             (self.repeaters, self.silent) = (MILLION / 3, MILLION / 5);
             self.revokes = true;
         }
+    }
+
+    /// True if the node's clock is not to be relied on.
+    pub fn clock_jumps(&self) -> bool {
+        self.faults.iter().any(|(fault, _)| *fault == Fault::ClockJump)
     }
 
     /// True if not everybody would ever be let in.

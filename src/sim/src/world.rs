@@ -1,5 +1,6 @@
 //! One seed's world: a node, its disk, its network, and the devices of its users, from the first event to the last.
 
+mod about;
 mod clock;
 mod devices;
 mod faults;

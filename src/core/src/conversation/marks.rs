@@ -5,7 +5,7 @@ use alloc::collections::BTreeMap;
 use core::ops::RangeInclusive;
 
 use rkyv::{Archive, Deserialize, Serialize};
-use tidings_wire::Seq;
+use tidings_wire::{Seq, UserId};
 
 use crate::digest::Digest;
 
@@ -21,43 +21,45 @@ pub enum MarkKind {
     Reaction = 2,
 }
 
-/// A mark: about which message, what, and by which member (0, where only one can be).
+/// A mark: about which message, what, and by whom (none, where only one can). Users and not members' places: those depend on what recovery
+/// reads first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Mark {
     /// The message that it is about.
     pub(crate) target: Seq,
     /// What it says.
     pub(crate) kind: MarkKind,
-    /// The place of the member whose reaction it is.
-    pub(crate) member: u32,
+    /// Whose reaction it is.
+    pub(crate) by: UserId,
 }
 
 impl Mark {
     /// The target is withdrawn.
     pub(crate) fn erased(target: Seq) -> Self {
-        Self { target, kind: MarkKind::Erased, member: 0 }
+        Self { target, kind: MarkKind::Erased, by: UserId::NONE }
     }
 
     /// The target says something else.
     pub(crate) fn edited(target: Seq) -> Self {
-        Self { target, kind: MarkKind::Edited, member: 0 }
+        Self { target, kind: MarkKind::Edited, by: UserId::NONE }
     }
 
     /// What a member thinks of the target.
-    pub(crate) fn reaction(target: Seq, member: u32) -> Self {
-        Self { target, kind: MarkKind::Reaction, member }
+    pub(crate) fn reaction(target: Seq, by: UserId) -> Self {
+        Self { target, kind: MarkKind::Reaction, by }
     }
 
     /// What it adds to a history, set by this message.
     pub(crate) fn hash(self, by: Seq) -> u64 {
         let mut digest = Digest::default();
-        digest.words(&[self.target.0, self.kind as u64, u64::from(self.member), by.0]);
+        digest.words(&[self.target.0, self.kind as u64, by.0]);
+        digest.bytes(&self.by.0);
         digest.value()
     }
 
     /// All of a message but that it is withdrawn.
     fn others(target: Seq) -> RangeInclusive<Self> {
-        Self::edited(target)..=Self::reaction(target, u32::MAX)
+        Self::edited(target)..=Self::reaction(target, UserId([u8::MAX; 16]))
     }
 }
 
@@ -106,9 +108,10 @@ impl Marks {
         self.all.range((from, core::ops::Bound::Unbounded)).map(|(mark, by)| (*mark, *by))
     }
 
-    /// Forgets what is said about messages before this one: they are not stored any more.
+    /// Forgets what is said about messages before this one: they are not stored any more. What was said about one that was withdrawn is
+    /// stored as long as the message that withdrew it.
     pub(crate) fn forget_below(&mut self, first: Seq) {
-        self.all = self.all.split_off(&Mark::erased(first));
+        self.all.retain(|mark, by| first <= if mark.kind == MarkKind::Erased { *by } else { mark.target });
         self.erased = self.all.keys().filter(|mark| mark.kind == MarkKind::Erased).count();
     }
 
@@ -132,9 +135,9 @@ mod tests {
         let all = [
             (Mark::edited(Seq(3)), Seq(5)),
             (Mark::edited(Seq(3)), Seq(9)),
-            (Mark::reaction(Seq(3), 1), Seq(6)),
-            (Mark::reaction(Seq(4), 1), Seq(7)),
-            (Mark::reaction(Seq(4), 1), Seq(8)),
+            (Mark::reaction(Seq(3), UserId([1; 16])), Seq(6)),
+            (Mark::reaction(Seq(4), UserId([1; 16])), Seq(7)),
+            (Mark::reaction(Seq(4), UserId([1; 16])), Seq(8)),
             (Mark::erased(Seq(3)), Seq(10)),
         ];
         let read = |order: &[usize]| {
@@ -143,7 +146,7 @@ mod tests {
             (marks.after(None).collect::<alloc::vec::Vec<_>>(), marks.erasure(Seq(3)), marks.erasure(Seq(4)))
         };
         let right = read(&[0, 1, 2, 3, 4, 5]);
-        assert_eq!(right.0, [(Mark::erased(Seq(3)), Seq(10)), (Mark::reaction(Seq(4), 1), Seq(8))]);
+        assert_eq!(right.0, [(Mark::erased(Seq(3)), Seq(10)), (Mark::reaction(Seq(4), UserId([1; 16])), Seq(8))]);
         assert_eq!((right.1, right.2), (Some(Seq(10)), None));
         for order in [[5, 4, 3, 2, 1, 0], [5, 0, 4, 1, 3, 2], [4, 3, 5, 1, 0, 2]] {
             assert_eq!(read(&order), right);
@@ -151,7 +154,9 @@ mod tests {
         let mut marks = Marks::default();
         all.iter().for_each(|(mark, by)| marks.set(*mark, *by));
         let history = marks.history();
-        marks.forget_below(Seq(4));
-        assert_eq!((marks.after(None).count(), marks.erasure(Seq(3)), marks.history()), (1, None, history));
+        marks.forget_below(Seq(10));
+        assert_eq!((marks.after(None).count(), marks.erasure(Seq(3)), marks.history()), (1, Some(Seq(10)), history));
+        marks.forget_below(Seq(11));
+        assert_eq!((marks.after(None).count(), marks.erasure(Seq(3)), marks.history()), (0, None, history));
     }
 }

@@ -205,6 +205,11 @@ impl Overlay {
         self.gained
     }
 
+    /// True if no feature will keep anything else than it keeps.
+    pub(crate) fn keeps_nothing(&self) -> bool {
+        self.kept.is_empty()
+    }
+
     /// What a feature will keep, if that is something else than what it keeps.
     pub(crate) fn kept(&self, control: Control) -> Option<&[u8]> {
         self.kept.iter().rev().find_map(|(_, by, kept)| (*by == control).then_some(&**kept))

@@ -97,6 +97,11 @@ impl Settings {
         self.0.get(&control).map_or(&[], |kept| kept)
     }
 
+    /// True if none keeps anything.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// One of them keeps something else.
     pub(crate) fn set(&mut self, control: Control, kept: &[u8]) {
         if kept.is_empty() {

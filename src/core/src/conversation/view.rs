@@ -61,6 +61,11 @@ impl<'a> View<'a> {
         self.overlay.and_then(Overlay::last).map_or(self.state.ordinal, |fact| fact.ordinal)
     }
 
+    /// True if no feature keeps anything, as in most one-to-one conversations.
+    pub(crate) fn keeps_nothing(&self) -> bool {
+        self.state.settings.is_empty() && self.overlay.is_none_or(Overlay::keeps_nothing)
+    }
+
     /// What a feature keeps.
     pub(crate) fn kept(&self, control: Control) -> &'a [u8] {
         let proposed = self.overlay.and_then(|overlay| overlay.kept(control));

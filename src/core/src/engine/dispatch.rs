@@ -89,7 +89,7 @@ impl Conversations {
                 let member = to_u32(self.view(key).member(send.sender).expect("judged"));
                 let highest = self.view(key).highest(member, send.device).unwrap_or(ClientMsgId(0));
                 let sent = self.get_mut(key).seen_from(member, send.device, origin(from, send));
-                if matches!(verdict, Verdict::Done(_)) {
+                if matches!(verdict, Verdict::Done(_)) && send.client_msg_id > highest {
                     (sent.done, sent.done_after) = (send.client_msg_id, highest);
                 }
                 self.on_repeat(from, send, key, seq, cx);
@@ -131,8 +131,8 @@ impl Conversations {
 
     /// True of what members write in a large group, all together. Its admins can always act.
     fn is_rate_limited(&self, key: ConversationKey, send: &SendCommand) -> bool {
-        let role = self.view(key).membership(send.sender).map_or(Role::None, |membership| membership.role);
-        self.is_large(key) && (send.control == Control::TEXT || role < Role::Admin)
+        let role = || self.view(key).membership(send.sender).map_or(Role::None, |membership| membership.role);
+        self.is_large(key) && (send.control == Control::TEXT || role() < Role::Admin)
     }
 
     /// Judges an attempt: new or a repeat, or why it is refused. What is refused leaves nothing behind.
@@ -202,17 +202,25 @@ impl Conversations {
         Some(Target { author, written: written.at(), weight: written.weight() })
     }
 
-    /// Whether a new attempt is allowed by its feature. A repeat is answered as it was.
-    fn allowed(
+    /// Whether a new attempt is allowed by its feature. A repeat is answered as it was; and one that was done before has no number of its
+    /// own, so it is not remembered, but whatever came after it, it is still done.
+    fn allowed(&self, view: &View<'_>, send: &SendCommand, said: (&[u8], &Situation), verdict: Verdict) -> Verdict {
+        match verdict {
+            Verdict::New => self.allowed_by_feature(view, send, said),
+            Verdict::Refused(ErrorCode::Stale, _) => match self.allowed_by_feature(view, send, said) {
+                done @ Verdict::Done(_) => done,
+                _ => verdict,
+            },
+            _ => verdict,
+        }
+    }
+
+    fn allowed_by_feature(
         &self,
         view: &View<'_>,
         send: &SendCommand,
         (body, situation): (&[u8], &Situation),
-        verdict: Verdict,
     ) -> Verdict {
-        if verdict != Verdict::New {
-            return verdict;
-        }
         let refuse = |code| Verdict::Refused(code, ClientMsgId(0));
         let Some(row) = features::find(self.config.features, send.control) else {
             return refuse(ErrorCode::ControlUnknown);

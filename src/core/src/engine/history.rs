@@ -155,7 +155,8 @@ pub fn is_held_back(marks: &Marks, message: &Message, now: Timestamp) -> bool {
     if control != Control::TEXT && !is_about {
         return false;
     }
-    let erased = marks.erasure(if is_about { target } else { seq }).is_some() && !canary::is(Canary::ErasedServed);
+    let goes_with = if is_about && !canary::is(Canary::EditOutlives) { target } else { seq };
+    let erased = marks.erasure(goes_with).is_some() && !canary::is(Canary::ErasedServed);
     let expired = expires_at > Timestamp(0) && expires_at <= now && !canary::is(Canary::ExpiredServed);
     erased || expired
 }

@@ -180,8 +180,8 @@ impl Conversations {
         let Some(key) = self.find(row.conversation) else { return Ok(()) };
         let marks = &mut self.get_mut(key).state.marks;
         for _ in 0..row.count {
-            let MarkRecord { target, kind, member, by } = take(&mut body).map_err(|_| ReplayError::Body)?;
-            marks.raise(Mark { target, kind, member }, by);
+            let MarkRecord { target, kind, by, seq } = take(&mut body).map_err(|_| ReplayError::Body)?;
+            marks.raise(Mark { target, kind, by }, seq);
         }
         Ok(())
     }

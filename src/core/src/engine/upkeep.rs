@@ -171,13 +171,10 @@ impl Conversations {
         let mut marks: Vec<_> = state.marks.after(after).take(MARKS_PER_ROW).collect();
         let last = marks.last().filter(|_| marks.len() == MARKS_PER_ROW).map(|(mark, _)| *mark);
         marks.extend(overlay.into_iter().flat_map(Overlay::marks_set));
-        if canary::is(Canary::ErasureForgotten) {
-            marks.clear();
-        }
         let at = cx.append(RecordKind::MarksRow, *shard, |body| {
             put(body, &MarksRow { conversation: *id, count: to_u32(marks.len()) });
-            for (Mark { target, kind, member }, by) in &marks {
-                put(body, &MarkRecord { target: *target, kind: *kind, member: *member, by: *by });
+            for (Mark { target, kind, by }, seq) in &marks {
+                put(body, &MarkRecord { target: *target, kind: *kind, by: *by, seq: *seq });
             }
         });
         self.wait_for_row(at, key, Part::Middle, evacuation, cx);

@@ -2,11 +2,7 @@
 //! people write is in the payload and stays opaque.
 
 use tidings_canary::{self as canary, Canary};
-use tidings_wire::{
-    ErrorCode, Seq,
-    frames::{Clear, Role},
-    limits::REACTION_MAX,
-};
+use tidings_wire::{ErrorCode, Seq, frames::Role, limits::REACTION_MAX};
 
 use super::{Act, Allowed, Changes, Feature, Seen, Situation, Target, Weight, text};
 use crate::conversation::marks::Mark;
@@ -39,7 +35,7 @@ fn check_target(seen: &Seen<'_>, act: &Act<'_>) -> Result<(), ErrorCode> {
 
 impl Feature for Edit {
     fn judge(&self, seen: &Seen<'_>, act: &Act<'_>, situation: &Situation) -> Result<Allowed, ErrorCode> {
-        Clear::read(act.body).map_err(|_| ErrorCode::BodyInvalid)?;
+        text::check_clear(act)?;
         check_target(seen, act)?;
         let target = with_content(situation)?;
         if target.author != seen.sender() && !canary::is(Canary::EditByStranger) {
@@ -89,11 +85,12 @@ impl Feature for React {
             return Err(ErrorCode::PayloadTooLarge);
         }
         check_target(seen, act)?;
-        Ok(Allowed::New)
+        // Of what is not stored any more it is not known for ever that it was withdrawn.
+        situation.target.map(|_| Allowed::New).ok_or(ErrorCode::TargetInvalid)
     }
 
     fn apply(&self, seen: &Seen<'_>, act: &Act<'_>, changes: &mut Changes) {
-        changes.mark(Mark::reaction(act.target, seen.place()));
+        changes.mark(Mark::reaction(act.target, seen.sender()));
     }
 }
 

@@ -9,6 +9,12 @@ use super::{Act, Allowed, Changes, Feature, Group, Seen, Situation, about};
 #[derive(Debug)]
 pub(super) struct Text;
 
+/// The body is the clear part of a text. Most have none.
+pub(super) fn check_clear(act: &Act<'_>) -> Result<(), ErrorCode> {
+    let is_clear = act.body.is_empty() || Clear::read(act.body).is_ok();
+    if is_clear { Ok(()) } else { Err(ErrorCode::BodyInvalid) }
+}
+
 /// The sender may write.
 pub(super) fn may_write(seen: &Seen<'_>) -> Result<(), ErrorCode> {
     if seen.conversation().is_group() {
@@ -19,7 +25,7 @@ pub(super) fn may_write(seen: &Seen<'_>) -> Result<(), ErrorCode> {
 
 impl Feature for Text {
     fn judge(&self, seen: &Seen<'_>, act: &Act<'_>, _: &Situation) -> Result<Allowed, ErrorCode> {
-        Clear::read(act.body).map_err(|_| ErrorCode::BodyInvalid)?;
+        check_clear(act)?;
         if act.target > Seq(0) && !about::is_number(seen, act.target) {
             return Err(ErrorCode::TargetInvalid);
         }

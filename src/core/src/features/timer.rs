@@ -35,6 +35,9 @@ pub(crate) fn of(view: &View<'_>) -> Timer {
 
 /// When something disappears that is written at `ts` and that its sender lets live until `asked` (0: for ever).
 pub(crate) fn until(view: &View<'_>, ts: Timestamp, asked: Timestamp) -> Timestamp {
+    if view.keeps_nothing() {
+        return asked;
+    }
     let Timer { seconds } = of(view);
     if seconds == 0 {
         return asked;

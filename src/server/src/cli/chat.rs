@@ -1,5 +1,7 @@
 //! `tidings chat`: a conversation in the terminal.
 
+mod command;
+mod folded;
 mod input;
 mod model;
 mod view;
@@ -15,19 +17,24 @@ use ratatui::crossterm::{
     event::{self, KeyCode, KeyEvent, KeyEventKind, KeyModifiers},
     execute,
 };
-use tidings_client::{Content, ConversationId, Event, History, blocking::Client};
+use tidings_client::{ConversationId, Event, History, blocking::Client};
 
-use self::model::{Link, Model};
+use self::{
+    command::Command,
+    model::{Link, Model},
+};
 use super::{
     Failure,
-    connect::{Connection, Recipient, group_id, recipient, rejected},
+    connect::{Connection, Recipient, group_id, recipient, rejected, wall_clock},
 };
 
 /// Arguments of `chat`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Ticks beside your messages: · on its way, ✓ durable on the server, ✓✓ delivered to a device, in colour: read (in a group: by all).
-Keys: Enter sends, arrows, Home, End, Delete, Ctrl-W and Ctrl-U edit, PageUp and PageDown scroll (older messages are fetched), Esc or Ctrl-C leaves.")]
+Up and Down choose a message: what is written then answers it. Lines that begin with a slash are about the chosen message: /react WHAT, /edit WORDS, /erase \
+(without a choice: about the last of somebody else, or your last); // writes a line that begins with a slash.
+Keys: Enter sends, Left, Right, Home, End, Delete, Ctrl-W and Ctrl-U edit, PageUp and PageDown scroll (older messages are fetched), Esc or Ctrl-C leaves.")]
 pub(super) struct Arguments {
     #[command(flatten)]
     connection: Connection,
@@ -81,7 +88,8 @@ fn chat(
 ) -> Result<(), Failure> {
     let (mut changed, mut asked, mut counted) = (true, None::<Instant>, None::<Instant>);
     loop {
-        if std::mem::take(&mut changed) {
+        model.now_us = wall_clock().0;
+        if std::mem::take(&mut changed) || model.is_due() {
             terminal.draw(|frame| view::draw(frame, model))?;
         }
         while event::poll(Duration::ZERO)? {
@@ -123,12 +131,30 @@ fn chat(
     }
 }
 
+/// What was typed is sent, or done.
+fn enter(client: &mut Client, model: &mut Model, to: Recipient) {
+    let line = model.input.take();
+    let command = Command::of(&line);
+    let Some(target) = model.target_of(&command) else {
+        model.notice = Some(match command {
+            Command::Unknown(_) => " There are /edit WORDS, /erase, /react WHAT; // writes a slash ".into(),
+            _ => " There is no message that this could be about ".into(),
+        });
+        return model.input.insert(&line);
+    };
+    let id = to.post(client.session(), command.content(target));
+    model.wrote(id, if let Command::Write(words) = command { words } else { &line });
+    model.chosen = None;
+}
+
 /// True if the user leaves.
 fn on_key(key: KeyEvent, client: &mut Client, model: &mut Model, to: Recipient) -> bool {
     let with_control = key.modifiers.contains(KeyModifiers::CONTROL);
     // What was written and not sent is not lost by one key.
     let asked = std::mem::take(&mut model.is_leaving);
+    model.notice = None;
     match key.code {
+        KeyCode::Esc if model.chosen.is_some() => model.chosen = None,
         KeyCode::Esc if asked || model.input.is_blank() => return true,
         KeyCode::Esc => model.is_leaving = true,
         KeyCode::Char('c') if with_control => return true,
@@ -144,11 +170,9 @@ fn on_key(key: KeyEvent, client: &mut Client, model: &mut Model, to: Recipient) 
         KeyCode::Right => model.input.right(),
         KeyCode::Home => model.input.home(),
         KeyCode::End => model.input.end(),
-        KeyCode::Enter if !model.input.is_blank() => {
-            let text = model.input.take();
-            let id = to.post(client.session(), Content::text(text.as_bytes()));
-            model.wrote(id, &text);
-        }
+        KeyCode::Up => model.choose_earlier(),
+        KeyCode::Down => model.choose_later(),
+        KeyCode::Enter if !model.input.is_blank() => enter(client, model, to),
         KeyCode::PageUp => model.scroll_back(),
         KeyCode::PageDown => model.scroll_forward(),
         _ => {}

@@ -10,7 +10,7 @@ use tidings_wire::{
     ConversationId, Generation, LogId, Lsn, Seq, UserId, archive, frames::Message, limits::FRAME_MAX, split,
 };
 
-use super::{Follower, Roster};
+use super::{Follower, Line, Roster, SaidAbout};
 
 /// Where a message is.
 type Segment = (LogId, Generation);
@@ -26,6 +26,7 @@ pub struct Durable {
     /// By member, the last of its own messages that have content.
     written: BTreeMap<(ConversationId, UserId), Seq>,
     rosters: BTreeMap<ConversationId, Roster>,
+    said: BTreeMap<ConversationId, SaidAbout>,
     /// Groups that are large: what a device has there is not kept.
     large: BTreeSet<ConversationId>,
     /// The oldest segment that retention left, by log.
@@ -46,6 +47,7 @@ impl Durable {
             ordinals: BTreeMap::new(),
             written: BTreeMap::new(),
             rosters: BTreeMap::new(),
+            said: BTreeMap::new(),
             large: BTreeSet::new(),
             floors: BTreeMap::new(),
             marks: BTreeMap::new(),
@@ -64,6 +66,11 @@ impl Durable {
     /// Who is in a group, once it is made.
     pub fn roster(&self, conversation: ConversationId) -> Option<&Roster> {
         self.rosters.get(&conversation)
+    }
+
+    /// What was said about the messages of a conversation.
+    pub fn said(&self, conversation: ConversationId) -> Option<&SaidAbout> {
+        self.said.get(&conversation)
     }
 
     /// The tag of a durable message.
@@ -172,7 +179,8 @@ impl Durable {
     fn add_message(&mut self, body: &[u8], segment: Segment) -> Result<(), String> {
         let frame = split(body, FRAME_MAX).ok().flatten().ok_or("a message that is no frame")?;
         let message: Message = frame.fixed().map_err(|error| error.to_string())?;
-        let tag = super::tag_of(frame.var(message.payload).map_err(|error| error.to_string())?);
+        let payload = frame.var(message.payload).map_err(|error| error.to_string())?;
+        let tag = super::tag_of(payload, (message.sender, message.sender_device, message.client_msg_id));
         match self.messages.insert((message.conversation, message.seq), (tag, segment)) {
             Some((before, _)) if before != tag => {
                 return Err(format!("{:?} is logged as {before:x} and as {tag:x}", message.seq));
@@ -189,11 +197,16 @@ impl Durable {
         if message.flags.0 & 16 > 0 {
             self.large.insert(conversation);
         }
+        let body = frame.var(message.body).map_err(|error| error.to_string())?;
         if message.conversation.is_group() {
-            let body = frame.var(message.body).map_err(|error| error.to_string())?;
             let roster = self.rosters.entry(message.conversation).or_default();
             roster.add(message.sender, message.seq, message.control.0, body)?;
         }
+        let Message { sender, control, target, ts, expires_at, .. } = message;
+        let roster = self.rosters.get(&conversation);
+        let line = Line { sender, control: control.0, target, ts, expires_at };
+        let said = self.said.entry(conversation).or_default();
+        said.add(seq, line, body, |other| roster.is_some_and(|roster| roster.is_above(sender, other)))?;
         Ok(())
     }
 

@@ -13,6 +13,10 @@ const SETTINGS: u16 = 6;
 const DELETE: u16 = 7;
 const LINK: u16 = 8;
 const JOIN: u16 = 9;
+const EDIT: u16 = 10;
+const ERASE: u16 = 11;
+const REACT: u16 = 12;
+const TIMER: u16 = 13;
 
 const MEMBER: u8 = 1;
 const ADMIN: u8 = 2;
@@ -75,7 +79,9 @@ impl Roster {
             }
         };
         match control {
-            0 => needs(self.settings[0])?,
+            0 | EDIT => needs(self.settings[0])?,
+            ERASE | REACT => needs(MEMBER)?,
+            TIMER => needs(self.settings[2])?,
             CREATE => {
                 let (titles, count) = (number(body, 20).ok_or_else(bad)?, number(body, 22).ok_or_else(bad)?);
                 if seq != Seq(1) || body.len() != 24 + titles + 16 * count {
@@ -178,6 +184,11 @@ impl Roster {
         for (_, last) in place.stays.iter_mut().chain(&mut place.times) {
             last.get_or_insert(head);
         }
+    }
+
+    /// True if a user keeps the group clean of what another one writes.
+    pub fn is_above(&self, user: UserId, other: UserId) -> bool {
+        self.role(user) >= ADMIN && self.role(user) > self.role(other)
     }
 
     fn role(&self, user: UserId) -> u8 {

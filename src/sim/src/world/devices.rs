@@ -403,6 +403,7 @@ impl World {
     }
 
     fn take_event(&mut self, at: usize, told: Told) {
+        self.oracle.wall = (!self.plan.clock_jumps()).then(|| self.clock().wall);
         let user = user_id(self.devices[at].user);
         match told {
             Told::Connected => self.let_in(at),

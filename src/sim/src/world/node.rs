@@ -150,7 +150,7 @@ impl Process {
 
 impl World {
     /// The node's clocks.
-    fn clock(&self) -> Now {
+    pub(super) fn clock(&self) -> Now {
         let drift = i128::from(self.now) * i128::from(self.plan.drift) / 1_000_000;
         let own = (i128::from(self.now) + drift) as u64;
         let wall = (WALL_US + own / 1000).saturating_add_signed(self.weather.wall_offset_us);

@@ -3,7 +3,7 @@
 use tidings_client::UserId;
 use tidings_wire::{
     Frame, Kind, WireError,
-    frames::{Message, Receipt, ReceiptOk, Sent},
+    frames::{Message, MessageFlags, Receipt, ReceiptOk, Sent},
     limits::FRAME_MAX,
     split,
 };
@@ -57,7 +57,10 @@ impl World {
                 if user.is_some_and(foreign) {
                     return Ok(Some(("I9", format!("{:?} to somebody who may not read it", message.seq))));
                 }
-                let there = durable.tag(message.conversation, message.seq) == Some(tag_of(payload));
+                let known = durable.tag(message.conversation, message.seq);
+                let by = (message.sender, message.sender_device, message.client_msg_id);
+                let emptied = message.flags.0 & MessageFlags::EMPTIED > 0 && payload.is_empty();
+                let there = known == Some(tag_of(payload, by)) || emptied && known.is_some();
                 (!there).then(|| ("I1", format!("{:?}, which is not durable", message.seq)))
             }
             Ok(Kind::Receipt) => {

@@ -4,7 +4,7 @@
 
 use tidings_wire::{
     ClientMsgId, ConversationId, ErrorCode, Frame, Frames, Kind,
-    frames::{ErrorFrame, Send, group::control::CREATE},
+    frames::{ErrorFrame, Send, about::control::ERASE, group::control::CREATE},
     limits::FRAME_MAX,
 };
 
@@ -30,8 +30,8 @@ impl World {
         while let Ok(Some(frame)) = frames.next(FRAME_MAX) {
             if frame.kind() == Ok(Kind::Send)
                 && let Ok(Send { conversation, client_msg_id, prev, control, .. }) = frame.fixed()
-                // One that makes a group again is answered although what came before it may have been refused.
-                && control != CREATE
+                // One that does what is done already is answered although what came before it may be refused after that.
+                && ![CREATE, ERASE].contains(&control)
             {
                 if link.asked.len() == ASKED_MAX {
                     link.asked.pop_front();

@@ -2,7 +2,7 @@
 
 use tidings_client::{ClientMsgId, ConversationId, ErrorCode};
 
-use super::{World, groups::GROUP_REFUSALS};
+use super::{World, about::ABOUT_REFUSALS, groups::GROUP_REFUSALS};
 
 impl World {
     /// What is stored can be had, unless it was damaged or dropped, or there is too much to do; and foreign history cannot.
@@ -33,14 +33,15 @@ impl World {
         // Only a repeat can be refused for good, of a message that is there and was answered so long ago that its answer is
         // forgotten; or of one that a repeater had never sent in its turn; or the first ones of a device that has forgotten
         // that its clock was ahead of what it is now.
-        if conversation.is_group() && GROUP_REFUSALS.contains(&code) {
+        let is_about = tag.is_some_and(|tag| self.oracle.is_about(tag));
+        if is_about && ABOUT_REFUSALS.contains(&code) || conversation.is_group() && GROUP_REFUSALS.contains(&code) {
             return;
         }
         let there = tag.is_some_and(|tag| self.oracle.durable.has(conversation, tag));
         let clock = self.devices[at].clock;
-        // One that was refused in a group before its device was set back is asked for again, after others were accepted; its application
+        // One that was refused, in a group or as something about a message, before its device was set back is asked for again, after others were accepted; its application
         // may not have been told of the refusal.
-        let set_back = conversation.is_group() && self.devices[at].came_back;
+        let set_back = (conversation.is_group() || is_about) && self.devices[at].came_back;
         let again = set_back || tag.is_some_and(|tag| self.oracle.was_refused(tag));
         let confused = self.plan.repeaters > 0 || clock.was_behind || again;
         if code != ErrorCode::Stale || !there && !confused {

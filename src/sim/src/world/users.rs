@@ -70,7 +70,9 @@ impl World {
         }
         let (place, peer) = *self.random.pick(&self.devices[at].chats.clone());
         match self.random.below(100) {
+            0..35 if self.plan.says_about && self.devices[at].waiting < OUTBOX_MAX => self.say_about(at, place, peer),
             0..20 if matches!(peer, Whom::Group(_)) => self.change_group(at, place, peer),
+            20..25 if self.plan.says_about && matches!(peer, Whom::Group(_)) => self.change_group(at, place, peer),
             0..60 => {
                 let burst = if self.random.chance(MILLION / 10) { self.random.between(2, 12) } else { 1 };
                 self.write_messages(at, place, peer, burst);

@@ -3,14 +3,13 @@
 use std::collections::BTreeMap;
 
 use super::{
-    super::{
-        out::harmless,
-        said::{Said, said},
-    },
+    super::{out::harmless, said::Said},
+    command::Command,
+    folded::{Folded, Look},
     input::Input,
 };
 use tidings_client::{
-    ClientMsgId, ConversationId, DescribedMember, Event, Group, Message, Role, Seq, UserId, Watermarks,
+    ClientMsgId, Control, ConversationId, DescribedMember, Event, Group, Message, Role, Seq, UserId, Watermarks,
 };
 
 /// Rows that one press of a key scrolls.
@@ -47,8 +46,10 @@ pub enum Tick {
 pub struct Line {
     /// Who wrote it.
     pub from: String,
-    /// What.
-    pub said: Said,
+    /// What, with what was said about it.
+    pub look: Look,
+    /// Its number, once it has one.
+    pub seq: Option<Seq>,
     /// When, in microseconds since 1970; 0: not known.
     pub ts_us: u64,
     /// How far it is.
@@ -68,6 +69,12 @@ pub struct Model {
     pub input: Input,
     /// The user wants to leave, and there is something that was not sent.
     pub is_leaving: bool,
+    /// Why a line was not taken.
+    pub notice: Option<String>,
+    /// The message that the user has chosen: what is written answers it.
+    pub chosen: Option<Seq>,
+    /// The time, in microseconds since 1970.
+    pub now_us: u64,
     /// Rows scrolled back from the newest.
     pub scroll: usize,
     /// Rows that there were when the window was drawn.
@@ -95,6 +102,8 @@ pub struct Model {
     /// Of a large group: how many have read a message, and how many there are.
     counted: Option<(Seq, usize, usize)>,
     is_large: bool,
+    /// When it was looked last for what disappeared.
+    drawn_us: u64,
 }
 
 impl Model {
@@ -105,6 +114,9 @@ impl Model {
             peer: peer.into(),
             input: Input::default(),
             is_leaving: false,
+            notice: None,
+            chosen: None,
+            now_us: 0,
             scroll: 0,
             rows: 0,
             my_id,
@@ -124,6 +136,7 @@ impl Model {
             members: 0,
             counted: None,
             is_large: false,
+            drawn_us: 0,
         }
     }
 
@@ -236,6 +249,40 @@ impl Model {
         }
     }
 
+    /// Chooses the message before the chosen one, or the last.
+    pub fn choose_earlier(&mut self) {
+        let below = self.chosen.unwrap_or(Seq(u64::MAX));
+        let before = self.shown().rev().map(|message| message.seq).find(|seq| *seq < below);
+        self.chosen = before.or(self.chosen);
+    }
+
+    /// Chooses the message after the chosen one; after the last, none.
+    pub fn choose_later(&mut self) {
+        let Some(chosen) = self.chosen else { return };
+        let after = self.shown().map(|message| message.seq).find(|seq| *seq > chosen);
+        self.chosen = after;
+    }
+
+    /// The message that a command is about: the chosen one; of edits and withdrawals the last own text, else the last text of somebody else.
+    pub fn target_of(&self, command: &Command<'_>) -> Option<Seq> {
+        let last = |own: bool| {
+            let is_text = |message: &&Message| message.control == Control::TEXT && !message.is_emptied();
+            let of_them = self.shown().filter(is_text).filter(|message| (message.sender == self.my_id) == own);
+            of_them.map(|message| message.seq).next_back()
+        };
+        match command {
+            Command::Write(_) => Some(self.chosen.unwrap_or(Seq(0))),
+            Command::Edit(_) | Command::Erase => self.chosen.or_else(|| last(true)),
+            Command::React(_) => self.chosen.or_else(|| last(false)),
+            Command::Unknown(_) => None,
+        }
+    }
+
+    /// Messages with a line of their own.
+    fn shown(&self) -> impl DoubleEndedIterator<Item = &Message> {
+        self.messages.values().filter(|message| !Folded::is_folded(message))
+    }
+
     /// Scrolls towards the newest.
     pub fn scroll_forward(&mut self) {
         self.scroll = self.scroll.saturating_sub(SCROLL);
@@ -246,19 +293,28 @@ impl Model {
         self.wish.take()
     }
 
+    /// True once after a message disappeared.
+    pub fn is_due(&mut self) -> bool {
+        let (from, upto) = (self.drawn_us, self.now_us);
+        self.drawn_us = upto;
+        self.messages.values().any(|message| (from + 1..=upto).contains(&message.expires_at.0))
+    }
+
     /// All lines, oldest first.
     pub fn lines(&self) -> Vec<Line> {
-        let last_own = self.last_own();
-        let stored = self.messages.values().map(|message| Line {
+        let (last_own, folded) = (self.last_own(), Folded::of(self.messages.values()));
+        let stored = self.shown().map(|message| Line {
             from: harmless(&message.sender_name),
-            said: said(message),
+            look: folded.look(&self.messages, message, self.now_us),
+            seq: Some(message.seq),
             ts_us: message.ts.0,
             tick: self.tick(message),
             readers: if last_own == Some(message.seq) { self.readers(message.seq) } else { None },
         });
         let line = |tick, text: &String| {
             let (from, said) = (self.me.clone(), Said::Text(text.clone()));
-            Line { from, said, ts_us: 0, tick, readers: None }
+            let look = Look { said, edited: false, reactions: String::new(), answers: None };
+            Line { from, look, seq: None, ts_us: 0, tick, readers: None }
         };
         let failed = self.failed.iter().map(|text| line(Tick::None, text));
         let pending = self.pending.iter().map(|(_, text)| line(Tick::Pending, text));
@@ -309,7 +365,7 @@ impl Model {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tidings_client::{Control, DeviceId, Timestamp};
+    use tidings_client::{DeviceId, Timestamp, about_control};
 
     const HERE: ConversationId = ConversationId([1; 16]);
 
@@ -426,6 +482,46 @@ mod tests {
         model.on_event(Event::Counted { conversation, seq: Seq(1), readers: Some(17), members: 5001 });
         assert_eq!(line(&model), (Tick::Sent, Some((17, 5000))));
         assert_eq!(model.heading(), "alice in , 5001 members");
+    }
+
+    #[test]
+    fn what_is_said_about_a_message_is_shown_where_it_is() {
+        let mut model = model();
+        let about = |seq, from: &str, control, target, words: &str| {
+            let (target, payload) = (Seq(target), words.as_bytes().to_vec());
+            Event::Message(Message { control, target, payload, ..message(seq, from) })
+        };
+        (1..=3).for_each(|seq| model.on_event(Event::Message(message(seq, if seq == 2 { "bob" } else { "alice" }))));
+        model.on_event(about(4, "alice", about_control::EDIT, 1, "better"));
+        model.on_event(about(5, "bob", about_control::REACT, 1, "👍"));
+        model.on_event(about(6, "alice", about_control::REACT, 1, "👍"));
+        model.on_event(about(7, "bob", about_control::REACT, 3, "?"));
+        model.on_event(about(8, "bob", about_control::REACT, 3, ""));
+        model.on_event(about(9, "alice", about_control::ERASE, 2, ""));
+        assert_eq!(model.lines()[1].look.said, Said::Act("wrote something that alice withdrew".into()));
+        model.on_event(about(9, "bob", about_control::ERASE, 2, ""));
+        model.on_event(about(10, "bob", Control::TEXT, 1, "yes"));
+        let looks: Vec<Look> = model.lines().into_iter().map(|line| line.look).collect();
+        let text = |words: &str| Said::Text(words.into());
+        assert_eq!(looks.len(), 4);
+        assert_eq!((&looks[0].said, looks[0].edited, &*looks[0].reactions), (&text("better"), true, "👍 2"));
+        assert_eq!(looks[1].said, Said::Act("withdrew a message".into()));
+        assert_eq!((&looks[2].said, &*looks[2].reactions), (&text("3"), ""));
+        assert_eq!((&looks[3].said, looks[3].answers.as_deref()), (&text("yes"), Some("alice: better")));
+        // Without a choice a command is about the last that it can be about.
+        assert_eq!(model.target_of(&Command::Edit("x")), Some(Seq(3)));
+        assert_eq!(model.target_of(&Command::React("x")), Some(Seq(10)));
+        (0..9).for_each(|_| model.choose_earlier());
+        assert_eq!((model.chosen, model.target_of(&Command::Write("x"))), (Some(Seq(1)), Some(Seq(1))));
+        model.choose_later();
+        assert_eq!(model.chosen, Some(Seq(2)));
+        (0..9).for_each(|_| model.choose_later());
+        assert_eq!((model.chosen, model.target_of(&Command::Write("x"))), (None, Some(Seq(0))));
+        // What disappears is not shown after its time.
+        model.on_event(Event::Message(Message { expires_at: Timestamp(50), ..message(11, "bob") }));
+        assert_eq!(model.lines()[4].look.said, text("11"));
+        model.now_us = 50;
+        assert!(matches!(model.lines()[4].look.said, Said::Act(_)));
     }
 
     #[test]

@@ -23,9 +23,24 @@ pub fn draw(frame: &mut Frame<'_>, model: &mut Model) {
         Layout::vertical([Constraint::Length(1), Constraint::Min(1), Constraint::Length(3)]).areas(frame.area());
     frame.render_widget(Paragraph::new(title(model)), head);
     let lines = model.lines();
-    let all: Vec<Text<'_>> = lines.iter().flat_map(|line| wrap(&row(line, &model.me), body.width, INDENT)).collect();
+    let mut all: Vec<Text<'_>> = Vec::new();
+    let mut chosen = None;
+    for line in &lines {
+        let rows = wrap(&row(line, &model.me), body.width, INDENT);
+        if line.seq.is_some() && line.seq == model.chosen {
+            chosen = Some((all.len(), all.len() + rows.len()));
+            all.extend(rows.into_iter().map(|row| row.style(Style::new().add_modifier(Modifier::REVERSED))));
+        } else {
+            all.extend(rows);
+        }
+    }
     model.rows = all.len();
     let shown = (body.height as usize).min(all.len());
+    if let Some((first, end)) = chosen {
+        // The chosen message is in sight.
+        let (above, below) = (all.len() - end, (all.len() - first).saturating_sub(shown));
+        model.scroll = model.scroll.clamp(below.min(above), above);
+    }
     let end = all.len() - model.scroll.min(all.len() - shown);
     let rows = all[end - shown..end].to_vec();
     // The newest message stands at the bottom, above the input.
@@ -34,10 +49,12 @@ pub fn draw(frame: &mut Frame<'_>, model: &mut Model) {
     let width = foot.width.saturating_sub(3) as usize;
     let (typed, column) = model.input.shown(width);
     let cursor = Position::new(foot.x + 1 + u16::try_from(column).unwrap_or(0), foot.y + 1);
-    let hint = match model.scroll {
+    let hint = match (&model.notice, model.chosen, model.scroll) {
         _ if model.is_leaving => " Not sent yet: Esc again leaves without it ",
-        0 => " Enter sends, PageUp: older, Esc leaves ",
-        _ => " PageDown: newer ",
+        (Some(notice), ..) => notice,
+        (None, Some(_), _) => " Enter answers it; /react WHAT, /edit WORDS, /erase are about it; Esc: none ",
+        (None, None, 0) => " Enter sends, Up chooses a message, PageUp: older, Esc leaves ",
+        (None, None, _) => " PageDown: newer ",
     };
     frame.render_widget(Paragraph::new(typed).block(Block::bordered().title_bottom(hint)), foot);
     frame.set_cursor_position(cursor);
@@ -66,19 +83,32 @@ fn row(line: &Line, me: &str) -> Text<'static> {
         Tick::Read => ("✓✓", Style::new().fg(Color::Cyan)),
     };
     let color = if line.from == me { Color::Green } else { Color::Magenta };
-    Text::from(vec![
-        Span::styled(clock(line.ts_us), Style::new().fg(Color::DarkGray)),
+    let (look, gray) = (&line.look, Style::new().fg(Color::DarkGray));
+    let mut spans = vec![
+        Span::styled(clock(line.ts_us), gray),
         Span::styled(format!(" {tick} "), style),
         Span::styled(line.from.clone(), Style::new().fg(color)),
-        match &line.said {
-            Said::Text(text) => Span::raw(format!(": {text}")),
-            Said::Act(act) => Span::styled(format!(" {act}"), Style::new().add_modifier(Modifier::ITALIC)),
-        },
-        match line.readers {
-            Some((read, all)) => Span::styled(format!("  read by {read} of {all}"), Style::new().fg(Color::DarkGray)),
-            None => Span::default(),
-        },
-    ])
+    ];
+    match &look.said {
+        Said::Text(text) => {
+            let answers = look.answers.iter().map(|quoted| Span::styled(format!(" [{quoted}]"), gray));
+            spans.extend(answers);
+            spans.push(Span::raw(format!(": {text}")));
+        }
+        Said::Act(act) => {
+            spans.push(Span::styled(format!(" {act}"), Style::new().add_modifier(Modifier::ITALIC)));
+        }
+    }
+    if look.edited {
+        spans.push(Span::styled("  (edited)", gray));
+    }
+    if !look.reactions.is_empty() {
+        spans.push(Span::styled(format!("  {}", look.reactions), Style::new().fg(Color::Yellow)));
+    }
+    if let Some((read, all)) = line.readers {
+        spans.push(Span::styled(format!("  read by {read} of {all}"), gray));
+    }
+    Text::from(spans)
 }
 
 /// Hours and minutes of a day, UTC.

@@ -1,0 +1,115 @@
+//! What was said about messages, put where they are: edits and withdrawals in their place, reactions beside it.
+
+use std::collections::BTreeMap;
+
+use tidings_client::{Control, Message, Seq, UserId, about_control as about};
+
+use super::super::{
+    out::harmless,
+    said::{Said, said},
+};
+
+/// Bytes of a message that another one answers, as far as they are shown.
+const QUOTED: usize = 40;
+
+/// All that was said about the messages that are here, and about others.
+#[derive(Debug, Default)]
+pub struct Folded {
+    edits: BTreeMap<Seq, String>,
+    /// By whom.
+    erased: BTreeMap<Seq, (UserId, String)>,
+    reactions: BTreeMap<Seq, BTreeMap<UserId, String>>,
+}
+
+/// How a message looks with what was said about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Look {
+    /// What it says.
+    pub said: Said,
+    /// It was edited.
+    pub edited: bool,
+    /// What others think of it: each reaction, and how often if more than once.
+    pub reactions: String,
+    /// The beginning of what it answers.
+    pub answers: Option<String>,
+}
+
+impl Folded {
+    /// Of messages in their order.
+    pub fn of<'a>(messages: impl Iterator<Item = &'a Message>) -> Self {
+        let mut folded = Self::default();
+        for message in messages {
+            let words = || harmless(&String::from_utf8_lossy(&message.payload));
+            match message.control {
+                about::EDIT if !message.is_emptied() => drop(folded.edits.insert(message.target, words())),
+                about::ERASE => {
+                    let who = (message.sender, harmless(&message.sender_name));
+                    folded.erased.insert(message.target, who);
+                }
+                about::REACT => {
+                    let of = folded.reactions.entry(message.target).or_default();
+                    of.remove(&message.sender);
+                    if !message.payload.is_empty() {
+                        of.insert(message.sender, words());
+                    }
+                }
+                _ => {}
+            }
+        }
+        folded
+    }
+
+    /// True of what is shown where its target is, and not in a line of its own.
+    pub fn is_folded(message: &Message) -> bool {
+        message.control == about::ERASE || message.control.is_about_target()
+    }
+
+    /// How a message looks at a time, in microseconds since 1970.
+    pub fn look(&self, messages: &BTreeMap<Seq, Message>, message: &Message, now_us: u64) -> Look {
+        let none = Look { said: self.words(message, now_us), edited: false, reactions: String::new(), answers: None };
+        if message.control != Control::TEXT || matches!(none.said, Said::Act(_)) {
+            return none;
+        }
+        let answers = messages.get(&message.target).map(|quoted| self.quote(quoted, now_us));
+        let (edited, reactions) = (self.edits.contains_key(&message.seq), self.reactions_to(message.seq));
+        Look { edited, reactions, answers, ..none }
+    }
+
+    fn words(&self, message: &Message, now_us: u64) -> Said {
+        let gone = message.expires_at.0 > 0 && message.expires_at.0 <= now_us;
+        if let Some((who, name)) = self.erased.get(&message.seq) {
+            let own = *who == message.sender;
+            return Said::Act(if own {
+                "withdrew a message".into()
+            } else {
+                format!("wrote something that {name} withdrew")
+            });
+        }
+        if message.control == Control::TEXT && (message.is_emptied() || gone) {
+            return Said::Act("wrote something that is gone".into());
+        }
+        match self.edits.get(&message.seq) {
+            Some(words) => Said::Text(words.clone()),
+            None => said(message),
+        }
+    }
+
+    fn quote(&self, quoted: &Message, now_us: u64) -> String {
+        let (Said::Text(words) | Said::Act(words)) = self.words(quoted, now_us);
+        let short: String = words.chars().take(QUOTED).collect();
+        let rest = if short.len() < words.len() { "…" } else { "" };
+        format!("{}: {short}{rest}", harmless(&quoted.sender_name))
+    }
+
+    fn reactions_to(&self, seq: Seq) -> String {
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        for reaction in self.reactions.get(&seq).into_iter().flat_map(BTreeMap::values) {
+            *counts.entry(reaction).or_default() += 1;
+        }
+        let each = counts.into_iter().map(|(reaction, count)| match count {
+            1 => reaction.to_owned(),
+            count => format!("{reaction} {count}"),
+        });
+        each.collect::<Vec<_>>().join("  ")
+    }
+}

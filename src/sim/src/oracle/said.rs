@@ -1,0 +1,116 @@
+//! What was said about earlier messages, and how long messages live: from the log alone, as `docs/protocol.md` says it, not as the product does.
+
+use std::collections::BTreeMap;
+
+use tidings_client::{Seq, Timestamp, UserId};
+
+const TEXT: u16 = 0;
+const EDIT: u16 = 10;
+const ERASE: u16 = 11;
+const REACT: u16 = 12;
+const TIMER: u16 = 13;
+
+/// How far the clocks of whoever serves and of whoever judges may be apart.
+const DOUBT_US: u64 = 60_000_000;
+
+/// A message, as far as others are about it.
+#[derive(Clone, Copy, Debug)]
+pub struct Line {
+    /// Who wrote it.
+    pub sender: UserId,
+    /// What it does.
+    pub control: u16,
+    /// What it is about.
+    pub target: Seq,
+    /// When.
+    pub ts: Timestamp,
+    /// When it disappears; 0: never.
+    pub expires_at: Timestamp,
+}
+
+/// What is to be seen of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// All of it.
+    Whole,
+    /// Nothing.
+    Emptied,
+    /// Nobody can tell: it disappears about now.
+    Either,
+}
+
+/// The messages of a conversation.
+#[derive(Clone, Debug, Default)]
+pub struct SaidAbout {
+    lines: BTreeMap<Seq, Line>,
+    erased: BTreeMap<Seq, Seq>,
+    timer_s: u64,
+}
+
+impl SaidAbout {
+    /// The next message. `may_moderate` says whether its sender is above another member.
+    ///
+    /// # Errors
+    /// Why it should have been refused, in words.
+    pub fn add(
+        &mut self,
+        seq: Seq,
+        line: Line,
+        body: &[u8],
+        may_moderate: impl Fn(UserId) -> bool,
+    ) -> Result<(), String> {
+        let Line { sender, control, target, ts, expires_at } = line;
+        let of = self.lines.get(&target);
+        let erased = self.erased.contains_key(&target);
+        match control {
+            EDIT | ERASE => {
+                let Some(of) = of.filter(|of| of.control == TEXT && !erased) else {
+                    return Err(format!("{seq:?} does {control} to {target:?}, which is no text, or withdrawn"));
+                };
+                let may = of.sender == sender || control == ERASE && may_moderate(of.sender);
+                if !may {
+                    return Err(format!("{seq:?} does {control} to {target:?}, which is another's"));
+                }
+            }
+            REACT if of.is_none() || erased => {
+                return Err(format!("{seq:?} reacts to {target:?}, which is not there, or withdrawn"));
+            }
+            _ => {}
+        }
+        let lives = [TEXT, EDIT, REACT].contains(&control) && self.timer_s > 0;
+        let expected = if lives { ts.0 + self.timer_s * 1_000_000 } else { 0 };
+        if expires_at.0 != expected {
+            return Err(format!("{seq:?} disappears at {expires_at:?}, and should at {expected}"));
+        }
+        if control == ERASE {
+            self.erased.insert(target, seq);
+        }
+        if control == TIMER {
+            let seconds = body.try_into().map(u32::from_le_bytes);
+            self.timer_s = u64::from(seconds.map_err(|_| format!("{seq:?} has a timer of {} bytes", body.len()))?);
+        }
+        self.lines.insert(seq, line);
+        Ok(())
+    }
+
+    /// The message that withdrew another.
+    pub fn erasure(&self, target: Seq) -> Option<Seq> {
+        self.erased.get(&target).copied()
+    }
+
+    /// What is to be seen of a message, if the node's clock says this (`None`: nobody knows what it says).
+    pub fn shown(&self, seq: Seq, now: Option<Timestamp>) -> Shown {
+        let Some(line) = self.lines.get(&seq) else { return Shown::Whole };
+        let goes_with = if [EDIT, REACT].contains(&line.control) { line.target } else { seq };
+        if self.erased.contains_key(&goes_with) {
+            return Shown::Emptied;
+        }
+        match (line.expires_at.0, now) {
+            (0, _) => Shown::Whole,
+            (_, None) => Shown::Either,
+            (at, Some(now)) if at + DOUBT_US < now.0 => Shown::Emptied,
+            (at, Some(now)) if at > now.0 + DOUBT_US => Shown::Whole,
+            _ => Shown::Either,
+        }
+    }
+}
