@@ -418,6 +418,45 @@ fn devices_are_listed_and_revoked_and_conversations_hidden() {
     assert!(!set(&["--with", "carol", "hide"]));
 }
 
+#[test]
+fn conversations_are_muted_put_away_kept_at_the_top_and_cleared() {
+    let node = Node::start();
+    for from in ["alice", "carol"] {
+        node.lines(&["send", "--user", from, "--to", "bob", "hello"], "");
+    }
+    let set = |with: &str, what: &[&str]| {
+        let output = node.run(&[&["set", "--user", "bob", "--with", with], what].concat(), "");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    set("alice", &["mute"]);
+    set("alice", &["pin", "5"]);
+    set("carol", &["archive"]);
+    set("carol", &["mute", "3600"]);
+    let listed = || node.lines(&["conversations", "--user", "bob", "--json"], "");
+    let [alice, carol] = &listed()[..] else { panic!("two are listed") };
+    assert_eq!(
+        (&alice["with"], &alice["pinned"], &alice["muted_until"]),
+        (&"alice".into(), &5.into(), &u64::MAX.into())
+    );
+    assert_eq!((&carol["archived"], &carol["unread"], &carol["cleared"]), (&true.into(), &1.into(), &0.into()));
+    assert!(carol["muted_until"].as_u64().is_some_and(|until| until > carol["head"].as_u64().unwrap()));
+    let plain = node.run(&["conversations", "--user", "bob"], "");
+    assert!(String::from_utf8_lossy(&plain.stdout).contains("alice  (pinned, muted)"), "{plain:?}");
+    set("carol", &["clear"]);
+    set("carol", &["unarchive"]);
+    set("carol", &["mute", "0"]);
+    let carol = listed().into_iter().find(|listed| listed["with"] == "carol").unwrap();
+    assert_eq!((&carol["unread"], &carol["cleared"], &carol["muted_until"]), (&0.into(), &1.into(), &0.into()));
+    node.lines(&["send", "--user", "carol", "--to", "bob", "after it"], "");
+    let tail = node.lines(&["tail", "--user", "bob", "--json", "--count", "2"], "");
+    let mut told: Vec<_> = tail.iter().map(|line| (line["from"].to_string(), line["text"].to_string())).collect();
+    told.sort();
+    let expected = [("\"alice\"", "\"hello\""), ("\"carol\"", "\"after it\"")];
+    assert_eq!(told, expected.map(|(from, text)| (from.to_owned(), text.to_owned())), "a device of bob's that is new");
+    let all = node.lines(&["history", "--user", "carol", "--with", "bob", "--json"], "");
+    assert_eq!(all.len(), 2, "others keep it");
+}
+
 /// The contract for scripts of what is said about messages.
 #[test]
 fn messages_are_edited_withdrawn_and_reacted_to_from_the_command_line() {

@@ -29,6 +29,7 @@ WAIT_S = 10.0
 PING_EVERY_S = 0.5
 QUIET_RESUME_MAX = 100
 READ_PRIVATE = 2
+MUTED, ARCHIVED, PINNED, CLEARED = 3, 4, 5, 6
 
 ALICE, BOB = user_id("alice"), user_id("bob")
 CHAT = conversation_id(ALICE, BOB)
@@ -237,6 +238,26 @@ def about_messages(alice: Client, bob: Client) -> None:
     print("alice and bob: a message is edited, withdrawn, answered and reacted to, mentions somebody, and disappears")
 
 
+def preferences(bob: Client) -> None:
+    entry = next(entry for entry in bob.resume_all() if entry.head > 2)
+    chat, head = entry.conversation, entry.head
+    for key, value in [(MUTED, 2**64 - 1), (ARCHIVED, 1), (PINNED, 3), (CLEARED, 2)]:
+        expect("SETTING", bob.set(chat, key, value).value, value)
+    expect("what only rises", bob.set(chat, CLEARED, 1).value, 2)
+    found = next(entry for entry in bob.resume_all() if entry.conversation == chat)
+    expect("what is told with CHANGED", (found.muted_until, found.archived, found.pinned, found.cleared), (2**64 - 1, 1, 3, 2))
+    for key, value, name in [(ARCHIVED, 2, "SETTING_INVALID"), (CLEARED, head + 1, "FUTURE_SEQ"), (99, 1, "SETTING_INVALID")]:
+        try:
+            bob.set(chat, key, value)
+        except ServerError as error:
+            expect("a refusal", error.name, name)
+        else:
+            raise CheckFailed(f"{name} was expected")
+    for key in (MUTED, ARCHIVED, PINNED):
+        bob.set(chat, key, 0)
+    print("bob: a conversation is muted, put away, kept at the top and cleared, and CHANGED tells it")
+
+
 def devices(bob: Client) -> None:
     listed = bob.devices()
     expect("bob's devices", [(device.device, device.flags, name) for device, name in listed if device.since], [(DEVICE, 3, "")])
@@ -282,6 +303,7 @@ def conversation(alice_person: Person, bob_person: Person) -> None:
     bob = quiet_resume(bob_person, bob)
     group(alice, bob)
     about_messages(alice, bob)
+    preferences(bob)
     devices(bob)
     for name, client in (("alice", alice), ("bob", bob)):
         ping(name, client)

@@ -189,6 +189,10 @@ class Entry:
     seen: U64
     hidden: U64
     name_len: U16
+    muted_until: U64 = 0
+    pinned: U64 = 0
+    archived: U8 = 0
+    cleared: U64 = 0
 
     @property
     def unread(self) -> int:
@@ -196,6 +200,7 @@ class Entry:
 
 
 ENTRY_LAYOUT, _ = _layout(Entry)
+ENTRY_SHORT = 98  # entries of a list in which nobody set what is after that
 
 
 @_kind(11, status=2)
@@ -211,10 +216,14 @@ class Changed(Body):
     names: Span
 
     def conversations(self) -> list[Entry]:
-        if self.count and self.entry_len < ENTRY_LAYOUT.size or self.count * self.entry_len > len(self.entries):
+        if self.count and self.entry_len < ENTRY_SHORT or self.count * self.entry_len > len(self.entries):
             raise ProtocolError("the entries of CHANGED do not fit")
         starts = range(0, self.count * self.entry_len, self.entry_len or 1)
-        return [Entry(*ENTRY_LAYOUT.unpack_from(self.entries, start)) for start in starts]
+        return [self._entry(self.entries[start : start + self.entry_len]) for start in starts]
+
+    @staticmethod
+    def _entry(raw: bytes) -> Entry:
+        return Entry(*ENTRY_LAYOUT.unpack_from(raw.ljust(ENTRY_LAYOUT.size, b"\0")))
 
 
     def called(self) -> list[str]:

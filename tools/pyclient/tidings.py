@@ -178,6 +178,11 @@ class Client:
         self._list_open = self._listed_anew
         return entries
 
+    def resume_all(self) -> list[k.Entry]:
+        """The whole list, as for a device that knows nothing."""
+        self.state.uv = 0
+        return self.resume()
+
     def tails(self, tails: int, tail: int) -> tuple[list[k.Entry], list[k.Message]]:
         """The first conversations of the whole list, and the last messages of the first few; they bypass `receive`."""
         request = self._request(k.Resume(self.state.lineage, 0, 0, 0, tails, tail))

@@ -10,7 +10,7 @@ use tidings_wire::{
 use crate::{
     config::Time,
     content::Content,
-    event::{Message, Watermarks},
+    event::{Message, Preferences, Watermarks},
     group,
 };
 
@@ -74,6 +74,8 @@ pub(crate) struct Conversation {
     pub(crate) seen: u64,
     /// The user hides it up to this message.
     pub(crate) hidden: Seq,
+    /// What else the user wants of it.
+    pub(crate) preferences: Preferences,
     /// A group's title, or the other member's name, as far as it is known.
     pub(crate) name: String,
     /// Seconds after which messages disappear that are written after the last one released; 0: never.
@@ -111,6 +113,7 @@ impl Conversation {
             ordinal: 0,
             seen: 0,
             hidden: Seq(0),
+            preferences: Preferences::default(),
             name: String::new(),
             timer: 0,
             counted: None,
@@ -186,6 +189,15 @@ impl Conversation {
     /// Messages with content that the user has not seen.
     pub(crate) fn unread(&self) -> u64 {
         self.ordinal.saturating_sub(self.seen)
+    }
+
+    /// Messages up to this one are not to be shown any more: they are not waited for either.
+    pub(crate) fn clear(&mut self, upto: Seq) {
+        self.preferences.cleared = self.preferences.cleared.max(upto);
+        if self.last < upto {
+            self.pass(upto);
+            self.ahead = self.ahead.split_off(&upto.next());
+        }
     }
 
     /// True if the user hides it.

@@ -79,6 +79,24 @@ pub struct Group {
     pub members: Vec<DescribedMember>,
 }
 
+/// What a user wants of a conversation, on all its devices.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Preferences {
+    /// Nobody is alerted until then, but for what mentions this user; [`Preferences::EVER`]: never.
+    pub muted_until: Timestamp,
+    /// Its place among those that are kept at the top, the highest first; 0: it is not.
+    pub pinned: u64,
+    /// It is put away.
+    pub archived: bool,
+    /// Messages up to this one are not shown any more.
+    pub cleared: Seq,
+}
+
+impl Preferences {
+    /// See [`Self::muted_until`].
+    pub const EVER: Timestamp = Timestamp(u64::MAX);
+}
+
 /// How far a member is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Watermarks {
@@ -239,6 +257,8 @@ pub enum Event {
         unread: u64,
         /// The user does not want to see it until there is something new in it.
         hidden: bool,
+        /// What else the user wants of it.
+        preferences: Preferences,
     },
     /// Of a group in which this user wrote: a member has it, or has read it. Told while this device is connected; [`crate::Session::describe`] says how
     /// far all are.

@@ -87,19 +87,21 @@ impl Session {
     /// and then [`Event::HistoryDone`]; they are kept here until all have come. Nothing happens while the session is not up,
     /// and what has not come when the connection ends must be asked for again.
     pub fn history(&mut self, conversation: ConversationId, before: Seq, limit: NonZeroU32) {
-        if before == Seq(1) {
+        let cleared = self.conversations.get(&conversation).map_or(Seq(0), |known| known.preferences.cleared);
+        if before > Seq(0) && before <= cleared.next() {
             let head = self.conversations.get(&conversation).map_or(Seq(0), |known| known.head);
             let (oldest, first, last) = (Seq(1), Seq(1), Seq(0));
             return self.events.push_back(Event::HistoryDone { conversation, oldest, head, first, last });
         }
         let upto = Seq(before.0.saturating_sub(1));
-        self.begin_reading(conversation, FetchOrder::Last, Seq(1), upto, limit.get());
+        self.begin_reading(conversation, FetchOrder::Last, cleared.next(), upto, limit.get());
     }
 
     /// Asks for the first `limit` messages after `after`, to be told as they come: [`Event::Older`] in rising order and then
     /// [`Event::HistoryDone`]. Otherwise as [`Self::history`].
     pub fn history_after(&mut self, conversation: ConversationId, after: Seq, limit: NonZeroU32) {
-        self.begin_reading(conversation, FetchOrder::Upward, after.next(), Seq(0), limit.get());
+        let cleared = self.conversations.get(&conversation).map_or(Seq(0), |known| known.preferences.cleared);
+        self.begin_reading(conversation, FetchOrder::Upward, after.max(cleared).next(), Seq(0), limit.get());
     }
 
     fn begin_reading(&mut self, conversation: ConversationId, order: FetchOrder, from: Seq, upto: Seq, left: u32) {

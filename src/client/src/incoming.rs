@@ -245,8 +245,9 @@ impl Session {
         if let Some(known) = self.conversations.get(&id) {
             let Conversation { peer, head, peers, .. } = *known;
             let (own, unread, hidden) = (known.everywhere(), known.unread(), known.is_hidden());
-            let name = known.name.clone();
-            let told = Event::Conversation { conversation: id, peer, name, head, peers, own, unread, hidden };
+            let (name, preferences) = (known.name.clone(), known.preferences);
+            let told =
+                Event::Conversation { conversation: id, peer, name, head, peers, own, unread, hidden, preferences };
             self.events.push_back(told);
         }
     }

@@ -51,6 +51,37 @@ impl Session {
         self.want((conversation, SettingKey::HIDDEN), 0);
     }
 
+    /// Alerts nobody to a conversation until this time ([`Preferences::EVER`]; 0: from now on everybody again). Like all that is wanted of a
+    /// conversation it counts on all devices, and is told as [`Event::Conversation`] once it does.
+    pub fn mute(&mut self, conversation: ConversationId, until: Timestamp) {
+        self.want((conversation, SettingKey::MUTED), until.0);
+    }
+
+    /// Puts a conversation away.
+    pub fn archive(&mut self, conversation: ConversationId) {
+        self.want((conversation, SettingKey::ARCHIVED), 1);
+    }
+
+    /// Takes a conversation out again that was put away.
+    pub fn unarchive(&mut self, conversation: ConversationId) {
+        self.want((conversation, SettingKey::ARCHIVED), 0);
+    }
+
+    /// Keeps a conversation at the top, the highest place first; 0: does not.
+    pub fn pin(&mut self, conversation: ConversationId, place: u64) {
+        self.want((conversation, SettingKey::PINNED), place);
+    }
+
+    /// Reads all of a conversation, and shows nothing of it any more that is there now. Others keep it.
+    pub fn clear(&mut self, conversation: ConversationId) {
+        let Some((head, ordinal)) = self.conversations.get(&conversation).map(|known| (known.head, known.ordinal))
+        else {
+            return;
+        };
+        self.read(conversation, head, ordinal);
+        self.want((conversation, SettingKey::CLEARED), head.0);
+    }
+
     /// Says whether what the user reads is shown to others. Told as [`Event::ReadReceipts`] once it counts.
     pub fn set_read_receipts(&mut self, receipts: ReadReceipts) {
         self.want((ConversationId::NONE, SettingKey::READ_PRIVATE), u64::from(receipts == ReadReceipts::Private));
@@ -105,13 +136,26 @@ impl Session {
         let Setting { conversation, key, value } = *setting;
         // A later wish of this device is still to come.
         let own = matches!(self.requests.remove(&id), Some(Request::Setting(..)));
-        if own && self.wanted.get(&(conversation, key)) == Some(&value) {
+        // What only rises may be beyond what was wanted.
+        let wanted = self.wanted.get(&(conversation, key)).copied();
+        let done = wanted == Some(value) || key == SettingKey::CLEARED && wanted.is_some_and(|wanted| wanted <= value);
+        if own && done {
             self.wanted.remove(&(conversation, key));
         }
         match key {
-            SettingKey::HIDDEN => {
+            SettingKey::HIDDEN
+            | SettingKey::MUTED
+            | SettingKey::ARCHIVED
+            | SettingKey::PINNED
+            | SettingKey::CLEARED => {
                 if let Some(known) = self.conversations.get_mut(&conversation) {
-                    known.hidden = Seq(value);
+                    match key {
+                        SettingKey::HIDDEN => known.hidden = Seq(value),
+                        SettingKey::MUTED => known.preferences.muted_until = Timestamp(value),
+                        SettingKey::ARCHIVED => known.preferences.archived = value > 0,
+                        SettingKey::PINNED => known.preferences.pinned = value,
+                        _ => known.clear(Seq(value)),
+                    }
                     self.tell_conversation(conversation);
                 }
             }

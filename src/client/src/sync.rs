@@ -14,7 +14,7 @@ use crate::{
     config::{History, Time},
     content::Content,
     conversation::{Conversation, Outgoing},
-    event::{Event, Watermarks},
+    event::{Event, Preferences, Watermarks},
     incoming::place_at,
     session::{Request, Session},
 };
@@ -75,6 +75,8 @@ pub struct SavedConversation {
     pub seen: u64,
     /// The user hides it up to this message.
     pub hidden: Seq,
+    /// What else the user wants of it.
+    pub preferences: Preferences,
     /// A group's title, or the other member's name, as far as it is known.
     pub name: String,
     /// Seconds after which messages disappear that are written after `last`; 0: never.
@@ -114,6 +116,7 @@ impl Sync {
                 (saved.last, saved.head.max(saved.last), true);
             (conversation.own, conversation.durable, conversation.told) = (saved.own, saved.durable, saved.durable);
             (conversation.peers, conversation.ordinal, conversation.seen) = (saved.peers, saved.ordinal, saved.seen);
+            conversation.preferences = saved.preferences;
             (conversation.hidden, conversation.name, conversation.timer) =
                 (saved.hidden, saved.name.clone(), saved.timer);
             (saved.id, conversation)
@@ -128,9 +131,37 @@ impl Sync {
         conversations: &HashMap<ConversationId, Conversation>,
     ) -> SavedState {
         let row = |known: &Conversation| {
-            let Conversation { id, peer, last, head, own, durable, peers, ordinal, seen, hidden, timer, .. } = *known;
+            let Conversation {
+                id,
+                peer,
+                last,
+                head,
+                own,
+                durable,
+                peers,
+                ordinal,
+                seen,
+                hidden,
+                preferences,
+                timer,
+                ..
+            } = *known;
             let name = known.name.clone();
-            SavedConversation { id, peer, last, head, own, durable, peers, ordinal, seen, hidden, name, timer }
+            SavedConversation {
+                id,
+                peer,
+                last,
+                head,
+                own,
+                durable,
+                peers,
+                ordinal,
+                seen,
+                hidden,
+                preferences,
+                name,
+                timer,
+            }
         };
         let mut rows: Vec<_> = conversations.values().filter(|known| known.placed).map(row).collect();
         rows.sort_unstable_by_key(|row| row.id);
@@ -344,6 +375,9 @@ impl Session {
         }
         conversation.head = conversation.head.max(entry.head);
         conversation.hidden = entry.hidden;
+        let ChangedConversation { muted_until, pinned, archived, cleared, .. } = *entry;
+        conversation.preferences = Preferences { muted_until, pinned, archived, ..conversation.preferences };
+        conversation.clear(cleared);
         if !name.is_empty() {
             conversation.name = String::from_utf8_lossy(name).into_owned();
         }

@@ -11,6 +11,7 @@ mod index;
 mod listening;
 mod opening;
 mod own;
+mod preferences;
 mod retry;
 mod session;
 mod settings;

@@ -155,6 +155,19 @@ pub struct HomeEntryRecord {
     pub name_len: u16,
     /// How its head is learnt.
     pub heads: Heads,
+    /// Nobody is alerted until then.
+    pub muted_until: Timestamp,
+    /// Its place among those that the user keeps at the top; 0: it is not.
+    pub pinned: u64,
+    /// The user has put it away.
+    pub archived: bool,
+    /// Messages up to this one are not shown to the user any more.
+    pub cleared: Seq,
+}
+
+impl HomeEntryRecord {
+    /// Bytes without what few users set.
+    pub const SHORT_LEN: usize = 107;
 }
 
 /// How far the homes of a shard have what others' shards tell; `count` of [`SourceRecord`] follow.
@@ -320,7 +333,7 @@ macro_rules! first_len {
 first_len! {
     ReceiptRecord: 56, now 64;
     HomeRecord: 28;
-    HomeEntryRecord: 96, now 107;
+    HomeEntryRecord: 96, now 132;
     SourcesRecord: 4;
     SourceRecord: 10;
     ShardRow: 12;
@@ -352,6 +365,16 @@ pub fn put<T: Archived>(body: &mut Vec<u8>, value: &T) {
     let len = u16::try_from(T::LEN).expect("archives are short");
     body.extend_from_slice(&len.to_le_bytes());
     append(body, value);
+}
+
+/// The same, without what comes after the first `len` bytes, which is zero: read back it is zero again.
+pub fn put_prefix<T: Archived>(body: &mut Vec<u8>, value: &T, len: usize) {
+    let start = body.len();
+    put(body, value);
+    assert!(body[start + size_of::<u16>() + len..].iter().all(|byte| *byte == 0), "what is left out is zero");
+    body.truncate(start + size_of::<u16>() + len);
+    let len = u16::try_from(len).expect("archives are short");
+    body[start..start + size_of::<u16>()].copy_from_slice(&len.to_le_bytes());
 }
 
 /// Takes what [`put`] appended, now or in another version, off the front of a body.

@@ -156,6 +156,77 @@ fn a_hidden_conversation_is_hidden_on_all_devices_until_something_is_new_in_it()
     });
 }
 
+/// Muted, put away, kept at the top, cleared: on all devices once durable, over restarts, and whatever others do. Lists are longer only where somebody wants
+/// something.
+#[test]
+fn what_a_user_wants_of_a_conversation_holds_on_all_devices() {
+    in_all_layouts(|cluster, alice, bob| {
+        let conversation = ConversationId::direct(alice.user, bob.user);
+        cluster.send(alice, "bob", 1, 0, "one");
+        cluster.send(alice, "bob", 2, 1, "two");
+        cluster.commit();
+        let tablet = cluster.live("bob", 2, 5);
+        let entry_len = |cluster: &mut Cluster, device| {
+            cluster.take(device);
+            let resume = Resume { lineage: Lineage([7; 16]), uv: Uv(0), below: Uv(0), page: 0, tails: 0, tail: 0 };
+            cluster.ask(device, &resume);
+            cluster.take(device).all::<Changed>()[0].entry_len as usize
+        };
+        assert_eq!(entry_len(cluster, bob), ChangedConversation::SHORT_LEN);
+        let set = |cluster: &mut Cluster, key, value, told| {
+            cluster.take(bob);
+            cluster.take(tablet);
+            cluster.ask(bob, &Set { conversation, key, value });
+            cluster.commit();
+            let setting = Setting { conversation, key, value: told };
+            assert_eq!((cluster.take(bob).all(), cluster.take(tablet).all()), (vec![setting], vec![setting]));
+        };
+        for (key, value) in [(SettingKey::MUTED, u64::MAX), (SettingKey::ARCHIVED, 1), (SettingKey::PINNED, 7)] {
+            set(cluster, key, value, value);
+        }
+        set(cluster, SettingKey::CLEARED, 2, 2);
+        set(cluster, SettingKey::CLEARED, 1, 2);
+        for (key, value, code) in [
+            (SettingKey::ARCHIVED, 2, ErrorCode::SettingInvalid),
+            (SettingKey::CLEARED, 3, ErrorCode::FutureSeq),
+            (SettingKey::READ_PRIVATE, 1, ErrorCode::SettingInvalid),
+        ] {
+            cluster.ask(bob, &Set { conversation, key, value });
+            assert_eq!(cluster.take(bob).error().0, code, "{key:?}");
+        }
+        let check = |cluster: &mut Cluster, device| {
+            let entry = listed(cluster, device).0[0].0;
+            let ChangedConversation { muted_until, archived, pinned, cleared, hidden, .. } = entry;
+            assert_eq!((muted_until, archived, pinned), (Timestamp(u64::MAX), true, 7));
+            assert_eq!((cleared, hidden), (Seq(2), Seq(0)));
+        };
+        check(cluster, bob);
+        // Others are not told, and what they do changes none of it.
+        assert_eq!(entry_len(cluster, alice), ChangedConversation::SHORT_LEN);
+        cluster.restart();
+        let (alice, bob) = (cluster.live("alice", 1, 11), cluster.live("bob", 1, 12));
+        settle(cluster);
+        cluster.send(alice, "bob", 3, 2, "three");
+        settle(cluster);
+        check(cluster, bob);
+        // Written again, and read from the rows alone.
+        for reactor in &mut cluster.reactors {
+            reactor.node.start_evacuation(Generation(1));
+        }
+        settle(cluster);
+        cluster.restart();
+        let bob = cluster.live("bob", 1, 13);
+        settle(cluster);
+        check(cluster, bob);
+        for (key, value) in [(SettingKey::MUTED, 0), (SettingKey::ARCHIVED, 0), (SettingKey::PINNED, 0)] {
+            cluster.ask(bob, &Set { conversation, key, value });
+            cluster.commit();
+        }
+        let entry = listed(cluster, bob).0[0].0;
+        assert_eq!((entry.muted_until, entry.archived, entry.pinned, entry.cleared), (Timestamp(0), false, 0, Seq(2)));
+    });
+}
+
 #[test]
 fn a_list_calls_conversations_by_their_names() {
     in_all_layouts(|cluster, alice, bob| {

@@ -105,13 +105,17 @@ fn changed(conversation: ConversationId) -> Vec<u8> {
             seen: 2,
             hidden: Seq(3),
             name_len: 3,
+            muted_until: Timestamp(1_700_000_900_000_000),
+            pinned: 2,
+            archived: true,
+            cleared: Seq(1),
         },
         &mut entry,
     );
     let mut frame = FrameBuilder::<Changed>::new(&mut out);
     let (entries, names) = (frame.var(&entry), frame.var(b"bob"));
     let (status, lineage, uv, next) = (ResumeStatus::Changed, Lineage([3; 16]), Uv(12), Uv(0));
-    let (entry_len, settings) = (98, Changed::READ_PRIVATE);
+    let (entry_len, settings) = (123, Changed::READ_PRIVATE);
     frame.finish(4, &Changed { status, lineage, uv, next, count: 1, entry_len, entries, settings, names });
     out
 }
@@ -414,8 +418,19 @@ fn frames_of_older_sizes_are_understood() {
         (changed.entry_len, archive::read(frame.var(changed.entries).unwrap()).unwrap())
     };
     let (old, new) = (entry(&bytes_of("CHANGED")), entry(&newer("CHANGED")));
-    let was = ChangedConversation { ordinal: 0, seen: 0, hidden: Seq(0), name_len: 0, ..new.1 };
-    assert_eq!((old.0, new.0, old.1), (72, 98, was));
+    let (hidden, cleared, muted_until, pinned, archived) = (Seq(0), Seq(0), Timestamp(0), 0, false);
+    let was = ChangedConversation {
+        ordinal: 0,
+        seen: 0,
+        hidden,
+        name_len: 0,
+        muted_until,
+        pinned,
+        archived,
+        cleared,
+        ..new.1
+    };
+    assert_eq!((old.0, new.0, old.1), (72, 123, was));
     let (old, new) = (fixed::<Describe>(&bytes_of("DESCRIBE")), fixed::<Describe>(&newer("DESCRIBE")));
     assert_eq!((old.0, new.0, old.1), (24, 32, Describe { counted: Seq(0), ..new.1 }));
     let (old, new) = (fixed::<Described>(&bytes_of("DESCRIBED")), fixed::<Described>(&newer("DESCRIBED")));

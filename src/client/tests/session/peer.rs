@@ -106,6 +106,10 @@ pub fn list(id: u64, heads: &[(ConversationId, u64)], uv: u64, next: u64) -> Vec
             seen,
             hidden: Seq(0),
             name_len: 0,
+            muted_until: Timestamp(0),
+            pinned: 0,
+            archived: false,
+            cleared: Seq(0),
         };
         let mut record = [0; ENTRY_LEN];
         archive::write(&entry, &mut record);

@@ -14,6 +14,7 @@ use tidings_wire::{
 use super::{
     Homes, SessionId,
     index::{Entry, EntryKey, HomeKey},
+    preferences::Preferences,
     session::Sync,
 };
 use crate::{
@@ -98,15 +99,17 @@ impl Homes {
         let (privacy, settings) = (self.privacy(home), self.index.get(home).own.as_ref().map_or(0, |own| own.told));
         let skipped = usize::from(canary::is(Canary::ResumeSkipsOne));
         let mut entries = entries.skip(skipped).peekable();
+        let page = || self.index.older_from(start).take_while(newer).take(range.most + skipped);
+        let entry_len = entry_len(page().map(|(_, entry)| entry));
         let mut frame = FrameBuilder::<Changed>::new(cx.out(session.conn));
         let (mut span, mut count, mut last, mut listed, mut size) = (frame.var(&[]), 0, Uv(0), before, 0);
         while let Some((key, entry)) = entries.next_if(|(_, entry)| {
-            size += ChangedConversation::LEN + entry.name.len();
+            size += entry_len + entry.name.len();
             count < range.most && size <= LIST_BYTES
         }) {
             let mut bytes = [0; ChangedConversation::LEN];
             archive::write(&changed_entry(entry, privacy), &mut bytes);
-            span.len += frame.var(&bytes).len;
+            span.len += frame.var(&bytes[..entry_len]).len;
             (count, last, listed) = (count + 1, entry.uv, key);
         }
         let next = if entries.peek().is_some() { last } else { Uv(0) };
@@ -128,7 +131,7 @@ impl Homes {
                 uv: if status == ResumeStatus::TooOld { Uv(0) } else { self.uv_for(id) },
                 next,
                 count: to_u32(count),
-                entry_len: to_u32(ChangedConversation::LEN),
+                entry_len: to_u32(entry_len),
                 entries: span,
                 settings,
                 names,
@@ -142,8 +145,15 @@ impl Homes {
     }
 }
 
+/// Bytes of the entries of a list with these.
+pub(super) fn entry_len<'a>(mut entries: impl Iterator<Item = &'a Entry>) -> usize {
+    let is_unusual = entries.any(|entry| entry.preferences.are_unusual());
+    if is_unusual { ChangedConversation::LEN } else { ChangedConversation::SHORT_LEN }
+}
+
 pub(super) fn changed_entry(entry: &Entry, privacy: Privacy) -> ChangedConversation {
     let peers = entry.peers.to(privacy);
+    let Preferences { hidden, muted_until, pinned, archived, cleared } = entry.preferences.get();
     ChangedConversation {
         conversation: entry.conversation,
         peer: entry.peer,
@@ -155,7 +165,11 @@ pub(super) fn changed_entry(entry: &Entry, privacy: Privacy) -> ChangedConversat
         ordinal: entry.ordinal,
         // What the user has seen may be heard of before the message is.
         seen: entry.own.seen.min(entry.ordinal),
-        hidden: entry.hidden,
+        hidden,
         name_len: u16::try_from(entry.name.len()).expect("at most TITLE_MAX"),
+        muted_until,
+        pinned,
+        archived,
+        cleared,
     }
 }

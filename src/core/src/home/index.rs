@@ -9,7 +9,12 @@ use alloc::{boxed::Box, vec::Vec};
 
 use tidings_wire::{ConversationId, Seq, UserId, Uv};
 
-use super::{SessionId, listening::NOWHERE, own::Own};
+use super::{
+    SessionId,
+    listening::NOWHERE,
+    own::Own,
+    preferences::{Kept, Preferences},
+};
 use crate::{
     lanes::{Heads, Shown, Watermarks},
     limits::Bucket,
@@ -96,8 +101,8 @@ pub struct Entry {
     pub own: Watermarks,
     /// The other member's.
     pub peers: Shown,
-    /// The user hides it up to this message.
-    pub hidden: Seq,
+    /// What the user wants of it.
+    pub preferences: Kept,
     /// How its head is learnt.
     pub heads: Heads,
     /// Its place among those who listen to it, if it is a large group.
@@ -110,6 +115,7 @@ pub struct Entry {
 
 impl Entry {
     fn record(&self) -> HomeEntryRecord {
+        let Preferences { hidden, muted_until, pinned, archived, cleared } = self.preferences.get();
         HomeEntryRecord {
             conversation: self.conversation,
             peer: self.peer,
@@ -121,9 +127,13 @@ impl Entry {
             peer_read: self.peers.read,
             ordinal: self.ordinal,
             seen: self.own.seen,
-            hidden: self.hidden,
+            hidden,
             name_len: u16::try_from(self.name.len()).expect("at most TITLE_MAX"),
             heads: self.heads,
+            muted_until,
+            pinned,
+            archived,
+            cleared,
         }
     }
 }
@@ -212,7 +222,7 @@ impl Index {
         if let Some(found) = self.find(home, conversation) {
             return found;
         }
-        let (own, peers, hidden, name) = (Watermarks::default(), Shown::default(), Seq(0), Box::default());
+        let (own, peers, name) = (Watermarks::default(), Shown::default(), Box::default());
         let older = NO_ENTRY;
         let newer = self.homes[home.0].oldest;
         let (uv, head, heads, listens_at) = (Uv(0), Seq(0), Heads::Told, NOWHERE);
@@ -224,7 +234,7 @@ impl Index {
             ordinal: 0,
             own,
             peers,
-            hidden,
+            preferences: Kept::default(),
             heads,
             listens_at,
             name,
@@ -411,7 +421,9 @@ impl Index {
             let (delivered, read, seen) = (record.delivered, record.read, record.seen);
             entry.own = Watermarks { delivered, read, shown: Seq(0), seen };
             entry.peers = Shown { delivered: record.peer_delivered, read: record.peer_read };
-            (entry.hidden, entry.name) = (record.hidden, name.into());
+            let HomeEntryRecord { hidden, muted_until, pinned, archived, cleared, .. } = *record;
+            entry.preferences.set(Preferences { hidden, muted_until, pinned, archived, cleared });
+            entry.name = name.into();
             self.set_heads(home, key, record.heads);
             if record.uv > known {
                 self.unlink(home, key.0);

@@ -19,7 +19,7 @@ use tidings_wire::{
 
 use super::{
     Homes, SessionId,
-    catch_up::{LIST_BYTES, changed_entry},
+    catch_up::{LIST_BYTES, changed_entry, entry_len},
     index::{Entry, EntryKey, HomeKey},
     session::Sync,
     told::{ReadRose, take_from},
@@ -420,6 +420,7 @@ impl Homes {
     fn write_list(&self, id: SessionId, heads: &[(EntryKey, Seq, u64)], named: Named, cx: &mut impl HomeContext) {
         let Some(session) = self.sessions.get(id) else { return };
         let (home, privacy) = (session.home, self.privacy(session.home));
+        let entry_len = entry_len(heads.iter().map(|(key, ..)| self.index.entry_at(*key)));
         let mut frame = FrameBuilder::<Changed>::new(cx.out(session.conn));
         let mut span = frame.var(&[]);
         for (key, head, ordinal) in heads {
@@ -432,7 +433,7 @@ impl Homes {
             }
             let mut bytes = [0; ChangedConversation::LEN];
             archive::write(&listed, &mut bytes);
-            span.len += frame.var(&bytes).len;
+            span.len += frame.var(&bytes[..entry_len]).len;
         }
         let mut names = frame.var(&[]);
         for (key, ..) in heads.iter().filter(|_| named == Named::Yes) {
@@ -446,7 +447,7 @@ impl Homes {
                 uv: self.uv_for(id),
                 next: Uv(0),
                 count: to_u32(heads.len()),
-                entry_len: to_u32(ChangedConversation::LEN),
+                entry_len: to_u32(entry_len),
                 entries: span,
                 settings: self.index.get(home).own.as_ref().map_or(0, |own| own.told),
                 names,

@@ -12,6 +12,7 @@ use super::{
     Homes, SessionId,
     index::HomeKey,
     own::{Bound, OWN_RECORD_MAX, Own},
+    preferences::Preferences,
     session::Sync,
     upkeep::{HOME_RECORD_MAX, Waiting},
 };
@@ -70,8 +71,7 @@ impl Homes {
         let (rate, now) = (self.config.user_rate, cx.now());
         self.index.get_mut(home).bucket.take(rate, now.mono).map_err(|_| ErrorCode::Busy)?;
         let Set { conversation, key, value } = set;
-        let until = match (key, conversation) {
-            (SettingKey::HIDDEN, conversation) => self.set_hidden(home, conversation, Seq(value), cx)?,
+        let (until, value) = match (key, conversation) {
             (SettingKey::READ_PRIVATE, ConversationId::NONE) if value <= 1 => {
                 if cx.room() < OWN_RECORD_MAX {
                     return Err(ErrorCode::Busy);
@@ -82,34 +82,39 @@ impl Homes {
                 let before = own.settings;
                 own.settings =
                     own.settings & !Changed::READ_PRIVATE | if value == 1 { Changed::READ_PRIVATE } else { 0 };
-                if own.settings == before { Until::Version(own.version) } else { self.changed_own(home, cx) }
+                let unchanged = own.settings == before;
+                (if unchanged { Until::Version(own.version) } else { self.changed_own(home, cx) }, value)
             }
-            _ => return Err(ErrorCode::SettingInvalid),
+            (SettingKey::READ_PRIVATE, _) => return Err(ErrorCode::SettingInvalid),
+            (key, conversation) => self.set_preference(home, conversation, (key, value), cx)?,
         };
         self.answer_at(home, until, asker, Answer::Setting(Setting { conversation, key, value }), cx);
         Ok(())
     }
 
-    fn set_hidden(
+    /// What a user wants of a conversation, and what it is set to.
+    fn set_preference(
         &mut self,
         home: HomeKey,
         conversation: ConversationId,
-        upto: Seq,
+        (key, value): (SettingKey, u64),
         cx: &mut impl HomeContext,
-    ) -> Result<Until, ErrorCode> {
-        let entry = self.index.find(home, conversation).ok_or(ErrorCode::NotMember)?;
-        if upto > self.index.entry_at(entry).head {
-            return Err(ErrorCode::FutureSeq);
-        }
+    ) -> Result<(Until, u64), ErrorCode> {
+        let found = self.index.find(home, conversation);
+        let known = found.map(|entry| self.index.entry_at(entry));
+        let (preferences, head) =
+            known.map_or((Preferences::default(), Seq(u64::MAX)), |known| (known.preferences.get(), known.head));
+        let (preferences, value) = preferences.with(key, value, head)?;
+        let entry = found.ok_or(ErrorCode::NotMember)?;
         if cx.room() < HOME_RECORD_MAX {
             return Err(ErrorCode::Busy);
         }
-        let change = |entry: &mut super::index::Entry| core::mem::replace(&mut entry.hidden, upto) != upto;
+        let change = |entry: &mut super::index::Entry| entry.preferences.set(preferences);
         if self.index.change(home, entry, change) {
             self.mark_dirty(home, cx.now().mono);
             self.flush_home(home, cx);
         }
-        Ok(Until::Change(self.index.entry_at(entry).uv))
+        Ok((Until::Change(self.index.entry_at(entry).uv), value))
     }
 
     /// Whether what a user reads is shown to others.

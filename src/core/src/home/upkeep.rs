@@ -2,7 +2,7 @@
 
 use alloc::{boxed::Box, collections::BTreeMap};
 
-use tidings_wire::{BatchPosition, EntryIndex, Generation, Lsn, Uv, limits::TITLE_MAX};
+use tidings_wire::{BatchPosition, EntryIndex, Generation, Lsn, Uv, archive::Archived, limits::TITLE_MAX};
 
 use super::{
     HomeKey, Homes,
@@ -17,7 +17,7 @@ use crate::{
     effects::{CommittedEntry, DurableBatch},
     limits::{HOME_FLUSH_MS, HOME_RECORD_ENTRIES, HOMES_PER_TURN},
     placement::origin,
-    records::{HomeEntryRecord, HomeRecord, RecordKind, listed_len, put, take},
+    records::{HomeEntryRecord, HomeRecord, RecordKind, listed_len, put, put_prefix, take},
     replay::Replayed,
     time::Mono,
 };
@@ -115,8 +115,15 @@ impl Homes {
         let at = cx.append(kind, shard, |body| {
             put(body, record);
             for (key, entry) in entries {
-                put(body, entry);
-                body.extend_from_slice(&self.index.entry_at(*key).name);
+                let known = self.index.entry_at(*key);
+                // What few users set is not written where it is not set.
+                let is_short = !known.preferences.are_unusual();
+                put_prefix(
+                    body,
+                    entry,
+                    if is_short { HomeEntryRecord::SHORT_LEN } else { <HomeEntryRecord as Archived>::LEN },
+                );
+                body.extend_from_slice(&known.name);
             }
         });
         (at, shard)

@@ -7,11 +7,13 @@ use std::{
 
 use clap::Args;
 use serde_json::json;
-use tidings_client::{ConversationId, Event, Group, History, Message, Seq, UserId, Watermarks, blocking::Client};
+use tidings_client::{
+    ConversationId, Event, Group, History, Message, Preferences, Seq, UserId, Watermarks, blocking::Client,
+};
 
 use super::{
     Failure,
-    connect::{Connection, PATIENCE, group_id, recipient, rejected},
+    connect::{Connection, PATIENCE, group_id, recipient, rejected, wall_clock},
     out,
 };
 
@@ -55,16 +57,18 @@ pub(super) struct Listed {
     own: Watermarks,
     unread: u64,
     hidden: bool,
+    preferences: Preferences,
 }
 
 /// Messages of a conversation that are looked through for the name of the other.
 const NAMED_WITHIN: NonZeroU32 = NonZeroU32::new(64).expect("not zero");
 
-/// Prints a user's conversations, those that changed last first.
+/// Prints a user's conversations: those that are kept at the top, then those that changed last, at the end those that are put away.
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let (mut client, all) = synced(&arguments.connection)?;
+    let (mut client, mut all) = synced(&arguments.connection)?;
+    all.sort_by_key(|listed| (listed.preferences.archived, std::cmp::Reverse(listed.preferences.pinned)));
     for listed in all.into_iter().filter(|listed| arguments.all || !listed.hidden) {
-        let Listed { id, peer, name, head, own, unread, hidden } = listed;
+        let Listed { id, peer, name, head, own, unread, hidden, preferences } = listed;
         let kind = if id.is_group() { "group" } else { "direct" };
         let name = match name {
             known if !known.is_empty() => Some(known),
@@ -76,6 +80,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
             json!({
                 "conversation": id.to_string(), "kind": kind, called: name, "head": head.0, "unread": unread,
                 "delivered": own.delivered.0, "read": own.read.0, "hidden": hidden,
+                "muted_until": preferences.muted_until.0, "pinned": preferences.pinned,
+                "archived": preferences.archived, "cleared": preferences.cleared.0,
             })
             .to_string()
         } else {
@@ -83,7 +89,14 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
                 .as_deref()
                 .map_or_else(|| if id.is_group() { "(left)".into() } else { peer.to_string() }, out::harmless);
             let unread = if unread > 0 { format!("{unread} unread") } else { String::new() };
-            format!("{unread:>12}  {name}{}", if id.is_group() { format!("  {id}") } else { String::new() })
+            let marks = [
+                (preferences.pinned > 0, "pinned"),
+                (preferences.muted_until > wall_clock(), "muted"),
+                (preferences.archived, "archived"),
+            ];
+            let marks: Vec<_> = marks.into_iter().filter_map(|(holds, mark)| holds.then_some(mark)).collect();
+            let marks = if marks.is_empty() { String::new() } else { format!("  ({})", marks.join(", ")) };
+            format!("{unread:>12}  {name}{}{marks}", if id.is_group() { format!("  {id}") } else { String::new() })
         };
         if !out::line(&line) {
             break;
@@ -141,8 +154,10 @@ pub(super) fn synced(connection: &Connection) -> Result<(Client, Vec<Listed>), F
         match client.poll(Duration::from_millis(if synced { 0 } else { 200 }))? {
             Some(Event::Synced) => synced = true,
             Some(Event::Rejected { code }) => return Err(rejected(code)),
-            Some(Event::Conversation { conversation: id, peer, name, head, own, unread, hidden, .. }) => {
-                let listed = Listed { id, peer, name, head, own, unread, hidden };
+            Some(Event::Conversation {
+                conversation: id, peer, name, head, own, unread, hidden, preferences, ..
+            }) => {
+                let listed = Listed { id, peer, name, head, own, unread, hidden, preferences };
                 match all.iter_mut().find(|known| known.id == id) {
                     Some(known) => *known = listed,
                     None => all.push(listed),

@@ -3,11 +3,11 @@
 use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand, ValueEnum};
-use tidings_client::{ConversationId, ErrorCode, Event, ReadReceipts};
+use tidings_client::{ConversationId, ErrorCode, Event, Preferences, ReadReceipts, Timestamp};
 
 use super::{
     Failure,
-    connect::{Connection, PATIENCE, group_id, recipient, rejected},
+    connect::{Connection, PATIENCE, group_id, recipient, rejected, wall_clock},
     conversations::synced,
 };
 
@@ -32,6 +32,23 @@ enum What {
     Hide,
     /// Show a conversation that was hidden.
     Show,
+    /// Be alerted to nothing in a conversation but what mentions you.
+    Mute {
+        /// For so many seconds; 0: not any more. Without it, for ever.
+        seconds: Option<u64>,
+    },
+    /// Put a conversation away.
+    Archive,
+    /// Take a conversation out again.
+    Unarchive,
+    /// Keep a conversation at the top.
+    Pin {
+        /// Its place: the highest comes first; 0: none.
+        #[arg(default_value_t = 1)]
+        place: u64,
+    },
+    /// Mark a conversation as read, and show nothing of it any more that is there now. Others keep it.
+    Clear,
     /// Say whether others are shown what you read. If not, you are not shown what they read either.
     ReadReceipts {
         /// Which.
@@ -45,6 +62,15 @@ enum State {
     Off,
 }
 
+/// When somebody is alerted again who is not for so many seconds.
+fn muted_until(seconds: Option<u64>) -> Timestamp {
+    match seconds {
+        None => Preferences::EVER,
+        Some(0) => Timestamp(0),
+        Some(seconds) => Timestamp(wall_clock().0.saturating_add(seconds.saturating_mul(1_000_000))),
+    }
+}
+
 /// Does it.
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let (mut client, all) = synced(&arguments.connection)?;
@@ -52,16 +78,24 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     match arguments.what {
         What::ReadReceipts { state: State::On } => session.set_read_receipts(ReadReceipts::Shown),
         What::ReadReceipts { state: State::Off } => session.set_read_receipts(ReadReceipts::Private),
-        What::Hide | What::Show => {
+        _ => {
             let which = recipient(arguments.with.as_deref(), arguments.group)?.conversation(session);
             if all.iter().all(|listed| listed.id != which) {
                 return Err("there is no such conversation of this user".into());
             }
-            if matches!(arguments.what, What::Hide) { session.hide(which) } else { session.show(which) }
+            match arguments.what {
+                What::Hide => session.hide(which),
+                What::Show => session.show(which),
+                What::Mute { seconds } => session.mute(which, muted_until(seconds)),
+                What::Archive => session.archive(which),
+                What::Unarchive => session.unarchive(which),
+                What::Pin { place } => session.pin(which, place),
+                What::Clear | What::ReadReceipts { .. } => session.clear(which),
+            }
         }
     }
     let until = Instant::now() + PATIENCE;
-    while !client.session().settings_settled() {
+    while !(client.session().settings_settled() && client.session().receipts_settled()) {
         if Instant::now() > until {
             return Err("no answer from the server".into());
         }

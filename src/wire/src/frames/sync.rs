@@ -5,7 +5,7 @@ use rkyv::{Archive, Deserialize, Serialize};
 use super::fixed_parts;
 use crate::{
     frame::Span,
-    ids::{ConversationId, Lineage, Seq, UserId, Uv},
+    ids::{ConversationId, Lineage, Seq, Timestamp, UserId, Uv},
 };
 
 /// What I last knew; what changed? Sent once after WELCOME, and again to continue a list.
@@ -99,12 +99,25 @@ pub struct ChangedConversation {
     pub hidden: Seq,
     /// Bytes of its name in [`Changed::names`].
     pub name_len: u16,
+    /// Nobody is alerted until then; 0: everybody is.
+    pub muted_until: Timestamp,
+    /// Its place among those that the user keeps at the top; 0: it is not.
+    pub pinned: u64,
+    /// The user has put it away.
+    pub archived: bool,
+    /// Messages up to this one are not shown to the user any more.
+    pub cleared: Seq,
+}
+
+impl ChangedConversation {
+    /// Bytes without what few users set: where no entry of a list has any of that, entries are as long as this.
+    pub const SHORT_LEN: usize = 98;
 }
 
 impl crate::archive::Archived for ChangedConversation {
     const FIRST_LEN: usize = 72;
 }
-const _: () = assert!(size_of::<ArchivedChangedConversation>() == 98);
+const _: () = assert!(size_of::<ArchivedChangedConversation>() == 123);
 
 /// In which order, and so which end is cut when the limit is reached.
 #[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]

@@ -17,6 +17,14 @@ impl SettingKey {
     pub const HIDDEN: Self = Self(1);
     /// Of the user: 1, what it reads is not shown to others, nor what others read to it. 0: it is.
     pub const READ_PRIVATE: Self = Self(2);
+    /// Of a conversation: nobody is alerted until this time, in microseconds since 1970; `u64::MAX`: ever; 0: everybody is.
+    pub const MUTED: Self = Self(3);
+    /// Of a conversation: 1, it is put away; 0: it is not.
+    pub const ARCHIVED: Self = Self(4);
+    /// Of a conversation: its place among those that are kept at the top; 0: it is not one of them.
+    pub const PINNED: Self = Self(5);
+    /// Of a conversation: its messages up to this one are not shown any more. Only rises.
+    pub const CLEARED: Self = Self(6);
 }
 
 /// Change a setting of this user's. Answered by SETTING once it is durable.

@@ -413,6 +413,7 @@ mod tests {
                 own,
                 unread: 0,
                 hidden: false,
+                preferences: Default::default(),
             });
             assert_eq!(tick(&model), expected);
         }
