@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use tidings_client::{
-    ClientMsgId, Config, ConversationId, DeviceId, ErrorCode, Event as Told, History, SavedState, Seq, Session, Tokens,
-    UserId, Watermarks,
+    ClientMsgId, Config, ConversationId, DeviceId, ErrorCode, Event as Told, History, Preferences, SavedState, Seq,
+    Session, Tokens, UserId, Watermarks,
 };
 use tidings_wire::{Frame, Kind, limits::FRAME_MAX, split};
 
@@ -65,6 +65,8 @@ pub(super) struct Device {
     pub(super) came_back: bool,
     /// It never acknowledges.
     pub(super) silent: bool,
+    /// What it was told last that its user wants of each conversation.
+    pub(super) preferences: BTreeMap<usize, Preferences>,
     /// How its clocks are off.
     pub(super) clock: DeviceClock,
     /// It does nothing at the moment, and does not notice.
@@ -163,6 +165,7 @@ impl World {
             came_back: false,
             repeats,
             silent,
+            preferences: BTreeMap::new(),
             clock,
             suspended: false,
             script,
@@ -457,8 +460,11 @@ impl World {
                     self.oracle.lost((at, user), &mut self.devices[at].given, place, (from, upto));
                 }
             }
-            Told::Conversation { conversation, peers, own, .. } => {
+            Told::Conversation { conversation, peers, own, preferences, .. } => {
                 let marks: [Watermarks; 2] = [peers, own];
+                if let Some(place) = self.oracle.place(conversation) {
+                    self.devices[at].preferences.insert(place, preferences);
+                }
                 match self.oracle.place(conversation) {
                     Some(place) => self.oracle.shown(at, user, &mut self.devices[at].given, place, marks),
                     None => self.oracle.violate("I9", format!("device {at} is shown a conversation of nobody")),

@@ -1,6 +1,8 @@
 //! What users keep for themselves: what they hide, whether they show what they read, and devices that they lose.
 
-use tidings_client::{Device, DeviceId, ReadReceipts};
+use std::collections::BTreeMap;
+
+use tidings_client::{Device, DeviceId, Preferences, ReadReceipts, Timestamp};
 
 use super::{World, devices::user_id};
 use crate::random::MILLION;
@@ -14,8 +16,14 @@ impl World {
         let (conversation, user) = (self.oracle.id(place), user_id(self.devices[at].user));
         let shown = self.random.chance(MILLION / 6);
         let what = self.random.below(4);
+        let wants_more = self.plan.says_about && self.random.chance(MILLION / 2);
+        let value = self.random.below(3);
         let session = self.devices[at].session.as_mut().expect("it is in hand");
         match what {
+            0 if wants_more => session.mute(conversation, Timestamp(value)),
+            1 if wants_more => session.pin(conversation, value),
+            2 if wants_more && value == 0 => session.unarchive(conversation),
+            2 if wants_more => session.archive(conversation),
             0 => session.hide(conversation),
             1 => session.show(conversation),
             _ => {
@@ -24,6 +32,22 @@ impl World {
                 session.set_read_receipts(receipts);
             }
         }
+    }
+
+    /// A conversation of which two devices of a user are told something else that the user wants.
+    pub(super) fn differing_preferences(&self) -> Option<String> {
+        let mut known: BTreeMap<(usize, usize), (usize, Preferences)> = BTreeMap::new();
+        for (at, device) in self.devices.iter().enumerate() {
+            for (place, preferences) in &device.preferences {
+                let (other, told) = *known.entry((device.user, *place)).or_insert((at, *preferences));
+                if told != *preferences {
+                    return Some(format!(
+                        "devices {other} and {at} of a user are told {told:?} and {preferences:?} of conversation {place}"
+                    ));
+                }
+            }
+        }
+        None
     }
 
     /// The user of a device revokes another one, if it has another.

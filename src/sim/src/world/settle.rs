@@ -50,6 +50,9 @@ impl World {
                     self.compare_running();
                     self.tell(Moment::Settled);
                     self.learn_floors();
+                    if let Some(text) = self.differing_preferences() {
+                        self.oracle.violate("I11", text);
+                    }
                     self.oracle.check_end();
                     self.end = Some(End::Held);
                     if let Some(process) = self.node.take() {
