@@ -1,8 +1,8 @@
 //! What was said about earlier messages that the server must know: that one was withdrawn, where its last edit is, where each member's last
 //! reaction to it is. A mark only ever rises, so rows and records may be read in any order and say the same in the end.
 
-use alloc::collections::BTreeMap;
-use core::ops::RangeInclusive;
+use alloc::{collections::BTreeMap, vec::Vec};
+use core::ops::{Bound, RangeInclusive};
 
 use rkyv::{Archive, Deserialize, Serialize};
 use tidings_wire::{Seq, UserId};
@@ -102,17 +102,34 @@ impl Marks {
         if self.erased == 0 { None } else { self.all.get(&Mark::erased(target)).copied() }
     }
 
-    /// The next marks after one, in their order.
-    pub(crate) fn after(&self, mark: Option<Mark>) -> impl Iterator<Item = (Mark, Seq)> {
-        let from = mark.map_or(core::ops::Bound::Unbounded, core::ops::Bound::Excluded);
-        self.all.range((from, core::ops::Bound::Unbounded)).map(|(mark, by)| (*mark, *by))
+    /// True if there is none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.all.is_empty()
     }
 
-    /// Forgets what is said about messages before this one: they are not stored any more. What was said about one that was withdrawn is
-    /// stored as long as the message that withdrew it.
-    pub(crate) fn forget_below(&mut self, first: Seq) {
-        self.all.retain(|mark, by| first <= if mark.kind == MarkKind::Erased { *by } else { mark.target });
-        self.erased = self.all.keys().filter(|mark| mark.kind == MarkKind::Erased).count();
+    /// Looks at the next marks after one, at most so many: those that are still needed, where messages before `first` are not stored any more, and
+    /// the last one looked at, if there are more. The others are forgotten. What was said about a message that was withdrawn is stored as long as
+    /// the message that withdrew it.
+    pub(crate) fn needed_after(
+        &mut self,
+        after: Option<Mark>,
+        first: Seq,
+        most: usize,
+    ) -> (Vec<(Mark, Seq)>, Option<Mark>) {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let looked_at: Vec<_> =
+            self.all.range((from, Bound::Unbounded)).map(|(mark, by)| (*mark, *by)).take(most).collect();
+        let last = looked_at.last().filter(|_| looked_at.len() == most).map(|(mark, _)| *mark);
+        let mut needed = Vec::with_capacity(looked_at.len());
+        for (mark, by) in looked_at {
+            if first <= if mark.kind == MarkKind::Erased { by } else { mark.target } {
+                needed.push((mark, by));
+            } else {
+                self.all.remove(&mark);
+                self.erased -= usize::from(mark.kind == MarkKind::Erased);
+            }
+        }
+        (needed, last)
     }
 
     /// The sum over all marks that were ever set.
@@ -143,7 +160,7 @@ mod tests {
         let read = |order: &[usize]| {
             let mut marks = Marks::default();
             order.iter().for_each(|at| marks.raise(all[*at].0, all[*at].1));
-            (marks.after(None).collect::<alloc::vec::Vec<_>>(), marks.erasure(Seq(3)), marks.erasure(Seq(4)))
+            (marks.needed_after(None, Seq(1), 9).0, marks.erasure(Seq(3)), marks.erasure(Seq(4)))
         };
         let right = read(&[0, 1, 2, 3, 4, 5]);
         assert_eq!(right.0, [(Mark::erased(Seq(3)), Seq(10)), (Mark::reaction(Seq(4), UserId([1; 16])), Seq(8))]);
@@ -154,9 +171,26 @@ mod tests {
         let mut marks = Marks::default();
         all.iter().for_each(|(mark, by)| marks.set(*mark, *by));
         let history = marks.history();
-        marks.forget_below(Seq(10));
-        assert_eq!((marks.after(None).count(), marks.erasure(Seq(3)), marks.history()), (1, Some(Seq(10)), history));
-        marks.forget_below(Seq(11));
-        assert_eq!((marks.after(None).count(), marks.erasure(Seq(3)), marks.history()), (0, None, history));
+        let mut kept =
+            |first| (marks.needed_after(None, Seq(first), 9).0.len(), marks.erasure(Seq(3)), marks.history());
+        assert_eq!(kept(10), (1, Some(Seq(10)), history), "the edit of what was withdrawn may be stored");
+        assert_eq!(kept(11), (0, None, history));
+    }
+
+    #[test]
+    fn marks_are_looked_at_a_few_at_a_time() {
+        let mut marks = Marks::default();
+        (1..=10).for_each(|target| marks.set(Mark::edited(Seq(target)), Seq(20 + target)));
+        let (mut after, mut all) = (None, Vec::new());
+        loop {
+            let (needed, last) = marks.needed_after(after, Seq(5), 3);
+            all.extend(needed.iter().map(|(mark, _)| mark.target.0));
+            after = last;
+            if after.is_none() {
+                break;
+            }
+        }
+        assert_eq!(all, [5, 6, 7, 8, 9, 10]);
+        assert_eq!(marks.needed_after(None, Seq(1), 99).0.len(), 6, "the others are forgotten");
     }
 }

@@ -1,8 +1,6 @@
 //! What conversations do without input: receipts that are due, what homes are still to be told, rows written again before a
 //! segment is dropped, FETCHes that go on.
 
-use alloc::vec::Vec;
-
 use tidings_canary::{self as canary, Canary};
 use tidings_wire::{BatchPosition, Generation, Lsn};
 
@@ -130,8 +128,6 @@ impl Conversations {
             Step::Conversation => {
                 self.drop_unreachable(key);
                 if self.get(key).base.is_within(evacuation.upto) {
-                    let conversation = self.get_mut(key);
-                    conversation.state.marks.forget_below(conversation.index.first());
                     self.write_row(key, Part::First, evacuation, cx);
                     evacuation.step = if self.has_marks(key) { Step::Marks(None) } else { Step::Member(0) };
                 } else {
@@ -155,7 +151,7 @@ impl Conversations {
 
     fn has_marks(&self, key: ConversationKey) -> bool {
         let View { state, overlay } = self.view(key);
-        state.marks.after(None).next().is_some() || overlay.is_some_and(|overlay| overlay.marks_set().len() > 0)
+        !state.marks.is_empty() || overlay.is_some_and(|overlay| overlay.marks_set().len() > 0)
     }
 
     /// Writes the next marks: the last of them, if there are more. Those that are proposed go with the first.
@@ -166,10 +162,11 @@ impl Conversations {
         evacuation: &mut Evacuation,
         cx: &mut impl ConversationContext,
     ) -> Option<Mark> {
-        let Conversation { id, shard, state, overlay, .. } = self.get(key);
+        let conversation = self.get_mut(key);
+        let first = conversation.index.first();
+        let (mut marks, last) = conversation.state.marks.needed_after(after, first, MARKS_PER_ROW);
+        let Conversation { id, shard, overlay, .. } = self.get(key);
         let overlay = self.overlays.get(*overlay).filter(|_| after.is_none());
-        let mut marks: Vec<_> = state.marks.after(after).take(MARKS_PER_ROW).collect();
-        let last = marks.last().filter(|_| marks.len() == MARKS_PER_ROW).map(|(mark, _)| *mark);
         marks.extend(overlay.into_iter().flat_map(Overlay::marks_set));
         let at = cx.append(RecordKind::MarksRow, *shard, |body| {
             put(body, &MarksRow { conversation: *id, count: to_u32(marks.len()) });
