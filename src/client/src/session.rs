@@ -347,10 +347,10 @@ impl Session {
         self.expiry.at_welcome = (self.now, welcome.server_time);
         self.token_counts_until(welcome.token_until);
         self.touch_all(|_| true);
-        self.ask_settings();
         if self.config.receive {
             self.resume(welcome.lineage);
         }
+        self.ask_settings();
     }
 
     /// Puts a conversation on the list of those that may have something to send.

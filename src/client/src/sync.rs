@@ -208,6 +208,8 @@ impl Session {
             for conversation in self.conversations.values_mut() {
                 conversation.forget_lineage();
             }
+            // What was wanted of a conversation was wanted of other messages.
+            self.wanted.retain(|(conversation, _), _| *conversation == ConversationId::NONE);
             if !knew_none {
                 self.events.push_back(Event::LineageChanged);
             }

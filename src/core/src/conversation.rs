@@ -4,7 +4,7 @@
 
 pub(crate) mod changes;
 pub(crate) mod dedup;
-pub(crate) mod marks;
+pub(crate) mod erasures;
 pub(crate) mod members;
 pub(crate) mod membership;
 pub(crate) mod overlay;

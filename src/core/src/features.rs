@@ -16,7 +16,7 @@ use tidings_wire::{
 };
 
 pub use crate::conversation::changes::Changes;
-use crate::conversation::{changes::Change, marks::Mark, membership::Membership, state::Size, view::View};
+use crate::conversation::{changes::Change, membership::Membership, state::Size, view::View};
 
 /// What somebody wants to do, or did.
 #[derive(Clone, Copy, Debug)]
@@ -38,8 +38,32 @@ pub struct Target {
     pub author: UserId,
     /// When, to the second.
     pub written: Timestamp,
-    /// Whether it has content.
-    pub weight: Weight,
+    /// What it is.
+    pub nature: Nature,
+    /// When it disappears, to the second; 0: never.
+    pub expires_at: Timestamp,
+}
+
+/// What a message is to others that are about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Nature {
+    /// It has content.
+    Content,
+    /// It says something about another message.
+    About,
+    /// It changes the conversation.
+    Act,
+}
+
+impl Nature {
+    /// Of a message with this control and weight.
+    pub fn of(control: Control, weight: Weight) -> Self {
+        match weight {
+            Weight::Content => Self::Content,
+            Weight::Control if control.is_about_target() => Self::About,
+            Weight::Control => Self::Act,
+        }
+    }
 }
 
 /// How long after it was written a message may be changed.
@@ -65,6 +89,11 @@ pub struct Situation {
 }
 
 impl Situation {
+    /// True if a message has disappeared.
+    pub fn is_gone(&self, target: &Target) -> bool {
+        target.expires_at > Timestamp(0) && target.expires_at <= self.now
+    }
+
     /// True if a message was written longer ago.
     pub fn is_older(&self, target: &Target, than_s: u32) -> bool {
         self.now.0.saturating_sub(target.written.0) > u64::from(than_s) * 1_000_000
@@ -120,6 +149,16 @@ impl<'a> Seen<'a> {
         self.view.erasure(target)
     }
 
+    /// True if a message is committed: else it may yet be dropped.
+    pub fn is_committed(&self, seq: Seq) -> bool {
+        seq <= self.view.state.head
+    }
+
+    /// True of a large group.
+    pub fn is_large(&self) -> bool {
+        self.size() == Size::Large
+    }
+
     fn size(&self) -> Size {
         self.view.size()
     }
@@ -145,8 +184,8 @@ impl Changes {
         self.push(Change::Member(user, membership));
     }
 
-    fn mark(&mut self, mark: Mark) {
-        self.push(Change::Mark(mark));
+    fn erase(&mut self, target: Seq) {
+        self.push(Change::Erase(target));
     }
 }
 

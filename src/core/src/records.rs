@@ -10,7 +10,6 @@ use tidings_wire::{
     frames::Role,
 };
 
-pub use crate::conversation::marks::MarkKind;
 use crate::lanes::{Heads, Watermarks};
 
 /// What a record is. The numbers are on disk. Entries have 1 to 63, records that are one node's alone 64 and more.
@@ -45,8 +44,8 @@ pub enum RecordKind {
     ShardRow = 68,
     /// What a user keeps for itself, written again: as of [`Self::Own`].
     OwnRow = 69,
-    /// What was said about earlier messages of a conversation: [`MarksRow`] and its [`MarkRecord`]s.
-    MarksRow = 70,
+    /// What was withdrawn in a conversation: [`ErasuresRow`] and its [`ErasureRecord`]s.
+    ErasuresRow = 70,
 }
 
 impl RecordKind {
@@ -66,7 +65,7 @@ impl RecordKind {
         Self::HomeRow,
         Self::ShardRow,
         Self::OwnRow,
-        Self::MarksRow,
+        Self::ErasuresRow,
     ];
 
     /// The kind with this number.
@@ -214,30 +213,26 @@ pub struct ConversationRow {
     pub settings: u32,
     /// 1: it is a large group.
     pub size: u8,
-    /// A sum over all marks that were ever set. Those of them that count follow in rows of their own, before the members.
-    pub marks: u64,
+    /// A sum over all erasures that ever were. Those that are still needed follow in rows of their own, before the members.
+    pub erasures: u64,
 }
 
-/// Marks of a conversation; `count` of [`MarkRecord`] follow.
+/// What was withdrawn in a conversation; `count` of [`ErasureRecord`] follow.
 #[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MarksRow {
+pub struct ErasuresRow {
     /// Which.
     pub conversation: ConversationId,
-    /// Marks that follow.
+    /// How many follow.
     pub count: u32,
 }
 
-/// What was said about an earlier message.
+/// A message that was withdrawn.
 #[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MarkRecord {
-    /// The message.
+pub struct ErasureRecord {
+    /// Which.
     pub target: Seq,
-    /// What.
-    pub kind: MarkKind,
-    /// Whose reaction it is; none, where only one user can say it.
-    pub by: UserId,
-    /// The message that said it last.
-    pub seq: Seq,
+    /// By which.
+    pub by: Seq,
 }
 
 /// What a feature keeps of a conversation; `len` bytes follow.
@@ -338,8 +333,8 @@ first_len! {
     SourceRecord: 10;
     ShardRow: 12;
     ConversationRow: 56, now 65;
-    MarksRow: 20;
-    MarkRecord: 33;
+    ErasuresRow: 20;
+    ErasureRecord: 16;
     SettingRecord: 6;
     MemberRow: 68, now 76;
     MembershipRecord: 34;

@@ -371,7 +371,7 @@ fn a_conversation_with_many_members_is_written_in_rows_of_bounded_size() {
         changed,
         settings: 0,
         size: 0,
-        marks: 0,
+        erasures: 0,
     };
     let mut replay = |kind, body: &[u8]| {
         let at = LogPosition::new(LogId(0), Generation(1), 0);

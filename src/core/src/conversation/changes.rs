@@ -3,9 +3,9 @@
 
 use alloc::{boxed::Box, vec::Vec};
 
-use tidings_wire::{UserId, frames::Control};
+use tidings_wire::{Seq, UserId, frames::Control};
 
-use super::{marks::Mark, membership::Membership};
+use super::membership::Membership;
 
 /// A change.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,8 +14,8 @@ pub(crate) enum Change {
     Keep(Control, Box<[u8]>),
     /// A user's membership.
     Member(UserId, Membership),
-    /// It says something about an earlier message.
-    Mark(Mark),
+    /// It withdraws an earlier message.
+    Erase(Seq),
 }
 
 /// All that a message changes.

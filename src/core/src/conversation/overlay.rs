@@ -11,7 +11,7 @@ use tidings_wire::{BatchPosition, ClientMsgId, DeviceId, Seq, UserId, frames::Co
 
 use super::{
     changes::{Change, Changes},
-    marks::{Mark, MarkKind},
+    erasures::Erasure,
     members::{Member, Members},
     membership::Membership,
     state::{MessageFact, Settings},
@@ -51,9 +51,9 @@ pub(crate) struct Overlay {
     arrival_places: BTreeMap<UserId, u64>,
     /// How many have arrived.
     arrived: u64,
-    /// What they say about earlier messages, with their numbers.
-    marks: VecDeque<(Seq, Mark)>,
-    /// Which of those they withdraw, each by one.
+    /// What they withdraw, each by one.
+    erased: VecDeque<Erasure>,
+    /// The same, by target.
     erasures: BTreeMap<Seq, Seq>,
 }
 
@@ -89,11 +89,9 @@ impl Overlay {
             match change {
                 Change::Keep(control, kept) => self.kept.push_back((fact.seq, control, kept)),
                 Change::Member(user, membership) => self.push_member(fact.seq, user, membership, members),
-                Change::Mark(mark) => {
-                    self.marks.push_back((fact.seq, mark));
-                    if mark.kind == MarkKind::Erased {
-                        self.erasures.insert(mark.target, fact.seq);
-                    }
+                Change::Erase(target) => {
+                    self.erased.push_back(Erasure { target, by: fact.seq });
+                    self.erasures.insert(target, fact.seq);
                 }
             }
         }
@@ -128,8 +126,8 @@ impl Overlay {
             self.arrived += 1;
             self.arrival_places.remove(&user);
         }
-        while let Some((_, mark)) = self.marks.pop_front_if(|(seq, _)| *seq <= fact.seq) {
-            self.forget_erasure(mark);
+        while let Some(erasure) = self.erased.pop_front_if(|erasure| erasure.by <= fact.seq) {
+            self.erasures.remove(&erasure.target);
         }
         fact
     }
@@ -153,14 +151,8 @@ impl Overlay {
         while let Some((_, user)) = self.arrivals.pop_back_if(|(seq, _)| *seq >= fact.seq) {
             self.arrival_places.remove(&user);
         }
-        while let Some((_, mark)) = self.marks.pop_back_if(|(seq, _)| *seq >= fact.seq) {
-            self.forget_erasure(mark);
-        }
-    }
-
-    fn forget_erasure(&mut self, mark: Mark) {
-        if mark.kind == MarkKind::Erased {
-            self.erasures.remove(&mark.target);
+        while let Some(erasure) = self.erased.pop_back_if(|erasure| erasure.by >= fact.seq) {
+            self.erasures.remove(&erasure.target);
         }
     }
 
@@ -169,9 +161,9 @@ impl Overlay {
         self.erasures.get(&target).copied()
     }
 
-    /// What is said about earlier messages.
-    pub(crate) fn marks_set(&self) -> impl ExactSizeIterator<Item = (Mark, Seq)> {
-        self.marks.iter().map(|(by, mark)| (*mark, *by))
+    /// What would be withdrawn, in the order in which it would be.
+    pub(crate) fn erasures(&self) -> impl ExactSizeIterator<Item = Erasure> {
+        self.erased.iter().copied()
     }
 
     /// The proposed message of a number.
@@ -312,7 +304,7 @@ impl Overlays {
     pub(crate) fn release(&mut self, slot: &mut u32) {
         if let Some(overlay) = self.get(*slot).filter(|overlay| overlay.is_empty()) {
             let nothing = overlay.kept.is_empty() && overlay.members.is_empty() && overlay.arrivals.is_empty();
-            let nothing = nothing && overlay.marks.is_empty() && overlay.erasures.is_empty();
+            let nothing = nothing && overlay.erased.is_empty() && overlay.erasures.is_empty();
             assert!(nothing && overlay.gained == 0, "what no message proposes is not there");
             self.free.push(core::mem::replace(slot, NO_OVERLAY));
         }

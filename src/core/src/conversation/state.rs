@@ -9,7 +9,7 @@ use tidings_wire::{ClientMsgId, ConversationId, DeviceId, Seq, Timestamp, UserId
 use super::{
     changes::{Change, Changes},
     dedup::DeviceAttempts,
-    marks::Marks,
+    erasures::{Erasure, Erasures},
     members::Members,
     membership::Membership,
     view::View,
@@ -76,6 +76,8 @@ pub(crate) struct MessageFact {
     pub(crate) ordinal: u64,
     /// What the conversation is with it.
     pub(crate) size: Size,
+    /// When it disappears; 0: never.
+    pub(crate) expires_at: Timestamp,
 }
 
 /// Whether a conversation is told to the homes of all its members, or only where somebody listens. One that became large stays so.
@@ -150,8 +152,8 @@ pub(crate) struct State {
     pub(crate) ordinal: u64,
     /// What features keep.
     pub(crate) settings: Settings,
-    /// What was said about earlier messages.
-    pub(crate) marks: Marks,
+    /// What was withdrawn.
+    pub(crate) erasures: Erasures,
     /// Whether it is large.
     pub(crate) size: Size,
 }
@@ -212,7 +214,7 @@ impl State {
                     self.members.set_membership(at, membership);
                     touched.push(at);
                 }
-                Change::Mark(mark) => self.marks.set(mark, fact.seq),
+                Change::Erase(target) => self.erasures.add(Erasure { target, by: fact.seq }),
             }
         }
         touched
@@ -234,7 +236,7 @@ impl State {
 
     /// Adds all of it to a digest.
     pub(crate) fn digest(&self, digest: &mut Digest) {
-        digest.words(&[self.head.0, self.last_ts.0, self.ordinal, self.size as u64, self.marks.history()]);
+        digest.words(&[self.head.0, self.last_ts.0, self.ordinal, self.size as u64, self.erasures.history()]);
         for (control, kept) in self.settings.iter() {
             digest.word(u64::from(control.0));
             digest.bytes(kept);
@@ -260,9 +262,21 @@ mod tests {
             let member = (at % 5 == 0).into();
             let (ts, control, target, ordinal, weight) = (Timestamp(at), Control::TEXT, Seq(0), at, Weight::Content);
             let sender = UserId([1 + member as u8; 16]);
-            let size = Size::Small;
-            let fact =
-                MessageFact { seq, ts, sender, member, device, client_msg_id, control, target, weight, ordinal, size };
+            let (size, expires_at) = (Size::Small, Timestamp(0));
+            let fact = MessageFact {
+                seq,
+                ts,
+                sender,
+                member,
+                device,
+                client_msg_id,
+                control,
+                target,
+                weight,
+                ordinal,
+                size,
+                expires_at,
+            };
             state.apply_message((FEATURES, ConversationId([5; 16])), &fact, &[]);
         }
         state.members[1].marks.raise_to(Watermarks { delivered: Seq(7), read: Seq(3), shown: Seq(2), seen: 41 });

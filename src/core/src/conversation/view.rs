@@ -101,15 +101,15 @@ impl<'a> View<'a> {
         proposed.or_else(|| Some(&self.state.members[self.state.member(user)?].membership))
     }
 
-    /// The sum over all marks that were ever set, and those that are proposed.
-    pub(crate) fn marks_history(&self) -> u64 {
-        let proposed = self.overlay.into_iter().flat_map(Overlay::marks_set);
-        proposed.fold(self.state.marks.history(), |sum, (mark, by)| sum.wrapping_add(mark.hash(by)))
+    /// The sum over all erasures that ever were, and those that are proposed.
+    pub(crate) fn erasures_history(&self) -> u64 {
+        let proposed = self.overlay.into_iter().flat_map(Overlay::erasures);
+        proposed.fold(self.state.erasures.history(), |sum, erasure| sum.wrapping_add(erasure.hash()))
     }
 
     /// The message that withdrew another one, if one did.
     pub(crate) fn erasure(&self, target: Seq) -> Option<Seq> {
-        self.overlay.and_then(|overlay| overlay.erasure(target)).or_else(|| self.state.marks.erasure(target))
+        self.overlay.and_then(|overlay| overlay.erasure(target)).or_else(|| self.state.erasures.of(target))
     }
 
     /// How many are members.
@@ -198,6 +198,7 @@ mod tests {
             weight,
             ordinal,
             size: Size::Small,
+            expires_at: Timestamp(0),
         }
     }
 

@@ -22,7 +22,7 @@ use crate::{
     conversation::{members::Member, state::MessageFact},
     counters::Counter,
     effects::{CommittedEntry, DurableBatch, ReactorId},
-    features::receipt,
+    features::{Nature, receipt},
     home::SessionId,
     lanes::{Asker, Author, ToHome},
     narrow::to_u32,
@@ -134,7 +134,7 @@ impl Conversations {
             let _touched = conversation.state.apply_message(here, &later, body);
         }
         conversation.base.add(origin(self.config.log, at));
-        let written = Written::new(fact.member, fact.ts, fact.weight);
+        let written = Written::new(fact.member, fact.ts, Nature::of(fact.control, fact.weight), fact.expires_at);
         conversation.index.push(&mut self.chunks, fact.seq, Stored { loc: at, len: to_u32(frame.len()), written });
         let MessageFact { seq, ts, client_msg_id, ordinal, .. } = fact;
         let (conversation, shard) = (conversation.id, conversation.shard);

@@ -21,7 +21,7 @@ use crate::{
     },
     counters::Counter,
     effects::ReactorId,
-    features::{self, Act, Actors, Allowed, KEPT_MAX, Seen, Situation, Target, Weight, receipt, timer},
+    features::{self, Act, Actors, Allowed, KEPT_MAX, Nature, Seen, Situation, Target, receipt, timer},
     lanes::{Asker, Parts, ReceiptCommand, Refusal, SendCommand, ToConversation, ToHome, Watermarks},
     limits::{BUSY_RETRY_MS, RECEIPT_DELAY_MS},
     narrow::{to_u32, to_usize},
@@ -107,7 +107,9 @@ impl Conversations {
                     return cx.to_home(from, refuse_for(send.asker, attempt, why, wait_ms), &[]);
                 }
                 let begins = if found.is_none() { CONVERSATION_COST } else { 0 };
-                let named = parts.body.len() as u64 / size_of::<UserId>() as u64;
+                // Who is named in what changes a group has a home that writes it down.
+                let names = if send.control.is_of_group() { parts.body.len() } else { 0 };
+                let named = names as u64 / size_of::<UserId>() as u64;
                 let told = (found.map_or(0, |key| self.get(key).told_beyond_two()) + named) * MEMBER_COST;
                 let len = (parts.body.len() + parts.payload.len()) as u64 + begins + told;
                 let who = (send.sender, parts.name);
@@ -194,12 +196,15 @@ impl Conversations {
     fn target(&self, key: ConversationKey, seq: Seq) -> Option<Target> {
         let proposed = self.view(key).overlay.and_then(|overlay| overlay.message(seq));
         if let Some(fact) = proposed {
-            return Some(Target { author: fact.sender, written: fact.ts, weight: fact.weight });
+            let (author, written, nature) = (fact.sender, fact.ts, Nature::of(fact.control, fact.weight));
+            let expires_at = Timestamp(fact.expires_at.0 / 1_000_000 * 1_000_000);
+            return Some(Target { author, written, nature, expires_at });
         }
         let conversation = self.get(key);
         let written = conversation.index.get(&self.chunks, seq)?.written;
         let author = conversation.state.members[written.member() as usize].user;
-        Some(Target { author, written: written.at(), weight: written.weight() })
+        let (nature, expires_at) = (written.nature(), written.expires_at());
+        Some(Target { author, written: written.at(), nature, expires_at })
     }
 
     /// Whether a new attempt is allowed by its feature. A repeat is answered as it was; and one that was done before has no number of its
@@ -275,12 +280,31 @@ impl Conversations {
             Message::crc_of_content(told, parts.payload)
         };
         let parts = Parts { body: told, ..parts };
-        let says = weight == Weight::Content || control.is_about_target();
-        let expires_at = if says { timer::until(&view, ts, send.expires_at) } else { send.expires_at };
+        let expires_at = match Nature::of(control, weight) {
+            Nature::Content => timer::until(&view, ts, send.expires_at),
+            // It goes with what it is about.
+            Nature::About => {
+                let until = self.target(key, target).map_or(Timestamp(0), |target| target.expires_at);
+                timer::earlier(until, send.expires_at)
+            }
+            Nature::Act => send.expires_at,
+        };
         let member = to_u32(member);
         let size = view.size();
-        let fact =
-            MessageFact { seq, ts, sender, member, device, client_msg_id, control, target, weight, ordinal, size };
+        let fact = MessageFact {
+            seq,
+            ts,
+            sender,
+            member,
+            device,
+            client_msg_id,
+            control,
+            target,
+            weight,
+            ordinal,
+            size,
+            expires_at,
+        };
         let changes = changes_of(self.config.features, send.conversation, &view, &fact, parts.body);
         let size = if is_group { size.max(self.size_with(&view, &changes)) } else { size };
         let fact = MessageFact { size, ..fact };
@@ -346,7 +370,7 @@ impl Conversations {
             Change::Member(user, membership) => {
                 membership.is_current() && !view.membership(*user).is_some_and(Membership::is_current)
             }
-            Change::Keep(..) | Change::Mark(_) => false,
+            Change::Keep(..) | Change::Erase(_) => false,
         };
         let members = view.current() + changes.iter().filter(comes).count();
         if members > self.config.group_small_max as usize { Size::Large } else { Size::Small }

@@ -195,7 +195,9 @@ impl Conversations {
             }
             job.next = job.next.next();
             let data = ToHome::Data { asker: job.asker };
-            if is_held_back(&conversation.state.marks, &message, cx.now().wall) {
+            // What has disappeared does not come back with a clock that goes back.
+            let now = cx.now().wall.max(conversation.state.last_ts);
+            if is_held_back(&conversation.state.erasures, &message, now) {
                 cx.to_home(job.reactor, data, &emptied(&frame, &message));
             } else {
                 cx.to_home(job.reactor, data, frame.bytes());

@@ -16,7 +16,7 @@ use super::{
     index::{Chunks, MessageIndex, Stored},
 };
 use crate::{
-    conversation::{marks::Marks, membership::Part},
+    conversation::{erasures::Erasures, membership::Part},
     effects::{JobId, ReactorId},
     lanes::Asker,
     limits::{FETCHES, READ_WINDOW},
@@ -149,14 +149,14 @@ pub fn checked(bytes: &[u8], conversation: tidings_wire::ConversationId, seq: Se
 
 /// True if nobody gets any more what a message says: it was withdrawn, or what it is about was, or its time is over. What changes a
 /// conversation is always told.
-pub fn is_held_back(marks: &Marks, message: &Message, now: Timestamp) -> bool {
+pub fn is_held_back(erasures: &Erasures, message: &Message, now: Timestamp) -> bool {
     let Message { seq, control, target, expires_at, .. } = *message;
     let is_about = control.is_about_target();
     if control != Control::TEXT && !is_about {
         return false;
     }
-    let goes_with = if is_about && !canary::is(Canary::EditOutlives) { target } else { seq };
-    let erased = marks.erasure(goes_with).is_some() && !canary::is(Canary::ErasedServed);
+    let goes_with = is_about && erasures.of(target).is_some() && !canary::is(Canary::EditOutlives);
+    let erased = (goes_with || erasures.of(seq).is_some()) && !canary::is(Canary::ErasedServed);
     let expired = expires_at > Timestamp(0) && expires_at <= now && !canary::is(Canary::ExpiredServed);
     erased || expired
 }

@@ -1,11 +1,11 @@
-//! Where a conversation's messages are in the log, and who wrote them when: 20 bytes a message, in chunks that all conversations share, so that a
+//! Where a conversation's messages are in the log, who wrote them when, and until when they live: 24 bytes a message, in chunks that all conversations share, so that a
 //! message costs no allocation of its own. Bounded by the log that it points into.
 
 use alloc::{boxed::Box, collections::VecDeque, vec::Vec};
 
 use tidings_wire::{Generation, LogId, LogPosition, Seq, Timestamp};
 
-use crate::{features::Weight, narrow::to_u32};
+use crate::{features::Nature, narrow::to_u32};
 
 const CHUNK: usize = 16;
 const PAGE: usize = 512;
@@ -24,25 +24,35 @@ pub struct Stored {
 /// Who wrote a message and when, for what is said about it later.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Written {
-    /// The member's place; the highest bit says that the message has content.
+    /// The member's place; the highest bits say what the message is.
     by: u32,
     /// Seconds since 1970.
     at_s: u32,
+    /// When it disappears, in seconds since 1970; 0: never.
+    until_s: u32,
 }
 
 /// See [`Written`].
 const HAS_CONTENT: u32 = 1 << 31;
+const IS_ABOUT: u32 = 1 << 30;
 
 impl Written {
-    /// By the member of this place, at this time.
-    pub fn new(member: u32, ts: Timestamp, weight: Weight) -> Self {
-        let content = if weight == Weight::Content { HAS_CONTENT } else { 0 };
-        Self { by: member | content, at_s: u32::try_from(ts.0 / 1_000_000).unwrap_or(u32::MAX) }
+    /// By the member of this place, at this time, to disappear at that (0: never).
+    pub fn new(member: u32, ts: Timestamp, nature: Nature, expires_at: Timestamp) -> Self {
+        let nature = match nature {
+            Nature::Content => HAS_CONTENT,
+            Nature::About => IS_ABOUT,
+            Nature::Act => 0,
+        };
+        let seconds = |time: Timestamp| u32::try_from(time.0 / 1_000_000).unwrap_or(u32::MAX);
+        // One that disappeared in the first second of 1970 has not stayed for ever.
+        let until_s = if expires_at == Timestamp(0) { 0 } else { seconds(expires_at).max(1) };
+        Self { by: member | nature, at_s: seconds(ts), until_s }
     }
 
     /// The member's place.
     pub fn member(self) -> u32 {
-        self.by & !HAS_CONTENT
+        self.by & !(HAS_CONTENT | IS_ABOUT)
     }
 
     /// When.
@@ -50,9 +60,18 @@ impl Written {
         Timestamp(u64::from(self.at_s) * 1_000_000)
     }
 
-    /// Whether the message has content.
-    pub fn weight(self) -> Weight {
-        if self.by & HAS_CONTENT > 0 { Weight::Content } else { Weight::Control }
+    /// When it disappears; 0: never.
+    pub fn expires_at(self) -> Timestamp {
+        Timestamp(u64::from(self.until_s) * 1_000_000)
+    }
+
+    /// What the message is.
+    pub fn nature(self) -> Nature {
+        match self.by {
+            by if by & HAS_CONTENT > 0 => Nature::Content,
+            by if by & IS_ABOUT > 0 => Nature::About,
+            _ => Nature::Act,
+        }
     }
 }
 
@@ -182,9 +201,11 @@ mod tests {
 
     fn at(seq: u64) -> Stored {
         let generation = Generation(1 + (seq / 100) as u32);
-        let weight = if seq.is_multiple_of(3) { Weight::Control } else { Weight::Content };
-        let written = Written::new(seq as u32, Timestamp(seq * 1_000_000), weight);
-        assert_eq!((written.member(), written.at().0, written.weight()), (seq as u32, seq * 1_000_000, weight));
+        let nature = [Nature::Content, Nature::About, Nature::Act][seq as usize % 3];
+        let (ts, until) = (Timestamp(seq * 1_000_000), Timestamp(seq % 2 * 9_000_000));
+        let written = Written::new(seq as u32, ts, nature, until);
+        assert_eq!((written.member(), written.at(), written.nature()), (seq as u32, ts, nature));
+        assert_eq!(written.expires_at(), until);
         Stored { loc: LogPosition::new(LogId(0), generation, seq * 16), len: seq as u32, written }
     }
 

@@ -16,14 +16,14 @@ use super::{
 };
 use crate::{
     conversation::{
-        marks::Mark,
+        erasures::Erasure,
         membership::Membership,
         state::{MessageFact, ReplayError, Settings, Size, State},
     },
-    features::{self, receipt},
+    features::{self, Nature, receipt},
     narrow::to_u32,
     placement::{Origin, origin},
-    records::{ConversationRow, MarkRecord, MarksRow, MemberRow, ReceiptRecord, RecordKind, SettingRecord, take},
+    records::{ConversationRow, ErasureRecord, ErasuresRow, MemberRow, ReceiptRecord, RecordKind, SettingRecord, take},
     replay::Replayed,
 };
 
@@ -51,8 +51,8 @@ impl Conversations {
                 self.replay_conversation(shard, body, origin)?;
                 None
             }
-            RecordKind::MarksRow => {
-                self.replay_marks(body)?;
+            RecordKind::ErasuresRow => {
+                self.replay_erasures(body)?;
                 None
             }
             RecordKind::MemberRow => {
@@ -102,22 +102,34 @@ impl Conversations {
             }
             Ordering::Equal => {}
         }
-        let Message { client_msg_id, control, target, ordinal, .. } = message;
+        let Message { client_msg_id, control, target, ordinal, expires_at, .. } = message;
         let member = to_u32(member);
         let weight = features::weight(self.config.features, control);
         // Clients set any flag before this one meant something: there were no groups then.
         let is_flagged = message.flags.0 & MessageFlags::LARGE != 0 && message.conversation.is_group();
         let is_large = is_flagged && !canary::is(Canary::SizeForgotten);
         let size = if is_large { Size::Large } else { Size::Small };
-        let mut fact =
-            MessageFact { seq, ts, sender, member, device, client_msg_id, control, target, weight, ordinal, size };
+        let mut fact = MessageFact {
+            seq,
+            ts,
+            sender,
+            member,
+            device,
+            client_msg_id,
+            control,
+            target,
+            weight,
+            ordinal,
+            size,
+            expires_at,
+        };
         if canary::is(Canary::IdempotencyForgotten) {
             fact.client_msg_id.0 = 0;
         }
         let act = frame.var(message.body).map_err(|_| ReplayError::Body)?;
         let touched = conversation.state.apply_message((self.config.features, message.conversation), &fact, act);
         conversation.base.add(origin);
-        let written = Written::new(member, ts, weight);
+        let written = Written::new(member, ts, Nature::of(control, weight), expires_at);
         conversation.index.push(&mut self.chunks, seq, Stored { loc: at, len: to_u32(body.len()), written });
         // What homes are told of: see `commit`.
         let was_large = conversation.large.is_some();
@@ -155,7 +167,7 @@ impl Conversations {
         if row.size > 0 {
             state.size = Size::Large;
         }
-        state.marks.set_history(row.marks);
+        state.erasures.set_history(row.erasures);
         state.settings = Settings::default();
         for _ in 0..row.settings {
             let setting: SettingRecord = take(&mut body).map_err(|_| ReplayError::Body)?;
@@ -173,15 +185,15 @@ impl Conversations {
         Ok(())
     }
 
-    /// Marks only rise: what is older, and what comes later, stays as it is.
-    fn replay_marks(&mut self, mut body: &[u8]) -> Result<(), ReplayError> {
-        let row: MarksRow = take(&mut body).map_err(|_| ReplayError::Body)?;
+    /// What was withdrawn stays so: what is older, and what comes later, changes none of it.
+    fn replay_erasures(&mut self, mut body: &[u8]) -> Result<(), ReplayError> {
+        let row: ErasuresRow = take(&mut body).map_err(|_| ReplayError::Body)?;
         // The conversation's row is before. Where it is gone, both are written again later.
         let Some(key) = self.find(row.conversation) else { return Ok(()) };
-        let marks = &mut self.get_mut(key).state.marks;
+        let erasures = &mut self.get_mut(key).state.erasures;
         for _ in 0..row.count {
-            let MarkRecord { target, kind, by, seq } = take(&mut body).map_err(|_| ReplayError::Body)?;
-            marks.raise(Mark { target, kind, by }, seq);
+            let ErasureRecord { target, by } = take(&mut body).map_err(|_| ReplayError::Body)?;
+            erasures.restore(Erasure { target, by });
         }
         Ok(())
     }

@@ -1,8 +1,10 @@
 //! What conversations do without input: receipts that are due, what homes are still to be told, rows written again before a
 //! segment is dropped, FETCHes that go on.
 
+use alloc::vec::Vec;
+
 use tidings_canary::{self as canary, Canary};
-use tidings_wire::{BatchPosition, Generation, Lsn};
+use tidings_wire::{BatchPosition, Generation, Lsn, Seq};
 
 use super::{
     Conversation, ConversationKey, Conversations,
@@ -10,11 +12,11 @@ use super::{
 };
 use crate::{
     context::ConversationContext,
-    conversation::{marks::Mark, members::Member, membership::Membership, overlay::Overlay, view::View},
+    conversation::{erasures::Erasure, members::Member, membership::Membership, overlay::Overlay},
     limits::{DEVICES_PER_MEMBER, GUESTS_PER_MEMBER, STAYS_MAX},
     narrow::to_u32,
     records::{
-        ConversationRow, DeviceRecord, MarkRecord, MarksRow, MemberRow, MembershipRecord, PairRecord, RecordKind,
+        ConversationRow, DeviceRecord, ErasureRecord, ErasuresRow, MemberRow, MembershipRecord, PairRecord, RecordKind,
         SettingRecord, StayRecord, listed_len, put,
     },
     time::Mono,
@@ -29,6 +31,9 @@ pub(super) struct Evacuation {
     next: u32,
     /// Which of its rows is next.
     step: Step,
+    /// What was being withdrawn when the conversation's row was written, and has no row yet. Its records are before that row, and may be dropped with
+    /// their segment; if they are dropped before they are sealed, so is the row.
+    proposed: Vec<Erasure>,
     /// The batch of the last row.
     last: Lsn,
 }
@@ -37,14 +42,16 @@ pub(super) struct Evacuation {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
     Conversation,
-    /// What was said about its messages, from the mark after this one.
-    Marks(Option<Mark>),
+    /// What was withdrawn, from the target after this one.
+    Erasures(Option<Seq>),
+    /// What was being withdrawn when the conversation's row was written.
+    Proposed,
     /// The member of this place.
     Member(usize),
 }
 
-/// Marks in one row.
-const MARKS_PER_ROW: usize = 256;
+/// Erasures in one row.
+const ERASURES_PER_ROW: usize = 256;
 
 /// More than the largest row of a member.
 const ROW_MAX: usize = {
@@ -84,7 +91,7 @@ impl Conversations {
     pub(crate) fn start_evacuation(&mut self, upto: Generation) {
         let forget = upto > Generation(0) && canary::is(Canary::EvacuationForgotten);
         let (next, last) = (if forget { u32::MAX } else { 0 }, Lsn(0));
-        self.evacuation = Some(Evacuation { upto, next, step: Step::Conversation, last });
+        self.evacuation = Some(Evacuation { upto, next, step: Step::Conversation, proposed: Vec::new(), last });
     }
 
     fn is_evacuating(&self) -> bool {
@@ -129,14 +136,25 @@ impl Conversations {
                 self.drop_unreachable(key);
                 if self.get(key).base.is_within(evacuation.upto) {
                     self.write_row(key, Part::First, evacuation, cx);
-                    evacuation.step = if self.has_marks(key) { Step::Marks(None) } else { Step::Member(0) };
+                    let proposed = self.view(key).overlay.into_iter().flat_map(Overlay::erasures);
+                    evacuation.proposed = proposed.collect();
+                    evacuation.step = Step::Erasures(None);
                 } else {
                     evacuation.next += 1;
                 }
             }
-            Step::Marks(after) => {
-                let last = self.write_marks(key, after, evacuation, cx);
-                evacuation.step = last.map_or(Step::Member(0), |mark| Step::Marks(Some(mark)));
+            Step::Erasures(after) => {
+                let first = self.get(key).index.first();
+                let erasures = &mut self.get_mut(key).state.erasures;
+                let (needed, last) = erasures.needed_after(after, first, ERASURES_PER_ROW);
+                self.write_erasures(key, &needed, evacuation, cx);
+                evacuation.step = last.map_or(Step::Proposed, |target| Step::Erasures(Some(target)));
+            }
+            Step::Proposed => {
+                let rest = evacuation.proposed.len().saturating_sub(ERASURES_PER_ROW);
+                let next = evacuation.proposed.split_off(rest);
+                self.write_erasures(key, &next, evacuation, cx);
+                evacuation.step = if rest > 0 { Step::Proposed } else { Step::Member(0) };
             }
             Step::Member(member) => {
                 let last = member + 1 >= self.view(key).members();
@@ -149,33 +167,24 @@ impl Conversations {
         }
     }
 
-    fn has_marks(&self, key: ConversationKey) -> bool {
-        let View { state, overlay } = self.view(key);
-        !state.marks.is_empty() || overlay.is_some_and(|overlay| overlay.marks_set().len() > 0)
-    }
-
-    /// Writes the next marks: the last of them, if there are more. Those that are proposed go with the first.
-    fn write_marks(
+    fn write_erasures(
         &mut self,
         key: ConversationKey,
-        after: Option<Mark>,
+        erasures: &[Erasure],
         evacuation: &mut Evacuation,
         cx: &mut impl ConversationContext,
-    ) -> Option<Mark> {
-        let conversation = self.get_mut(key);
-        let first = conversation.index.first();
-        let (mut marks, last) = conversation.state.marks.needed_after(after, first, MARKS_PER_ROW);
-        let Conversation { id, shard, overlay, .. } = self.get(key);
-        let overlay = self.overlays.get(*overlay).filter(|_| after.is_none());
-        marks.extend(overlay.into_iter().flat_map(Overlay::marks_set));
-        let at = cx.append(RecordKind::MarksRow, *shard, |body| {
-            put(body, &MarksRow { conversation: *id, count: to_u32(marks.len()) });
-            for (Mark { target, kind, by }, seq) in &marks {
-                put(body, &MarkRecord { target: *target, kind: *kind, by: *by, seq: *seq });
+    ) {
+        if erasures.is_empty() {
+            return;
+        }
+        let Conversation { id, shard, .. } = self.get(key);
+        let at = cx.append(RecordKind::ErasuresRow, *shard, |body| {
+            put(body, &ErasuresRow { conversation: *id, count: to_u32(erasures.len()) });
+            for Erasure { target, by } in erasures {
+                put(body, &ErasureRecord { target: *target, by: *by });
             }
         });
         self.wait_for_row(at, key, Part::Middle, evacuation, cx);
-        last
     }
 
     fn write_row(
@@ -200,7 +209,7 @@ impl Conversations {
             changed: if overlay.is_some() { ConversationRow::OPEN } else { link.changed.0 },
             settings: to_u32(settings.iter().len()),
             size: self.view(key).size() as u8,
-            marks: self.view(key).marks_history(),
+            erasures: self.view(key).erasures_history(),
         };
         let at = cx.append(RecordKind::ConversationRow, *shard, |body| {
             put(body, &row);

@@ -1,11 +1,10 @@
-//! EDIT, ERASE, REACT: what is said about an earlier message. The server knows that it was said and by whom, and holds back what was withdrawn; what
-//! people write is in the payload and stays opaque.
+//! EDIT, ERASE, REACT: what is said about an earlier message. The server knows who may, and holds back what was withdrawn; what people write is in the
+//! payload and stays opaque.
 
 use tidings_canary::{self as canary, Canary};
 use tidings_wire::{ErrorCode, Seq, frames::Role, limits::REACTION_MAX};
 
-use super::{Act, Allowed, Changes, Feature, Seen, Situation, Target, Weight, text};
-use crate::conversation::marks::Mark;
+use super::{Act, Allowed, Changes, Feature, Nature, Seen, Situation, Target, text};
 
 /// Replaces what the target says.
 #[derive(Debug)]
@@ -19,25 +18,26 @@ pub(super) struct Erase;
 #[derive(Debug)]
 pub(super) struct React;
 
-/// The target has content, and can be had.
-fn with_content(situation: &Situation) -> Result<Target, ErrorCode> {
-    situation.target.filter(|target| target.weight == Weight::Content).ok_or(ErrorCode::TargetInvalid)
-}
-
-/// The sender can read the target, and it was not withdrawn.
-fn check_target(seen: &Seen<'_>, act: &Act<'_>) -> Result<(), ErrorCode> {
+/// The target, if it is stored, the sender can read it, and it is neither withdrawn nor gone.
+fn check_target(seen: &Seen<'_>, act: &Act<'_>, situation: &Situation) -> Result<Target, ErrorCode> {
+    let target = situation.target.filter(|_| seen.reads(act.target)).ok_or(ErrorCode::TargetInvalid)?;
     match seen.erasure(act.target) {
-        _ if !seen.reads(act.target) => Err(ErrorCode::TargetInvalid),
+        // It may yet be undone.
+        Some(by) if !seen.is_committed(by) => Err(ErrorCode::Busy),
         Some(_) => Err(ErrorCode::TargetErased),
-        None => Ok(()),
+        None if situation.is_gone(&target) => Err(ErrorCode::TargetErased),
+        None if target.nature == Nature::Act => Err(ErrorCode::TargetInvalid),
+        None => Ok(target),
     }
 }
 
 impl Feature for Edit {
     fn judge(&self, seen: &Seen<'_>, act: &Act<'_>, situation: &Situation) -> Result<Allowed, ErrorCode> {
         text::check_clear(act)?;
-        check_target(seen, act)?;
-        let target = with_content(situation)?;
+        let target = check_target(seen, act, situation)?;
+        if target.nature != Nature::Content {
+            return Err(ErrorCode::TargetInvalid);
+        }
         if target.author != seen.sender() && !canary::is(Canary::EditByStranger) {
             return Err(ErrorCode::NotAllowed);
         }
@@ -45,9 +45,7 @@ impl Feature for Edit {
         if situation.is_older(&target, situation.windows.edit_s) { Err(ErrorCode::TooLate) } else { Ok(Allowed::New) }
     }
 
-    fn apply(&self, _: &Seen<'_>, act: &Act<'_>, changes: &mut Changes) {
-        changes.mark(Mark::edited(act.target));
-    }
+    fn apply(&self, _: &Seen<'_>, _: &Act<'_>, _: &mut Changes) {}
 }
 
 impl Feature for Erase {
@@ -55,24 +53,23 @@ impl Feature for Erase {
         if !act.body.is_empty() || situation.payload_len > 0 {
             return Err(ErrorCode::BodyInvalid);
         }
-        if !seen.reads(act.target) {
-            return Err(ErrorCode::TargetInvalid);
-        }
-        if let Some(erasure) = seen.erasure(act.target) {
+        if let Some(erasure) = seen.erasure(act.target).filter(|_| seen.reads(act.target)) {
             return Ok(Allowed::Done(erasure));
         }
-        let target = with_content(situation)?;
+        let target = check_target(seen, act, situation)?;
+        // Admins keep a group clean: of what they write, and those below them, however old it is.
+        let role = seen.role(seen.sender());
+        let moderates = seen.conversation().is_group() && role >= Role::Admin;
         if target.author != seen.sender() {
-            // Admins keep a group clean: of those below them, however old it is.
-            let role = seen.role(seen.sender());
-            let above = role >= Role::Admin && role > seen.role(target.author);
-            return if above { Ok(Allowed::New) } else { Err(ErrorCode::NotAllowed) };
+            let may = moderates && role > seen.role(target.author);
+            return if may { Ok(Allowed::New) } else { Err(ErrorCode::NotAllowed) };
         }
-        if situation.is_older(&target, situation.windows.erase_s) { Err(ErrorCode::TooLate) } else { Ok(Allowed::New) }
+        let late = !moderates && situation.is_older(&target, situation.windows.erase_s);
+        if late { Err(ErrorCode::TooLate) } else { Ok(Allowed::New) }
     }
 
     fn apply(&self, _: &Seen<'_>, act: &Act<'_>, changes: &mut Changes) {
-        changes.mark(Mark::erased(act.target));
+        changes.erase(act.target);
     }
 }
 
@@ -84,14 +81,18 @@ impl Feature for React {
         if situation.payload_len > REACTION_MAX {
             return Err(ErrorCode::PayloadTooLarge);
         }
-        check_target(seen, act)?;
-        // Of what is not stored any more it is not known for ever that it was withdrawn.
-        situation.target.map(|_| Allowed::New).ok_or(ErrorCode::TargetInvalid)
+        let target = check_target(seen, act, situation)?;
+        if target.nature != Nature::Content {
+            return Err(ErrorCode::TargetInvalid);
+        }
+        // There everybody's reactions would be copied to everybody, and take from what those may write who may.
+        if seen.is_large() {
+            text::may_write(seen)?;
+        }
+        Ok(Allowed::New)
     }
 
-    fn apply(&self, seen: &Seen<'_>, act: &Act<'_>, changes: &mut Changes) {
-        changes.mark(Mark::reaction(act.target, seen.sender()));
-    }
+    fn apply(&self, _: &Seen<'_>, _: &Act<'_>, _: &mut Changes) {}
 }
 
 /// The number of a message that is there at all.

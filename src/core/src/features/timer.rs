@@ -33,6 +33,14 @@ pub(crate) fn of(view: &View<'_>) -> Timer {
     Timer::from_bytes(view.kept(control::TIMER)).unwrap_or_default()
 }
 
+/// The lesser of two times of which 0 is never.
+pub(crate) fn earlier(one: Timestamp, other: Timestamp) -> Timestamp {
+    match (one, other) {
+        (Timestamp(0), time) | (time, Timestamp(0)) => time,
+        _ => one.min(other),
+    }
+}
+
 /// When something disappears that is written at `ts` and that its sender lets live until `asked` (0: for ever).
 pub(crate) fn until(view: &View<'_>, ts: Timestamp, asked: Timestamp) -> Timestamp {
     if view.keeps_nothing() {
@@ -43,5 +51,5 @@ pub(crate) fn until(view: &View<'_>, ts: Timestamp, asked: Timestamp) -> Timesta
         return asked;
     }
     let timed = Timestamp(ts.0.saturating_add(u64::from(seconds) * 1_000_000));
-    if asked == Timestamp(0) { timed } else { timed.min(asked) }
+    earlier(timed, asked)
 }

@@ -178,6 +178,11 @@ impl Homes {
         }
     }
 
+    /// The last message of a large group that anybody here heard of; 0 if nobody listens.
+    pub(super) fn head_heard(&self, conversation: ConversationId) -> Seq {
+        self.listening.groups.get(&conversation).map_or(Seq(0), |group| group.head)
+    }
+
     /// A session is gone; `home` is given if it was the last one there.
     pub(super) fn hears_no_more(&mut self, id: SessionId, home: Option<HomeKey>) {
         let of_session = (id.0, ReactorId(0))..=(id.0, ReactorId(u16::MAX));

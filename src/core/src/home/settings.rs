@@ -11,6 +11,7 @@ use tidings_wire::{
 use super::{
     Homes, SessionId,
     index::HomeKey,
+    listening::NOWHERE,
     own::{Bound, OWN_RECORD_MAX, Own},
     preferences::Preferences,
     session::Sync,
@@ -102,8 +103,12 @@ impl Homes {
     ) -> Result<(Until, u64), ErrorCode> {
         let found = self.index.find(home, conversation);
         let known = found.map(|entry| self.index.entry_at(entry));
-        let (preferences, head) =
-            known.map_or((Preferences::default(), Seq(u64::MAX)), |known| (known.preferences.get(), known.head));
+        // Of a large group the index does not know the head.
+        let heard = self.head_heard(conversation);
+        let (preferences, head) = known.map_or((Preferences::default(), Seq(u64::MAX)), |known| {
+            let head = if known.listens_at == NOWHERE { known.head } else { known.head.max(heard) };
+            (known.preferences.get(), head)
+        });
         let (preferences, value) = preferences.with(key, value, head)?;
         let entry = found.ok_or(ErrorCode::NotMember)?;
         if cx.room() < HOME_RECORD_MAX {

@@ -138,7 +138,7 @@ fn enter(client: &mut Client, model: &mut Model, to: Recipient) {
     let Some(target) = model.target_of(&command) else {
         model.notice = Some(match command {
             Command::Unknown(_) => " There are /edit WORDS, /erase, /react WHAT; // writes a slash ".into(),
-            _ => " There is no message that this could be about ".into(),
+            _ => " There is no message that this could be about, or it is still on its way: choose one with Up ".into(),
         });
         return model.input.insert(&line);
     };

@@ -53,11 +53,7 @@ impl Arguments {
         }
         let users: Vec<_> = self.mention.iter().map(|name| UserId::derive(DEFAULT_TENANT, name)).collect();
         let content = Content::default().answering(Seq(self.reply_to)).mentioning(&users);
-        let content = if self.silent { content.silent() } else { content };
-        Ok(match self.disappear {
-            Some(seconds) => content.until(Timestamp(wall_clock().0 + u64::from(seconds) * 1_000_000)),
-            None => content,
-        })
+        Ok(if self.silent { content.silent() } else { content })
     }
 }
 
@@ -73,6 +69,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         client: arguments.connection.open(&config)?,
         to,
         like: arguments.like()?,
+        disappear: arguments.disappear,
         waiting: 0,
         heard: Instant::now(),
         delayed: false,
@@ -111,6 +108,8 @@ struct Sending {
     to: Recipient,
     /// What goes with each text.
     like: Content,
+    /// Seconds after which it disappears.
+    disappear: Option<u32>,
     waiting: usize,
     heard: Instant,
     /// The user was told that messages are refused for a while.
@@ -121,7 +120,9 @@ struct Sending {
 impl Sending {
     fn send(&mut self, text: &[u8]) {
         let payload = text.strip_suffix(b"\r").unwrap_or(text).to_vec();
-        self.to.post(self.client.session(), Content { payload, ..self.like.clone() });
+        let until = self.disappear.map(|seconds| Timestamp(wall_clock().0 + u64::from(seconds) * 1_000_000));
+        let expires_at = until.unwrap_or_default();
+        self.to.post(self.client.session(), Content { payload, expires_at, ..self.like.clone() });
         (self.waiting, self.heard) = (self.waiting + 1, Instant::now());
     }
 

@@ -64,21 +64,28 @@ impl SaidAbout {
         let erased = self.erased.contains_key(&target);
         match control {
             EDIT | ERASE => {
-                let Some(of) = of.filter(|of| of.control == TEXT && !erased) else {
-                    return Err(format!("{seq:?} does {control} to {target:?}, which is no text, or withdrawn"));
+                let may = |of: u16| of == TEXT || control == ERASE && [EDIT, REACT].contains(&of);
+                let Some(of) = of.filter(|of| may(of.control) && !erased) else {
+                    return Err(format!(
+                        "{seq:?} does {control} to {target:?}, of which it cannot be said, or which is withdrawn"
+                    ));
                 };
                 let may = of.sender == sender || control == ERASE && may_moderate(of.sender);
                 if !may {
                     return Err(format!("{seq:?} does {control} to {target:?}, which is another's"));
                 }
             }
-            REACT if of.is_none() || erased => {
-                return Err(format!("{seq:?} reacts to {target:?}, which is not there, or withdrawn"));
+            REACT if of.is_none_or(|of| of.control != TEXT) || erased => {
+                return Err(format!("{seq:?} reacts to {target:?}, which is no text, or withdrawn"));
             }
             _ => {}
         }
-        let lives = [TEXT, EDIT, REACT].contains(&control) && self.timer_s > 0;
-        let expected = if lives { ts.0 + self.timer_s * 1_000_000 } else { 0 };
+        let expected = match control {
+            TEXT if self.timer_s > 0 => ts.0 + self.timer_s * 1_000_000,
+            // With what it is about, to the second.
+            EDIT | REACT => of.map_or(0, |of| of.expires_at.0 / 1_000_000 * 1_000_000),
+            _ => 0,
+        };
         if expires_at.0 != expected {
             return Err(format!("{seq:?} disappears at {expires_at:?}, and should at {expected}"));
         }
@@ -101,8 +108,8 @@ impl SaidAbout {
     /// What is to be seen of a message, if the node's clock says this (`None`: nobody knows what it says).
     pub fn shown(&self, seq: Seq, now: Option<Timestamp>) -> Shown {
         let Some(line) = self.lines.get(&seq) else { return Shown::Whole };
-        let goes_with = if [EDIT, REACT].contains(&line.control) { line.target } else { seq };
-        if self.erased.contains_key(&goes_with) {
+        let about = [EDIT, REACT].contains(&line.control);
+        if self.erased.contains_key(&seq) || about && self.erased.contains_key(&line.target) {
             return Shown::Emptied;
         }
         match (line.expires_at.0, now) {

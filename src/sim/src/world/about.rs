@@ -27,7 +27,7 @@ pub(super) const ABOUT_REFUSALS: &[ErrorCode] = &[
 ];
 
 /// Seconds after which messages disappear: before anybody looks for the last time, or after.
-const TIMERS_S: [u32; 4] = [0, 0, 1, 100_000];
+const TIMERS_S: [u32; 4] = [0, 1, 1, 100_000];
 
 impl World {
     /// The user of a device says something about an earlier message, or tries.
@@ -45,7 +45,7 @@ impl World {
                 let content = Content { control: ERASE, target, ..Content::default() };
                 self.post_silent(at, place, whom, content, Some(target));
             }
-            85..95 => self.post_tagged(at, place, whom, |words| Content::text(words).answering(target)),
+            85..90 => self.post_tagged(at, place, whom, |words| Content::text(words).answering(target)),
             _ => {
                 let seconds = *self.random.pick(&TIMERS_S);
                 self.post_silent(at, place, whom, Content::timer(seconds), None);

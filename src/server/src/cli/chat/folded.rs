@@ -11,6 +11,8 @@ use super::super::{
 
 /// Bytes of a message that another one answers, as far as they are shown.
 const QUOTED: usize = 40;
+/// Characters of a reaction that are shown: an emoji may be of several.
+const REACTION_SHOWN: usize = 8;
 
 /// All that was said about the messages that are here, and about others.
 #[derive(Debug, Default)]
@@ -49,14 +51,23 @@ impl Folded {
                 about::REACT => {
                     let of = folded.reactions.entry(message.target).or_default();
                     of.remove(&message.sender);
-                    if !message.payload.is_empty() {
-                        of.insert(message.sender, words());
+                    // A few characters: more would be words in another's line.
+                    let reaction: String =
+                        words().chars().filter(|character| *character != ' ').take(REACTION_SHOWN).collect();
+                    if !reaction.is_empty() {
+                        of.insert(message.sender, reaction);
                     }
                 }
                 _ => {}
             }
         }
         folded
+    }
+
+    /// True of what was withdrawn or has disappeared.
+    pub fn is_gone(&self, message: &Message, now_us: u64) -> bool {
+        let over = message.expires_at.0 > 0 && message.expires_at.0 <= now_us;
+        message.is_emptied() || over || self.erased.contains_key(&message.seq)
     }
 
     /// True of what is shown where its target is, and not in a line of its own.
@@ -76,7 +87,6 @@ impl Folded {
     }
 
     fn words(&self, message: &Message, now_us: u64) -> Said {
-        let gone = message.expires_at.0 > 0 && message.expires_at.0 <= now_us;
         if let Some((who, name)) = self.erased.get(&message.seq) {
             let own = *who == message.sender;
             return Said::Act(if own {
@@ -85,7 +95,7 @@ impl Folded {
                 format!("wrote something that {name} withdrew")
             });
         }
-        if message.control == Control::TEXT && (message.is_emptied() || gone) {
+        if message.control == Control::TEXT && self.is_gone(message, now_us) {
             return Said::Act("wrote something that is gone".into());
         }
         match self.edits.get(&message.seq) {

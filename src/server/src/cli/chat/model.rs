@@ -172,7 +172,11 @@ impl Model {
                 self.outdated |= message.control.0 != 0;
                 self.messages.insert(message.seq, message);
             }
-            Event::Sent { .. } => self.delayed = None,
+            Event::Sent { id, .. } => {
+                self.delayed = None;
+                // Of what was done before no message comes.
+                self.pending.retain(|(pending, text)| *pending != id || !text.starts_with('/'));
+            }
             Event::SendDelayed { code, retry_ms, .. } => {
                 self.delayed =
                     Some(format!("{code}: the server takes the next message in {} s", retry_ms.div_ceil(1000)));
@@ -265,8 +269,14 @@ impl Model {
 
     /// The message that a command is about: the chosen one; of edits and withdrawals the last own text, else the last text of somebody else.
     pub fn target_of(&self, command: &Command<'_>) -> Option<Seq> {
+        // What is on its way has no number yet, and is what its writer means.
+        if self.chosen.is_none() && !self.pending.is_empty() && matches!(command, Command::Edit(_) | Command::Erase) {
+            return None;
+        }
+        let folded = Folded::of(self.messages.values());
         let last = |own: bool| {
-            let is_text = |message: &&Message| message.control == Control::TEXT && !message.is_emptied();
+            let is_text =
+                |message: &&Message| message.control == Control::TEXT && !folded.is_gone(message, self.now_us);
             let of_them = self.shown().filter(is_text).filter(|message| (message.sender == self.my_id) == own);
             of_them.map(|message| message.seq).next_back()
         };
@@ -512,6 +522,13 @@ mod tests {
         // Without a choice a command is about the last that it can be about.
         assert_eq!(model.target_of(&Command::Edit("x")), Some(Seq(3)));
         assert_eq!(model.target_of(&Command::React("x")), Some(Seq(10)));
+        model.wrote(ClientMsgId(900), "on its way");
+        assert_eq!(model.target_of(&Command::Erase), None, "the one before is not meant");
+        model.pending.clear();
+        // What was done before gets no message, and is not on its way for ever.
+        model.wrote(ClientMsgId(901), "/erase");
+        model.on_event(Event::Sent { conversation: HERE, id: ClientMsgId(901), seq: Seq(9), ts: Timestamp(0) });
+        assert_eq!(model.lines().len(), 4);
         (0..9).for_each(|_| model.choose_earlier());
         assert_eq!((model.chosen, model.target_of(&Command::Write("x"))), (Some(Seq(1)), Some(Seq(1))));
         model.choose_later();
