@@ -51,7 +51,7 @@ impl Session {
         self.want((conversation, SettingKey::HIDDEN), 0);
     }
 
-    /// Alerts nobody to a conversation until this time ([`Preferences::EVER`]; 0: from now on everybody again). Like all that is wanted of a
+    /// Alerts nobody to a conversation until this time ([`crate::Preferences::EVER`]; 0: from now on everybody again). Like all that is wanted of a
     /// conversation it counts on all devices, and is told as [`Event::Conversation`] once it does.
     pub fn mute(&mut self, conversation: ConversationId, until: Timestamp) {
         self.want((conversation, SettingKey::MUTED), until.0);

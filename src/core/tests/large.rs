@@ -315,6 +315,42 @@ fn a_large_group_that_is_deleted_is_read_and_nothing_else() {
     assert_eq!(group.cluster.take(bob).all::<Message>().len(), 3);
 }
 
+/// The end of a group is learnt with the heads that one device asks for: the user's other devices, those that ask at the same time and those that
+/// listened all the time, are told of it, too.
+#[test]
+fn all_devices_of_a_user_are_told_that_a_group_was_deleted() {
+    for reactors in [1, 2, 3] {
+        let mut group = Group::of(reactors, 5);
+        group.say("kept");
+        group.settle();
+        group.take_all();
+        // Nobody is told of what comes now.
+        group.reactor().world.home_credit = false;
+        group.say("not told");
+        group.act(&GroupAct::Delete);
+        let last = group.last;
+        let mut devices: Vec<Device> = (0..5).map(|at| group.others[at]).collect();
+        for (at, number) in [(0, 90), (1, 91), (2, 92), (3, 93), (4, 94)] {
+            for device in [2, 3] {
+                let device = group.cluster.connect(&name(at), device, number + 10 * u64::from(device));
+                group.cluster.ask(device, &resume(0, 0));
+                devices.push(device);
+            }
+        }
+        group.reactor().world.home_credit = true;
+        let mut told = vec![0; devices.len()];
+        for _ in 0..6 {
+            group.cluster.later(0);
+            for (device, told) in devices.iter().zip(&mut told) {
+                let out = group.cluster.take(*device);
+                let seen = out.all::<Message>().iter().map(|message| message.seq.0).max();
+                *told = heads(&out).into_iter().chain(seen).chain([*told]).max().unwrap_or(0);
+            }
+        }
+        assert_eq!(told, vec![last; devices.len()], "{reactors}");
+    }
+}
+
 /// A text that comes while homes are told again who was removed does not make them pass over that.
 #[test]
 fn a_removal_that_a_text_overtakes_is_told_all_the_same() {

@@ -348,17 +348,17 @@ impl Homes {
         while !heads.is_empty() {
             let head: GroupHead = take_from(&mut heads);
             let title = heads.split_off(..head.title as usize).expect("put together here");
-            let key = self.on_head(home, &head, title, cx);
+            let key = self.on_head((asker.session, home), &head, title, cx);
             listed.extend(key.map(|key| (key, head.head, head.ordinal)));
         }
         self.write_heads(asker.session, &listed, Named::Yes, cx);
         self.no_longer_awaited(asker, cx);
     }
 
-    /// The head of one large group of a home's user.
+    /// The head of one large group of a home's user, of which one of its sessions asked.
     fn on_head(
         &mut self,
-        home: HomeKey,
+        (asks, home): (SessionId, HomeKey),
         head: &GroupHead,
         title: &[u8],
         cx: &mut impl HomeContext,
@@ -367,14 +367,19 @@ impl Homes {
         let key = self.index.find(home, conversation)?;
         let entry = self.index.entry_mut(key);
         if entry.heads != Heads::Asked {
-            return None;
+            // Another device of the user was told that it ended, or that the user is no member any more: this one is told where it is, too.
+            return Some(key);
         }
         if !title.is_empty() && *title != *entry.name {
             entry.name = title.into();
         }
         let ends = deleted > Seq(0);
         if ends {
-            // Nothing comes any more: it is like any other conversation from now on.
+            // Nothing comes any more: it is like any other conversation from now on. Other devices of the user hear no more of it, and are told
+            // where it is before anything changes: who cannot take it is behind from here on.
+            for id in self.index.get(home).sessions.clone().into_iter().filter(|id| *id != asks) {
+                self.write_heads(id, &[(key, seq, ordinal)], Named::Yes, cx);
+            }
             self.index.set_heads(home, key, Heads::Told);
             self.listen_no_more(key);
         }
