@@ -149,8 +149,8 @@ impl Conversation {
             self.timer = Timer::from_bytes(&message.body).map_or(0, |timer| timer.seconds);
             return;
         }
-        let disappears = message.control == Control::TEXT || message.control.is_about_target();
-        if message.sender == user && disappears && self.timer > 0 && message.ts > Timestamp(0) {
+        // What is about another message goes with that.
+        if message.sender == user && message.control == Control::TEXT && self.timer > 0 && message.ts > Timestamp(0) {
             let timed = Timestamp(message.ts.0 + u64::from(self.timer) * 1_000_000);
             let asked = Some(message.expires_at).filter(|asked| *asked > Timestamp(0));
             message.expires_at = asked.map_or(timed, |asked| asked.min(timed));

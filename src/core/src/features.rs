@@ -156,11 +156,7 @@ impl<'a> Seen<'a> {
 
     /// True of a large group.
     pub fn is_large(&self) -> bool {
-        self.size() == Size::Large
-    }
-
-    fn size(&self) -> Size {
-        self.view.size()
+        self.view.size() == Size::Large
     }
 
     /// How many members there are.

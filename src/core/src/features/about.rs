@@ -2,7 +2,7 @@
 //! payload and stays opaque.
 
 use tidings_canary::{self as canary, Canary};
-use tidings_wire::{ErrorCode, Seq, frames::Role, limits::REACTION_MAX};
+use tidings_wire::{ErrorCode, frames::Role, limits::REACTION_MAX};
 
 use super::{Act, Allowed, Changes, Feature, Nature, Seen, Situation, Target, text};
 
@@ -93,9 +93,4 @@ impl Feature for React {
     }
 
     fn apply(&self, _: &Seen<'_>, _: &Act<'_>, _: &mut Changes) {}
-}
-
-/// The number of a message that is there at all.
-pub(super) fn is_number(seen: &Seen<'_>, target: Seq) -> bool {
-    target > Seq(0) && target <= seen.head()
 }

@@ -9,7 +9,6 @@ use super::{
     super::{Act, Allowed, Changes, Feature, Seen, Situation},
     Group, Kept, read,
 };
-use crate::conversation::state::Size;
 
 /// Changes title and settings.
 #[derive(Debug)]
@@ -45,7 +44,7 @@ impl Feature for Delete {
         let Ok((group, _)) = read(seen, act) else { return };
         Group { kept: Kept { deleted: act.seq, ..group.kept }, ..group }.keep(changes);
         // Of a large one each stays what it was: nothing can be done there any more.
-        if seen.size() == Size::Large {
+        if seen.is_large() {
             return;
         }
         for member in 0..seen.view.members() {
