@@ -140,6 +140,14 @@ canaries! {
     EditOutlives, "edit-outlives-erasure";
     /// What has disappeared is served.
     ExpiredServed, "expired-served";
+    /// Whoever names a conversation is heard typing in it.
+    StrangerTypes, "stranger-types";
+    /// Who is there is told to those from whom it is hidden.
+    HiddenPresenceTold, "hidden-presence-told";
+    /// Who left is not told of.
+    LeavingUntold, "leaving-untold";
+    /// What came while nobody looked at a device is not listed once somebody does.
+    DozedForgotten, "dozed-forgotten";
     /// What was read from the disk is served as it is.
     DamageServed, "damage-served";
 }

@@ -2,7 +2,7 @@
 
 use tidings_wire::{
     ClientMsgId, ConversationId, DeviceId, ErrorCode, Seq, Timestamp, UserId,
-    frames::{Clear, Control, DescribedMember, GroupSettings, MessageFlags},
+    frames::{Clear, Control, DescribedMember, Doing, GroupSettings, MessageFlags, PresenceState, Visibility},
 };
 
 use crate::own::{Device, ReadReceipts};
@@ -281,6 +281,29 @@ pub enum Event {
     ReadReceipts {
         /// To what.
         receipts: ReadReceipts,
+    },
+    /// Somebody else in a conversation is typing, or doing something else; forgotten if it is not told again within six seconds.
+    Typing {
+        /// Where.
+        conversation: ConversationId,
+        /// Who.
+        user: UserId,
+        /// What; [`Doing::NOTHING`]: not any more.
+        doing: Doing,
+    },
+    /// Whether somebody is there whom this device watches ([`crate::Session::watch`]).
+    Presence {
+        /// Who.
+        user: UserId,
+        /// Whether.
+        state: PresenceState,
+        /// When it was there last, if it is not; 0: not known.
+        last_seen: Timestamp,
+    },
+    /// Who is told whether the user is there was changed, on this device or another.
+    Visibility {
+        /// To whom.
+        visibility: Visibility,
     },
     /// A setting cannot be changed.
     SettingFailed {

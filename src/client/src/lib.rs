@@ -30,6 +30,7 @@ mod history;
 mod incoming;
 mod outgoing;
 mod own;
+mod presence;
 mod session;
 mod sync;
 mod token;
@@ -43,7 +44,8 @@ pub use sync::{SavedConversation, SavedMessage, SavedState};
 pub use tidings_wire::{
     ClientMsgId, ConversationId, DeviceId, ErrorCode, Lineage, Seq, Timestamp, UserId, Uv,
     frames::{
-        Clear, Control, DescribedMember, GroupAct, GroupSettings, HistoryFrom, LinkBody, Media, MessageFlags, Role,
-        RoleBody, Timer, Users, about::control as about_control, group::control,
+        Activity, Clear, Control, DescribedMember, Doing, GroupAct, GroupSettings, HistoryFrom, LinkBody, Media,
+        MessageFlags, PresenceState, Role, RoleBody, Timer, Users, Visibility, about::control as about_control,
+        group::control,
     },
 };

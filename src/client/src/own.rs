@@ -4,7 +4,7 @@ use tidings_wire::{
     ConversationId, DeviceId, ErrorCode, Frame, Seq, Timestamp, WireError,
     archive::{self, Archived},
     frame,
-    frames::{Changed, DeviceList, Devices, ListedDevice, Revoke, Set, Setting, SettingKey},
+    frames::{Changed, DeviceList, Devices, ListedDevice, Revoke, Set, Setting, SettingKey, Visibility},
 };
 
 use crate::{
@@ -112,7 +112,7 @@ impl Session {
         }
     }
 
-    fn want(&mut self, which: (ConversationId, SettingKey), value: u64) {
+    pub(crate) fn want(&mut self, which: (ConversationId, SettingKey), value: u64) {
         self.wanted.insert(which, value);
         self.ask_setting(which, value);
     }
@@ -160,9 +160,10 @@ impl Session {
                 }
             }
             SettingKey::READ_PRIVATE => {
-                self.told_settings(if value == 0 { 0 } else { Changed::READ_PRIVATE });
+                self.told_receipts(if value == 0 { ReadReceipts::Shown } else { ReadReceipts::Private });
                 self.touch_every(); // READs may have waited for it
             }
+            SettingKey::VISIBILITY => self.told_visibility(Visibility::from_u64(value).unwrap_or(Visibility::Nobody)),
             _ => {}
         }
     }
@@ -170,7 +171,17 @@ impl Session {
     /// The server said what the user's settings are.
     pub(crate) fn told_settings(&mut self, settings: u32) {
         let is_private = settings & Changed::READ_PRIVATE != 0;
-        let receipts = if is_private { ReadReceipts::Private } else { ReadReceipts::Shown };
+        self.told_receipts(if is_private { ReadReceipts::Private } else { ReadReceipts::Shown });
+        self.told_visibility(Changed::visibility_in(settings));
+    }
+
+    fn told_visibility(&mut self, visibility: Visibility) {
+        if std::mem::replace(&mut self.visibility, visibility) != visibility {
+            self.events.push_back(Event::Visibility { visibility });
+        }
+    }
+
+    fn told_receipts(&mut self, receipts: ReadReceipts) {
         if std::mem::replace(&mut self.read_receipts, receipts) != receipts {
             self.events.push_back(Event::ReadReceipts { receipts });
         }

@@ -7,7 +7,7 @@ use tidings_wire::{
     ClientMsgId, ConversationId, ErrorCode, Frame, Frames, Kind, Lineage, Retry, Seq, Stretch, UserId, Uv, WireError,
     frame,
     frame::FrameBuilder,
-    frames::{self, Bye, ByeReason, ErrorFrame, Hello, MessageFlags, Ping, SettingKey, Welcome},
+    frames::{self, Bye, ByeReason, ErrorFrame, Hello, MessageFlags, Ping, SettingKey, Visibility, Welcome},
     limits,
 };
 
@@ -20,6 +20,7 @@ use crate::{
     group::Description,
     history::Reading,
     own::ReadReceipts,
+    presence::Watching,
     sync::{SavedMessage, Sync},
     token::Expiry,
 };
@@ -106,6 +107,8 @@ pub struct Session {
     /// Settings that are to be changed, until the server has.
     pub(crate) wanted: BTreeMap<(ConversationId, SettingKey), u64>,
     pub(crate) read_receipts: ReadReceipts,
+    pub(crate) visibility: Visibility,
+    pub(crate) watching: Watching,
     pub(crate) backoff: Backoff,
     pub(crate) expiry: Expiry,
     idle_ms: u64,
@@ -151,6 +154,8 @@ impl Session {
             sync,
             wanted: BTreeMap::new(),
             read_receipts: ReadReceipts::default(),
+            visibility: Visibility::default(),
+            watching: Watching::default(),
             backoff,
             expiry: Expiry::default(),
             idle_ms: u64::from(u16::MAX) * 1000,
@@ -315,6 +320,8 @@ impl Session {
             Ok(Kind::Described) => self.on_described(frame)?,
             Ok(Kind::SyncDone) => self.on_sync_done(id),
             Ok(Kind::Setting) => self.on_setting(id, &frame.fixed()?),
+            Ok(Kind::Typing) => self.on_typing(&frame.fixed()?),
+            Ok(Kind::Presence) => self.on_presence(&frame.fixed()?),
             Ok(Kind::DeviceList) => self.on_device_list(frame)?,
             Ok(Kind::Pong) => {
                 self.backoff.reset(); // the connection has lasted
@@ -347,10 +354,12 @@ impl Session {
         self.expiry.at_welcome = (self.now, welcome.server_time);
         self.token_counts_until(welcome.token_until);
         self.touch_all(|_| true);
+        self.tell_activity();
         if self.config.receive {
             self.resume(welcome.lineage);
         }
         self.ask_settings();
+        self.ask_all_presence();
     }
 
     /// Puts a conversation on the list of those that may have something to send.
@@ -390,6 +399,8 @@ impl Session {
                     self.on_resume_refused(id, retry_ms);
                 } else if error.of_kind == Kind::Read as u8 {
                     self.on_read_refused(error.conversation, error.retry_after_ms);
+                } else if error.of_kind == Kind::Watch as u8 {
+                    self.on_watch_refused(id, retry_ms);
                 } else if let Some(request) = self.requests.remove(&id) {
                     self.on_request_error(request, code, (retry == Retry::Later as u8).then_some(retry_ms));
                 }
@@ -441,7 +452,8 @@ impl Session {
                 let waiting = self.conversations.values().filter_map(Conversation::recovers_at);
                 let taken = self.taken.then_some(self.now);
                 let always = [self.ping_at, self.repeat_at, self.dead_at()].into_iter().chain(self.expiry.ask_at);
-                let resting = self.resting.iter().map(|(at, _)| *at).chain(self.sync.resume_at());
+                let resting =
+                    self.resting.iter().map(|(at, _)| *at).chain(self.sync.resume_at()).chain(self.presence_due());
                 waiting.chain(self.gap_retries()).chain(resting).chain(taken).chain(always).min()
             }
         }
@@ -473,6 +485,7 @@ impl Session {
                 }
                 self.touch_all(|conversation| conversation.recovers_at().is_some_and(|at| at <= now));
                 self.ask_again();
+                self.renew_presence();
                 self.pump();
             }
             _ => {}

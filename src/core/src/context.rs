@@ -8,6 +8,7 @@ use tidings_wire::{BatchPosition, LogPosition, Timestamp};
 use crate::{
     counters::{Counter, Counters},
     effects::{ConnId, JobId, ReactorId},
+    ephemeral::Ephemeral,
     lanes::{Asker, ToHome},
     records::RecordKind,
     time::Now,
@@ -43,6 +44,9 @@ pub(crate) trait Context {
 
     /// Somebody waits for the open batch.
     fn want_write(&mut self);
+
+    /// Sends what may be lost, to either half of any reactor: nobody waits for it, so it can lock nothing.
+    fn ephemeral(&mut self, to: ReactorId, message: Ephemeral, payload: &[u8]);
 }
 
 /// What homes can do besides. What they send to conversations they return; see

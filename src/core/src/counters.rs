@@ -47,6 +47,10 @@ counters! {
     SlowConsumers, "slow_consumers";
     /// Head updates and receipts for which a lane had no room.
     HeadUpdatesDropped, "head_updates_dropped";
+    /// What may be lost and was: a lane had no room, an entity was not in memory, or a device does not read.
+    EphemeralDropped, "ephemeral_dropped";
+    /// TYPING and PRESENCE written to sessions.
+    EphemeralTold, "ephemeral_told";
     /// Messages of large groups that a reactor was not told, and is owed the head.
     PostsOwed, "posts_owed";
     /// Head updates told again: after a start, or since they were dropped.

@@ -5,8 +5,10 @@ use alloc::vec::Vec;
 use tidings_wire::{BatchPosition, Committed, Durable, LogPosition, Lsn, Timestamp};
 
 use crate::{
+    ephemeral::Ephemeral,
     lanes::{ToConversation, ToHome},
     records::RecordKind,
+    residency::Entity,
 };
 
 /// A reactor of this node.
@@ -76,6 +78,15 @@ pub trait Effects {
     /// # Errors
     /// [`NoCredit`].
     fn to_home(&mut self, to: ReactorId, message: ToHome, payload: &[&[u8]]) -> Result<(), NoCredit>;
+
+    /// Sends to another reactor what may be lost. False if it is dropped.
+    fn ephemeral(&mut self, to: ReactorId, message: Ephemeral, payload: &[u8]) -> bool;
+
+    /// Whether an entity is in memory: what may be lost waits for none. In most worlds all are.
+    fn is_here(&mut self, entity: Entity) -> bool {
+        let _ = entity;
+        true
+    }
 
     /// A conversation has something for a home of its own reactor. A world in which every home is in memory lets all pass.
     fn pass_home(&mut self, message: &ToHome, payload: &[u8]) -> Passage {

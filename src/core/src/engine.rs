@@ -11,6 +11,7 @@ mod history;
 mod index;
 mod large;
 mod outbox;
+mod presence;
 mod receipts;
 mod replay;
 mod upkeep;

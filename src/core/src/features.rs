@@ -305,3 +305,4 @@ pub(crate) fn find(features: &'static [Row], control: Control) -> Option<&'stati
 }
 
 pub(crate) use group::{Group, is_deleted, refusal_of_former};
+pub(crate) use text::may_write;

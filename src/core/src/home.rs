@@ -4,6 +4,7 @@
 mod authentication;
 mod catch_up;
 mod devices;
+mod doing;
 mod expiry;
 mod far;
 mod frames;
@@ -12,6 +13,7 @@ mod listening;
 mod opening;
 mod own;
 mod preferences;
+mod presence;
 mod retry;
 mod session;
 mod settings;
@@ -67,6 +69,8 @@ pub(crate) struct Homes {
     with_tails: BTreeMap<Key, tails::Tails>,
     /// The large groups that somebody here listens to.
     listening: listening::Listening,
+    /// Who watches whom.
+    presences: presence::Presences,
     /// FETCHes of sessions that are for other reactors.
     far: BTreeMap<Key, far::Far>,
     /// Sessions that may have room for the next of those.
@@ -104,6 +108,7 @@ impl Homes {
             tails: Vec::new(),
             with_tails: BTreeMap::new(),
             listening: listening::Listening::default(),
+            presences: presence::Presences::default(),
             far: BTreeMap::new(),
             may_fetch: VecDeque::new(),
             alarms: BTreeSet::new(),
@@ -144,6 +149,9 @@ impl Homes {
             open.retain(|other| *other != id);
             let deserted = open.is_empty().then_some(session.home);
             self.hears_no_more(id, deserted);
+            if session.is_there() {
+                self.stir(session.home);
+            }
             counters.count(Counter::SessionsClosed);
         }
     }

@@ -70,6 +70,28 @@ pub const HOME_RECORD_ENTRIES: usize = 64;
 pub const ENTITIES_PER_TURN: usize = 256;
 /// Questions of shards how far homes are, that wait for room to be answered: each shard of each reactor asks once.
 pub const ASKED_MAX: usize = 1 << 16;
+/// Output that a session may have waiting for what may be lost to be written to it.
+pub const EPHEMERAL_OUT: usize = OUT_SOFT / 4;
+/// What a session may say that is lost if need be.
+pub const EPHEMERAL_RATE: Rate = Rate { per_second: 16, burst: 1024 };
+/// What it takes of that to say that somebody is typing: as many as hear of it in a group of ordinary size.
+pub const TYPING_TOKENS: u32 = 32;
+/// What it takes to ask who of a group is there; of others it is one each.
+pub const GROUP_WATCH_TOKENS: u32 = 200;
+/// Leases that are looked at in one turn since they are over.
+pub const LEASES_PER_TURN: usize = 64;
+/// Conversations of which a device is pushed something while nobody looks at it.
+pub const RUNG_MAX: usize = 256;
+/// Sessions that watch one user.
+pub const WATCHERS_PER_USER: usize = 1024;
+/// Leases of those who watch somebody on a reactor.
+pub const WATCHERS_MAX: usize = 1 << 18;
+/// How long a user must have been away until those who watch it are told.
+pub const OFFLINE_AFTER_MS: u64 = 5_000;
+/// How much longer that takes for some than for others, and to be told of who comes.
+pub const PRESENCE_JITTER_MS: u64 = 1_000;
+/// Users of whom those who watch them are told in one turn.
+pub const PRESENCE_TOLD_PER_TURN: usize = 16;
 /// When a device that was not let in should come again.
 pub const REFUSED_RETRY_MS: u32 = 1000;
 /// How far the clock that a device numbers its attempts by may be ahead of the server's: a day, in microseconds.
@@ -107,12 +129,22 @@ impl Bucket {
     /// # Errors
     /// Milliseconds until there is one.
     pub fn take(&mut self, rate: Rate, now: Mono) -> Result<(), u32> {
+        self.take_many(rate, now, 1)
+    }
+
+    /// Takes so many tokens at once, at most as many as can be saved up.
+    ///
+    /// # Errors
+    /// Milliseconds until there are as many.
+    #[inline]
+    pub fn take_many(&mut self, rate: Rate, now: Mono, tokens: u32) -> Result<(), u32> {
+        let tokens = u64::from(tokens.min(rate.burst)) * TOKEN;
         let refilled = now.since(self.at).saturating_mul(u64::from(rate.per_second));
         self.used = self.used.saturating_sub(refilled);
         self.at = self.at.max(now);
-        let over = (self.used + TOKEN).saturating_sub(u64::from(rate.burst) * TOKEN);
+        let over = (self.used + tokens).saturating_sub(u64::from(rate.burst) * TOKEN);
         if over == 0 {
-            self.used += TOKEN;
+            self.used += tokens;
             return Ok(());
         }
         let wait_ns = over.div_ceil(u64::from(rate.per_second.max(1)));
@@ -155,6 +187,7 @@ mod tests {
         assert_eq!(bucket.take(rate, now), Err(1));
         now = now.plus_ms(1);
         bucket.take(rate, now).unwrap();
+        assert_eq!((bucket.take_many(rate, now, 2), bucket.take_many(rate, now, 4)), (Err(200), Err(300)));
         assert!(!bucket.is_full(rate, now) && bucket.is_full(rate, now.plus_ms(300)));
     }
 }

@@ -18,9 +18,10 @@ use tidings_wire::{
 use crate::{
     budget::{Budget, OverBudget},
     conversation::state::ReplayError,
-    counters::Counters,
+    counters::{Counter, Counters},
     effects::{CommittedEntry, ConnId, DurableBatch, Effects, JobId, ReactorId, RecordMeta},
     engine::Conversations,
+    ephemeral::{Ephemeral, Passing},
     features::{Row, Windows},
     home::{Authenticated, Command, Homes, Renewal, SessionId},
     lanes::{Parts, ToConversation, ToHome},
@@ -80,6 +81,8 @@ pub struct Node {
     config: NodeConfig,
     homes: Homes,
     conversations: Conversations,
+    /// What may be lost, on its way to the other half.
+    passing: Passing,
     /// The time of each shard's last record.
     clocks: Box<[Timestamp]>,
     /// Counts.
@@ -92,6 +95,7 @@ impl Node {
         Self {
             homes: Homes::new(config),
             conversations: Conversations::new(config),
+            passing: Passing::default(),
             clocks: vec![Timestamp(0); config.layout.shards.count() as usize].into_boxed_slice(),
             counters: Counters::default(),
             config,
@@ -111,6 +115,11 @@ impl Node {
     /// FETCHes under way.
     pub fn fetches(&self) -> usize {
         self.conversations.fetches()
+    }
+
+    /// Leases of those who watch users whose homes are here.
+    pub fn watchers(&self) -> usize {
+        self.homes.watchers()
     }
 
     /// Records that were appended and are not applied yet.
@@ -155,7 +164,7 @@ impl Node {
 
     /// True if [`Router::timeout`] has more to do than it does in one turn.
     pub fn is_busy(&self) -> bool {
-        self.conversations.is_busy() || self.homes.is_busy() || self.homes.has_posts()
+        self.conversations.is_busy() || self.homes.is_busy() || self.homes.has_posts() || self.homes.is_stirred()
     }
 
     /// Everything was read back: homes are asked how far they have what this reactor's shards told, and are told the rest again.
@@ -246,13 +255,14 @@ pub struct Router<'a, F> {
 
 impl<F: Effects> Router<'_, F> {
     fn home_side(&mut self) -> (&mut Homes, HomeSide<'_, F>) {
-        let Node { homes, clocks, counters, .. } = self.node;
-        (homes, HomeSide { now: self.now, counters, clocks, fx: self.fx })
+        let Node { config, homes, passing, clocks, counters, .. } = self.node;
+        (homes, HomeSide { me: config.me, now: self.now, passing, counters, clocks, fx: self.fx })
     }
 
     fn conversation_side(&mut self) -> (&mut Conversations, ConversationSide<'_, F>) {
-        let Node { config, homes, conversations, clocks, counters } = self.node;
-        (conversations, ConversationSide { me: config.me, homes, now: self.now, counters, clocks, fx: self.fx })
+        let Node { config, homes, conversations, passing, clocks, counters } = self.node;
+        let (me, now, fx) = (config.me, self.now, &mut *self.fx);
+        (conversations, ConversationSide { me, homes, now, passing, counters, clocks, fx })
     }
 
     /// Lets an authenticated device in: WELCOME. An older session of the same device is told that it is superseded; so is
@@ -322,7 +332,8 @@ impl<F: Effects> Router<'_, F> {
     pub fn frame(&mut self, id: SessionId, frame: &Frame<'_>) {
         let (homes, mut side) = self.home_side();
         let Some(Command { message, named, body, payload }) = homes.frame(id, frame, &mut side) else {
-            return self.fetch();
+            self.fetch();
+            return self.pass_on();
         };
         let conversation = message.conversation().expect("a session's command is about a conversation");
         let to = self.node.config.layout.conversation(&conversation);
@@ -373,6 +384,35 @@ impl<F: Effects> Router<'_, F> {
         self.fetch();
     }
 
+    /// What may be lost, from another reactor.
+    pub fn ephemeral(&mut self, message: Ephemeral, payload: &[u8]) {
+        self.hear(&message, payload);
+        self.pass_on();
+    }
+
+    fn hear(&mut self, message: &Ephemeral, payload: &[u8]) {
+        if message.entity().is_some_and(|entity| !self.fx.is_here(entity)) {
+            return self.node.counters.count(Counter::EphemeralDropped);
+        }
+        match message {
+            Ephemeral::Typing(_) | Ephemeral::WatchMembers { .. } | Ephemeral::Watch { .. } => {
+                let (conversations, mut side) = self.conversation_side();
+                conversations.hear(message, payload, &mut side);
+            }
+            Ephemeral::Typed(_) | Ephemeral::Watched { .. } | Ephemeral::Presence { .. } => {
+                let (homes, mut side) = self.home_side();
+                homes.hear(message, payload, &mut side);
+            }
+        }
+    }
+
+    /// What one half has for the other, or for itself. It ends: homes answer conversations, and are not answered.
+    fn pass_on(&mut self) {
+        while let Some((message, payload)) = self.node.passing.pop() {
+            self.hear(&message, &payload);
+        }
+    }
+
     /// A batch is durable: rows in it count. Comes before the entries in it.
     pub fn durable(&mut self, batch: &DurableBatch<'_>) {
         let (conversations, mut side) = self.conversation_side();
@@ -409,6 +449,8 @@ impl<F: Effects> Router<'_, F> {
         homes.push_again(&mut side);
         homes.flush(&mut side);
         homes.copy_posts(&mut side);
+        homes.tell_presence(&mut side);
+        self.pass_on();
         self.answer_reached();
         let (conversations, mut side) = self.conversation_side();
         let left = conversations.timeout(ENTITIES_PER_TURN, &mut side);

@@ -21,11 +21,11 @@ pub fn lossy<T: Copy + Send>(slots: usize, arena: usize) -> (LossySender<T>, Lan
 
 impl<T: Copy + Send> LossySender<T> {
     /// Puts `value` and its payload behind what was sent before, or drops it if there is no room. Seen by the consumer after
-    /// [`Self::publish`].
-    pub fn send(&mut self, value: T, payload: &[&[u8]]) {
-        if self.lane.send(value, payload).is_err() {
-            self.dropped += 1;
-        }
+    /// [`Self::publish`]. False if it is dropped.
+    pub fn send(&mut self, value: T, payload: &[&[u8]]) -> bool {
+        let sent = self.lane.send(value, payload).is_ok();
+        self.dropped += u64::from(!sent);
+        sent
     }
 
     /// Shows the consumer everything sent so far; false if that is nothing new.

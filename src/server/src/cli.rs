@@ -9,6 +9,7 @@ mod devices;
 mod group;
 mod history;
 mod out;
+mod presence;
 mod restore;
 mod said;
 mod send;
@@ -66,11 +67,13 @@ enum Command {
     React(about::ReactArguments),
     /// Let the messages of a conversation disappear after a while.
     Timer(about::TimerArguments),
+    /// Print whether somebody is there, or when it was there last.
+    Presence(presence::Arguments),
     /// Make groups and change them.
     Group(group::Arguments),
     /// List a user's devices, or let one in no more.
     Devices(devices::Arguments),
-    /// Change what a user wants: hide a conversation, or show nobody what is read.
+    /// Change what a user wants: hide a conversation, or show nobody what is read or whether you are there.
     Set(set::Arguments),
     /// Chat with somebody, or with a group, in the terminal.
     Chat(chat::Arguments),
@@ -97,6 +100,7 @@ pub fn main() -> ExitCode {
         Command::Erase(arguments) => about::erase(&arguments),
         Command::React(arguments) => about::react(&arguments),
         Command::Timer(arguments) => about::timer(&arguments),
+        Command::Presence(arguments) => presence::run(&arguments),
         Command::Group(arguments) => group::run(&arguments),
         Command::Devices(arguments) => devices::run(&arguments),
         Command::Set(arguments) => set::run(&arguments),

@@ -181,6 +181,8 @@ fn table(stats: &Stats) -> Vec<String> {
         ("messages delivered", stats.messages),
         ("history refused for now", stats.unreadable),
         ("ranges of history read", stats.readings),
+        ("told who types", stats.typings),
+        ("told who is there", stats.presences),
         ("receipts of groups", stats.group_receipts),
         ("states compared", stats.compared),
         ("proposals dropped", stats.drops),

@@ -3,6 +3,7 @@
 mod durable;
 mod follower;
 mod history;
+mod presence;
 mod roster;
 mod said;
 
@@ -15,6 +16,7 @@ use tidings_client::{
 pub use durable::Durable;
 pub use follower::Follower;
 pub use history::{Asked, Reading};
+use presence::People;
 pub use roster::Roster;
 use said::{Line, SaidAbout, Shown};
 
@@ -119,6 +121,7 @@ pub struct Oracle {
     /// What is on the disk for good.
     pub durable: Durable,
     privacy: BTreeMap<UserId, Privacy>,
+    people: People,
     /// Retention may drop messages: a device may be told that some are lost.
     may_lose: bool,
     /// What the node's clock says, unless it jumps in this world.
@@ -166,6 +169,7 @@ impl Oracle {
             audited: BTreeMap::new(),
             durable: Durable::new(Follower::new(shards)),
             privacy: BTreeMap::new(),
+            people: People::default(),
             may_lose,
             wall: None,
             violation: None,

@@ -44,11 +44,13 @@ pub enum Profile {
     Huge,
     /// What is said about earlier messages, and messages that disappear.
     Features,
+    /// Who types, who is there, and who is told.
+    Ephemeral,
 }
 
 impl Profile {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Small,
         Self::Swarm,
         Self::Crash,
@@ -62,6 +64,7 @@ impl Profile {
         Self::Groups,
         Self::Huge,
         Self::Features,
+        Self::Ephemeral,
     ];
 
     /// The name for the command line.
@@ -80,6 +83,7 @@ impl Profile {
             Self::Groups => "groups",
             Self::Huge => "huge",
             Self::Features => "features",
+            Self::Ephemeral => "ephemeral",
         }
     }
 
@@ -280,6 +284,8 @@ pub struct Plan {
     pub windows: Windows,
     /// Users say something about earlier messages, and let messages disappear.
     pub says_about: bool,
+    /// Users type, watch each other, and do not always look at their devices.
+    pub is_ephemeral: bool,
     /// The first user writes large messages as fast as it can.
     pub flood: bool,
     /// Millionths of prefetches that find something not in memory.
@@ -319,7 +325,7 @@ impl Plan {
     pub fn draw(profile: Profile, random: &mut Random) -> Self {
         let small = profile == Profile::Small;
         let limits = profile == Profile::Limits || profile == Profile::Swarm && random.chance(MILLION / 4);
-        let groups = [Profile::Groups, Profile::Huge, Profile::Features].contains(&profile);
+        let groups = [Profile::Groups, Profile::Huge, Profile::Features, Profile::Ephemeral].contains(&profile);
         let seldom = if profile == Profile::Features { MILLION / 2 } else { MILLION / 4 };
         let retention = profile == Profile::Retention || (groups || profile == Profile::Swarm) && random.chance(seldom);
         let batch_max = if limits { 640 << 10 } else { 2 << 20 };
@@ -347,6 +353,7 @@ impl Plan {
             group_rate: Rate { per_second: 100_000, burst: 100_000 },
             windows: Windows { edit_s: 24 * 3600, erase_s: 24 * 3600 },
             says_about: profile == Profile::Features,
+            is_ephemeral: profile == Profile::Ephemeral,
             flood: profile == Profile::Flood,
             not_resident: if random.chance(MILLION / 3) { MILLION / 20 } else { 0 },
             pace: random.between(100, 1500) * MS,
@@ -437,7 +444,7 @@ impl Plan {
             Profile::Retention => &[F::PowerLoss, F::Restart],
             Profile::Media => &media,
             Profile::Flood => &[F::DeviceLeaves, F::DeviceForgets],
-            Profile::Groups | Profile::Huge | Profile::Features => {
+            Profile::Groups | Profile::Huge | Profile::Features | Profile::Ephemeral => {
                 &[F::Kill, F::PowerLoss, F::LostLead, F::DeviceLeaves, F::Cut]
             }
         };

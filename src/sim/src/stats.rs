@@ -29,6 +29,10 @@ pub struct Stats {
     pub readings: u64,
     /// Times that a device was told how far a member of a group is.
     pub group_receipts: u64,
+    /// Times that a device was told that somebody is typing.
+    pub typings: u64,
+    /// Times that a device was told whether somebody is there.
+    pub presences: u64,
     /// Times that all that a node knew was compared with what a follower knew.
     pub compared: u64,
     /// Times that a reactor's proposals were dropped, and there were some.
@@ -73,6 +77,8 @@ impl Stats {
             (&mut self.unreadable, other.unreadable),
             (&mut self.readings, other.readings),
             (&mut self.group_receipts, other.group_receipts),
+            (&mut self.typings, other.typings),
+            (&mut self.presences, other.presences),
             (&mut self.compared, other.compared),
             (&mut self.drops, other.drops),
         ];

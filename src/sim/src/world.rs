@@ -10,6 +10,7 @@ mod node;
 mod output;
 mod own;
 mod passing;
+mod presence;
 mod refusals;
 mod scripts;
 mod settle;
@@ -144,6 +145,8 @@ struct World {
     groups: Vec<groups::Foundation>,
     weather: Weather,
     phase: Phase,
+    /// The user of whom nobody looks at its devices, while everybody watches everybody.
+    away: Option<usize>,
     end: Option<End>,
 }
 
@@ -194,6 +197,7 @@ impl World {
             groups: Vec::new(),
             weather: Weather::default(),
             phase: Phase::Stormy,
+            away: None,
             end: None,
         };
         world.agenda.plan(0, Event::Start { run: 0 });

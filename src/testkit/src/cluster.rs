@@ -117,7 +117,8 @@ impl Cluster {
                 let world = &mut self.reactors[from].world;
                 let conversations = std::mem::take(&mut world.to_conversations);
                 let homes = std::mem::take(&mut world.to_homes);
-                moved |= !conversations.is_empty() || !homes.is_empty();
+                let ephemerals = std::mem::take(&mut world.ephemerals);
+                moved |= !conversations.is_empty() || !homes.is_empty() || !ephemerals.is_empty();
                 let from = ReactorId(from as u16);
                 for (to, message, payload) in conversations {
                     let Reactor { node, world, .. } = &mut self.reactors[to.0 as usize];
@@ -126,6 +127,10 @@ impl Cluster {
                 for (to, message, payload) in homes {
                     let Reactor { node, world, .. } = &mut self.reactors[to.0 as usize];
                     node.at(self.now, world).to_home(from, message, &payload);
+                }
+                for (to, message, payload) in ephemerals {
+                    let Reactor { node, world, .. } = &mut self.reactors[to.0 as usize];
+                    node.at(self.now, world).ephemeral(message, &payload);
                 }
             }
             if !moved {

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use tidings_core::{
-    CommittedEntry, ConnId, DurableBatch, Effects, JobId, NoCredit, Node, Now, Passage, ReactorId, RecordMeta,
-    ToConversation, ToHome, records::RecordKind,
+    CommittedEntry, ConnId, DurableBatch, Effects, Ephemeral, JobId, NoCredit, Node, Now, Passage, ReactorId,
+    RecordMeta, ToConversation, ToHome, records::RecordKind,
 };
 use tidings_log::{LogWrite, Replica, Scope, Sealed, Solo, Storage, Tail};
 use tidings_wire::{BatchPosition, Generation, LogId, LogPosition, Term};
@@ -37,6 +37,8 @@ pub struct World {
     pub to_conversations: Vec<(ReactorId, ToConversation, Vec<u8>)>,
     /// Messages to homes of other reactors.
     pub to_homes: Vec<(ReactorId, ToHome, Vec<u8>)>,
+    /// What may be lost, for other reactors.
+    pub ephemerals: Vec<(ReactorId, Ephemeral, Vec<u8>)>,
     /// Lanes to homes have room.
     pub home_credit: bool,
     /// What a home here is told is lost if it is this, as if it had to wait and there was no place.
@@ -60,6 +62,7 @@ impl World {
             wanted: false,
             to_conversations: Vec::new(),
             to_homes: Vec::new(),
+            ephemerals: Vec::new(),
             home_credit: true,
             lost: |_| false,
             reads: Vec::new(),
@@ -152,6 +155,12 @@ impl Effects for World {
         assert_ne!(to, self.me, "a reactor has no lane to itself");
         self.to_homes.push((to, message, payload.concat()));
         Ok(())
+    }
+
+    fn ephemeral(&mut self, to: ReactorId, message: Ephemeral, payload: &[u8]) -> bool {
+        assert_ne!(to, self.me, "a reactor has no lane to itself");
+        self.ephemerals.push((to, message, payload.to_vec()));
+        true
     }
 
     fn pass_home(&mut self, message: &ToHome, _: &[u8]) -> Passage {

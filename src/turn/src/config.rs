@@ -34,6 +34,8 @@ pub struct TurnConfig {
 pub const RECEIVES_PER_TURN: usize = 512;
 /// Lane messages taken from each lane in one turn.
 pub const LANE_MESSAGES_PER_TURN: usize = 512;
+/// Messages that may be lost, taken from each lane in one turn.
+pub const EPHEMERALS_PER_TURN: usize = 64;
 /// Connections whose output is handed to the kernel, or that go, in one turn: each costs as much as ten messages, and the end of a
 /// batch's write is seen only after them.
 pub const SENDS_PER_TURN: usize = 128;
@@ -73,5 +75,7 @@ pub const ROOM_FOR_INPUT: usize = 4 * FRAME_MAX as usize;
 
 /// Each lane.
 pub const LANE: LaneSize = LaneSize { slots: 4096, arena: 4 << 20 };
+/// Each lane for what may be lost.
+pub const EPHEMERAL_LANE: LaneSize = LaneSize { slots: 1024, arena: 64 << 10 };
 
 const _: () = assert!(BATCH_MAX > 2 * ROOM_FOR_INPUT && LANE.arena > 8 * FRAME_MAX as usize);

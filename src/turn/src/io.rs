@@ -1,8 +1,8 @@
 //! A reactor's hands: what its node's effects become.
 
 use tidings_core::{
-    ConnId, Effects, Entity, JobId, Mono, NoCredit, Passage, ReactorId, RecordMeta, StateStore, ToConversation, ToHome,
-    records::RecordKind, slab::Key,
+    ConnId, Effects, Entity, Ephemeral, JobId, Mono, NoCredit, Passage, ReactorId, RecordMeta, StateStore,
+    ToConversation, ToHome, records::RecordKind, slab::Key,
 };
 use tidings_log::{Scope, Solo};
 use tidings_mesh::Port;
@@ -24,7 +24,7 @@ pub(crate) struct Io<S> {
     pub(crate) me: ReactorId,
     pub(crate) connections: Connections<S>,
     pub(crate) log: LogPort,
-    pub(crate) lanes: Port<ToConversation, ToHome>,
+    pub(crate) lanes: Port<ToConversation, ToHome, Ephemeral>,
     /// This node's part in the replication of its shards.
     pub(crate) replica: Solo,
     /// Loads what is not in memory.
@@ -100,6 +100,15 @@ impl<S> Effects for Io<S> {
     fn to_home(&mut self, to: ReactorId, message: ToHome, payload: &[&[u8]]) -> Result<(), NoCredit> {
         let lane = self.lanes.home_out[to.0 as usize].as_mut().expect("a lane to every other reactor");
         lane.send(message, payload).map_err(|tidings_mesh::NoCredit| NoCredit)
+    }
+
+    fn ephemeral(&mut self, to: ReactorId, message: Ephemeral, payload: &[u8]) -> bool {
+        let lane = self.lanes.ephemeral_out[to.0 as usize].as_mut().expect("a lane to every other reactor");
+        lane.send(message, &[payload])
+    }
+
+    fn is_here(&mut self, entity: Entity) -> bool {
+        self.nothing_waits || self.parking.may_pass_or_load(entity, &mut *self.store)
     }
 
     fn pass_home(&mut self, message: &ToHome, payload: &[u8]) -> Passage {

@@ -3,7 +3,7 @@
 //! too long, is refused (BUSY) or, if it only tells a home something, lost and told again by its outbox.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     ops::Bound,
 };
 
@@ -17,6 +17,8 @@ pub const PARKED_BYTES_MAX: usize = 4 << 20;
 pub const PARKED_CARRY_MAX: usize = 256 << 10;
 /// Whole frames of a connection that are looked at ahead, so that their loads overlap.
 pub const FRAMES_AHEAD: usize = 16;
+/// Entities that are loaded at once for those who do not wait.
+const AHEAD_MAX: usize = 256;
 /// How long something waits for a load.
 const PATIENCE_MS: u64 = 2_000;
 
@@ -62,6 +64,8 @@ pub(crate) struct Parking {
     connections: BTreeMap<u64, Entity>,
     messages: usize,
     bytes: usize,
+    /// Entities that are being loaded for somebody who did not wait.
+    ahead: BTreeSet<Entity>,
 }
 
 impl Parking {
@@ -69,6 +73,18 @@ impl Parking {
     pub(crate) fn may_pass(&self, entity: Entity, store: &mut dyn StateStore) -> bool {
         let waits = !self.rooms.is_empty() && self.rooms.contains_key(&entity);
         !waits && store.prefetch(entity) == Residency::Resident
+    }
+
+    /// Whether something that does not wait may go on. If it may not, the entity is there for the next, unless too many are being loaded.
+    pub(crate) fn may_pass_or_load(&mut self, entity: Entity, store: &mut dyn StateStore) -> bool {
+        if self.ahead.len() >= AHEAD_MAX || self.ahead.contains(&entity) {
+            return false;
+        }
+        let passes = self.may_pass(entity, store);
+        if !passes && !self.rooms.contains_key(&entity) {
+            self.ahead.insert(entity);
+        }
+        passes
     }
 
     /// Something waits for an entity.
@@ -93,6 +109,7 @@ impl Parking {
     /// Loads that ended, or that took too long.
     pub(crate) fn look(&mut self, store: &mut dyn StateStore, now: Mono) {
         while let Some((entity, loaded)) = store.take_loaded() {
+            self.ahead.remove(&entity);
             if let Some(room) = self.rooms.get_mut(&entity) {
                 room.loaded = Some(loaded);
             }
@@ -150,9 +167,9 @@ impl Parking {
         waits
     }
 
-    /// True if nobody waits.
+    /// True if nobody waits, and nothing is being loaded for the next who comes.
     pub(crate) fn is_empty(&self) -> bool {
-        self.rooms.is_empty()
+        self.rooms.is_empty() && self.ahead.is_empty()
     }
 
     /// Messages that wait.
@@ -212,6 +229,25 @@ mod tests {
         parking.look(&mut store, Mono(0).plus_ms(PATIENCE_MS));
         let given_up = parking.next(None).map(|(_, loaded, _)| loaded);
         assert_eq!(given_up, Some(Loaded::Failed));
+    }
+
+    #[test]
+    fn what_does_not_wait_finds_the_entity_the_next_time() {
+        struct Once(bool);
+        impl StateStore for Once {
+            fn prefetch(&mut self, _: Entity) -> Residency {
+                if self.0 { Residency::Resident } else { Residency::Loading }
+            }
+
+            fn take_loaded(&mut self) -> Option<(Entity, Loaded)> {
+                (!std::mem::replace(&mut self.0, true)).then(|| (entity(5), Loaded::Here))
+            }
+        }
+        let (mut parking, mut store) = (Parking::default(), Once(false));
+        assert!(!parking.may_pass_or_load(entity(5), &mut store));
+        assert!(!parking.is_empty());
+        parking.look(&mut store, Mono(1));
+        assert!(parking.is_empty() && parking.may_pass_or_load(entity(5), &mut store));
     }
 
     #[test]

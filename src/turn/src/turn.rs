@@ -11,8 +11,8 @@ use std::{collections::VecDeque, fmt, io, sync::Arc};
 
 use tidings_canary::{self as canary, Canary};
 use tidings_core::{
-    CommittedEntry, Counter, DurableBatch, Mono, Node, Now, ReactorId, StateStore, ToConversation, ToHome, Verifier,
-    slab::Key,
+    CommittedEntry, Counter, DurableBatch, Ephemeral, Mono, Node, Now, ReactorId, StateStore, ToConversation, ToHome,
+    Verifier, slab::Key,
 };
 use tidings_log::{LogEnd, Replica, Sealed, Solo};
 use tidings_mesh::Port;
@@ -47,7 +47,7 @@ pub struct Seed<M: Machine, V> {
     /// Its log.
     pub log: LogParts,
     /// Its lanes.
-    pub lanes: Port<ToConversation, ToHome>,
+    pub lanes: Port<ToConversation, ToHome, Ephemeral>,
     /// Checks tokens.
     pub verifier: V,
     /// Loads what is not in memory.
@@ -208,6 +208,7 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
         // Before the input: state that is written again for retention must find room in a batch that input would fill.
         self.node.at(now, &mut self.io).timeout();
         busy |= self.take_inbox(now);
+        busy |= self.take_ephemeral(now);
         self.keep_house(now);
         self.write_log(now);
         self.start_reads(now);
@@ -301,11 +302,13 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
         let lanes = &mut self.io.lanes;
         lanes.conversation_in.iter_mut().flatten().for_each(|lane| lane.release());
         lanes.home_in.iter_mut().flatten().for_each(|lane| lane.release());
+        lanes.ephemeral_in.iter_mut().flatten().for_each(|lane| lane.release());
         let mut fenced = false;
         for to in 0..self.shared.reactors() {
             let up = lanes.conversation_out[to].as_mut().is_some_and(|lane| lane.publish());
             let down = lanes.home_out[to].as_mut().is_some_and(|lane| lane.publish());
-            if (up || down) && !canary::is(Canary::WakeForgotten) {
+            let lossy = lanes.ephemeral_out[to].as_mut().is_some_and(|lane| lane.publish());
+            if (up || down || lossy) && !canary::is(Canary::WakeForgotten) {
                 if !std::mem::replace(&mut fenced, true) {
                     tidings_mesh::fence_before_look();
                 }

@@ -147,6 +147,8 @@ codes! {
     TargetErased = 66, "TARGET_ERASED", Never;
     /// It is too long ago that the message was written.
     TooLate = 67, "TOO_LATE", Never;
+    /// More is named than may be at once.
+    TooMany = 68, "TOO_MANY", Never;
 
     /// The user has no such device.
     NoSuchDevice = 70, "NO_SUCH_DEVICE", Never;

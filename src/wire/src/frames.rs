@@ -4,6 +4,7 @@ pub mod about;
 pub mod clear;
 pub mod group;
 pub mod message;
+pub mod presence;
 pub mod receipt;
 pub mod session;
 pub mod sync;
@@ -15,10 +16,11 @@ pub use group::{
     Describe, Described, DescribedMember, GroupAct, GroupSettings, HistoryFrom, LinkBody, Role, RoleBody, Users,
 };
 pub use message::{Control, Message, MessageFlags, Send, Sent, TraceId};
+pub use presence::{Activity, Doing, Presence, PresenceState, SetActivity, Typing, Watch};
 pub use receipt::{Delivered, Read, Receipt, ReceiptKind, ReceiptOk};
 pub use session::{Bye, ByeReason, ErrorFrame, Hello, Ping, Pong, Reauth, ReauthOk, Welcome};
 pub use sync::{Changed, ChangedConversation, Fetch, FetchOrder, Fetched, Resume, ResumeStatus, SyncDone};
-pub use user::{DeviceList, Devices, ListedDevice, Revoke, Set, Setting, SettingKey};
+pub use user::{DeviceList, Devices, ListedDevice, Revoke, Set, Setting, SettingKey, Visibility};
 
 /// Declares the kind and the pinned sizes of fixed parts: `first` is the size that was first published, and the
 /// compiler checks that today's is what is written here.

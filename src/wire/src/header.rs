@@ -83,6 +83,14 @@ kinds! {
     Revoke = 26, Control;
     /// Server: everything has come that a RESUME with tails asked for.
     SyncDone = 27, Control;
+    /// Either side: somebody is typing.
+    Typing = 28, Ephemeral;
+    /// Client: who is there?
+    Watch = 29, Ephemeral;
+    /// Server: whether a user is there.
+    Presence = 30, Ephemeral;
+    /// Client: whether somebody looks at this device.
+    Activity = 31, Control;
 }
 
 /// What is shed first when there is too much: the higher number.
@@ -95,7 +103,7 @@ pub enum Class {
     Message = 1,
     /// Delivered and read.
     Receipt = 2,
-    /// Typing and presence (none yet).
+    /// Typing and presence.
     Ephemeral = 3,
 }
 

@@ -243,6 +243,14 @@ fn described() -> Vec<u8> {
     out
 }
 
+fn watch() -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut frame = FrameBuilder::<Watch>::new(&mut out);
+    let users = frame.var(&user("bob").0);
+    frame.finish(13, &Watch { conversation: group(), users });
+    out
+}
+
 fn device_list() -> Vec<u8> {
     let mut out = Vec::new();
     let mut frame = FrameBuilder::<DeviceList>::new(&mut out);
@@ -328,6 +336,10 @@ fn vectors() -> Vec<(&'static str, Vec<u8>)> {
         ("REVOKE", simple(11, &Revoke { device: DeviceId(7) })),
         ("DEVICE_LIST", device_list()),
         ("SYNC_DONE", simple(4, &SyncDone { tails: 1 })),
+        ("TYPING", simple(0, &Typing { conversation, user: user("bob"), doing: Doing::TYPING })),
+        ("WATCH", watch()),
+        ("PRESENCE", simple(0, &Presence { user: user("bob"), state: PresenceState::Offline, last_seen: ts })),
+        ("ACTIVITY", simple(0, &SetActivity { activity: Activity::Inactive })),
         ("link/alice-09", digest_of_link(group(), &[8; 16]).to_vec()),
         ("clear/bob", clear()),
         ("EDIT", edit()),

@@ -16,7 +16,7 @@ pub(super) fn check_clear(act: &Act<'_>) -> Result<(), ErrorCode> {
 }
 
 /// The sender may write.
-pub(super) fn may_write(seen: &Seen<'_>) -> Result<(), ErrorCode> {
+pub(crate) fn may_write(seen: &Seen<'_>) -> Result<(), ErrorCode> {
     if seen.conversation().is_group() {
         Group::of(seen).ok_or(ErrorCode::NotMember)?.needs(seen, |settings| settings.write)?;
     }

@@ -7,7 +7,7 @@ use tidings_wire::{
     ConversationId, ErrorCode, Kind, Lineage, Uv,
     archive::{self, Archived},
     frame::FrameBuilder,
-    frames::{Changed, ChangedConversation, Resume, ResumeStatus},
+    frames::{Activity, Changed, ChangedConversation, Resume, ResumeStatus},
     limits::{PAGE_MAX, TAILS_MAX},
 };
 
@@ -56,7 +56,9 @@ impl Homes {
             return self.write_refusal(Asker { session: id, request_id }, &refusal, cx);
         }
         if session.sync == Sync::Fresh {
-            session.sync = Sync::Live;
+            let uv = self.index.get(home).uv;
+            session.sync = if session.activity == Activity::Active { Sync::Live } else { Sync::Dozing(uv) };
+            self.stir(home);
         }
         let page = if resume.page == 0 { PAGE_MAX } else { resume.page.min(PAGE_MAX) };
         let tails = usize::from(resume.tails.min(TAILS_MAX));

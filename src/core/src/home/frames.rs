@@ -96,6 +96,9 @@ impl Homes {
             Kind::Devices => self.on_devices(id, frame, cx)?,
             Kind::Revoke => self.on_revoke(id, frame, cx)?,
             Kind::Resume => self.resume(id, request_id, &frame.fixed::<Resume>()?, cx),
+            Kind::Typing => self.on_typing(id, frame, cx)?,
+            Kind::Watch => self.on_watch(id, frame, cx)?,
+            Kind::Activity => self.on_activity(id, frame, cx)?,
             Kind::Ping => {
                 let Ping { opaque } = frame.fixed()?;
                 let (uv, server_time) = (self.uv_for(id), cx.now().wall);

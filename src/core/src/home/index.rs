@@ -14,6 +14,7 @@ use super::{
     listening::NOWHERE,
     own::Own,
     preferences::{Kept, Preferences},
+    presence::LastSeen,
 };
 use crate::{
     lanes::{Heads, Shown, Watermarks},
@@ -71,6 +72,8 @@ pub struct Home {
     pub durable: Uv,
     /// Waiting to be put into the log.
     pub dirty: bool,
+    /// When the user was there last.
+    pub last_seen: LastSeen,
     /// Where its state is.
     pub base: Base,
     /// What the user keeps for itself, if anything.
@@ -167,6 +170,7 @@ impl Index {
                 flushed: Uv(0),
                 durable: Uv(0),
                 dirty: false,
+                last_seen: LastSeen::Unknown,
                 base: Base::New,
                 own: None,
                 listed: EntryKey(NO_ENTRY),

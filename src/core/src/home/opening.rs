@@ -1,11 +1,12 @@
 //! How sessions begin, and how the server ends them.
 
+use alloc::vec::Vec;
 use core::net::IpAddr;
 
 use tidings_wire::{
     ErrorCode, Kind, Retry,
     frame::{self, Span},
-    frames::{Bye, ByeReason, ErrorFrame, Welcome},
+    frames::{Activity, Bye, ByeReason, ErrorFrame, Welcome},
     limits,
 };
 
@@ -23,7 +24,7 @@ use crate::{
     context::HomeContext,
     counters::Counter,
     effects::ConnId,
-    limits::{REFUSED_RETRY_MS, REGISTERING_TOKENS, SESSIONS_PER_USER},
+    limits::{Bucket, REFUSED_RETRY_MS, REGISTERING_TOKENS, SESSIONS_PER_USER},
 };
 
 impl Homes {
@@ -88,6 +89,9 @@ impl Homes {
             pushes: who.pushes(),
             unacknowledged: Unacknowledged::NOTHING,
             issued: age(who.issued(), who.bound()),
+            activity: Activity::Active,
+            rung: Vec::new(),
+            ephemeral: Bucket::default(),
             ending: false,
         });
         let state = self.index.get_mut(home);

@@ -8,7 +8,7 @@ use tidings_canary::{self as canary, Canary};
 use tidings_wire::{
     DeviceId, ErrorCode, Timestamp, UserId,
     archive::Archived,
-    frames::Changed,
+    frames::{Changed, Visibility},
     limits::{DEVICES_MAX, NAME_MAX},
 };
 
@@ -140,6 +140,11 @@ impl Own {
     /// True if what the user reads is not shown to others, nor what others read to it.
     pub(super) fn is_private(&self) -> bool {
         self.settings & Changed::READ_PRIVATE != 0
+    }
+
+    /// Who is told whether the user is there.
+    pub(super) fn visibility(&self) -> Visibility {
+        Changed::visibility_in(self.settings)
     }
 
     fn known(&mut self, device: DeviceId) -> Option<&mut Known> {

@@ -1,8 +1,9 @@
 //! Sessions: who is connected to this reactor. Live state in memory only; losing it costs a reconnect, never a message.
 
+use alloc::vec::Vec;
 use core::num::NonZeroU32;
 
-use tidings_wire::{DeviceId, Timestamp, UserId, Uv};
+use tidings_wire::{ConversationId, DeviceId, Timestamp, UserId, Uv, frames::Activity};
 
 use super::{
     index::HomeKey,
@@ -11,6 +12,7 @@ use super::{
 use crate::{
     budget::Network,
     effects::ConnId,
+    limits::{Bucket, RUNG_MAX},
     slab::{Key, Slab},
 };
 
@@ -30,6 +32,9 @@ pub enum Sync {
     Fresh,
     /// It has resumed: it is pushed what is new.
     Live,
+    /// Nobody looks at it: it is pushed the first that is new in each conversation, and gets the list of what changed after this once somebody
+    /// does.
+    Dozing(Uv),
     /// Something newer than this change could not be pushed: it gets the list of changes once its output is gone.
     Behind(Uv),
 }
@@ -63,8 +68,30 @@ pub struct Session {
     pub unacknowledged: Unacknowledged,
     /// When its token was issued; [`AGELESS`](super::settings::AGELESS) of one that is good for this device only.
     pub issued: Timestamp,
+    /// Whether somebody looks at it.
+    pub activity: Activity,
+    /// Conversations of which it was pushed something while nobody looked.
+    pub rung: Vec<ConversationId>,
+    /// What it may say that is lost if need be.
+    pub ephemeral: Bucket,
     /// Its token has ended: nothing more is taken, and it ends once its SENDs are answered.
     pub ending: bool,
+}
+
+impl Session {
+    /// True if its user is there: the device has resumed, and somebody looks at it.
+    pub fn is_there(&self) -> bool {
+        self.sync != Sync::Fresh && self.activity == Activity::Active
+    }
+
+    /// True the first time since nobody looks, of each of so many conversations.
+    pub fn rings(&mut self, conversation: ConversationId) -> bool {
+        let rings = self.rung.len() < RUNG_MAX && !self.rung.contains(&conversation);
+        if rings {
+            self.rung.push(conversation);
+        }
+        rings
+    }
 }
 
 /// The sessions of a reactor.

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use tidings_wire::{
     ConversationId, ErrorCode, Frame, Seq, Timestamp, Uv, WireError,
     frame::{self},
-    frames::{Changed, Set, Setting, SettingKey},
+    frames::{Changed, Set, Setting, SettingKey, Visibility},
 };
 
 use super::{
@@ -73,7 +73,8 @@ impl Homes {
         self.index.get_mut(home).bucket.take(rate, now.mono).map_err(|_| ErrorCode::Busy)?;
         let Set { conversation, key, value } = set;
         let (until, value) = match (key, conversation) {
-            (SettingKey::READ_PRIVATE, ConversationId::NONE) if value <= 1 => {
+            (SettingKey::READ_PRIVATE | SettingKey::VISIBILITY, ConversationId::NONE) => {
+                let set = setting_of_user(key, value).ok_or(ErrorCode::SettingInvalid)?;
                 if cx.room() < OWN_RECORD_MAX {
                     return Err(ErrorCode::Busy);
                 }
@@ -81,12 +82,15 @@ impl Homes {
                 state.bucket.owe(REGISTERING_TOKENS); // all of what the user keeps is written
                 let own = state.own.get_or_insert_default();
                 let before = own.settings;
-                own.settings =
-                    own.settings & !Changed::READ_PRIVATE | if value == 1 { Changed::READ_PRIVATE } else { 0 };
+                own.settings = set(own.settings);
                 let unchanged = own.settings == before;
-                (if unchanged { Until::Version(own.version) } else { self.changed_own(home, cx) }, value)
+                let until = if unchanged { Until::Version(own.version) } else { self.changed_own(home, cx) };
+                if !unchanged && key == SettingKey::VISIBILITY {
+                    self.show_presence(home, Changed::visibility_in(before), cx);
+                }
+                (until, value)
             }
-            (SettingKey::READ_PRIVATE, _) => return Err(ErrorCode::SettingInvalid),
+            (SettingKey::READ_PRIVATE | SettingKey::VISIBILITY, _) => return Err(ErrorCode::SettingInvalid),
             (key, conversation) => self.set_preference(home, conversation, (key, value), cx)?,
         };
         self.answer_at(home, until, asker, Answer::Setting(Setting { conversation, key, value }), cx);
@@ -248,6 +252,17 @@ impl Homes {
             }
         }
     }
+}
+
+/// What a user's settings become with one of them changed; `None`: it has no such value.
+fn setting_of_user(key: SettingKey, value: u64) -> Option<impl FnOnce(u32) -> u32> {
+    let (bits, of_value) = match (key, value) {
+        (SettingKey::READ_PRIVATE, 0) => (Changed::READ_PRIVATE, 0),
+        (SettingKey::READ_PRIVATE, 1) => (Changed::READ_PRIVATE, Changed::READ_PRIVATE),
+        (SettingKey::VISIBILITY, _) => (Changed::VISIBILITY, Visibility::from_u64(value)? as u32 * 2),
+        _ => return None,
+    };
+    Some(move |settings| settings & !bits | of_value)
 }
 
 /// When a token counts as issued that is for one device: revoking another does not touch it.

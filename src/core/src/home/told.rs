@@ -179,7 +179,7 @@ impl Homes {
         }
         let is_acknowledged = update.author == Author::Other && update.heads == Heads::Told;
         let haste = if is_acknowledged { Haste::Now } else { Haste::Unacknowledged };
-        let pushed = self.push(home, before, update.origin, message, haste, cx);
+        let pushed = self.push((home, update.conversation), before, update.origin, message, haste, cx);
         cx.counters().add(Counter::Pushed, pushed);
         if message.is_empty() {
             return; // the list that comes instead says all of it
@@ -212,7 +212,7 @@ impl Homes {
     /// is no frame) is *behind* from `before` on. Gives how many took it.
     fn push(
         &mut self,
-        home: HomeKey,
+        (home, conversation): (HomeKey, ConversationId),
         before: Uv,
         except: SessionId,
         bytes: &[u8],
@@ -223,10 +223,17 @@ impl Homes {
         for at in 0..self.index.get(home).sessions.len() {
             let id = self.index.get(home).sessions[at];
             let Some(session) = self.sessions.get_mut(id) else { continue };
-            if session.sync != Sync::Live || id == except {
+            let fits = !bytes.is_empty() && cx.buffered(session.conn) + bytes.len() <= OUT_SOFT;
+            let is_told = match session.sync {
+                Sync::Live => true,
+                // What comes after the first of a conversation, or does not fit, is listed once somebody looks.
+                Sync::Dozing(_) => haste == Haste::Now && fits && session.rings(conversation),
+                Sync::Fresh | Sync::Behind(_) => false,
+            };
+            if !is_told || id == except {
                 continue;
             }
-            if bytes.is_empty() || cx.buffered(session.conn) + bytes.len() > OUT_SOFT {
+            if !fits {
                 session.sync = Sync::Behind(before);
                 cx.count(Counter::Behind);
                 self.output_gone(id, cx);
@@ -238,7 +245,7 @@ impl Homes {
             };
             out.extend_from_slice(bytes);
             pushed += 1;
-            if haste == Haste::Now {
+            if haste == Haste::Now && session.sync == Sync::Live {
                 self.note_push(id, before, cx.now().mono);
             }
         }
@@ -278,7 +285,7 @@ impl Homes {
         let mut bytes = core::mem::take(&mut self.frame_scratch);
         bytes.clear();
         frame::append(&mut bytes, 0, &Receipt { conversation, member, delivered, read });
-        self.push(home, before, SessionId::NONE, &bytes, Haste::Later, cx);
+        self.push((home, conversation), before, SessionId::NONE, &bytes, Haste::Later, cx);
         self.frame_scratch = bytes;
     }
 

@@ -63,7 +63,7 @@ impl Homes {
     pub(crate) fn next_timeout(&self) -> Option<Mono> {
         let (dirty, ends) = (self.dirty.front().map(|(_, due)| *due), self.expiring.first().map(|ending| ending.due()));
         let alarm = self.alarms.first().map(|alarm| alarm.due());
-        dirty.into_iter().chain(ends).chain(alarm).min()
+        dirty.into_iter().chain(ends).chain(alarm).chain(self.next_presence()).min()
     }
 
     pub(super) fn mark_dirty(&mut self, home: HomeKey, now: Mono) {

@@ -6,8 +6,9 @@ use tidings_wire::{BatchPosition, LogPosition, Timestamp};
 
 use crate::{
     context::{Asking, Context, ConversationContext, HomeContext},
-    counters::Counters,
+    counters::{Counter, Counters},
     effects::{ConnId, Effects, JobId, Passage, ReactorId, RecordMeta},
+    ephemeral::{Ephemeral, Passing},
     home::Homes,
     lanes::{Asker, ToHome},
     records::RecordKind,
@@ -17,7 +18,9 @@ use crate::{
 /// The world of the homes.
 #[derive(Debug)]
 pub(super) struct HomeSide<'a, F> {
+    pub(super) me: ReactorId,
     pub(super) now: Now,
+    pub(super) passing: &'a mut Passing,
     pub(super) counters: &'a mut Counters,
     pub(super) clocks: &'a mut [Timestamp],
     pub(super) fx: &'a mut F,
@@ -29,6 +32,7 @@ pub(super) struct ConversationSide<'a, F> {
     pub(super) me: ReactorId,
     pub(super) homes: &'a mut Homes,
     pub(super) now: Now,
+    pub(super) passing: &'a mut Passing,
     pub(super) counters: &'a mut Counters,
     pub(super) clocks: &'a mut [Timestamp],
     pub(super) fx: &'a mut F,
@@ -70,6 +74,16 @@ macro_rules! context {
             fn want_write(&mut self) {
                 self.fx.want_write();
             }
+
+            fn ephemeral(&mut self, to: ReactorId, message: Ephemeral, payload: &[u8]) {
+                let taken = match to == self.me {
+                    true => self.passing.push(message, payload),
+                    false => self.fx.ephemeral(to, message, payload),
+                };
+                if !taken {
+                    self.counters.count(Counter::EphemeralDropped);
+                }
+            }
         }
     };
 }
@@ -100,8 +114,14 @@ impl<F: Effects> ConversationContext for ConversationSide<'_, F> {
         if to == self.me {
             return match self.fx.pass_home(&message, payload) {
                 Passage::Free => {
-                    let mut side =
-                        HomeSide { now: self.now, counters: self.counters, clocks: self.clocks, fx: self.fx };
+                    let mut side = HomeSide {
+                        me: self.me,
+                        now: self.now,
+                        passing: self.passing,
+                        counters: self.counters,
+                        clocks: self.clocks,
+                        fx: self.fx,
+                    };
                     self.homes.told(self.me, message, payload, &mut side);
                 }
                 Passage::Parked => self.homes.hold(&message),

@@ -4,6 +4,7 @@ mod command;
 mod folded;
 mod input;
 mod model;
+mod people;
 mod view;
 mod wrap;
 
@@ -66,6 +67,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let mut client = arguments.connection.client(server, config)?;
     let conversation = to.conversation(client.session());
     let name = arguments.to.as_deref().unwrap_or("a group");
+    if let Recipient::User(user) = to {
+        client.session().watch(&[user], &[]);
+    }
     let mut model = Model::new(arguments.connection.user(), name, me, conversation);
 
     let mut terminal = ratatui::try_init()?;
@@ -101,6 +105,9 @@ fn chat(
                 event::Event::Paste(text) => model.input.insert(&text),
                 _ => {}
             }
+        }
+        if let Some(doing) = model.people.take_own(!model.input.is_blank(), model.now_us) {
+            client.session().typing(model.conversation(), doing);
         }
         let until = Instant::now() + TICK;
         while let Some(event) = client.poll(until.saturating_duration_since(Instant::now()))? {

@@ -140,6 +140,12 @@ pub(super) fn rejected(code: ErrorCode) -> Failure {
     format!("the server refuses: {code}{hint}").into()
 }
 
+/// The user of a name.
+pub(super) fn user_named(name: &str) -> Result<UserId, Failure> {
+    check_name(name)?;
+    Ok(UserId::derive(DEFAULT_TENANT, name))
+}
+
 /// To whom something is: a user, or a group.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Recipient {
@@ -151,10 +157,7 @@ pub(super) enum Recipient {
 pub(super) fn recipient(name: Option<&str>, group: Option<ConversationId>) -> Result<Recipient, Failure> {
     match (name, group) {
         (_, Some(group)) => Ok(Recipient::Group(group)),
-        (Some(name), None) => {
-            check_name(name)?;
-            Ok(Recipient::User(UserId::derive(DEFAULT_TENANT, name)))
-        }
+        (Some(name), None) => Ok(Recipient::User(user_named(name)?)),
         (None, None) => Err("to whom? A user's name or a group is expected".into()),
     }
 }

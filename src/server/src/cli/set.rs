@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand, ValueEnum};
-use tidings_client::{ConversationId, ErrorCode, Event, Preferences, ReadReceipts, Timestamp};
+use tidings_client::{ConversationId, ErrorCode, Event, Preferences, ReadReceipts, Timestamp, Visibility};
 
 use super::{
     Failure,
@@ -54,6 +54,21 @@ enum What {
         /// Which.
         state: State,
     },
+    /// Say who is told whether you are there.
+    Visibility {
+        /// Who.
+        to: Who,
+    },
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Who {
+    /// Everybody who asks.
+    Everybody,
+    /// Those to whom you have written.
+    WrittenTo,
+    /// Nobody.
+    Nobody,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -78,6 +93,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     match arguments.what {
         What::ReadReceipts { state: State::On } => session.set_read_receipts(ReadReceipts::Shown),
         What::ReadReceipts { state: State::Off } => session.set_read_receipts(ReadReceipts::Private),
+        What::Visibility { to } => session.set_visibility(match to {
+            Who::Everybody => Visibility::Everybody,
+            Who::WrittenTo => Visibility::WrittenTo,
+            Who::Nobody => Visibility::Nobody,
+        }),
         _ => {
             let which = recipient(arguments.with.as_deref(), arguments.group)?.conversation(session);
             if all.iter().all(|listed| listed.id != which) {
@@ -90,7 +110,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
                 What::Archive => session.archive(which),
                 What::Unarchive => session.unarchive(which),
                 What::Pin { place } => session.pin(which, place),
-                What::Clear | What::ReadReceipts { .. } => session.clear(which),
+                What::Clear | What::ReadReceipts { .. } | What::Visibility { .. } => session.clear(which),
             }
         }
     }

@@ -119,6 +119,11 @@ impl Durable {
         Watermarks { delivered, read, ordinal: 0 }
     }
 
+    /// True if a member has written something.
+    pub fn has_written(&self, conversation: ConversationId, member: UserId) -> bool {
+        self.written.contains_key(&(conversation, member))
+    }
+
     /// True of a large group.
     pub fn is_large(&self, conversation: ConversationId) -> bool {
         self.large.contains(&conversation)

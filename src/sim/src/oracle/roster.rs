@@ -205,6 +205,16 @@ impl Roster {
         self.places.get(&user).is_some_and(|place| holds(&place.times, seq.0))
     }
 
+    /// True if two users were members at the same time, when there were so many messages or more.
+    pub fn were_together(&self, one: UserId, other: UserId, since: Seq) -> bool {
+        let times = |user| self.places.get(&user).map_or(&[][..], |place| &place.times);
+        let late = |(_, last): &&Stay| last.is_none_or(|last| last >= since.0);
+        let overlap = |(first, last): &Stay, (begins, ends): &Stay| {
+            last.is_none_or(|last| last >= *begins) && ends.is_none_or(|ends| ends >= *first)
+        };
+        times(one).iter().filter(late).any(|stay| times(other).iter().filter(late).any(|other| overlap(stay, other)))
+    }
+
     /// True if anybody may read a message.
     pub fn is_readable(&self, seq: Seq) -> bool {
         self.places.values().any(|place| holds(&place.stays, seq.0))

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use tidings_client::{
-    ClientMsgId, Config, ConversationId, DeviceId, ErrorCode, Event as Told, History, Preferences, SavedState, Seq,
-    Session, Tokens, UserId, Watermarks,
+    ClientMsgId, Config, ConversationId, DeviceId, ErrorCode, Event as Told, History, Preferences, PresenceState,
+    SavedState, Seq, Session, Tokens, UserId, Watermarks,
 };
 use tidings_wire::{Frame, Kind, limits::FRAME_MAX, split};
 
@@ -77,6 +77,13 @@ pub(super) struct Device {
     pub(super) revokes: Option<DeviceId>,
     /// It was known to be revoked when its connection began.
     pub(super) came_revoked: bool,
+    /// What it was told of who is there, since its connection began.
+    pub(super) presence: BTreeMap<UserId, PresenceState>,
+    /// It has asked for what its user wants others to be told.
+    pub(super) wants_visibility: bool,
+    /// When its connection began, and how many messages each conversation had then.
+    pub(super) began: Nanos,
+    pub(super) heads: BTreeMap<usize, Seq>,
     planned: Nanos,
     version: u32,
 }
@@ -171,6 +178,10 @@ impl World {
             script,
             revokes: None,
             came_revoked: false,
+            presence: BTreeMap::new(),
+            wants_visibility: false,
+            began: 0,
+            heads: BTreeMap::new(),
             planned: Nanos::MAX,
             version: 0,
         });
@@ -229,7 +240,7 @@ impl World {
             tag.into_iter().for_each(|tag| self.oracle.asks_again(tag));
         }
         let name = name(device.user);
-        (device.waiting, device.reading) = (state.outbox.len(), None);
+        (device.waiting, device.reading, device.wants_visibility) = (state.outbox.len(), None, false);
         device.session = Some(Session::new(Config {
             user: user_id(device.user),
             token: format!("{name}:{}", device.id).into_bytes(),
@@ -316,6 +327,7 @@ impl World {
                 session.connected(now);
                 device.came_revoked = self.revoked.contains(&(user, device.id));
                 device.link = Some(link);
+                self.note_beginning(at);
                 self.tell(Moment::Connected(at, link.0));
                 let address = std::net::IpAddr::from([10, 0, user as u8, id as u8]);
                 self.accept(reactor, link, address);
@@ -409,7 +421,13 @@ impl World {
         self.oracle.wall = (!self.plan.clock_jumps()).then(|| self.clock().wall);
         let user = user_id(self.devices[at].user);
         match told {
-            Told::Connected => self.let_in(at),
+            Told::Connected => {
+                self.let_in(at);
+                self.want_visibility(at);
+            }
+            Told::Typing { conversation, user: other, .. } => self.on_typing(at, conversation, other),
+            Told::Presence { user: other, state, last_seen } => self.on_presence(at, other, state, last_seen),
+            Told::Visibility { visibility } => self.oracle.visibility_is(user, visibility, self.now),
             Told::Devices(devices) => self.on_devices(at, &devices),
             Told::ReadReceipts { receipts } => self.oracle.privacy_is(user, receipts),
             Told::Receipt { conversation, member, marks } => {

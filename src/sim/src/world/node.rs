@@ -8,7 +8,7 @@ use std::{
 };
 
 use tidings_core::{
-    Budget, Claims, Entity, Layout, Loaded, Mono, Node, NodeConfig, Now, ReactorId, Residency, StateStore,
+    Budget, Claims, Entity, Ephemeral, Layout, Loaded, Mono, Node, NodeConfig, Now, ReactorId, Residency, StateStore,
     ToConversation, ToHome, TokenFault, Verifier, limits::Rate,
 };
 use tidings_log::Epoch;
@@ -109,7 +109,7 @@ struct Reactor {
 #[derive(Debug)]
 pub(super) struct Process {
     reactors: Vec<Reactor>,
-    relay: Relay<ToConversation, ToHome>,
+    relay: Relay<ToConversation, ToHome, Ephemeral>,
     shared: Arc<Shared<SimMachine>>,
     closings: Closings,
     limits: bounds::Limits,
@@ -239,7 +239,8 @@ impl World {
         let (reactors, plan) = (nodes.len(), self.plan.clone());
         let settings = self.log_settings();
         let parts = log_parts(&logs, reactors, settings);
-        let (lanes, relay) = connect_by_relay(reactors, LaneSize { slots: plan.lane_slots, arena: plan.lane_arena });
+        let size = LaneSize { slots: plan.lane_slots, arena: plan.lane_arena };
+        let (lanes, relay) = connect_by_relay(reactors, size, LaneSize { slots: plan.lane_slots, arena: 16 << 10 });
         let wakers: Vec<_> = (0..reactors).map(|_| SimWaker::default()).collect();
         #[allow(clippy::arc_with_non_send_sync, reason = "the turn shares it between threads; here there is one")]
         let shared = Arc::new(Shared::new(wakers.clone()));

@@ -15,6 +15,10 @@ use crate::{
 /// client between two attempts, and twice that.
 pub const SETTLES_WITHIN: Nanos = 120 * SECOND;
 
+/// How long it may take until everybody is told who is there. That may be lost, and is asked for once a minute: where one entity in twenty is not in
+/// memory when it is needed, six times in a row in no world that is run.
+pub const WATCHED_WITHIN: Nanos = 400 * SECOND;
+
 /// Where a world is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
@@ -22,6 +26,8 @@ pub(super) enum Phase {
     Stormy,
     /// No more: everything must be delivered until then.
     Calm(Nanos),
+    /// Everybody wants to know who is there: which it must be told until then.
+    Watching(Nanos),
     /// The node went down once more, and every user has a fresh device: which must have everything until then.
     Audit(Nanos),
 }
@@ -41,8 +47,24 @@ impl World {
                 if self.all_settled(until) {
                     self.compare_running();
                     self.tell(Moment::Settled);
-                    self.phase = Phase::Audit(self.now + SETTLES_WITHIN);
-                    self.begin_audit();
+                    match self.plan.is_ephemeral {
+                        true => {
+                            self.watch_all();
+                            self.phase = Phase::Watching(self.now + WATCHED_WITHIN);
+                        }
+                        false => self.begin_audit(),
+                    }
+                }
+            }
+            Phase::Watching(until) => {
+                let mistaken = (0..self.devices.len()).find_map(|at| self.mistaken(at));
+                match mistaken {
+                    None => {
+                        self.all_active();
+                        self.begin_audit();
+                    }
+                    Some(text) if self.now > until => self.oracle.violate("I11", text),
+                    Some(_) => {}
                 }
             }
             Phase::Audit(until) => {
@@ -89,6 +111,7 @@ impl World {
             self.wake_device(at);
             self.wake_suspended(at);
         }
+        self.all_active();
         let again = self.random.chance(MILLION / 3) || self.plan.must_be_raised();
         if self.plan.has_media_faults() {
             self.down(Crash::PowerLost, 1);
@@ -98,6 +121,7 @@ impl World {
     }
 
     fn begin_audit(&mut self) {
+        self.phase = Phase::Audit(self.now + SETTLES_WITHIN);
         self.down(Crash::PowerLost, 1);
         for user in 0..self.plan.users {
             let chats = self.chats_of(user);

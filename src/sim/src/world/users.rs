@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 
-use tidings_client::{ConversationId, Seq, Session};
+use tidings_client::{Seq, Session};
 use tidings_wire::frames::FetchOrder;
 
 use super::{
@@ -70,6 +70,7 @@ impl World {
         }
         let (place, peer) = *self.random.pick(&self.devices[at].chats.clone());
         match self.random.below(100) {
+            0..30 if self.plan.is_ephemeral => self.do_something(at, place),
             0..35 if self.plan.says_about && self.devices[at].waiting < OUTBOX_MAX => self.say_about(at, place, peer),
             0..20 if matches!(peer, Whom::Group(_)) => self.change_group(at, place, peer),
             20..25 if self.plan.says_about && matches!(peer, Whom::Group(_)) => self.change_group(at, place, peer),
@@ -159,10 +160,7 @@ impl World {
 
     /// Asks for messages of two other users.
     fn pry(&mut self, at: usize) {
-        let user = self.devices[at].user;
-        let others: Vec<_> = (0..self.plan.users).filter(|other| *other != user).collect();
-        if let [first, .., last] = others[..] {
-            let foreign = ConversationId::direct(user_id(first), user_id(last));
+        if let Some(foreign) = self.foreign_conversation(at) {
             self.devices[at].session.as_mut().expect("it is in hand").history(foreign, Seq(0), NonZeroU32::MIN);
         }
     }
@@ -179,12 +177,16 @@ impl World {
             self.tell(Moment::Put(at, place, tag));
             let device = &mut self.devices[at];
             let session = device.session.as_mut().expect("it is in hand");
+            let user = user_id(device.user);
             let id = match peer {
                 Whom::User(peer) => session.send(user_id(peer), &payload(tag, len)),
                 Whom::Group(_) => session.send_to(self.oracle.id(place), &payload(tag, len)),
             };
             device.tags.insert((place, id), tag);
             device.waiting += 1;
+            if let Whom::User(peer) = peer {
+                self.oracle.writes_to(user, user_id(peer));
+            }
         }
     }
 

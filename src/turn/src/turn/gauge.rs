@@ -18,6 +18,8 @@ pub struct Gauge {
     pub carry: usize,
     /// FETCHes under way.
     pub fetches: usize,
+    /// Leases of those who watch users.
+    pub watchers: usize,
     /// Records that were appended and are not applied: bounded by the bytes of all
     /// batches that may be open or sealed.
     pub waiting: usize,
@@ -43,6 +45,7 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
             output: outputs.max().unwrap_or(0),
             carry: carries.max().unwrap_or(0),
             fetches: self.node.fetches(),
+            watchers: self.node.watchers(),
             waiting: self.node.waiting(),
             segments: self.io.log.log.segments().len(),
             ready: self.io.log.log.ready_segments(),

@@ -4,7 +4,7 @@ use tidings_core::{Entity, Loaded, Now, Passage, ReactorId, Verifier};
 
 use super::Turn;
 use crate::{
-    config::{LANE_MESSAGES_PER_TURN, ROOM_FOR_INPUT},
+    config::{EPHEMERALS_PER_TURN, LANE_MESSAGES_PER_TURN, ROOM_FOR_INPUT},
     machine::Machine,
     parking::Parked,
 };
@@ -75,6 +75,21 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
         }
         self.io.lanes.home_in[reactor] = Some(lane);
         taken
+    }
+
+    /// What may be lost, from other reactors: after all else that a turn takes.
+    pub(super) fn take_ephemeral(&mut self, now: Now) -> bool {
+        let mut busy = false;
+        for from in 0..self.shared.reactors() {
+            let Some(mut lane) = self.io.lanes.ephemeral_in[from].take() else { continue };
+            for _ in 0..EPHEMERALS_PER_TURN {
+                let Some((message, payload)) = lane.receive() else { break };
+                self.node.at(now, &mut self.io).ephemeral(message, payload);
+                busy = true;
+            }
+            self.io.lanes.ephemeral_in[from] = Some(lane);
+        }
+        busy
     }
 
     /// Whoever waited for an entity that is loaded goes on, in the order in which they came.

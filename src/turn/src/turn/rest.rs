@@ -52,7 +52,7 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
     fn has_lane_work(&mut self) -> bool {
         let room = self.io.log.log.room() >= ROOM_FOR_INPUT;
         let lanes = &mut self.io.lanes;
-        if !lanes.is_home_idle() {
+        if !lanes.is_home_idle() || !lanes.is_ephemeral_idle() {
             return true;
         }
         room && (0..lanes.conversation_in.len()).any(|from| {

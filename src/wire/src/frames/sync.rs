@@ -2,7 +2,7 @@
 
 use rkyv::{Archive, Deserialize, Serialize};
 
-use super::fixed_parts;
+use super::{fixed_parts, user::Visibility};
 use crate::{
     frame::Span,
     ids::{ConversationId, Lineage, Seq, Timestamp, UserId, Uv},
@@ -72,6 +72,14 @@ pub struct Changed {
 impl Changed {
     /// What the user reads is not shown to others, nor what others read to it.
     pub const READ_PRIVATE: u32 = 1;
+    /// Two bits of settings: who is told whether the user is there, twice the number of a [`Visibility`].
+    pub const VISIBILITY: u32 = 6;
+
+    /// Who is told whether the user is there.
+    pub fn visibility_in(settings: u32) -> Visibility {
+        // What a later version knows shows no more than is meant.
+        Visibility::from_u64(u64::from(settings & Self::VISIBILITY) / 2).unwrap_or(Visibility::Nobody)
+    }
 }
 
 /// One entry of CHANGED.

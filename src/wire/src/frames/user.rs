@@ -25,6 +25,28 @@ impl SettingKey {
     pub const PINNED: Self = Self(5);
     /// Of a conversation: its messages up to this one are not shown any more. Only rises.
     pub const CLEARED: Self = Self(6);
+    /// Of the user: who is told whether it is there, a [`Visibility`].
+    pub const VISIBILITY: Self = Self(7);
+}
+
+/// Who is told whether a user is there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Visibility {
+    /// Everybody who asks.
+    #[default]
+    Everybody = 0,
+    /// Those to whom it has written one to one.
+    WrittenTo = 1,
+    /// Nobody.
+    Nobody = 2,
+}
+
+impl Visibility {
+    /// The one with this number.
+    pub fn from_u64(value: u64) -> Option<Self> {
+        [Self::Everybody, Self::WrittenTo, Self::Nobody].into_iter().find(|visibility| *visibility as u64 == value)
+    }
 }
 
 /// Change a setting of this user's. Answered by SETTING once it is durable.

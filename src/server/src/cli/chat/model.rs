@@ -7,6 +7,7 @@ use super::{
     command::Command,
     folded::{Folded, Look},
     input::Input,
+    people::People,
 };
 use tidings_client::{
     ClientMsgId, Control, ConversationId, DescribedMember, Event, Group, Message, Role, Seq, UserId, Watermarks,
@@ -102,6 +103,8 @@ pub struct Model {
     /// Of a large group: how many have read a message, and how many there are.
     counted: Option<(Seq, usize, usize)>,
     is_large: bool,
+    /// What people do right now.
+    pub people: People,
     /// When it was looked last for what disappeared.
     drawn_us: u64,
 }
@@ -136,6 +139,7 @@ impl Model {
             members: 0,
             counted: None,
             is_large: false,
+            people: People::default(),
             drawn_us: 0,
         }
     }
@@ -166,10 +170,18 @@ impl Model {
         match event {
             Event::Connected => (self.link, self.outdated) = (Link::Up, true),
             Event::Described(group) if group.conversation == self.conversation => self.on_description(&group),
-            Event::Disconnected => (self.link, self.fetching) = (Link::Lost, false),
+            Event::Disconnected => {
+                (self.link, self.fetching) = (Link::Lost, false);
+                self.people.forget();
+            }
+            Event::Typing { conversation, user, doing } if conversation == self.conversation => {
+                self.people.does(user, doing, self.now_us);
+            }
+            Event::Presence { state, last_seen, .. } => self.people.is(state, last_seen),
             Event::Message(message) | Event::Older(message) if message.conversation == self.conversation => {
                 self.pending.retain(|(id, _)| message.sender != self.my_id || *id != message.client_msg_id);
                 self.outdated |= message.control.0 != 0;
+                self.people.wrote(message.sender);
                 self.messages.insert(message.seq, message);
             }
             Event::Sent { id, .. } => {
@@ -303,11 +315,12 @@ impl Model {
         self.wish.take()
     }
 
-    /// True once after a message disappeared.
+    /// True once after a message disappeared, or somebody stopped typing without saying so.
     pub fn is_due(&mut self) -> bool {
         let (from, upto) = (self.drawn_us, self.now_us);
         self.drawn_us = upto;
-        self.messages.values().any(|message| (from + 1..=upto).contains(&message.expires_at.0))
+        let stopped = self.people.take_stale(upto);
+        stopped || self.messages.values().any(|message| (from + 1..=upto).contains(&message.expires_at.0))
     }
 
     /// All lines, oldest first.
@@ -345,6 +358,16 @@ impl Model {
         let (all, read) =
             (self.addressees(seq).count(), self.addressees(seq).filter(|marks| marks.read >= seq).count());
         (self.conversation.is_group() && read < all).then_some((read, all))
+    }
+
+    /// What others do right now, for people.
+    pub fn doing(&self) -> Option<String> {
+        let of = |user| self.messages.values().rev().find(|message| message.sender == user);
+        let name = |user| match self.conversation.is_group() {
+            true => of(user).map(|message| harmless(&message.sender_name)),
+            false => Some(self.peer.clone()),
+        };
+        self.people.in_words(self.now_us, name)
     }
 
     /// Who chats, and with whom or where.

@@ -68,10 +68,12 @@ fn title(model: &Model) -> Text<'static> {
         (Link::Lost, _) => ("connection lost, trying again; what you write is kept and sent", Color::Red),
     };
     let names = format!(" {}  ", model.heading());
-    Text::from(vec![
+    let mut spans = vec![
         Span::styled(names, Style::new().add_modifier(Modifier::BOLD)),
         Span::styled(format!("● {text}"), Style::new().fg(color)),
-    ])
+    ];
+    spans.extend(model.doing().map(|doing| Span::styled(format!("  {doing}"), Style::new().fg(Color::DarkGray))));
+    Text::from(spans)
 }
 
 fn row(line: &Line, me: &str) -> Text<'static> {
