@@ -168,7 +168,7 @@ fuzz_target!(|bytes: &[u8]| {
     let (mut lives, mut conns): (Vec<Live>, u64) = (Vec::new(), 0);
     while !choices.is_empty() {
         let live = lives.get(choices.below(lives.len() as u64) as usize).copied();
-        let step = choices.byte() % 20;
+        let step = choices.byte() % 22;
         match (step, live) {
             (0, _) | (_, None) => {
                 let (at, device) = (choices.below(USERS), 1 + choices.below(2) as u32);
@@ -210,14 +210,29 @@ fuzz_target!(|bytes: &[u8]| {
             }
             (11..=15, Some(live)) => act(&mut reactor, &live, &mut choices),
             (16, Some(live)) => {
-                let (conversation, key) = (with(&live, &mut choices), SettingKey(1 + choices.below(3) as u16));
-                let conversation = if key == SettingKey::READ_PRIVATE { ConversationId::NONE } else { conversation };
+                let (conversation, key) = (with(&live, &mut choices), SettingKey(1 + choices.below(7) as u16));
+                let of_user = [SettingKey::READ_PRIVATE, SettingKey::VISIBILITY].contains(&key);
+                let conversation = if of_user { ConversationId::NONE } else { conversation };
                 say(&mut reactor, &live, &Set { conversation, key, value: choices.below(4) });
             }
             (17, Some(live)) => say(&mut reactor, &live, &Revoke { device: DeviceId(1 + choices.below(3) as u32) }),
             (18, Some(live)) => {
                 let (conversation, from, limit) = (with(&live, &mut choices), choices.below(4) as u32, 0);
                 say(&mut reactor, &live, &Describe { conversation, from, limit, counted: Seq(choices.below(9)) });
+            }
+            (19, Some(live)) => {
+                let (conversation, user) = (with(&live, &mut choices), UserId::NONE);
+                say(&mut reactor, &live, &Typing { conversation, user, doing: Doing(choices.byte()) });
+                let activity = if choices.byte() % 2 == 0 { Activity::Inactive } else { Activity::Active };
+                say(&mut reactor, &live, &SetActivity { activity });
+            }
+            (20, Some(live)) => {
+                let conversation = if choices.byte() % 2 == 0 { group() } else { ConversationId::NONE };
+                let mut bytes = Vec::new();
+                let mut frame = frame::FrameBuilder::<Watch>::new(&mut bytes);
+                let users = frame.var(&user((live.user + 1) % USERS).0);
+                frame.finish(9, &Watch { conversation, users });
+                give(&mut reactor, &live, &bytes);
             }
             (_, Some(live)) => give(&mut reactor, &live, choices.bytes(60)),
         }

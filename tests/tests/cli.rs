@@ -4,10 +4,12 @@ use std::{
     io::Write,
     net::SocketAddr,
     process::{Command, Output, Stdio},
+    time::Duration,
 };
 
 use serde_json::Value;
 use tidings::process::{Launch, ServerProcess, TempDir};
+use tidings_client::{Config, Event, blocking::Client};
 use tidings_tests::binary;
 
 struct Node {
@@ -416,6 +418,38 @@ fn devices_are_listed_and_revoked_and_conversations_hidden() {
     assert!(send("6", &["four"]).status.success());
     assert_eq!(listed(&[])[0]["unread"], 4, "something new");
     assert!(!set(&["--with", "carol", "hide"]));
+}
+
+#[test]
+fn who_is_there_is_told_from_the_command_line() {
+    let node = Node::start();
+    let presence = || {
+        let object = node.lines(&["presence", "--user", "alice", "--of", "bob", "--json"], "").remove(0);
+        (object["state"].as_str().unwrap().to_owned(), object["last_seen"].as_u64().unwrap() > 0)
+    };
+    assert_eq!(presence(), ("offline".into(), false), "nobody has seen it");
+    let (_, token, _) = tidings(&["token", "--data", node.launch.data.to_str().unwrap(), "--user", "bob"]);
+    let config = Config::new("bob", 1, token.trim().as_bytes().to_vec());
+    let mut bob = Client::new(node.server.as_ref().unwrap().addr(), config);
+    while bob.poll(Duration::from_millis(100)).unwrap() != Some(Event::Synced) {}
+    assert_eq!(presence(), ("online".into(), false));
+    let said = node.run(&["presence", "--user", "alice", "--of", "bob"], "");
+    assert_eq!(String::from_utf8(said.stdout).unwrap(), "online\n");
+    for (to, state) in [("nobody", "hidden"), ("written-to", "hidden"), ("everybody", "online")] {
+        assert!(node.run(&["set", "--user", "bob", "visibility", to], "").status.success());
+        assert_eq!(presence().0, state);
+    }
+    assert!(node.run(&["set", "--user", "bob", "visibility", "written-to"], "").status.success());
+    node.lines(&["send", "--user", "bob", "--to", "alice", "hello"], "");
+    assert_eq!(presence().0, "online");
+    bob.session().leave();
+    bob.poll(Duration::ZERO).unwrap();
+    drop(bob);
+    // Those who watch are told a few seconds later, should it come back.
+    while presence().0 == "online" {}
+    assert_eq!(presence(), ("offline".into(), true));
+    let oneself = node.run(&["presence", "--user", "bob", "--of", "bob"], "");
+    assert!(String::from_utf8_lossy(&oneself.stderr).contains("that is you"));
 }
 
 #[test]

@@ -29,7 +29,8 @@ WAIT_S = 10.0
 PING_EVERY_S = 0.5
 QUIET_RESUME_MAX = 100
 READ_PRIVATE = 2
-MUTED, ARCHIVED, PINNED, CLEARED = 3, 4, 5, 6
+MUTED, ARCHIVED, PINNED, CLEARED, VISIBILITY = 3, 4, 5, 6, 7
+ONLINE, HIDDEN = 1, 2
 
 ALICE, BOB = user_id("alice"), user_id("bob")
 CHAT = conversation_id(ALICE, BOB)
@@ -278,6 +279,38 @@ def devices(bob: Client) -> None:
     print("bob: DEVICE_LIST has this device, SET is answered by SETTING and told with CHANGED")
 
 
+def presence(alice: Client, bob: Client) -> None:
+    alice.types(CHAT)
+    bob.wait_until(lambda: bob.typing.get((CHAT, ALICE)) == 1)
+    alice.types(CHAT, 0)
+    bob.wait_until(lambda: bob.typing.get((CHAT, ALICE)) == 0)
+    seen = lambda state: lambda: BOB in alice.people and alice.people[BOB].state == state
+    alice.watch(BOB)
+    alice.wait_until(seen(ONLINE))
+    bob.set(k.NO_ID, VISIBILITY, 2)
+    alice.wait_until(seen(HIDDEN))
+    bob.set(k.NO_ID, VISIBILITY, 1)
+    alice.wait_until(seen(ONLINE if wrote(alice, BOB) else HIDDEN))
+    bob.set(k.NO_ID, VISIBILITY, 0)
+    alice.wait_until(seen(ONLINE))
+    bob.take_inbox()
+    bob.activity(0)
+    bob.ping()
+    alice.sent(alice.send(BOB, b"are you there?")[0])
+    alice.sent(alice.send(BOB, b"hello?")[0])
+    expect("what bob is told while nobody looks", bob.receive().payload, b"are you there?")
+    bob.activity(1)
+    expect("what it is given once somebody does", bob.receive().payload, b"hello?")
+    expect("watching oneself", alice.refused(alice.watch(ALICE)), "BAD_PEER")
+    expect("watching too many", alice.refused(alice.watch(*[BOB] * 257)), "TOO_MANY")
+    print("alice and bob: who types is heard, who is there is told as its user wants, and a device at which nobody looks is left alone")
+
+
+def wrote(client: Client, user: bytes) -> bool:
+    """Whether somebody has written in the conversation of the two."""
+    return any(message.sender == user for message in client.fetch(CHAT, 1)[0])
+
+
 def ping(name: str, client: Client) -> None:
     opaque = time.time_ns()
     expect(f"{name}'s PONG", client.ping(opaque).opaque, opaque)
@@ -304,6 +337,7 @@ def conversation(alice_person: Person, bob_person: Person) -> None:
     group(alice, bob)
     about_messages(alice, bob)
     preferences(bob)
+    presence(alice, bob)
     devices(bob)
     for name, client in (("alice", alice), ("bob", bob)):
         ping(name, client)

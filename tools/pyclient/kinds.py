@@ -17,7 +17,7 @@ Span = Annotated[bytes, "II"]
 Settings = Annotated[bytes, "4s"]
 
 NO_ID = bytes(16)
-CONTROL, MESSAGE_CLASS, RECEIPT_CLASS = 0, 1, 2
+CONTROL, MESSAGE_CLASS, RECEIPT_CLASS, EPHEMERAL_CLASS = 0, 1, 2, 3
 
 
 class ProtocolError(Exception):
@@ -403,3 +403,28 @@ class Revoke(Body):
 @_kind(27)
 class SyncDone(Body):
     tails: U32
+
+
+@_kind(28, EPHEMERAL_CLASS)
+class Typing(Body):
+    conversation: Id
+    user: Id
+    doing: U8
+
+
+@_kind(29, EPHEMERAL_CLASS)
+class Watch(Body):
+    conversation: Id
+    users: Span
+
+
+@_kind(30, EPHEMERAL_CLASS, state=2)
+class Presence(Body):
+    user: Id
+    state: U8
+    last_seen: U64
+
+
+@_kind(31, activity=1)
+class Activity(Body):
+    activity: U8

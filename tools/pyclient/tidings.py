@@ -7,6 +7,7 @@ conversation, is in its `State`: give it to the next `Client` of the same device
 
 import time
 from collections import defaultdict, deque
+from collections.abc import Callable
 from typing import TypeVar
 
 import kinds as k
@@ -26,7 +27,8 @@ Stored = tuple[list[k.Message], k.Fetched]
 
 
 class Client:
-    """One session. `welcome` is what the server said first, `marks` what is known of (conversation, member)."""
+    """One session. `welcome` is what the server said first, `marks` what is known of (conversation, member), `people` who is
+    there, and `typing` what users do in conversations."""
 
     def __init__(self, server: str, token: str, device: int, state: State, timeout: float = 10.0) -> None:
         self.state = state
@@ -36,6 +38,8 @@ class Client:
         self._requests = 0
         self._resumed = self._list_open = self._listed_anew = False
         self._inbox: deque[k.Message] = deque()
+        self.people: dict[bytes, k.Presence] = {}
+        self.typing: dict[tuple[bytes, bytes], int] = {}
         self._answers: dict[int, k.Body] = {}
         self._in_flight: set[int] = set()
         self._fetching: dict[int, list[k.Message]] = {}
@@ -216,6 +220,32 @@ class Client:
         """Waits until another member is known to have got this far."""
         self._wait_marks(0, conversation, member, delivered, read)
 
+    def types(self, conversation: bytes, doing: int = 1) -> None:
+        """Says that the user is typing (0: not any more). Nobody answers, and it may be lost."""
+        self._request(k.Typing(conversation, k.NO_ID, doing))
+
+    def watch(self, *users: bytes, conversation: bytes = k.NO_ID) -> int:
+        """Asks who is there, for two minutes: `people` says it. Gives the request, for `refused`."""
+        return self._request(k.Watch(conversation, b"".join(users)))
+
+    def activity(self, activity: int) -> None:
+        """Says whether somebody looks at this device."""
+        self._request(k.Activity(activity))
+
+    def wait_until(self, is_so: Callable[[], bool]) -> None:
+        """Takes what comes until something is so."""
+        deadline = self._deadline()
+        while not is_so():
+            self._pump(deadline)
+
+    def refused(self, request: int) -> str:
+        """Waits until a request that has no other answer is refused, and says why."""
+        try:
+            self._next(request)
+        except ServerError as error:
+            return error.name
+        raise k.ProtocolError("an answer came where a refusal was due")
+
     def ping(self, opaque: int = 0) -> k.Pong:
         return self._ask(k.Ping(opaque), k.Pong)
 
@@ -298,6 +328,10 @@ class Client:
             case k.ReceiptOk():
                 self.marks[body.conversation, self.welcome.user].rise(body.delivered, body.read)
                 self._take_cursor(body.uv)
+            case k.Typing():
+                self.typing[body.conversation, body.user] = body.doing
+            case k.Presence():
+                self.people[body.user] = body
             case k.Pong():
                 self._take_cursor(body.uv)
                 self._answers[request] = body

@@ -205,6 +205,22 @@ impl Session {
         }
     }
 
+    /// The user has read everything up to a message, of which its number and its `ordinal` are given ([`crate::Message::ordinal`]; 0: not
+    /// known, then what is unread stays so unless it is the last message).
+    pub fn read(&mut self, conversation: ConversationId, upto: Seq, ordinal: u64) {
+        if let Some(known) = self.conversations.get_mut(&conversation) {
+            known.read(upto, ordinal);
+            self.touch(conversation);
+            self.pump();
+        }
+    }
+
+    /// How many messages with content of a conversation the user has neither read nor written. What came before it was a member counts as
+    /// read.
+    pub fn unread(&self, conversation: ConversationId) -> u64 {
+        self.conversations.get(&conversation).map_or(0, Conversation::unread)
+    }
+
     pub(crate) fn on_receipt(&mut self, receipt: &Receipt) {
         let (id, peer) = (receipt.conversation, receipt.member);
         if id.is_group() {

@@ -4,8 +4,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use tidings_canary::{self as canary, Canary};
 use tidings_wire::{
-    ClientMsgId, ConversationId, ErrorCode, Frame, Frames, Kind, Lineage, Retry, Seq, Stretch, UserId, Uv, WireError,
-    frame,
+    ClientMsgId, ConversationId, ErrorCode, Frame, Frames, Kind, Lineage, Retry, Stretch, UserId, Uv, WireError, frame,
     frame::FrameBuilder,
     frames::{self, Bye, ByeReason, ErrorFrame, Hello, MessageFlags, Ping, SettingKey, Visibility, Welcome},
     limits,
@@ -542,22 +541,6 @@ impl Session {
             }
         }
         self.resume_again();
-    }
-
-    /// The user has read everything up to a message, of which its number and its `ordinal` are given ([`crate::Message::ordinal`]; 0: not
-    /// known, then what is unread stays so unless it is the last message).
-    pub fn read(&mut self, conversation: ConversationId, upto: Seq, ordinal: u64) {
-        if let Some(known) = self.conversations.get_mut(&conversation) {
-            known.read(upto, ordinal);
-            self.touch(conversation);
-            self.pump();
-        }
-    }
-
-    /// How many messages with content of a conversation the user has neither read nor written. What came before it was a member counts as
-    /// read.
-    pub fn unread(&self, conversation: ConversationId) -> u64 {
-        self.conversations.get(&conversation).map_or(0, Conversation::unread)
     }
 
     pub(crate) fn request_id(&mut self) -> u64 {

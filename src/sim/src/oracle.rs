@@ -9,14 +9,12 @@ mod said;
 
 use std::collections::BTreeMap;
 
-use tidings_client::{
-    ClientMsgId, ConversationId, DeviceId, ErrorCode, Message, ReadReceipts, Seq, Timestamp, UserId, Watermarks,
-};
+use tidings_client::{ClientMsgId, ConversationId, DeviceId, ErrorCode, Message, Seq, Timestamp, UserId, Watermarks};
 
 pub use durable::Durable;
 pub use follower::Follower;
 pub use history::{Asked, Reading};
-use presence::People;
+use presence::{People, Privacy};
 pub use roster::Roster;
 use said::{Line, SaidAbout, Shown};
 
@@ -54,20 +52,6 @@ struct Attempt {
 struct Known {
     tag: u64,
     ts: Timestamp,
-}
-
-/// Whether a user lets others know what it reads.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Privacy {
-    /// It never wanted anything else.
-    #[default]
-    Open,
-    /// It wants nobody to know.
-    Wanted,
-    /// It was told that nobody does, from then on.
-    Private,
-    /// It wanted this and that.
-    Doubted,
 }
 
 /// A conversation as the world knows it.
@@ -468,31 +452,6 @@ impl Oracle {
 
     fn privacy(&self, user: UserId) -> Privacy {
         self.privacy.get(&user).copied().unwrap_or_default()
-    }
-
-    /// A user wants others to know what it reads, or not. Whoever wants both, one after the other, may have either from then on, and what it
-    /// read before may be told.
-    pub fn privacy_wanted(&mut self, user: UserId, receipts: ReadReceipts) {
-        match (self.privacy(user), receipts) {
-            (Privacy::Private | Privacy::Wanted, ReadReceipts::Private) => {}
-            (Privacy::Open, ReadReceipts::Private) => drop(self.privacy.insert(user, Privacy::Wanted)),
-            _ => {
-                self.privacy.insert(user, Privacy::Doubted);
-                for at in 0..self.conversations.len() {
-                    if let Some(member) = self.member(at, user) {
-                        let conversation = &mut self.conversations[at];
-                        conversation.read_openly[member] = conversation.facts[member].read;
-                    }
-                }
-            }
-        }
-    }
-
-    /// A device was told whether others know what its user reads.
-    pub fn privacy_is(&mut self, user: UserId, receipts: ReadReceipts) {
-        if self.privacy(user) == Privacy::Wanted && receipts == ReadReceipts::Private {
-            self.privacy.insert(user, Privacy::Private);
-        }
     }
 
     /// A device was shown how far both members are.

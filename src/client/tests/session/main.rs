@@ -3,6 +3,7 @@
 
 mod own;
 mod peer;
+mod presence;
 mod receipts;
 
 use std::num::NonZeroU32;

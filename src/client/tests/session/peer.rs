@@ -197,6 +197,16 @@ impl Peer {
         peer
     }
 
+    /// Time passes; the server is heard of all the while.
+    pub fn later(&mut self, mut ms: u64) {
+        while ms > 0 {
+            let step = ms.min(10_000);
+            (self.now, ms) = (self.now.plus_ms(step), ms - step);
+            self.session.tick(self.now);
+            self.give(&bytes_of(0, &Pong { opaque: 0, uv: Uv(0), server_time: Timestamp(0) }));
+        }
+    }
+
     pub fn give(&mut self, bytes: &[u8]) {
         self.session.received(bytes, self.now);
     }

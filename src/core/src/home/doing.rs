@@ -96,7 +96,7 @@ impl Homes {
     /// Takes of what a session may say that is lost if need be.
     fn take_ephemeral(&mut self, id: SessionId, tokens: u32, cx: &mut impl HomeContext) -> Result<(), u32> {
         let Some(session) = self.sessions.get_mut(id) else { return Ok(()) };
-        session.ephemeral.take_many(EPHEMERAL_RATE, cx.now().mono, tokens)
+        session.doing.get_or_insert_default().ephemeral.take_many(EPHEMERAL_RATE, cx.now().mono, tokens)
     }
 
     fn refuse_limited(&mut self, id: SessionId, frame: &Frame<'_>, wait_ms: u32, cx: &mut impl HomeContext) {
@@ -119,7 +119,7 @@ impl Homes {
         if before == activity {
             return Ok(());
         }
-        session.rung = Vec::new();
+        session.doing.get_or_insert_default().rung = Vec::new();
         let home = session.home;
         let uv = self.index.get(home).uv;
         session.sync = match (activity, session.sync) {

@@ -1,6 +1,5 @@
 //! How sessions begin, and how the server ends them.
 
-use alloc::vec::Vec;
 use core::net::IpAddr;
 
 use tidings_wire::{
@@ -24,7 +23,7 @@ use crate::{
     context::HomeContext,
     counters::Counter,
     effects::ConnId,
-    limits::{Bucket, REFUSED_RETRY_MS, REGISTERING_TOKENS, SESSIONS_PER_USER},
+    limits::{REFUSED_RETRY_MS, REGISTERING_TOKENS, SESSIONS_PER_USER},
 };
 
 impl Homes {
@@ -90,8 +89,7 @@ impl Homes {
             unacknowledged: Unacknowledged::NOTHING,
             issued: age(who.issued(), who.bound()),
             activity: Activity::Active,
-            rung: Vec::new(),
-            ephemeral: Bucket::default(),
+            doing: None,
             ending: false,
         });
         let state = self.index.get_mut(home);

@@ -1,6 +1,6 @@
 //! Sessions: who is connected to this reactor. Live state in memory only; losing it costs a reconnect, never a message.
 
-use alloc::vec::Vec;
+use alloc::{boxed::Box, vec::Vec};
 use core::num::NonZeroU32;
 
 use tidings_wire::{ConversationId, DeviceId, Timestamp, UserId, Uv, frames::Activity};
@@ -39,6 +39,15 @@ pub enum Sync {
     Behind(Uv),
 }
 
+/// What is kept of what a session's user does right now.
+#[derive(Debug, Default)]
+pub struct Doing {
+    /// What it may say that is lost if need be.
+    pub ephemeral: Bucket,
+    /// Conversations of which it was pushed something while nobody looked.
+    pub rung: Vec<ConversationId>,
+}
+
 /// A live session.
 #[derive(Debug)]
 pub struct Session {
@@ -70,10 +79,8 @@ pub struct Session {
     pub issued: Timestamp,
     /// Whether somebody looks at it.
     pub activity: Activity,
-    /// Conversations of which it was pushed something while nobody looked.
-    pub rung: Vec<ConversationId>,
-    /// What it may say that is lost if need be.
-    pub ephemeral: Bucket,
+    /// What is kept of what its user does right now; nothing of one that never said so.
+    pub doing: Option<Box<Doing>>,
     /// Its token has ended: nothing more is taken, and it ends once its SENDs are answered.
     pub ending: bool,
 }
@@ -86,9 +93,10 @@ impl Session {
 
     /// True the first time since nobody looks, of each of so many conversations.
     pub fn rings(&mut self, conversation: ConversationId) -> bool {
-        let rings = self.rung.len() < RUNG_MAX && !self.rung.contains(&conversation);
+        let rung = &mut self.doing.get_or_insert_default().rung;
+        let rings = rung.len() < RUNG_MAX && !rung.contains(&conversation);
         if rings {
-            self.rung.push(conversation);
+            rung.push(conversation);
         }
         rings
     }

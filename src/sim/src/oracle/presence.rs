@@ -1,12 +1,26 @@
-//! What may be told of people: who is typing to those who are in the conversation with them, and who is there to those who may know it. A device whose
+//! What may be told of people: what they read, who is typing to those who are in the conversation with them, and who is there to those who may know it. A device whose
 //! connection began after something was over hears nothing of it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tidings_client::{PresenceState, Seq, UserId, Visibility};
+use tidings_client::{PresenceState, ReadReceipts, Seq, UserId, Visibility};
 
 use super::Oracle;
 use crate::agenda::Nanos;
+
+/// Whether a user lets others know what it reads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Privacy {
+    /// It never wanted anything else.
+    #[default]
+    Open,
+    /// It wants nobody to know.
+    Wanted,
+    /// It was told that nobody does, from then on.
+    Private,
+    /// It wanted this and that.
+    Doubted,
+}
 
 /// What is known of people.
 #[derive(Debug, Default)]
@@ -20,6 +34,31 @@ pub(super) struct People {
 }
 
 impl Oracle {
+    /// A user wants others to know what it reads, or not. Whoever wants both, one after the other, may have either from then on, and what it
+    /// read before may be told.
+    pub fn privacy_wanted(&mut self, user: UserId, receipts: ReadReceipts) {
+        match (self.privacy(user), receipts) {
+            (Privacy::Private | Privacy::Wanted, ReadReceipts::Private) => {}
+            (Privacy::Open, ReadReceipts::Private) => drop(self.privacy.insert(user, Privacy::Wanted)),
+            _ => {
+                self.privacy.insert(user, Privacy::Doubted);
+                for at in 0..self.conversations.len() {
+                    if let Some(member) = self.member(at, user) {
+                        let conversation = &mut self.conversations[at];
+                        conversation.read_openly[member] = conversation.facts[member].read;
+                    }
+                }
+            }
+        }
+    }
+
+    /// A device was told whether others know what its user reads.
+    pub fn privacy_is(&mut self, user: UserId, receipts: ReadReceipts) {
+        if self.privacy(user) == Privacy::Wanted && receipts == ReadReceipts::Private {
+            self.privacy.insert(user, Privacy::Private);
+        }
+    }
+
     /// A user is told who is told of it.
     pub fn visibility_is(&mut self, user: UserId, visibility: Visibility, now: Nanos) {
         self.people.visibility.insert(user, visibility);
