@@ -176,6 +176,36 @@ fn a_damaged_log_is_refused_with_its_place() {
     assert!(error.contains("unreadable") && error.contains("000000.seg, offset"), "{error}");
 }
 
+/// What the disk harms while the server runs is left out of the history, which says so, and the operator is told which message it is.
+#[test]
+fn a_message_that_the_disk_has_harmed_is_named_and_left_out() {
+    let mut node = Node::start();
+    for text in ["one", "two", "three"] {
+        node.lines(&["send", "--user", "alice", "--to", "bob", text], "");
+    }
+    let harmed = ["log-000", "log-001"].into_iter().any(|log| {
+        let path = node.launch.data.join(log).join("000000.seg");
+        let bytes = std::fs::read(&path).unwrap();
+        let Some(at) = bytes.windows(8).position(|window| window == b"alicetwo") else { return false };
+        let file = std::fs::File::options().write(true).open(&path).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&file, b"x", at as u64).unwrap();
+        file.sync_all().unwrap();
+        true
+    });
+    assert!(harmed, "the message is found in a log");
+    let history = node.run(&["history", "--user", "bob", "--with", "alice", "--json"], "");
+    let texts: Vec<_> = String::from_utf8(history.stdout)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["text"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(texts, ["one", "three"], "{}", String::from_utf8_lossy(&history.stderr));
+    let said = String::from_utf8(history.stderr).unwrap();
+    assert!(history.status.success() && said.contains("message 2, and perhaps others, is left out"), "{said}");
+    let (_, said) = node.server.take().unwrap().stop().unwrap();
+    assert!(said.contains("alarm: message 2 of conversation") && said.contains("generation 1, offset"), "{said}");
+}
+
 #[test]
 fn help_and_version_are_there() {
     for command in ["serve", "token", "send", "tail", "history", "chat", "demo"] {

@@ -253,6 +253,7 @@ class Fetched(Body):
     oldest: U64
     from_seq: U64
     upto: U64
+    damaged: U64 = 0
 
 
 @_kind(14)

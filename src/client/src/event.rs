@@ -117,6 +117,15 @@ impl Watermarks {
     }
 }
 
+/// Why messages cannot be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// They are not stored any more, or not for this user.
+    Gone,
+    /// One of them at least is stored, and the server cannot read it.
+    Damaged,
+}
+
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -174,7 +183,8 @@ pub enum Event {
     },
     /// The next message of a conversation, own ones included: numbers come without gap and repeat.
     Message(Message),
-    /// Messages of a conversation cannot be had: retention dropped them before this device came, or the user was no member then.
+    /// Messages of a conversation cannot be had: retention dropped them before this device came, the user was no member then, or the server's disk
+    /// has damaged one of them.
     Lost {
         /// Where.
         conversation: ConversationId,
@@ -182,6 +192,8 @@ pub enum Event {
         from: Seq,
         /// The last that is lost.
         upto: Seq,
+        /// Why.
+        why: Loss,
     },
     /// An older message that [`crate::Session::history`] asked for.
     Older(Message),
@@ -197,6 +209,8 @@ pub enum Event {
         first: Seq,
         /// The last number that this answers for; less than `first`: none.
         last: Seq,
+        /// A message in there that is stored, and that the server cannot read; 0: there is none.
+        damaged: Seq,
     },
     /// What [`crate::Session::history`] or [`crate::Session::history_after`] asked for cannot be had: what was told of it is all.
     HistoryFailed {

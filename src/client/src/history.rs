@@ -30,8 +30,12 @@ pub(crate) struct Reading {
     messages: VecDeque<Message>,
     /// How many of the messages are of the page that is coming.
     coming: usize,
+    /// The last of them, if they are told as they come.
+    told: Seq,
     /// The numbers that pages have answered for, if any has.
     answered: Option<(Seq, Seq)>,
+    /// The first message that was found damaged; 0: none.
+    damaged: Seq,
     refusals: u32,
 }
 
@@ -44,7 +48,10 @@ impl Reading {
         }
         self.coming += 1;
         match self.order {
-            FetchOrder::Upward => Some(Event::Older(message)),
+            FetchOrder::Upward => {
+                self.told = message.seq;
+                Some(Event::Older(message))
+            }
             FetchOrder::Last => {
                 self.messages.push_back(message);
                 None
@@ -52,9 +59,25 @@ impl Reading {
         }
     }
 
+    /// The page ends in the middle. What was told of it is not asked for again; the rest of it is, with what was kept.
+    fn page_broke_off(&mut self) {
+        if self.order == FetchOrder::Upward && self.coming > 0 {
+            let (_, high) = self.answered.get_or_insert((self.from, self.told));
+            *high = (*high).max(self.told);
+            self.from = self.told.next();
+            self.left = self.left.saturating_sub(u32::try_from(self.coming).unwrap_or(u32::MAX));
+        } else {
+            self.messages.truncate(self.messages.len() - self.coming);
+        }
+        self.coming = 0;
+    }
+
     /// A page is complete. True if all that was asked for has come, or cannot be had.
     fn page_ended(&mut self, fetched: &Fetched) -> bool {
         let (first, last) = fetched.answered().into_inner();
+        if fetched.damaged > Seq(0) {
+            self.damaged = fetched.damaged;
+        }
         self.left = self.left.saturating_sub(u32::try_from(self.coming).unwrap_or(u32::MAX));
         // The page that came last is the oldest: it goes before the others.
         let earlier = self.messages.len().saturating_sub(self.coming);
@@ -90,8 +113,8 @@ impl Session {
         let cleared = self.conversations.get(&conversation).map_or(Seq(0), |known| known.preferences.cleared);
         if before > Seq(0) && before <= cleared.next() {
             let head = self.conversations.get(&conversation).map_or(Seq(0), |known| known.head);
-            let (oldest, first, last) = (Seq(1), Seq(1), Seq(0));
-            return self.events.push_back(Event::HistoryDone { conversation, oldest, head, first, last });
+            let (oldest, first, last, damaged) = (Seq(1), Seq(1), Seq(0), Seq(0));
+            return self.events.push_back(Event::HistoryDone { conversation, oldest, head, first, last, damaged });
         }
         let upto = Seq(before.0.saturating_sub(1));
         self.begin_reading(conversation, FetchOrder::Last, cleared.next(), upto, limit.get());
@@ -106,7 +129,9 @@ impl Session {
 
     fn begin_reading(&mut self, conversation: ConversationId, order: FetchOrder, from: Seq, upto: Seq, left: u32) {
         let (messages, coming, answered, refusals) = (VecDeque::new(), 0, None, 0);
-        let reading = Reading { conversation, order, from, upto, left, messages, coming, answered, refusals };
+        let (told, damaged) = (Seq(0), Seq(0));
+        let reading =
+            Reading { conversation, order, from, upto, left, messages, coming, told, answered, damaged, refusals };
         if self.is_up() {
             self.ask_page(reading);
         }
@@ -125,21 +150,20 @@ impl Session {
             return self.ask_page(reading);
         }
         let (first, last) = reading.answered.unwrap_or((Seq(1), Seq(0)));
-        let (conversation, oldest, head) = (reading.conversation, fetched.oldest, fetched.head);
+        let (conversation, oldest, head, damaged) =
+            (reading.conversation, fetched.oldest, fetched.head, reading.damaged);
         self.events.extend(reading.messages.into_iter().map(Event::Older));
-        self.events.push_back(Event::HistoryDone { conversation, oldest, head, first, last });
+        self.events.push_back(Event::HistoryDone { conversation, oldest, head, first, last, damaged });
     }
 
     /// A page was refused: it is asked for again, if waiting helps, but not for ever.
     pub(crate) fn on_history_refused(&mut self, mut reading: Box<Reading>, code: ErrorCode, retry_ms: Option<u64>) {
         let Reading { conversation, refusals, .. } = *reading;
-        let crowded = [ErrorCode::Busy, ErrorCode::RateLimited].contains(&code);
-        match retry_ms.filter(|_| crowded && refusals < REFUSALS_MAX) {
+        let passes = [ErrorCode::Busy, ErrorCode::RateLimited, ErrorCode::HistoryUnavailable].contains(&code);
+        match retry_ms.filter(|_| passes && refusals < REFUSALS_MAX) {
             Some(wait_ms) => {
                 reading.refusals += 1;
-                let kept = reading.messages.len() - reading.coming;
-                reading.messages.truncate(kept);
-                reading.coming = 0;
+                reading.page_broke_off();
                 self.resting.push((self.now.plus_ms(wait_ms.max(1) << refusals), Resting::Reading(reading)));
             }
             None => self.events.push_back(Event::HistoryFailed { conversation, code }),

@@ -10,7 +10,7 @@ use tidings_wire::{
 use crate::{
     config::{History, Time},
     conversation::{AHEAD_MAX, Conversation},
-    event::{Event, Message, Watermarks},
+    event::{Event, Loss, Message, Watermarks},
     session::{Request, Session},
 };
 
@@ -177,7 +177,9 @@ impl Session {
                 return;
             }
             conversation.pass(upto);
-            self.events.push_back(Event::Lost { conversation: id, from, upto });
+            let is_damaged = from <= fetched.damaged && fetched.damaged <= upto;
+            let why = if is_damaged { Loss::Damaged } else { Loss::Gone };
+            self.events.push_back(Event::Lost { conversation: id, from, upto, why });
         }
     }
 

@@ -37,7 +37,7 @@ mod token;
 
 pub use config::{Config, DEFAULT_TENANT, History, Time, Tokens};
 pub use content::Content;
-pub use event::{Event, Group, Message, Preferences, Watermarks};
+pub use event::{Event, Group, Loss, Message, Preferences, Watermarks};
 pub use own::{Device, ReadReceipts};
 pub use session::Session;
 pub use sync::{SavedConversation, SavedMessage, SavedState};

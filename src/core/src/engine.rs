@@ -4,6 +4,7 @@
 //! ([`features`](crate::features)); what a conversation is, is in [`conversation`](crate::conversation).
 
 mod commit;
+mod damage;
 mod describe;
 mod dispatch;
 mod fetching;
@@ -42,6 +43,8 @@ use crate::{
     table::{Seed, Table},
     time::Mono,
 };
+pub use damage::Damage;
+use damage::Failures;
 use history::Jobs;
 use index::{Chunks, MessageIndex};
 use outbox::Outboxes;
@@ -140,6 +143,7 @@ pub(crate) struct Conversations {
     chunks: Chunks,
     overlays: Overlays,
     jobs: Jobs,
+    failures: Failures,
     /// Records that were appended and are not committed yet, by shard.
     waiting: Box<[VecDeque<(BatchPosition, commit::Waiting)>]>,
     /// Rows that were appended and are not durable yet.
@@ -176,6 +180,7 @@ impl Conversations {
             chunks: Chunks::default(),
             overlays: Overlays::default(),
             jobs: Jobs::default(),
+            failures: Failures::default(),
             waiting: vec![VecDeque::new(); shards as usize].into_boxed_slice(),
             rows: VecDeque::new(),
             answers: vec![VecDeque::new(); reactors as usize].into_boxed_slice(),
@@ -207,6 +212,11 @@ impl Conversations {
     /// Somebody who was refused since the last call for what it has filled of the log.
     pub(crate) fn take_over_budget(&mut self) -> Option<OverBudget> {
         self.budgets.take_over()
+    }
+
+    /// A stored message that was found damaged since the last call.
+    pub(crate) fn take_damage(&mut self) -> Option<Damage> {
+        self.failures.take()
     }
 
     /// FETCHes under way.

@@ -46,6 +46,7 @@ pub use budget::{Budget, Network, OverBudget};
 pub use conversation::state::ReplayError;
 pub use counters::{Counter, Counters};
 pub use effects::{CommittedEntry, ConnId, DurableBatch, Effects, JobId, NoCredit, Passage, ReactorId, RecordMeta};
+pub use engine::Damage;
 pub use ephemeral::Ephemeral;
 pub use home::{Authenticated, Bound, Claims, Renewal, SessionId, TokenFault, Verifier, authenticate, reauthenticate};
 pub use lanes::{ToConversation, ToHome};

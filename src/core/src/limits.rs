@@ -34,6 +34,10 @@ pub const FETCH_PLACE_MS: u64 = 1000;
 pub const FETCHES: usize = 256;
 /// Bytes of the log that one read for a FETCH covers, unless a single message is longer.
 pub const READ_WINDOW: u64 = 64 * 1024;
+/// How long after a read of a stored message failed it must fail again for the message to count as damaged.
+pub const DAMAGED_AFTER_MS: u32 = 2000;
+/// Messages whose reads failed that are remembered.
+pub const FAILURES_MAX: usize = 1024;
 /// How long a receipt waits for a batch to ride in.
 pub const RECEIPT_DELAY_MS: u64 = 20;
 /// How long receipts of a group wait for company before those who wrote are told.

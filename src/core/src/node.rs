@@ -20,7 +20,7 @@ use crate::{
     conversation::state::ReplayError,
     counters::{Counter, Counters},
     effects::{CommittedEntry, ConnId, DurableBatch, Effects, JobId, ReactorId, RecordMeta},
-    engine::Conversations,
+    engine::{Conversations, Damage},
     ephemeral::{Ephemeral, Passing},
     features::{Row, Windows},
     home::{Authenticated, Command, Homes, Renewal, SessionId},
@@ -135,6 +135,11 @@ impl Node {
     /// Somebody who was refused since the last call for having filled as much of the log as it may.
     pub fn take_over_budget(&mut self) -> Option<OverBudget> {
         self.conversations.take_over_budget()
+    }
+
+    /// A stored message that was found damaged since the last call.
+    pub fn take_damage(&mut self) -> Option<Damage> {
+        self.conversations.take_damage()
     }
 
     /// The connection of a session is gone, or is to go.

@@ -180,6 +180,7 @@ fn table(stats: &Stats) -> Vec<String> {
         ("ended: newest batch damaged", stats.exempt),
         ("messages delivered", stats.messages),
         ("history refused for now", stats.unreadable),
+        ("told of damage", stats.damages),
         ("ranges of history read", stats.readings),
         ("told who types", stats.typings),
         ("told who is there", stats.presences),

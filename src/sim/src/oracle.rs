@@ -9,7 +9,9 @@ mod said;
 
 use std::collections::BTreeMap;
 
-use tidings_client::{ClientMsgId, ConversationId, DeviceId, ErrorCode, Message, Seq, Timestamp, UserId, Watermarks};
+use tidings_client::{
+    ClientMsgId, ConversationId, DeviceId, ErrorCode, Loss, Message, Seq, Timestamp, UserId, Watermarks,
+};
 
 pub use durable::Durable;
 pub use follower::Follower;
@@ -420,7 +422,14 @@ impl Oracle {
     }
 
     /// A device was told that messages are gone for good.
-    pub fn lost(&mut self, (device, user): (DeviceAt, UserId), given: &mut Given, at: usize, (from, upto): (Seq, Seq)) {
+    pub fn lost(
+        &mut self,
+        (device, user): (DeviceAt, UserId),
+        given: &mut Given,
+        at: usize,
+        (from, upto): (Seq, Seq),
+        why: Loss,
+    ) {
         let last = given.last.insert(at, upto);
         let follows = last.map_or(!given.everything || from == Seq(1), |last| from == last.next());
         // What a start finds after a hole is where a conversation begins for it.
@@ -428,7 +437,7 @@ impl Oracle {
         let dropped = |seq| self.may_lose && durable.is_dropped_before(id, seq);
         // What came while it was no member is not for it, whatever it may read of it later.
         let foreign = |seq| durable.roster(id).is_some_and(|roster| !roster.was_told(user, seq));
-        let gone = (from.0..=upto.0).map(Seq).all(|seq| dropped(seq) || foreign(seq));
+        let gone = why == Loss::Damaged || (from.0..=upto.0).map(Seq).all(|seq| dropped(seq) || foreign(seq));
         self.check(gone && follows && from <= upto, "I1", || {
             format!(
                 "device {device}, which has {last:?}, is told that {from:?} to {upto:?} of conversation {at} are gone"

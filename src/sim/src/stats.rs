@@ -25,6 +25,8 @@ pub struct Stats {
     pub messages: u64,
     /// Reads of damaged bytes that were refused.
     pub unreadable: u64,
+    /// Times that a device was told that a message is damaged.
+    pub damages: u64,
     /// Ranges of history that were asked for and came.
     pub readings: u64,
     /// Times that a device was told how far a member of a group is.
@@ -75,6 +77,7 @@ impl Stats {
             (&mut self.exempt, other.exempt),
             (&mut self.messages, other.messages),
             (&mut self.unreadable, other.unreadable),
+            (&mut self.damages, other.damages),
             (&mut self.readings, other.readings),
             (&mut self.group_receipts, other.group_receipts),
             (&mut self.typings, other.typings),

@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use crossbeam::{queue::ArrayQueue, utils::CachePadded};
-use tidings_core::{Authenticated, Counters, OverBudget, ReactorId, counters::COUNTERS};
+use tidings_core::{Authenticated, Counters, Damage, OverBudget, ReactorId, counters::COUNTERS};
 use tidings_mesh::Sleeper;
 use tidings_wire::{ErrorCode, Generation, LogId};
 
@@ -48,10 +48,14 @@ pub struct Shared<M: Machine> {
     settled: AtomicUsize,
     quiet: AtomicUsize,
     over_budget: ArrayQueue<OverBudget>,
+    damages: ArrayQueue<Damage>,
 }
 
 /// People over their budget that nobody has heard of yet: more of them say nothing new.
 const OVER_BUDGET_MAX: usize = 64;
+
+/// Damaged messages that nobody has heard of yet: more of them say nothing new.
+const DAMAGES_MAX: usize = 64;
 
 impl<M: Machine> Shared<M> {
     /// For as many reactors as there are wakers.
@@ -71,6 +75,7 @@ impl<M: Machine> Shared<M> {
             settled: AtomicUsize::new(0),
             quiet: AtomicUsize::new(0),
             over_budget: ArrayQueue::new(OVER_BUDGET_MAX),
+            damages: ArrayQueue::new(DAMAGES_MAX),
         }
     }
 
@@ -117,6 +122,17 @@ impl<M: Machine> Shared<M> {
     /// The next of those who have filled as much of the log as they may, and were refused.
     pub fn next_over_budget(&self) -> Option<OverBudget> {
         self.over_budget.pop()
+    }
+
+    /// A stored message cannot be read.
+    pub(crate) fn tell_damage(&self, damage: Damage) {
+        // What does not fit is counted.
+        let _full = self.damages.push(damage);
+    }
+
+    /// The next of the stored messages that were found damaged.
+    pub fn next_damage(&self) -> Option<Damage> {
+        self.damages.pop()
     }
 
     /// Tells every reactor to stop: no new connections, BYE to all, the last batch durable.

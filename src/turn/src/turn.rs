@@ -331,6 +331,9 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
             if let Some(who) = self.node.take_over_budget() {
                 self.shared.tell_over_budget(who);
             }
+            while let Some(damage) = self.node.take_damage() {
+                self.shared.tell_damage(damage);
+            }
             let connections = &self.shared.peer(self.me).connections;
             connections.store(self.io.connections.len(), std::sync::atomic::Ordering::Relaxed);
         }

@@ -318,6 +318,7 @@ fn vectors() -> Vec<(&'static str, Vec<u8>)> {
                     oldest: Seq(1),
                     from: Seq(1),
                     upto: Seq(5),
+                    damaged: Seq(0),
                 },
             ),
         ),
@@ -424,6 +425,8 @@ fn frames_of_older_sizes_are_understood() {
     assert_eq!((old.0, new.0, old.1), (40, 48, ReceiptOk { seen: 0, ..new.1 }));
     let ((was_len, was), (len, is)): ((_, Resume), (_, Resume)) = (fixed(&bytes_of("RESUME")), fixed(&newer("RESUME")));
     assert_eq!((was_len, len, was), (36, 40, Resume { tails: 0, tail: 0, ..is }));
+    let (old, new) = (fixed::<Fetched>(&bytes_of("FETCHED")), fixed::<Fetched>(&newer("FETCHED")));
+    assert_eq!((old.0, new.0, old.1), (64, 72, new.1));
     let entry = |bytes: &[u8]| -> (u32, ChangedConversation) {
         let frame = split(bytes, limits::FRAME_MAX).unwrap().unwrap();
         let changed: Changed = frame.fixed().unwrap();

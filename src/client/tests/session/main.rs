@@ -9,7 +9,9 @@ mod receipts;
 use std::num::NonZeroU32;
 
 use proptest::prelude::*;
-use tidings_client::{ClientMsgId, Config, ErrorCode, Event, Lineage, SavedState, Seq, Session, Time, Timestamp, Uv};
+use tidings_client::{
+    ClientMsgId, Config, ErrorCode, Event, Lineage, Loss, SavedState, Seq, Session, Time, Timestamp, Uv,
+};
 use tidings_wire::{Kind, frame::Span, frames::*, limits};
 
 use peer::*;
@@ -196,7 +198,7 @@ fn what_retention_dropped_is_told_and_what_cannot_be_read_is_tried_again_later()
     peer.give(&bytes_of(id, &fetched(8..=9, 1..=9, 10)));
     peer.serve_fetches(10, 10);
     let events = peer.events();
-    assert!(events.contains(&Event::Lost { conversation: here(), from: Seq(1), upto: Seq(7) }));
+    assert!(events.contains(&Event::Lost { conversation: here(), from: Seq(1), upto: Seq(7), why: Loss::Gone }));
     assert_eq!(numbers(&events), [8, 9, 10]);
 }
 
@@ -207,7 +209,7 @@ fn what_is_gone_in_the_middle_of_a_page_is_told_in_its_place() {
     let (id, _) = peer.sent().all::<Fetch>()[0];
     peer.give(&[message(id, 1), message(id, 2), message(id, 5), message(id, 7)].concat());
     peer.give(&bytes_of(id, &fetched(1..=7, 1..=8, 9)));
-    let lost = |from, upto| Event::Lost { conversation: here(), from: Seq(from), upto: Seq(upto) };
+    let lost = |from, upto| Event::Lost { conversation: here(), from: Seq(from), upto: Seq(upto), why: Loss::Gone };
     let events = peer.events();
     assert_eq!(numbers(&events), [1, 2, 5, 7, 9]);
     let told: Vec<_> = events.into_iter().filter(|event| matches!(event, Event::Lost { .. })).collect();
@@ -245,6 +247,42 @@ fn serve_history(peer: &mut Peer, refused: &mut u32) {
         let (first, last) = (sent.first().copied().unwrap_or(1), sent.last().copied().unwrap_or(0));
         peer.give(&bytes_of(id, &fetched(first..=last, answered, 100)));
     }
+}
+
+/// What the server has and cannot read is told as such, and what comes after it is released.
+#[test]
+fn what_the_server_cannot_read_is_told_and_passed() {
+    let mut peer = Peer::new(config());
+    let request = peer.connect(LINEAGE);
+    peer.give(&changed(request, &[(here(), 5)], 5, 0));
+    let fetch = peer.sent().all::<Fetch>()[0].0;
+    [1, 2, 4, 5].into_iter().for_each(|seq| peer.give(&message(fetch, seq)));
+    peer.give(&bytes_of(fetch, &Fetched { damaged: Seq(3), ..fetched(1..=5, 1..=5, 5) }));
+    let events = peer.events();
+    assert_eq!(numbers(&events), [1, 2, 4, 5]);
+    let lost = Event::Lost { conversation: here(), from: Seq(3), upto: Seq(3), why: Loss::Damaged };
+    assert!(events.contains(&lost), "{events:?}");
+    // A range that the application reads: it is asked for again for a while, then its end says so.
+    peer.session.history_after(here(), Seq(0), NonZeroU32::new(5).unwrap());
+    let fetch = peer.sent().all::<Fetch>()[0].0;
+    [1, 2].into_iter().for_each(|seq| peer.give(&message(fetch, seq)));
+    let unavailable = ErrorFrame::new(ErrorCode::HistoryUnavailable, Kind::Fetch as u8);
+    peer.give(&bytes_of(fetch, &ErrorFrame { retry_after_ms: 2000, ..unavailable }));
+    let older = |events: &[Event]| -> Vec<u64> {
+        let seq = |event: &Event| if let Event::Older(message) = event { Some(message.seq.0) } else { None };
+        events.iter().filter_map(seq).collect()
+    };
+    assert_eq!(older(&peer.events()), [1, 2]);
+    peer.later(2000);
+    let (fetch, asked) = peer.sent().all::<Fetch>()[0];
+    assert_eq!((asked.from, asked.limit), (Seq(3), 3), "what was told is not asked for again");
+    [4, 5].into_iter().for_each(|seq| peer.give(&message(fetch, seq)));
+    peer.give(&bytes_of(fetch, &Fetched { damaged: Seq(3), ..fetched(4..=5, 3..=5, 5) }));
+    let events = peer.events();
+    assert_eq!(older(&events), [4, 5]);
+    let (conversation, oldest, head, first, last) = (here(), Seq(1), Seq(5), Seq(1), Seq(5));
+    let done = Event::HistoryDone { conversation, oldest, head, first, last, damaged: Seq(3) };
+    assert_eq!(events.last(), Some(&done));
 }
 
 #[test]
@@ -422,7 +460,7 @@ fn the_last_messages_come_with_the_list_and_are_not_fetched_again() {
             let (conversation, first, oldest) = (here(), Seq(48), Seq(1));
             peer.give(&bytes_of(
                 request,
-                &Fetched { conversation, first, last: upto, head: upto, oldest, from: first, upto },
+                &Fetched { conversation, first, last: upto, head: upto, oldest, from: first, upto, damaged: Seq(0) },
             ));
         }
         peer.give(&bytes_of(request, &SyncDone { tails: u32::from(came) }));

@@ -248,7 +248,16 @@ impl Peer {
 pub fn fetched(sent: RangeInclusive<u64>, answered: RangeInclusive<u64>, head: u64) -> Fetched {
     let (first, last) = if sent.is_empty() { (0, 0) } else { sent.into_inner() };
     let (from, upto) = (Seq(*answered.start()), Seq(*answered.end()));
-    Fetched { conversation: here(), first: Seq(first), last: Seq(last), head: Seq(head), oldest: Seq(1), from, upto }
+    Fetched {
+        conversation: here(),
+        first: Seq(first),
+        last: Seq(last),
+        head: Seq(head),
+        oldest: Seq(1),
+        from,
+        upto,
+        damaged: Seq(0),
+    }
 }
 
 pub fn config() -> Config {

@@ -8,6 +8,7 @@ use tidings_wire::{
 
 use super::{
     ConversationKey, Conversations,
+    damage::{Damage, Failure},
     dispatch::refuse_other,
     history::{Job, checked, emptied, is_held_back, page},
 };
@@ -16,8 +17,8 @@ use crate::{
     conversation::{membership::Membership, state::State},
     counters::Counter,
     effects::{JobId, ReactorId},
-    lanes::{Asker, ToHome},
-    limits::FETCH_PLACE_MS,
+    lanes::{Asker, Refusal, ToHome},
+    limits::{DAMAGED_AFTER_MS, FETCH_PLACE_MS},
     narrow::to_usize,
     time::Mono,
 };
@@ -64,6 +65,8 @@ impl Conversations {
             oldest: Seq(0),
             reading: false,
             short: false,
+            one_by_one: false,
+            damaged: Seq(0),
             waits_since: None,
         };
         if page.first > page.last {
@@ -162,7 +165,10 @@ impl Conversations {
     pub(crate) fn read_done(&mut self, id: JobId, bytes: Option<&[u8]>, cx: &mut impl ConversationContext) {
         let mut job = Job { reading: false, ..self.jobs.lift(id) };
         let Some(bytes) = bytes else { return self.unreadable(id, job, cx) };
-        match self.send_read(&mut job, bytes, cx) {
+        let first = job.next;
+        let read = self.send_read(&mut job, bytes, cx);
+        self.failures.read(job.conversation, first, job.next);
+        match read {
             Ok(()) => self.go_on(id, job, cx),
             Err(Unreadable) => self.unreadable(id, job, cx),
         }
@@ -224,17 +230,31 @@ impl Conversations {
             || self.answers.iter().any(|waiting| !waiting.is_empty())
     }
 
-    /// What was read is not the message: it is reported, never served.
-    fn unreadable(&mut self, id: JobId, job: Job, cx: &mut impl ConversationContext) {
+    /// What was read is not the message: it is reported, never served. If it was so before, the page goes on without it.
+    fn unreadable(&mut self, id: JobId, mut job: Job, cx: &mut impl ConversationContext) {
+        job.short = false;
+        // What cannot be read may be one that comes after the next.
+        if !core::mem::replace(&mut job.one_by_one, true) {
+            return self.go_on(id, job, cx);
+        }
         match cx.asking(job.reactor, job.asker, 0) {
             Asking::Gone => self.jobs.remove(id),
             Asking::Full => self.jobs.put_back(id, job), // read again when there is room
             Asking::Takes => {
                 cx.count(Counter::UnreadableMessages);
-                self.jobs.remove(id);
                 let conversation = self.get(job.conversation).id;
+                if let Some(stored) = self.get(job.conversation).index.get(&self.chunks, job.next) {
+                    let damage = Damage { conversation, seq: job.next, at: stored.loc };
+                    if self.failures.failed(job.conversation, damage, cx.now().mono) == Failure::Damaged {
+                        let damaged = if job.damaged == Seq(0) { job.next } else { job.damaged };
+                        let next = job.next.next();
+                        return self.go_on(id, Job { damaged, next, ..job }, cx);
+                    }
+                }
+                self.jobs.remove(id);
                 let code = ErrorCode::HistoryUnavailable;
-                refuse_other(job.reactor, job.asker, conversation, code, Kind::Fetch, cx);
+                let refusal = Refusal { conversation, ..Refusal::of(code, Kind::Fetch) }.for_ms(DAMAGED_AFTER_MS);
+                cx.to_home(job.reactor, ToHome::Refused { asker: job.asker, refusal }, &[]);
             }
         }
     }

@@ -51,6 +51,10 @@ pub struct Job {
     pub reading: bool,
     /// The last read came short of its first message: once may be chance.
     pub short: bool,
+    /// One message is read at a time, since a read of several failed.
+    pub one_by_one: bool,
+    /// The first message that was left out since it is damaged; 0: none.
+    pub damaged: Seq,
     /// Since when it waits for its asker to read.
     pub waits_since: Option<Mono>,
 }
@@ -110,7 +114,8 @@ impl Job {
         let first = index.get(chunks, self.next).filter(|_| self.next <= self.page.last)?;
         let mut end = first.loc.offset() + u64::from(first.len);
         let mut seq = self.next.next();
-        while seq <= self.page.last
+        while !self.one_by_one
+            && seq <= self.page.last
             && let Some(stored) = index.get(chunks, seq)
             && (stored.loc.log(), stored.loc.generation()) == (first.loc.log(), first.loc.generation())
             && stored.loc.offset() + u64::from(stored.len) <= first.loc.offset() + READ_WINDOW
@@ -124,7 +129,8 @@ impl Job {
     /// The summary at the end.
     pub fn fetched(&self, conversation: tidings_wire::ConversationId, oldest: Seq) -> Fetched {
         let (first, last, Page { from, upto, .. }) = (self.first_sent, self.last_sent, self.page);
-        Fetched { conversation, first, last, head: self.reach, oldest: oldest.max(self.oldest), from, upto }
+        let (oldest, damaged) = (oldest.max(self.oldest), self.damaged);
+        Fetched { conversation, first, last, head: self.reach, oldest, from, upto, damaged }
     }
 }
 

@@ -11,6 +11,7 @@ use tidings_client::{ConversationId, Event, Seq};
 use super::{
     Failure,
     connect::{Connection, PATIENCE, group_id, print, recipient, rejected},
+    out,
 };
 
 /// Arguments of `history`.
@@ -55,7 +56,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
                 }
                 until = Instant::now() + PATIENCE;
             }
-            Some(Event::HistoryDone { last, head, .. }) => {
+            Some(Event::HistoryDone { last, head, damaged, .. }) => {
+                if damaged > Seq(0) {
+                    out::note(&format!(
+                        "tidings: message {damaged}, and perhaps others, is left out: the server's disk has damaged it"
+                    ));
+                }
                 if arguments.last.is_some() || last >= head || last == Seq(0) {
                     break;
                 }

@@ -10,7 +10,7 @@ use signal_hook::{
     consts::{SIGINT, SIGTERM, SIGUSR1},
     iterator::Signals,
 };
-use tidings_core::OverBudget;
+use tidings_core::{Damage, OverBudget};
 use tidings_reactor::Shared;
 use tidings_wire::ErrorCode;
 
@@ -111,6 +111,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
     out::line(&format!("ready listen={addr} reactors={reactors} data={data}"));
     loop {
         tell_over_budget(server.shared());
+        tell_damages(server.shared());
         for signal in signals.pending() {
             if signal == SIGUSR1 {
                 out::note(&serde_json::json!({ "counters": counters(server.shared()) }).to_string());
@@ -145,6 +146,17 @@ fn tell_over_budget(shared: &Shared) {
         out::note(&format!(
             "tidings: alarm: {who} has filled as much of the log as it may ({setting}): what comes from there is refused until some \
              comes back; {refused} messages were, of everybody"
+        ));
+    }
+}
+
+/// Names messages that are stored and cannot be read.
+fn tell_damages(shared: &Shared) {
+    while let Some(Damage { conversation, seq, at }) = shared.next_damage() {
+        let (log, generation, offset) = (at.log().0, at.generation().0, at.offset());
+        out::note(&format!(
+            "tidings: alarm: message {seq} of conversation {conversation} cannot be read (log {log}, generation {generation}, offset {offset}): it \
+             is left out of what devices are given; look at the disk, and have a copy of the directory at hand: the next start will refuse it"
         ));
     }
 }

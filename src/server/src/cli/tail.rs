@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
-use tidings_client::{ConversationId, Event};
+use tidings_client::{ConversationId, Event, Loss};
 
 use super::{
     Failure,
@@ -41,10 +41,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
                 }
                 printed += 1;
             }
-            Some(Event::Lost { conversation, from, upto }) if wanted(conversation) => {
-                out::note(&format!(
-                    "tidings: {conversation}: messages {from} to {upto} cannot be had: they are gone, or not for this user"
-                ));
+            Some(Event::Lost { conversation, from, upto, why }) if wanted(conversation) => {
+                let why = match why {
+                    Loss::Gone => "they are gone, or not for this user",
+                    Loss::Damaged => "the server's disk has damaged what it stored",
+                };
+                out::note(&format!("tidings: {conversation}: messages {from} to {upto} cannot be had: {why}"));
             }
             Some(Event::Disconnected) => out::note("tidings: connection lost, trying again"),
             Some(Event::Rejected { code }) => return Err(rejected(code)),

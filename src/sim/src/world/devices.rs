@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use tidings_client::{
-    ClientMsgId, Config, ConversationId, DeviceId, ErrorCode, Event as Told, History, Preferences, PresenceState,
+    ClientMsgId, Config, ConversationId, DeviceId, ErrorCode, Event as Told, History, Loss, Preferences, PresenceState,
     SavedState, Seq, Session, Tokens, UserId, Watermarks,
 };
 use tidings_wire::{Frame, Kind, limits::FRAME_MAX, split};
@@ -446,7 +446,12 @@ impl World {
                 self.devices[at].revokes = None;
                 self.devices[at].reading = None; // it was asked for on the connection that ended: see `heard_all`
             }
-            Told::HistoryDone { conversation, first, last, .. } => self.on_history_done(at, conversation, first, last),
+            Told::HistoryDone { conversation, first, last, damaged, .. } => {
+                if damaged > Seq(0) {
+                    self.on_damage(at);
+                }
+                self.on_history_done(at, conversation, (first, last), damaged);
+            }
             Told::HistoryFailed { conversation, code } => {
                 let place = self.oracle.place(conversation);
                 self.devices[at].reading.take_if(|reading| Some(reading.place) == place);
@@ -471,11 +476,14 @@ impl World {
                 }
             }
             Told::Older(message) => self.oracle.older(at, user, &message, &mut self.devices[at].reading),
-            Told::Lost { conversation, from, upto } => {
+            Told::Lost { conversation, from, upto, why } => {
+                if why == Loss::Damaged {
+                    self.on_damage(at);
+                }
                 if let Some(place) = self.oracle.place(conversation) {
                     self.learn_floors();
                     self.tell(Moment::Lost(at, place, from.0, upto.0));
-                    self.oracle.lost((at, user), &mut self.devices[at].given, place, (from, upto));
+                    self.oracle.lost((at, user), &mut self.devices[at].given, place, (from, upto), why);
                 }
             }
             Told::Conversation { conversation, peers, own, preferences, .. } => {
@@ -491,13 +499,16 @@ impl World {
         }
     }
 
-    fn on_history_done(&mut self, at: usize, conversation: ConversationId, first: Seq, last: Seq) {
+    fn on_history_done(&mut self, at: usize, conversation: ConversationId, (first, last): (Seq, Seq), damaged: Seq) {
         let place = self.oracle.place(conversation);
         if let Some(reading) = self.devices[at].reading.take_if(|reading| Some(reading.place) == place) {
             self.learn_floors();
             self.stats.readings += 1;
             let user = user_id(self.devices[at].user);
-            self.oracle.read_back((at, user), &reading, first, last);
+            // Whoever was told that something cannot be read knows that it misses something.
+            if damaged == Seq(0) {
+                self.oracle.read_back((at, user), &reading, first, last);
+            }
         }
     }
 

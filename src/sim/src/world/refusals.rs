@@ -18,6 +18,14 @@ impl World {
         }
     }
 
+    /// A device is told that a stored message cannot be read: that must be so.
+    pub(super) fn on_damage(&mut self, at: usize) {
+        self.stats.damages += 1;
+        if self.disk.borrow().media_faults == 0 {
+            self.oracle.violate("I12", format!("device {at} is told that a message is damaged, and none is"));
+        }
+    }
+
     pub(super) fn on_send_failed(&mut self, at: usize, conversation: ConversationId, id: ClientMsgId, code: ErrorCode) {
         let Some(place) = self.oracle.place(conversation) else { return };
         let device = &mut self.devices[at];

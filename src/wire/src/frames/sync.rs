@@ -171,6 +171,8 @@ pub struct Fetched {
     /// The last number that this page answers for; less than `from`: it answers for none. The rest of what was asked for is
     /// past `upto` (in the order upward) or before `from` (in the order of the last ones).
     pub upto: Seq,
+    /// The first message in the page that is stored and cannot be read, since it is damaged: it was left out; 0: there is none.
+    pub damaged: Seq,
 }
 
 impl Fetched {
@@ -189,5 +191,5 @@ fixed_parts! {
     SyncDone: SyncDone, first 4, now 4;
     Changed: Changed, first 49, now 61;
     Fetch: Fetch, first 37, now 37;
-    Fetched: Fetched, first 48, now 64;
+    Fetched: Fetched, first 48, now 72;
 }

@@ -586,6 +586,7 @@ mod tests {
         assert_eq!(model.take_wish(), None, "one wish at a time");
         (1..=50).for_each(|seq| model.on_event(Event::Older(message(seq, "bob"))));
         model.on_event(Event::HistoryDone {
+            damaged: Seq(0),
             conversation: HERE,
             oldest: Seq(1),
             head: Seq(60),
