@@ -122,7 +122,7 @@ impl Watermarks {
 pub enum Loss {
     /// They are not stored any more, or not for this user.
     Gone,
-    /// One of them at least is stored, and the server cannot read it.
+    /// The server cannot read some of what it has stored there: these, or some before them.
     Damaged,
 }
 

@@ -177,7 +177,8 @@ impl Session {
                 return;
             }
             conversation.pass(upto);
-            let is_damaged = from <= fetched.damaged && fetched.damaged <= upto;
+            // Only the first is named: what is missing after it may be another.
+            let is_damaged = (Seq(1)..=upto).contains(&fetched.damaged);
             let why = if is_damaged { Loss::Damaged } else { Loss::Gone };
             self.events.push_back(Event::Lost { conversation: id, from, upto, why });
         }
