@@ -223,17 +223,15 @@ impl Homes {
         for at in 0..self.index.get(home).sessions.len() {
             let id = self.index.get(home).sessions[at];
             let Some(session) = self.sessions.get_mut(id) else { continue };
-            let fits = !bytes.is_empty() && cx.buffered(session.conn) + bytes.len() <= OUT_SOFT;
-            let is_told = match session.sync {
-                Sync::Live => true,
-                // What comes after the first of a conversation, or does not fit, is listed once somebody looks.
-                Sync::Dozing(_) => haste == Haste::Now && fits && session.rings(conversation),
-                Sync::Fresh | Sync::Behind(_) => false,
-            };
-            if !is_told || id == except {
+            if session.sync != Sync::Live || id == except {
+                if let Sync::Dozing(_) = session.sync
+                    && haste == Haste::Now
+                {
+                    pushed += self.ring(id, conversation, bytes, cx);
+                }
                 continue;
             }
-            if !fits {
+            if bytes.is_empty() || cx.buffered(session.conn) + bytes.len() > OUT_SOFT {
                 session.sync = Sync::Behind(before);
                 cx.count(Counter::Behind);
                 self.output_gone(id, cx);
@@ -245,11 +243,23 @@ impl Homes {
             };
             out.extend_from_slice(bytes);
             pushed += 1;
-            if haste == Haste::Now && session.sync == Sync::Live {
+            if haste == Haste::Now {
                 self.note_push(id, before, cx.now().mono);
             }
         }
         pushed
+    }
+
+    /// Somebody else's message, for a device at which nobody looks: it is pushed if it is the first of its conversation since then. What is not, or does not
+    /// fit, is listed once somebody looks. Gives how many took it.
+    fn ring(&mut self, id: SessionId, conversation: ConversationId, bytes: &[u8], cx: &mut impl HomeContext) -> u64 {
+        let Some(session) = self.sessions.get_mut(id) else { return 0 };
+        let fits = !bytes.is_empty() && cx.buffered(session.conn) + bytes.len() <= OUT_SOFT;
+        if !fits || !session.rings(conversation) {
+            return 0;
+        }
+        cx.out(session.conn).extend_from_slice(bytes);
+        1
     }
 
     fn on_peer_receipt(

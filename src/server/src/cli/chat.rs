@@ -98,6 +98,7 @@ fn chat(
         }
         while event::poll(Duration::ZERO)? {
             changed = true;
+            model.people.presses(model.now_us);
             match event::read()? {
                 event::Event::Key(key) if key.kind == KeyEventKind::Press && on_key(key, client, model, to) => {
                     return Ok(());

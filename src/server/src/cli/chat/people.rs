@@ -8,6 +8,8 @@ use super::super::presence::in_words;
 
 /// How long somebody is shown as typing who does not say so again.
 const TYPING_US: u64 = 6_000_000;
+/// How long after a key the user counts as typing.
+const PAUSE_US: u64 = 5_000_000;
 /// How often it is said that the user is typing.
 const SAID_EVERY_US: u64 = 4_000_000;
 
@@ -20,6 +22,8 @@ pub struct People {
     presence: Option<(PresenceState, Timestamp)>,
     /// When it was said last that the user is typing; `None`: it is not.
     said_us: Option<u64>,
+    /// When the user pressed a key last.
+    pressed_us: u64,
 }
 
 impl People {
@@ -64,9 +68,15 @@ impl People {
         }
     }
 
+    /// The user pressed a key.
+    pub fn presses(&mut self, now_us: u64) {
+        self.pressed_us = now_us;
+    }
+
     /// What is to be said of the user, whose input is empty or not.
     pub fn take_own(&mut self, has_input: bool, now_us: u64) -> Option<Doing> {
-        match (has_input, self.said_us) {
+        let types = has_input && now_us < self.pressed_us + PAUSE_US;
+        match (types, self.said_us) {
             (true, Some(said)) if said + SAID_EVERY_US > now_us => None,
             (true, _) => {
                 self.said_us = Some(now_us);
@@ -110,9 +120,13 @@ mod tests {
     fn what_the_user_does_is_said_now_and_then_and_its_end_once() {
         let mut people = People::default();
         assert_eq!(people.take_own(false, 0), None);
+        people.presses(1);
         assert_eq!(people.take_own(true, 1), Some(Doing::TYPING));
         assert_eq!(people.take_own(true, SAID_EVERY_US), None);
         assert_eq!(people.take_own(true, 1 + SAID_EVERY_US), Some(Doing::TYPING));
         assert_eq!((people.take_own(false, 5), people.take_own(false, 6)), (Some(Doing::NOTHING), None));
+        people.presses(7);
+        assert_eq!(people.take_own(true, 8), Some(Doing::TYPING));
+        assert_eq!(people.take_own(true, 7 + PAUSE_US), Some(Doing::NOTHING), "it thinks");
     }
 }
