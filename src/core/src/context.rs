@@ -30,6 +30,9 @@ pub(crate) trait Context {
     /// The largest record body that the open batch still takes.
     fn room(&self) -> usize;
 
+    /// True while nothing can be written.
+    fn is_stuck(&self) -> bool;
+
     /// The time of the next record of a shard: now, or that of its last record if the clock went back.
     fn ts(&self, shard: u16) -> Timestamp;
 

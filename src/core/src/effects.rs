@@ -67,6 +67,11 @@ pub trait Effects {
     /// Somebody waits for the open batch.
     fn want_write(&mut self);
 
+    /// True while nothing can be written, since the disk takes no more: what is appended waits for as long as that lasts.
+    fn is_stuck(&self) -> bool {
+        false
+    }
+
     /// Sends to a conversation on another reactor.
     ///
     /// # Errors

@@ -106,6 +106,8 @@ pub const ID_AHEAD_RETRY_MS: u32 = 10_000;
 pub const REAUTH_TOKENS: u64 = 19;
 /// What a new device takes of its user's rate besides: all that the user keeps is written.
 pub const REGISTERING_TOKENS: u64 = 9;
+/// When a message may be sent again that was refused since the disk is full.
+pub const STORAGE_RETRY_MS: u32 = 1000;
 /// What BUSY advises.
 pub const BUSY_RETRY_MS: u32 = 10;
 

@@ -92,6 +92,10 @@ impl<S> Effects for Io<S> {
         self.log.log.want();
     }
 
+    fn is_stuck(&self) -> bool {
+        self.log.is_stuck()
+    }
+
     fn to_conversation(&mut self, to: ReactorId, message: ToConversation, payload: &[&[u8]]) -> Result<(), NoCredit> {
         let lane = self.lanes.conversation_out[to.0 as usize].as_mut().expect("a lane to every other reactor");
         lane.send(message, payload).map_err(|tidings_mesh::NoCredit| NoCredit)

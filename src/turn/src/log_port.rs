@@ -11,6 +11,7 @@ use tidings_log::{
 use tidings_wire::{Generation, LogId, LogPosition, Lsn};
 
 use crate::{
+    config::ROOM_FOR_INPUT,
     machine::{Machine, Purpose},
     report::Report,
 };
@@ -77,6 +78,8 @@ pub(crate) struct LogPort {
     preparer: Preparer,
     prepare_after: Mono,
     pub(crate) prepare_failures: u64,
+    /// The last attempt to prepare a segment failed.
+    prepare_fails: bool,
     /// A prepared segment that may be used once it is written down that it is there.
     prepared: Option<SegmentInfo>,
     /// What is being written down, if something is.
@@ -113,6 +116,7 @@ impl LogPort {
             preparer,
             prepare_after: now,
             prepare_failures: 0,
+            prepare_fails: false,
             prepared: None,
             noting: None,
             kept_from: Generation(0),
@@ -131,6 +135,16 @@ impl LogPort {
     /// A record was appended: the open batch waits from now on, if it did not already.
     pub(crate) fn touched(&mut self, now: Mono) {
         self.opened.get_or_insert(now);
+    }
+
+    /// True while batches wait for a segment, and the disk takes none: it is full, most likely.
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.prepare_fails && self.log.is_starved()
+    }
+
+    /// True if input may be taken: there is room for what it may turn into, or nothing will come of it that needs room.
+    pub(crate) fn takes_input(&self) -> bool {
+        self.log.room() >= ROOM_FOR_INPUT || self.is_stuck()
     }
 
     /// How much longer it will take until another batch may be written, if writes take as long as others did. Zero if one may be
@@ -212,6 +226,7 @@ impl LogPort {
 
     fn prepare_failed(&mut self, now: Mono) -> Outcome {
         self.prepare_failures += 1;
+        self.prepare_fails = true;
         self.prepare_after = now.plus_ms(PREPARE_RETRY_MS);
         Outcome::Failed
     }
@@ -233,6 +248,7 @@ impl LogPort {
             Noting::Prepared => {
                 let segment = self.prepared.take().expect("it waits for that");
                 self.log.add_ready(segment);
+                self.prepare_fails = false;
             }
             Noting::KeptFrom(generation) if log == self.own => self.kept_from = generation,
             Noting::KeptFrom(generation) => {

@@ -49,6 +49,8 @@ pub struct Shared<M: Machine> {
     quiet: AtomicUsize,
     over_budget: ArrayQueue<OverBudget>,
     damages: ArrayQueue<Damage>,
+    /// Reactors whose disk takes nothing.
+    stuck: AtomicUsize,
 }
 
 /// People over their budget that nobody has heard of yet: more of them say nothing new.
@@ -76,6 +78,7 @@ impl<M: Machine> Shared<M> {
             quiet: AtomicUsize::new(0),
             over_budget: ArrayQueue::new(OVER_BUDGET_MAX),
             damages: ArrayQueue::new(DAMAGES_MAX),
+            stuck: AtomicUsize::new(0),
         }
     }
 
@@ -133,6 +136,21 @@ impl<M: Machine> Shared<M> {
     /// The next of the stored messages that were found damaged.
     pub fn next_damage(&self) -> Option<Damage> {
         self.damages.pop()
+    }
+
+    /// One more reactor cannot write.
+    pub(crate) fn is_stuck(&self) {
+        self.stuck.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// One of them can again.
+    pub(crate) fn is_free(&self) {
+        self.stuck.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// How many reactors cannot write, since the disk takes nothing.
+    pub fn stuck(&self) -> usize {
+        self.stuck.load(Ordering::Relaxed)
     }
 
     /// Tells every reactor to stop: no new connections, BYE to all, the last batch durable.

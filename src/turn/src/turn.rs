@@ -101,6 +101,8 @@ pub struct Turn<M: Machine, V> {
     /// Connections whose receive ended for want of a buffer.
     starved: Vec<Key>,
     keys: Vec<Key>,
+    /// The disk took nothing at the end of the last turn.
+    was_stuck: bool,
     /// Scratch space.
     committed: Vec<Committed>,
     swept: Mono,
@@ -152,6 +154,7 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
             greetings: VecDeque::new(),
             starved: Vec::new(),
             keys: Vec::new(),
+            was_stuck: false,
             committed: Vec::new(),
             swept: now,
         })
@@ -317,6 +320,10 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
                     peer.waker.wake();
                 }
             }
+        }
+        if self.io.log.is_stuck() != self.was_stuck {
+            self.was_stuck = !self.was_stuck;
+            if self.was_stuck { self.shared.is_stuck() } else { self.shared.is_free() }
         }
         if busy {
             let stats = self.io.log.log.stats();

@@ -149,6 +149,8 @@ codes! {
     TooLate = 67, "TOO_LATE", Never;
     /// More is named than may be at once.
     TooMany = 68, "TOO_MANY", Never;
+    /// The server's disk is full, or takes nothing for another reason: what must be stored is not taken.
+    StorageFull = 69, "STORAGE_FULL", Later;
 
     /// The user has no such device.
     NoSuchDevice = 70, "NO_SUCH_DEVICE", Never;

@@ -23,7 +23,7 @@ use crate::{
     effects::ReactorId,
     features::{self, Act, Actors, Allowed, KEPT_MAX, Nature, Seen, Situation, Target, receipt, timer},
     lanes::{Asker, Parts, ReceiptCommand, Refusal, SendCommand, ToConversation, ToHome, Watermarks},
-    limits::{BUSY_RETRY_MS, RECEIPT_DELAY_MS},
+    limits::{BUSY_RETRY_MS, RECEIPT_DELAY_MS, STORAGE_RETRY_MS},
     narrow::{to_u32, to_usize},
     records::{ReceiptRecord, RecordKind, append},
 };
@@ -95,6 +95,12 @@ impl Conversations {
                 self.on_repeat(from, send, key, seq, cx);
             }
             Verdict::New => {
+                // Room that is left is for what is written down besides messages.
+                if cx.is_stuck() {
+                    let (attempt, none) = ((send.conversation, send.client_msg_id), ClientMsgId(0));
+                    let why = (ErrorCode::StorageFull, none);
+                    return cx.to_home(from, refuse_for(send.asker, attempt, why, STORAGE_RETRY_MS), &[]);
+                }
                 if cx.room() < HEADER_LEN + Message::LEN + parts.name.len() + parts.body.len() + parts.payload.len() {
                     return refuse(from, send.asker, send, ErrorCode::Busy, ClientMsgId(0), cx);
                 }

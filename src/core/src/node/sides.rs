@@ -53,6 +53,10 @@ macro_rules! context {
                 self.fx.room()
             }
 
+            fn is_stuck(&self) -> bool {
+                self.fx.is_stuck()
+            }
+
             fn ts(&self, shard: u16) -> Timestamp {
                 self.clocks[shard as usize].max(self.now.wall)
             }

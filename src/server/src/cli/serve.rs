@@ -109,7 +109,9 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
     let (addr, reactors, data) = (server.addr(), server.reactors(), data.display());
     // Whoever started it may not care for the line.
     out::line(&format!("ready listen={addr} reactors={reactors} data={data}"));
+    let mut was_stuck = false;
     loop {
+        tell_storage(server.shared(), &mut was_stuck);
         tell_over_budget(server.shared());
         tell_damages(server.shared());
         for signal in signals.pending() {
@@ -148,6 +150,19 @@ fn tell_over_budget(shared: &Shared) {
              comes back; {refused} messages were, of everybody"
         ));
     }
+}
+
+/// Says when nothing can be stored any more, and when it can again.
+fn tell_storage(shared: &Shared, was_stuck: &mut bool) {
+    let is_stuck = shared.stuck() > 0;
+    if std::mem::replace(was_stuck, is_stuck) == is_stuck {
+        return;
+    }
+    let refused = shared.errors(ErrorCode::StorageFull);
+    out::note(&match is_stuck {
+        true => "tidings: alarm: the disk takes nothing more (is it full?): messages are refused until it does; what is stored can be read".into(),
+        false => format!("tidings: the disk takes what is written again; {refused} messages were refused so far"),
+    });
 }
 
 /// Names messages that are stored and cannot be read.

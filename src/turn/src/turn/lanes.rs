@@ -4,7 +4,7 @@ use tidings_core::{Entity, Loaded, Now, Passage, ReactorId, Verifier};
 
 use super::Turn;
 use crate::{
-    config::{EPHEMERALS_PER_TURN, LANE_MESSAGES_PER_TURN, ROOM_FOR_INPUT},
+    config::{EPHEMERALS_PER_TURN, LANE_MESSAGES_PER_TURN},
     machine::Machine,
     parking::Parked,
 };
@@ -33,7 +33,7 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
 
     /// True if a message to a conversation may be taken from a reactor: the log has room for it, and the lane back for its answer.
     fn may_answer(&mut self, from: usize) -> bool {
-        self.io.log.log.room() >= ROOM_FOR_INPUT
+        self.io.log.takes_input()
             && self.node.may_take(ReactorId(from as u16))
             && self.io.lanes.home_out[from].as_mut().is_some_and(|lane| lane.has_credit(1, 0))
     }
@@ -115,7 +115,7 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
     fn unpark(&mut self, entity: Entity, loaded: Loaded, parked: Parked, now: Now) -> Option<Parked> {
         match parked {
             Parked::Connection(key) => {
-                if self.io.log.log.room() < ROOM_FOR_INPUT {
+                if !self.io.log.takes_input() {
                     return Some(parked);
                 }
                 self.go_on(key, (entity, loaded), usize::MAX, now);

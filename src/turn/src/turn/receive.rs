@@ -8,7 +8,7 @@ use tidings_wire::{ErrorCode, Stretch};
 
 use super::{Stage, Turn};
 use crate::{
-    config::{ENDS_PER_TURN, HANDSHAKES_PER_TURN, RECEIVES_PER_TURN, ROOM_FOR_INPUT, SENDS_PER_TURN},
+    config::{ENDS_PER_TURN, HANDSHAKES_PER_TURN, RECEIVES_PER_TURN, SENDS_PER_TURN},
     connections::State,
     input::{Cut, Input},
     machine::{Machine, Received, Receiving},
@@ -150,7 +150,7 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
         // What waits to be sent is not outrun by what comes in.
         let most = if self.io.connections.is_flushed() { RECEIVES_PER_TURN } else { SENDS_PER_TURN };
         for _ in 0..most.min(self.inbox.len()) {
-            if self.io.log.log.room() < ROOM_FOR_INPUT {
+            if !self.io.log.takes_input() {
                 break;
             }
             let Some((key, chunk)) = self.inbox.pop_front() else { break };
@@ -170,7 +170,7 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
             }
         }
         for _ in 0..HANDSHAKES_PER_TURN.min(self.greetings.len()) {
-            if self.io.log.log.room() < ROOM_FOR_INPUT {
+            if !self.io.log.takes_input() {
                 break;
             }
             let Some(key) = self.greetings.pop_front() else { break };
@@ -186,7 +186,7 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
             }
         }
         // Without room there is nothing to do before the log's write completes, and that is a completion.
-        !self.has_read_all() && self.io.log.log.room() >= ROOM_FOR_INPUT
+        !self.has_read_all() && self.io.log.takes_input()
     }
 
     /// True if nothing that came in waits to be looked at.

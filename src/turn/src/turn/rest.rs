@@ -7,7 +7,7 @@ use tidings_log::prepare::READY_AIM;
 
 use super::{Turn, stage::Stage};
 use crate::{
-    config::{GATHER_BATCH, ROOM_FOR_INPUT, SLEEP_MAX_MS, SWEEP_MS},
+    config::{GATHER_BATCH, SLEEP_MAX_MS, SWEEP_MS},
     machine::Machine,
 };
 
@@ -50,7 +50,7 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
 
     /// True if a lane holds something that could be taken now.
     fn has_lane_work(&mut self) -> bool {
-        let room = self.io.log.log.room() >= ROOM_FOR_INPUT;
+        let room = self.io.log.takes_input();
         let lanes = &mut self.io.lanes;
         if !lanes.is_home_idle() || !lanes.is_ephemeral_idle() {
             return true;
