@@ -317,6 +317,31 @@ fn a_large_group_that_is_deleted_is_read_and_nothing_else() {
 
 /// The end of a group is learnt with the heads that one device asks for: the user's other devices, those that ask at the same time and those that
 /// listened all the time, are told of it, too.
+/// What a user has seen is told to a device that comes when the group is still large for it, and hears of its removal before it hears where the group is.
+#[test]
+fn who_is_removed_before_the_heads_come_is_told_what_it_has_seen() {
+    for reactors in [1, 2, 3] {
+        let mut group = Group::of(reactors, 4);
+        (0..3).for_each(|_| group.say("text"));
+        let (phone, conversation) = (group.others[0], group.id);
+        group.settle();
+        group.cluster.ask(phone, &Read { conversation, upto: Seq(4), ordinal: 3 });
+        group.settle();
+        let tablet = group.cluster.connect("user0", 2, 99);
+        group.cluster.ask(tablet, &resume(0, 0));
+        group.act(&GroupAct::Remove(Users::new(&[phone.user.0])));
+        for _ in 0..5 {
+            group.cluster.later(1000);
+            group.cluster.commit();
+        }
+        let told = group.cluster.take(tablet);
+        let ordinal = told.all::<Message>().last().map(|message| message.ordinal);
+        let of_list = listed(&told).get(&conversation).map(|(entry, _)| entry.seen);
+        let seen = told.all::<ReceiptOk>().iter().map(|told| told.seen).chain(of_list).max();
+        assert_eq!((ordinal, seen), (Some(3), Some(3)), "on {reactors}: {:?}", told.kinds());
+    }
+}
+
 #[test]
 fn all_devices_of_a_user_are_told_that_a_group_was_deleted() {
     for reactors in [1, 2, 3] {

@@ -15,6 +15,7 @@ const FOUND: &[(u64, Profile, &str)] = &[
     (1_732, Profile::Crash, "a dropped receipt took along what a sealed one before it had said"),
     (1_407, Profile::Retention, "a log that began again lost its first write, and that was taken for damage"),
     (4_130, Profile::Groups, "what was lost of a receipt came with a message, and devices were told the message alone"),
+    (8_606, Profile::Huge, "who was removed before the heads came was not told what it has seen"),
     (30_553, Profile::Retention, "the oracle: a device may be told that the newest messages are gone"),
 ];
 

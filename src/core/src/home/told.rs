@@ -188,7 +188,8 @@ impl Homes {
         if peers_rose {
             self.tell_peers(home, entry, before, cx);
         }
-        if read_rose {
+        // Of a group that was large for the user the list said no more than the index knew.
+        if read_rose || learns && update.heads == Heads::Told {
             let own = self.index.entry_at(entry).own;
             self.tell_own((home, before), update.conversation, own, ReadRose::Yes, cx);
         }
