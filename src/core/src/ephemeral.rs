@@ -25,6 +25,11 @@ pub enum Ephemeral {
         /// Who.
         watcher: Watcher,
     },
+    /// To the home's own reactor: a session wants to know whether the users are there whose ids are the payload.
+    Watches {
+        /// Who.
+        watcher: Watcher,
+    },
     /// To the one-to-one conversations on a reactor: somebody wants to know whether the users are there whose ids are the payload.
     Watch {
         /// Who.
@@ -90,7 +95,7 @@ impl Ephemeral {
             }
             Self::Watched { user, .. } => Some(Entity::Home(*user)),
             // Who has a session has a home in memory.
-            Self::Typed(_) | Self::Watch { .. } | Self::Presence { .. } => None,
+            Self::Typed(_) | Self::Watches { .. } | Self::Watch { .. } | Self::Presence { .. } => None,
         }
     }
 }
@@ -116,7 +121,12 @@ pub(crate) fn watch(watcher: Watcher, users: impl Iterator<Item = UserId>, layou
     spread(to.collect(), Ephemeral::Watch { watcher }, cx);
 }
 
-/// What goes from one half of a reactor to the other, or the same one: it waits until what is being handled is.
+/// How many users a message is about, at least one.
+pub(crate) fn users_in(payload: &[u8]) -> usize {
+    1 + payload.len() / size_of::<UserId>()
+}
+
+/// What goes from one half of a reactor to the other, or the same one, in the next turn.
 #[derive(Debug, Default)]
 pub(crate) struct Passing(VecDeque<(Ephemeral, Vec<u8>)>);
 
@@ -131,6 +141,11 @@ impl Passing {
             self.0.push_back((message, payload.to_vec()));
         }
         fits
+    }
+
+    /// True if there is none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// The next.

@@ -76,12 +76,14 @@ pub const ENTITIES_PER_TURN: usize = 256;
 pub const ASKED_MAX: usize = 1 << 16;
 /// Output that a session may have waiting for what may be lost to be written to it.
 pub const EPHEMERAL_OUT: usize = OUT_SOFT / 4;
-/// What a session may say that is lost if need be.
+/// What a user may say that is lost if need be.
 pub const EPHEMERAL_RATE: Rate = Rate { per_second: 16, burst: 1024 };
 /// What it takes of that to say that somebody is typing: as many as hear of it in a group of ordinary size.
 pub const TYPING_TOKENS: u32 = 32;
 /// What it takes to ask who of a group is there; of others it is one each.
 pub const GROUP_WATCH_TOKENS: u32 = 200;
+/// Users that messages on ephemeral lanes are about, in one turn: what is more waits, or is dropped.
+pub const EPHEMERAL_USERS_PER_TURN: usize = 1024;
 /// Leases that are looked at in one turn since they are over.
 pub const LEASES_PER_TURN: usize = 64;
 /// Conversations of which a device is pushed something while nobody looks at it.

@@ -21,11 +21,11 @@ use crate::{
     counters::{Counter, Counters},
     effects::{CommittedEntry, ConnId, DurableBatch, Effects, JobId, ReactorId, RecordMeta},
     engine::{Conversations, Damage},
-    ephemeral::{Ephemeral, Passing},
+    ephemeral::{Ephemeral, Passing, users_in},
     features::{Row, Windows},
     home::{Authenticated, Command, Homes, Renewal, SessionId},
     lanes::{Parts, ToConversation, ToHome},
-    limits::{ENTITIES_PER_TURN, QUESTIONS_PER_TURN, Rate},
+    limits::{ENTITIES_PER_TURN, EPHEMERAL_USERS_PER_TURN, QUESTIONS_PER_TURN, Rate},
     placement::Layout,
     records::{RecordKind, ShardRow, append},
     replay::Replayed,
@@ -169,7 +169,16 @@ impl Node {
 
     /// True if [`Router::timeout`] has more to do than it does in one turn.
     pub fn is_busy(&self) -> bool {
-        self.conversations.is_busy() || self.homes.is_busy() || self.homes.has_posts() || self.homes.is_stirred()
+        self.conversations.is_busy()
+            || self.homes.is_busy()
+            || self.homes.has_posts()
+            || self.homes.is_stirred()
+            || self.passes_on()
+    }
+
+    /// True if one half has something for the other that waits for the next turn.
+    pub fn passes_on(&self) -> bool {
+        !self.passing.is_empty()
     }
 
     /// Everything was read back: homes are asked how far they have what this reactor's shards told, and are told the rest again.
@@ -337,8 +346,7 @@ impl<F: Effects> Router<'_, F> {
     pub fn frame(&mut self, id: SessionId, frame: &Frame<'_>) {
         let (homes, mut side) = self.home_side();
         let Some(Command { message, named, body, payload }) = homes.frame(id, frame, &mut side) else {
-            self.fetch();
-            return self.pass_on();
+            return self.fetch();
         };
         let conversation = message.conversation().expect("a session's command is about a conversation");
         let to = self.node.config.layout.conversation(&conversation);
@@ -389,10 +397,10 @@ impl<F: Effects> Router<'_, F> {
         self.fetch();
     }
 
-    /// What may be lost, from another reactor.
-    pub fn ephemeral(&mut self, message: Ephemeral, payload: &[u8]) {
+    /// What may be lost, from another reactor. Gives what it cost, in users that it is about: at most [`EPHEMERAL_USERS_PER_TURN`] are to be taken in a turn.
+    pub fn ephemeral(&mut self, message: Ephemeral, payload: &[u8]) -> usize {
         self.hear(&message, payload);
-        self.pass_on();
+        users_in(payload)
     }
 
     fn hear(&mut self, message: &Ephemeral, payload: &[u8]) {
@@ -404,17 +412,24 @@ impl<F: Effects> Router<'_, F> {
                 let (conversations, mut side) = self.conversation_side();
                 conversations.hear(message, payload, &mut side);
             }
-            Ephemeral::Typed(_) | Ephemeral::Watched { .. } | Ephemeral::Presence { .. } => {
+            Ephemeral::Typed(_)
+            | Ephemeral::Watches { .. }
+            | Ephemeral::Watched { .. }
+            | Ephemeral::Presence { .. } => {
                 let (homes, mut side) = self.home_side();
                 homes.hear(message, payload, &mut side);
             }
         }
     }
 
-    /// What one half has for the other, or for itself. It ends: homes answer conversations, and are not answered.
-    fn pass_on(&mut self) {
-        while let Some((message, payload)) = self.node.passing.pop() {
+    /// What one half has for the other, or for itself: as much as one turn may take.
+    pub fn pass_on(&mut self) {
+        let mut left = EPHEMERAL_USERS_PER_TURN;
+        while left > 0
+            && let Some((message, payload)) = self.node.passing.pop()
+        {
             self.hear(&message, &payload);
+            left = left.saturating_sub(users_in(&payload));
         }
     }
 

@@ -162,6 +162,25 @@ fn who_watches_is_told_now_and_whenever_it_changes_until_the_lease_is_over() {
     });
 }
 
+/// Sessions of different reactors have the same numbers: each watcher is told once all the same, however often it renews.
+#[test]
+fn who_renews_is_told_once() {
+    in_all_layouts(|cluster, alice, bob| {
+        let others = ["carol", "dan", "eve", "fay"].into_iter().zip(20..);
+        let others: Vec<Device> = others.map(|(name, conn)| cluster.live(name, 1, conn)).collect();
+        let watchers: Vec<Device> = others.into_iter().chain([alice]).collect();
+        for _ in 0..3 {
+            for who in &watchers {
+                cluster.bytes(*who, &watch(&[bob.user], ConversationId::NONE));
+                assert_eq!(told(cluster, *who).len(), 1);
+            }
+        }
+        leave(cluster, bob);
+        settle(cluster);
+        watchers.iter().for_each(|who| assert_eq!(told(cluster, *who).len(), 1));
+    });
+}
+
 #[test]
 fn a_user_says_who_is_told_whether_it_is_there() {
     in_all_layouts(|cluster, alice, bob| {
@@ -241,6 +260,9 @@ fn what_cannot_be_watched_is_refused() {
         cluster.bytes(alice, &watch(&many[..16], ConversationId::NONE));
         let (code, error) = cluster.take(alice).error();
         assert_eq!((code, error.retry_after_ms), (ErrorCode::RateLimited, 1000));
+        let tablet = cluster.live("alice", 2, 9);
+        cluster.bytes(tablet, &watch(&many[..16], ConversationId::NONE));
+        assert_eq!(cluster.take(tablet).error().0, ErrorCode::RateLimited, "its devices have it together");
         let mut frame = Vec::new();
         let mut builder = FrameBuilder::<Watch>::new(&mut frame);
         let users = Span { len: 15, ..builder.var(&[0; 15]) };

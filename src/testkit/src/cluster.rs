@@ -114,7 +114,11 @@ impl Cluster {
         loop {
             let mut moved = false;
             for from in 0..self.reactors.len() {
-                let world = &mut self.reactors[from].world;
+                let Reactor { node, world, .. } = &mut self.reactors[from];
+                if node.passes_on() {
+                    node.at(self.now, world).pass_on();
+                    moved = true;
+                }
                 let conversations = std::mem::take(&mut world.to_conversations);
                 let homes = std::mem::take(&mut world.to_homes);
                 let ephemerals = std::mem::take(&mut world.ephemerals);

@@ -34,8 +34,6 @@ pub struct TurnConfig {
 pub const RECEIVES_PER_TURN: usize = 512;
 /// Lane messages taken from each lane in one turn.
 pub const LANE_MESSAGES_PER_TURN: usize = 512;
-/// Messages that may be lost, taken from each lane in one turn.
-pub const EPHEMERALS_PER_TURN: usize = 64;
 /// Connections whose output is handed to the kernel, or that go, in one turn: each costs as much as ten messages, and the end of a
 /// batch's write is seen only after them.
 pub const SENDS_PER_TURN: usize = 128;

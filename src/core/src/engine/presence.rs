@@ -22,7 +22,10 @@ impl Conversations {
             Ephemeral::Typing(typing) => self.on_typing(*typing, cx),
             Ephemeral::WatchMembers { conversation, watcher } => self.on_watch_members(*conversation, *watcher, cx),
             Ephemeral::Watch { watcher } => self.on_watch(*watcher, ids(payload), cx),
-            Ephemeral::Typed(_) | Ephemeral::Watched { .. } | Ephemeral::Presence { .. } => {
+            Ephemeral::Typed(_)
+            | Ephemeral::Watches { .. }
+            | Ephemeral::Watched { .. }
+            | Ephemeral::Presence { .. } => {
                 unreachable!("it is for homes")
             }
         }

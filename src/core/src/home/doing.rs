@@ -1,7 +1,5 @@
 //! What sessions say of what their users do right now: TYPING, WATCH and ACTIVITY; and what they are told of others who type.
 
-use alloc::vec::Vec;
-
 use tidings_canary::{self as canary, Canary};
 use tidings_wire::{
     ErrorCode, Frame, UserId, WireError,
@@ -15,7 +13,7 @@ use crate::{
     counters::Counter,
     ephemeral::{self, Ephemeral, Typing, Watcher, ids},
     lanes::{Asker, Refusal},
-    limits::{EPHEMERAL_OUT, EPHEMERAL_RATE, GROUP_WATCH_TOKENS, TYPING_TOKENS},
+    limits::{EPHEMERAL_OUT, GROUP_WATCH_TOKENS, TYPING_TOKENS},
     narrow::to_u32,
 };
 
@@ -24,6 +22,7 @@ impl Homes {
     pub(crate) fn hear(&mut self, message: &Ephemeral, payload: &[u8], cx: &mut impl HomeContext) {
         match *message {
             Ephemeral::Typed(typing) => self.on_typed(typing, payload, cx),
+            Ephemeral::Watches { watcher } => ephemeral::watch(watcher, ids(payload), self.config.layout, cx),
             Ephemeral::Watched { user, watcher, relation } => self.on_watched(user, watcher, relation, cx),
             Ephemeral::Presence { user, state, last_seen } => {
                 self.on_presence(frames::Presence { user, state, last_seen }, payload, cx);
@@ -42,12 +41,12 @@ impl Homes {
         cx: &mut impl HomeContext,
     ) -> Result<(), WireError> {
         let frames::Typing { conversation, doing, .. } = frame.fixed()?;
-        if let Err(wait_ms) = self.take_ephemeral(id, TYPING_TOKENS, cx) {
+        let Some(session) = self.sessions.get(id) else { return Ok(()) };
+        let (typing, home) = (Typing { conversation, user: session.user, doing }, session.home);
+        if let Err(wait_ms) = self.take_ephemeral(home, TYPING_TOKENS, cx.now().mono) {
             self.refuse_limited(id, frame, wait_ms, cx);
             return Ok(());
         }
-        let Some(session) = self.sessions.get(id) else { return Ok(()) };
-        let typing = Typing { conversation, user: session.user, doing };
         cx.ephemeral(self.config.layout.conversation(&conversation), Ephemeral::Typing(typing), &[]);
         Ok(())
     }
@@ -65,7 +64,7 @@ impl Homes {
             return Err(WireError::Body);
         }
         let Some(session) = self.sessions.get(id) else { return Ok(()) };
-        let user = session.user;
+        let (user, home) = (session.user, session.home);
         let is_strange = |other: &[u8; 16]| UserId(*other) == user || UserId(*other).tenant() != user.tenant();
         let refusal = match () {
             () if users.len() > Watch::USERS_MAX => Some(ErrorCode::TooMany),
@@ -78,25 +77,21 @@ impl Homes {
             return Ok(());
         }
         let of_group = if watch.conversation.is_none() { 0 } else { GROUP_WATCH_TOKENS };
-        if let Err(wait_ms) = self.take_ephemeral(id, to_u32(users.len()) + of_group, cx) {
+        if let Err(wait_ms) = self.take_ephemeral(home, to_u32(users.len()) + of_group, cx.now().mono) {
             self.refuse_limited(id, frame, wait_ms, cx);
             return Ok(());
         }
-        let layout = self.config.layout;
         let watcher = Watcher { user, reactor: self.config.me, session: id };
-        ephemeral::watch(watcher, users.iter().map(|user| UserId(*user)), layout, cx);
+        if !users.is_empty() {
+            // It costs as much as many messages do, and nobody waits for it.
+            cx.ephemeral(self.config.me, Ephemeral::Watches { watcher }, users.as_flattened());
+        }
         if watch.conversation.is_group() {
             let conversation = watch.conversation;
             let message = Ephemeral::WatchMembers { conversation, watcher };
-            cx.ephemeral(layout.conversation(&conversation), message, &[]);
+            cx.ephemeral(self.config.layout.conversation(&conversation), message, &[]);
         }
         Ok(())
-    }
-
-    /// Takes of what a session may say that is lost if need be.
-    fn take_ephemeral(&mut self, id: SessionId, tokens: u32, cx: &mut impl HomeContext) -> Result<(), u32> {
-        let Some(session) = self.sessions.get_mut(id) else { return Ok(()) };
-        session.doing.get_or_insert_default().ephemeral.take_many(EPHEMERAL_RATE, cx.now().mono, tokens)
     }
 
     fn refuse_limited(&mut self, id: SessionId, frame: &Frame<'_>, wait_ms: u32, cx: &mut impl HomeContext) {
@@ -119,7 +114,7 @@ impl Homes {
         if before == activity {
             return Ok(());
         }
-        session.doing.get_or_insert_default().rung = Vec::new();
+        session.rung = None;
         let home = session.home;
         let uv = self.index.get(home).uv;
         session.sync = match (activity, session.sync) {

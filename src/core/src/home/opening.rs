@@ -89,7 +89,7 @@ impl Homes {
             unacknowledged: Unacknowledged::NOTHING,
             issued: age(who.issued(), who.bound()),
             activity: Activity::Active,
-            doing: None,
+            rung: None,
             ending: false,
         });
         let state = self.index.get_mut(home);

@@ -6,7 +6,7 @@ use alloc::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     vec::Vec,
 };
-use core::num::NonZeroU32;
+use core::{num::NonZeroU32, ops::Bound};
 
 use tidings_canary::{self as canary, Canary};
 use tidings_wire::{
@@ -21,8 +21,8 @@ use crate::{
     counters::Counter,
     ephemeral::{Ephemeral, Relation, Watcher, spread},
     limits::{
-        EPHEMERAL_OUT, LEASES_PER_TURN, OFFLINE_AFTER_MS, PRESENCE_JITTER_MS, PRESENCE_TOLD_PER_TURN, WATCHERS_MAX,
-        WATCHERS_PER_USER,
+        Bucket, EPHEMERAL_OUT, EPHEMERAL_RATE, LEASES_PER_TURN, OFFLINE_AFTER_MS, PRESENCE_JITTER_MS,
+        PRESENCE_TOLD_PER_TURN, WATCHERS_MAX, WATCHERS_PER_USER,
     },
     slab::Key,
     time::{Mono, Now},
@@ -74,7 +74,7 @@ struct Watched {
 }
 
 /// Everybody who watches somebody whose home is here.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Presences {
     watched: BTreeMap<Key, Watched>,
     /// When leases end, the next first: each as often as it was renewed.
@@ -83,9 +83,41 @@ pub(super) struct Presences {
     due: BTreeSet<(Mono, Key)>,
     /// Homes whose sessions came, went, or became active or not, since the last turn.
     stirred: Vec<HomeKey>,
+    /// What users may say that is lost if need be, of those who did not long ago.
+    rates: BTreeMap<Key, Bucket>,
+    /// The last of them that was looked at.
+    rate_at: Key,
+}
+
+impl Default for Presences {
+    fn default() -> Self {
+        let (watched, leases, due, stirred) = (BTreeMap::new(), VecDeque::new(), BTreeSet::new(), Vec::new());
+        Self { watched, leases, due, stirred, rates: BTreeMap::new(), rate_at: Key::NONE }
+    }
 }
 
 impl Homes {
+    /// Takes of what a user may say that is lost if need be.
+    ///
+    /// # Errors
+    /// Milliseconds until it may say as much.
+    pub(super) fn take_ephemeral(&mut self, home: HomeKey, tokens: u32, now: Mono) -> Result<(), u32> {
+        self.presences.rates.entry(home.0).or_default().take_many(EPHEMERAL_RATE, now, tokens)
+    }
+
+    /// Forgets what nobody needs to remember, one at a time.
+    fn forget_rate(&mut self, now: Mono) {
+        let Presences { rates, rate_at, .. } = &mut self.presences;
+        let next = rates.range((Bound::Excluded(*rate_at), Bound::Unbounded)).next();
+        let Some((key, bucket)) = next.or_else(|| rates.first_key_value()).map(|(key, bucket)| (*key, *bucket)) else {
+            return;
+        };
+        *rate_at = key;
+        if bucket.is_full(EPHEMERAL_RATE, now) {
+            rates.remove(&key);
+        }
+    }
+
     /// A session came, went, or became active or not.
     pub(super) fn stir(&mut self, home: HomeKey) {
         if self.presences.stirred.last() != Some(&home) {
@@ -128,8 +160,7 @@ impl Homes {
         let told = self.state_of(home);
         let Presences { watched, leases, .. } = &mut self.presences;
         let watched = watched.entry(home.0).or_insert_with(|| Watched { by: Vec::new(), told, due: None });
-        let known = watched.by.iter_mut().find(|known| known.watcher.session == watching.watcher.session);
-        match known.filter(|known| known.watcher == watching.watcher) {
+        match watched.by.iter_mut().find(|known| known.watcher == watching.watcher) {
             Some(known) => *known = watching,
             None => {
                 if watched.by.len() >= WATCHERS_PER_USER {
@@ -186,6 +217,7 @@ impl Homes {
     /// Tells those who watch what has changed since they were told, and forgets those whose lease is over. To be called once a turn.
     pub(crate) fn tell_presence(&mut self, cx: &mut impl HomeContext) {
         let now = cx.now();
+        self.forget_rate(now.mono);
         let stirred = core::mem::take(&mut self.presences.stirred);
         stirred.iter().for_each(|home| self.look_at(*home, now));
         self.presences.stirred = stirred;

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     budget::Network,
     effects::ConnId,
-    limits::{Bucket, RUNG_MAX},
+    limits::RUNG_MAX,
     slab::{Key, Slab},
 };
 
@@ -37,15 +37,6 @@ pub enum Sync {
     Dozing(Uv),
     /// Something newer than this change could not be pushed: it gets the list of changes once its output is gone.
     Behind(Uv),
-}
-
-/// What is kept of what a session's user does right now.
-#[derive(Debug, Default)]
-pub struct Doing {
-    /// What it may say that is lost if need be.
-    pub ephemeral: Bucket,
-    /// Conversations of which it was pushed something while nobody looked.
-    pub rung: Vec<ConversationId>,
 }
 
 /// A live session.
@@ -79,8 +70,9 @@ pub struct Session {
     pub issued: Timestamp,
     /// Whether somebody looks at it.
     pub activity: Activity,
-    /// What is kept of what its user does right now; nothing of one that never said so.
-    pub doing: Option<Box<Doing>>,
+    /// Conversations of which it was pushed something since nobody looks; most are looked at.
+    #[allow(clippy::box_collection, reason = "one word in each session")]
+    pub rung: Option<Box<Vec<ConversationId>>>,
     /// Its token has ended: nothing more is taken, and it ends once its SENDs are answered.
     pub ending: bool,
 }
@@ -93,7 +85,7 @@ impl Session {
 
     /// True the first time since nobody looks, of each of so many conversations.
     pub fn rings(&mut self, conversation: ConversationId) -> bool {
-        let rung = &mut self.doing.get_or_insert_default().rung;
+        let rung = self.rung.get_or_insert_default();
         let rings = rung.len() < RUNG_MAX && !rung.contains(&conversation);
         if rings {
             rung.push(conversation);

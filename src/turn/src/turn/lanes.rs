@@ -1,13 +1,9 @@
 //! What comes from other reactors, and what waits for an entity to be loaded.
 
-use tidings_core::{Entity, Loaded, Now, Passage, ReactorId, Verifier};
+use tidings_core::{Entity, Loaded, Now, Passage, ReactorId, Verifier, limits::EPHEMERAL_USERS_PER_TURN};
 
 use super::Turn;
-use crate::{
-    config::{EPHEMERALS_PER_TURN, LANE_MESSAGES_PER_TURN},
-    machine::Machine,
-    parking::Parked,
-};
+use crate::{config::LANE_MESSAGES_PER_TURN, machine::Machine, parking::Parked};
 
 impl<M: Machine, V: Verifier> Turn<M, V> {
     /// Lanes from other reactors. Those to conversations are only read while the log has room and the answer has credit; those to
@@ -77,15 +73,17 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
         taken
     }
 
-    /// What may be lost, from other reactors: after all else that a turn takes.
+    /// What may be lost, from other reactors: after all else that a turn takes, and of each as much.
     pub(super) fn take_ephemeral(&mut self, now: Now) -> bool {
-        let mut busy = false;
-        for from in 0..self.shared.reactors() {
+        let (mut busy, reactors) = (false, self.shared.reactors());
+        for from in 0..reactors {
             let Some(mut lane) = self.io.lanes.ephemeral_in[from].take() else { continue };
-            for _ in 0..EPHEMERALS_PER_TURN {
-                let Some((message, payload)) = lane.receive() else { break };
-                self.node.at(now, &mut self.io).ephemeral(message, payload);
-                busy = true;
+            let mut left = EPHEMERAL_USERS_PER_TURN / reactors;
+            while left > 0
+                && let Some((message, payload)) = lane.receive()
+            {
+                let cost = self.node.at(now, &mut self.io).ephemeral(message, payload);
+                (left, busy) = (left.saturating_sub(cost), true);
             }
             self.io.lanes.ephemeral_in[from] = Some(lane);
         }
