@@ -164,7 +164,8 @@ impl Session {
             Some(wait_ms) => {
                 reading.refusals += 1;
                 reading.page_broke_off();
-                self.resting.push((self.now.plus_ms(wait_ms.max(1) << refusals), Resting::Reading(reading)));
+                let doublings = if code == ErrorCode::HistoryUnavailable { 0 } else { refusals };
+                self.resting.push((self.now.plus_ms(wait_ms.max(1) << doublings), Resting::Reading(reading)));
             }
             None => self.events.push_back(Event::HistoryFailed { conversation, code }),
         }

@@ -189,7 +189,12 @@ impl Session {
             Request::Gap(id) => {
                 if let Some(conversation) = self.conversations.get_mut(&id) {
                     conversation.fetching = false;
-                    let wait_ms = GAP_RETRY_MS << conversation.gap_failures.min(GAP_DOUBLINGS);
+                    let doubled_ms = GAP_RETRY_MS << conversation.gap_failures.min(GAP_DOUBLINGS);
+                    // What may be damaged the server looks at again when it says.
+                    let wait_ms = match (code, retry_ms) {
+                        (ErrorCode::HistoryUnavailable, Some(wait_ms)) if wait_ms > 0 => wait_ms,
+                        _ => doubled_ms,
+                    };
                     conversation.gap_failures += 1;
                     conversation.gap_retry = Some(self.now.plus_ms(wait_ms));
                     if conversation.gap_failures == 1 {

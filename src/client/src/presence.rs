@@ -13,6 +13,8 @@ use crate::{config::Time, event::Event, session::Session};
 pub(crate) struct Watching {
     asks: Vec<Ask>,
     activity: Activity,
+    /// When the server is told again, since it was too busy for it.
+    tell_at: Option<Time>,
 }
 
 /// Some of those who are watched: what one WATCH names.
@@ -35,8 +37,8 @@ impl Session {
         }
     }
 
-    /// From now on tells [`Event::Presence`] of these users, and of all members of these groups, instead of those before: of each now, whenever it
-    /// changes, and once a minute.
+    /// From now on asks for these users, and all members of these groups, instead of those before: [`Event::Presence`] tells of each now, whenever it
+    /// changes, and once a minute. Of those before it may be told for two more minutes.
     pub fn watch(&mut self, users: &[UserId], groups: &[ConversationId]) {
         let ask = |users: &[UserId], group| Ask { users: users.to_vec(), group, request: 0, at: self.now };
         let of_users = users.chunks(Watch::USERS_MAX).map(|users| ask(users, ConversationId::NONE));
@@ -44,7 +46,7 @@ impl Session {
         self.renew_presence();
     }
 
-    /// Says whether somebody looks at this device. While nobody does it is told the first new message of each conversation, and no typing, presence or receipts;
+    /// Says whether somebody looks at this device. While nobody does it is told the first new message of each conversation, and no typing, presence or receipts of others;
     /// once somebody does it is given what it missed.
     pub fn set_activity(&mut self, activity: Activity) {
         if std::mem::replace(&mut self.watching.activity, activity) != activity && self.is_up() {
@@ -60,6 +62,7 @@ impl Session {
 
     /// The server let us in: it takes devices for active.
     pub(crate) fn tell_activity(&mut self) {
+        self.watching.tell_at = None;
         let activity = self.watching.activity;
         if activity != Activity::default() {
             frame::append(&mut self.out, 0, &SetActivity { activity });
@@ -75,11 +78,15 @@ impl Session {
     /// When [`Self::renew_presence`] has something to do.
     pub(crate) fn presence_due(&self) -> Option<Time> {
         let asks = self.watching.asks.iter().filter(|_| self.watching.activity == Activity::Active);
-        asks.map(|ask| ask.at).min()
+        asks.map(|ask| ask.at).chain(self.watching.tell_at).min()
     }
 
     /// Asks for those whose time it is, and again in a minute.
     pub(crate) fn renew_presence(&mut self) {
+        if self.is_up() && self.watching.tell_at.take_if(|at| *at <= self.now).is_some() {
+            let activity = self.watching.activity;
+            frame::append(&mut self.out, 0, &SetActivity { activity });
+        }
         if !self.is_up() || self.watching.activity == Activity::Inactive {
             return;
         }
@@ -91,6 +98,11 @@ impl Session {
             ask.users.iter().for_each(|user| users.len += frame.var(&user.0).len);
             frame.finish(ask.request, &Watch { conversation: ask.group, users });
         }
+    }
+
+    /// The server was told too often.
+    pub(crate) fn on_activity_refused(&mut self, retry_ms: u64) {
+        self.watching.tell_at = Some(self.now.plus_ms(retry_ms.max(1)));
     }
 
     /// The server takes it later, or never.

@@ -398,6 +398,8 @@ impl Session {
                     self.on_resume_refused(id, retry_ms);
                 } else if error.of_kind == Kind::Read as u8 {
                     self.on_read_refused(error.conversation, error.retry_after_ms);
+                } else if error.of_kind == Kind::Activity as u8 {
+                    self.on_activity_refused(retry_ms);
                 } else if error.of_kind == Kind::Watch as u8 {
                     self.on_watch_refused(id, retry_ms);
                 } else if let Some(request) = self.requests.remove(&id) {

@@ -11,6 +11,7 @@ use crate::{
     ephemeral::Ephemeral,
     lanes::{Asker, ToHome},
     records::RecordKind,
+    residency::Entity,
     time::Now,
 };
 
@@ -47,6 +48,9 @@ pub(crate) trait Context {
 
     /// Somebody waits for the open batch.
     fn want_write(&mut self);
+
+    /// Whether an entity of this reactor is in memory. If not it will be, for whoever asks again.
+    fn is_here(&mut self, entity: Entity) -> bool;
 
     /// Sends what may be lost, to either half of any reactor: nobody waits for it, so it can lock nothing.
     fn ephemeral(&mut self, to: ReactorId, message: Ephemeral, payload: &[u8]);

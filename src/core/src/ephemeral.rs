@@ -121,10 +121,16 @@ pub(crate) fn watch(watcher: Watcher, users: impl Iterator<Item = UserId>, layou
     spread(to.collect(), Ephemeral::Watch { watcher }, cx);
 }
 
-/// How many users a message is about, at least one.
-pub(crate) fn users_in(payload: &[u8]) -> usize {
-    1 + payload.len() / size_of::<UserId>()
+/// What a message costs, in users that it is about; those to a group look at all of its members.
+pub(crate) fn cost(message: &Ephemeral, payload: &[u8]) -> usize {
+    match message {
+        Ephemeral::Typing(_) | Ephemeral::WatchMembers { .. } => MEMBERS_COST,
+        _ => 1 + payload.len() / size_of::<UserId>(),
+    }
 }
+
+/// See [`cost`].
+const MEMBERS_COST: usize = 64;
 
 /// What goes from one half of a reactor to the other, or the same one, in the next turn.
 #[derive(Debug, Default)]

@@ -34,8 +34,12 @@ pub const FETCH_PLACE_MS: u64 = 1000;
 pub const FETCHES: usize = 256;
 /// Bytes of the log that one read for a FETCH covers, unless a single message is longer.
 pub const READ_WINDOW: u64 = 64 * 1024;
-/// How long after a read of a stored message failed it must fail again for the message to count as damaged.
+/// How long after the bytes of a stored message were wrong they must be wrong again for the message to count as damaged.
 pub const DAMAGED_AFTER_MS: u32 = 2000;
+/// The same where the disk gives no bytes: storage may be away for a while.
+pub const UNREAD_AFTER_MS: u64 = 60_000;
+/// After that time without another one a read that failed is forgotten.
+pub const FAILURE_FORGOTTEN_MS: u64 = 30_000;
 /// Messages whose reads failed that are remembered.
 pub const FAILURES_MAX: usize = 1024;
 /// How long a receipt waits for a batch to ride in.
@@ -90,14 +94,16 @@ pub const LEASES_PER_TURN: usize = 64;
 pub const RUNG_MAX: usize = 256;
 /// Sessions that watch one user.
 pub const WATCHERS_PER_USER: usize = 1024;
-/// Leases of those who watch somebody on a reactor.
+/// Those who watch somebody on a reactor.
 pub const WATCHERS_MAX: usize = 1 << 18;
 /// How long a user must have been away until those who watch it are told.
 pub const OFFLINE_AFTER_MS: u64 = 5_000;
 /// How much longer that takes for some than for others, and to be told of who comes.
 pub const PRESENCE_JITTER_MS: u64 = 1_000;
-/// Users of whom those who watch them are told in one turn.
-pub const PRESENCE_TOLD_PER_TURN: usize = 16;
+/// Sessions of one user that watch another one.
+pub const WATCHES_OF_ONE: usize = 4;
+/// Those who are told in one turn that somebody whom they watch came or went, about.
+pub const PRESENCE_TOLD_PER_TURN: usize = 1024;
 /// When a device that was not let in should come again.
 pub const REFUSED_RETRY_MS: u32 = 1000;
 /// How far the clock that a device numbers its attempts by may be ahead of the server's: a day, in microseconds.

@@ -21,7 +21,7 @@ use crate::{
     counters::{Counter, Counters},
     effects::{CommittedEntry, ConnId, DurableBatch, Effects, JobId, ReactorId, RecordMeta},
     engine::{Conversations, Damage},
-    ephemeral::{Ephemeral, Passing, users_in},
+    ephemeral::{Ephemeral, Passing, cost},
     features::{Row, Windows},
     home::{Authenticated, Command, Homes, Renewal, SessionId},
     lanes::{Parts, ToConversation, ToHome},
@@ -400,7 +400,7 @@ impl<F: Effects> Router<'_, F> {
     /// What may be lost, from another reactor. Gives what it cost, in users that it is about: at most [`EPHEMERAL_USERS_PER_TURN`] are to be taken in a turn.
     pub fn ephemeral(&mut self, message: Ephemeral, payload: &[u8]) -> usize {
         self.hear(&message, payload);
-        users_in(payload)
+        cost(&message, payload)
     }
 
     fn hear(&mut self, message: &Ephemeral, payload: &[u8]) {
@@ -429,7 +429,7 @@ impl<F: Effects> Router<'_, F> {
             && let Some((message, payload)) = self.node.passing.pop()
         {
             self.hear(&message, &payload);
-            left = left.saturating_sub(users_in(&payload));
+            left = left.saturating_sub(cost(&message, &payload));
         }
     }
 

@@ -1,6 +1,6 @@
 //! A stored message that cannot be read: who asks is told so, then it is left out, and what comes after it is not.
 
-use tidings_core::limits::DAMAGED_AFTER_MS;
+use tidings_core::limits::{DAMAGED_AFTER_MS, FAILURE_FORGOTTEN_MS, UNREAD_AFTER_MS};
 use tidings_testkit::{Cluster, Device, Reactor, cluster::in_all_layouts};
 use tidings_wire::{
     ConversationId, ErrorCode, Kind, LogPosition, Seq,
@@ -57,25 +57,37 @@ fn a_message_that_stays_unreadable_is_left_out_and_what_comes_after_it_is_not() 
         }
         cluster.take(bob);
         let flipped = |_, mut bytes: Vec<u8>| {
-            place_of(&bytes, "this is text 3").into_iter().for_each(|at| bytes[at] ^= 1);
+            for text in ["this is text 3", "this is text 4"] {
+                place_of(&bytes, text).into_iter().for_each(|at| bytes[at] ^= 1);
+            }
             Some(bytes)
         };
         // The sector of a message cannot be read: nothing can that lies over it.
         let broken = |_, bytes: Vec<u8>| place_of(&bytes, "this is text 5").is_none().then_some(bytes);
         let unavailable = Err((ErrorCode::HistoryUnavailable, DAMAGED_AFTER_MS));
-        for (harm, damaged) in [(&flipped as &dyn Fn(_, _) -> _, 3), (&broken, 5)] {
+        let after_ms = u64::from(DAMAGED_AFTER_MS);
+        for (harm, damaged, after_ms) in
+            [(&flipped as &dyn Fn(_, _) -> _, &[3, 4][..], after_ms), (&broken, &[5], UNREAD_AFTER_MS)]
+        {
             assert_eq!(fetch(cluster, bob, conversation, harm), unavailable, "it may be the disk's bad moment");
-            cluster.later(u64::from(DAMAGED_AFTER_MS) - 1);
+            // A bad moment long ago says nothing.
+            cluster.later(FAILURE_FORGOTTEN_MS + 1);
             assert_eq!(fetch(cluster, bob, conversation, harm), unavailable);
-            cluster.later(1);
-            let rest: Vec<u64> = (1..=6).filter(|seq| *seq != damaged).collect();
-            assert_eq!(fetch(cluster, bob, conversation, harm), Ok((rest.clone(), Seq(damaged))));
-            assert_eq!(fetch(cluster, alice, conversation, harm), Ok((rest, Seq(damaged))), "nobody waits again");
-            let told: Vec<_> = cluster.reactors.iter_mut().filter_map(|reactor| reactor.node.take_damage()).collect();
-            assert_eq!(
-                told.iter().map(|told| (told.conversation, told.seq.0)).collect::<Vec<_>>(),
-                [(conversation, damaged)]
-            );
+            for _ in 0..after_ms / 1000 - 1 {
+                cluster.later(1000);
+                assert_eq!(fetch(cluster, bob, conversation, harm), unavailable);
+            }
+            cluster.later(1000);
+            let rest: Vec<u64> = (1..=6).filter(|seq| !damaged.contains(seq)).collect();
+            let first = Seq(damaged[0]);
+            assert_eq!(fetch(cluster, bob, conversation, harm), Ok((rest.clone(), first)), "all at once");
+            assert_eq!(fetch(cluster, alice, conversation, harm), Ok((rest, first)), "nobody waits again");
+            let mut told = Vec::new();
+            for reactor in &mut cluster.reactors {
+                told.extend(std::iter::from_fn(|| reactor.node.take_damage()));
+            }
+            let told: Vec<_> = told.iter().map(|told| (told.conversation, told.seq.0)).collect();
+            assert_eq!(told, damaged.iter().map(|seq| (conversation, *seq)).collect::<Vec<_>>());
             // It was the disk's bad moment after all.
             assert_eq!(fetch(cluster, bob, conversation, |_, bytes| Some(bytes)), Ok(((1..=6).collect(), Seq(0))));
             assert!(cluster.reactors.iter_mut().all(|reactor| reactor.node.take_damage().is_none()), "it is told once");

@@ -292,9 +292,69 @@ fn nobody_looks_at_a_device_it_gets_the_first_of_each_conversation_and_the_rest_
         cluster.send(alice, "bob", 6, 5, "again");
         cluster.commit();
         assert_eq!(cluster.take(bob).texts(), [(6, "again".into())]);
-        // With nothing new there is nothing to list.
+        // With nothing new, and all of it durable, there is nothing to list.
+        (0..3).for_each(|_| {
+            cluster.later(1000);
+            cluster.commit();
+        });
+        cluster.take(bob);
         cluster.ask(bob, &SetActivity { activity: Activity::Inactive });
         cluster.ask(bob, &SetActivity { activity: Activity::Active });
         assert!(cluster.take(bob).all::<Changed>().iter().all(|changed| changed.count == 0));
     });
+}
+
+/// What is changed and not durable when nobody looks any more is told once somebody does.
+#[test]
+fn a_setting_that_becomes_durable_while_nobody_looks_is_listed() {
+    in_all_layouts(|cluster, alice, bob| {
+        cluster.send(alice, "bob", 1, 0, "x");
+        cluster.commit();
+        let tablet = cluster.live("bob", 2, 7);
+        (0..3).for_each(|_| {
+            cluster.later(1000);
+            cluster.commit();
+        });
+        [bob, tablet].into_iter().for_each(|who| drop(cluster.take(who)));
+        let conversation = ConversationId::direct(alice.user, bob.user);
+        cluster.ask(bob, &Set { conversation, key: SettingKey::PINNED, value: 3 });
+        cluster.ask(tablet, &SetActivity { activity: Activity::Inactive });
+        cluster.commit();
+        assert!(cluster.take(tablet).0.is_empty());
+        cluster.ask(tablet, &SetActivity { activity: Activity::Active });
+        assert_eq!(cluster.take(tablet).all::<Changed>()[0].count, 1);
+    });
+}
+
+/// What others do besides writing rings no bell, and uses none up; a message that comes without its text rings by the list.
+#[test]
+fn the_bell_is_for_what_people_want_to_know() {
+    in_all_layouts(|cluster, alice, bob| {
+        cluster.send(bob, "alice", 1, 0, "mine");
+        cluster.commit();
+        cluster.take(bob);
+        cluster.ask(bob, &SetActivity { activity: Activity::Inactive });
+        let conversation = ConversationId::direct(alice.user, bob.user);
+        let control = tidings_wire::frames::about::control::REACT;
+        let reaction = Attempt { control, target: 1, payload: b"+", ..Attempt::to(conversation, UserId::NONE, (1, 0)) };
+        cluster.bytes(alice, &reaction.bytes());
+        cluster.commit();
+        assert!(cluster.take(bob).0.is_empty());
+        cluster.send(alice, "bob", 2, 1, "yours");
+        cluster.commit();
+        assert_eq!(cluster.take(bob).texts(), [(3, "yours".into())]);
+    });
+    let mut cluster = Cluster::new(2);
+    let (alice, bob) = (cluster.live("alice", 1, 1), cluster.live("bob", 1, 2));
+    cluster.ask(bob, &SetActivity { activity: Activity::Inactive });
+    cluster.reactors.iter_mut().for_each(|reactor| reactor.world.home_credit = false);
+    cluster.send(alice, "bob", 1, 0, "lost on its way");
+    cluster.commit();
+    cluster.reactors.iter_mut().for_each(|reactor| reactor.world.home_credit = true);
+    for _ in 0..5 {
+        cluster.later(1000);
+        cluster.commit();
+    }
+    let told = cluster.take(bob);
+    assert!([[Kind::Changed].as_slice(), &[Kind::Message]].contains(&told.kinds().as_slice()), "{:?}", told.kinds());
 }

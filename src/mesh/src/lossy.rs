@@ -1,4 +1,4 @@
-//! The *ephemeral* lane, from home to home: for what may be lost, such as that somebody is typing. It never refuses and nobody waits
+//! The *ephemeral* lane, from either half of a reactor to either half of another: for what may be lost, such as that somebody is typing. It never refuses and nobody waits
 //! for it: what finds no room is dropped and counted. So it can hold up nothing, whatever the other lanes do.
 
 use crate::{LaneReceiver, LaneSender, lane};

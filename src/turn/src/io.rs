@@ -112,7 +112,7 @@ impl<S> Effects for Io<S> {
     }
 
     fn is_here(&mut self, entity: Entity) -> bool {
-        self.nothing_waits || self.parking.may_pass_or_load(entity, &mut *self.store)
+        self.nothing_waits || self.parking.may_pass_or_load(entity, &mut *self.store, self.now)
     }
 
     fn pass_home(&mut self, message: &ToHome, payload: &[u8]) -> Passage {

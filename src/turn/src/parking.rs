@@ -3,7 +3,7 @@
 //! too long, is refused (BUSY) or, if it only tells a home something, lost and told again by its outbox.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     ops::Bound,
 };
 
@@ -65,7 +65,7 @@ pub(crate) struct Parking {
     messages: usize,
     bytes: usize,
     /// Entities that are being loaded for somebody who did not wait.
-    ahead: BTreeSet<Entity>,
+    ahead: BTreeMap<Entity, Mono>,
 }
 
 impl Parking {
@@ -76,15 +76,14 @@ impl Parking {
     }
 
     /// Whether something that does not wait may go on. If it may not, the entity is there for the next, unless too many are being loaded.
-    pub(crate) fn may_pass_or_load(&mut self, entity: Entity, store: &mut dyn StateStore) -> bool {
-        if self.ahead.len() >= AHEAD_MAX || self.ahead.contains(&entity) {
-            return false;
+    pub(crate) fn may_pass_or_load(&mut self, entity: Entity, store: &mut dyn StateStore, now: Mono) -> bool {
+        if self.may_pass(entity, store) {
+            return true;
         }
-        let passes = self.may_pass(entity, store);
-        if !passes && !self.rooms.contains_key(&entity) {
-            self.ahead.insert(entity);
+        if self.ahead.len() < AHEAD_MAX && !self.rooms.contains_key(&entity) {
+            self.ahead.entry(entity).or_insert(now);
         }
-        passes
+        false
     }
 
     /// Something waits for an entity.
@@ -114,6 +113,7 @@ impl Parking {
                 room.loaded = Some(loaded);
             }
         }
+        self.ahead.retain(|_, since| since.plus_ms(PATIENCE_MS) > now);
         for (entity, room) in &mut self.rooms {
             if room.loaded.is_some() {
                 continue;
@@ -244,10 +244,10 @@ mod tests {
             }
         }
         let (mut parking, mut store) = (Parking::default(), Once(false));
-        assert!(!parking.may_pass_or_load(entity(5), &mut store));
+        assert!(!parking.may_pass_or_load(entity(5), &mut store, Mono(0)));
         assert!(!parking.is_empty());
         parking.look(&mut store, Mono(1));
-        assert!(parking.is_empty() && parking.may_pass_or_load(entity(5), &mut store));
+        assert!(parking.is_empty() && parking.may_pass_or_load(entity(5), &mut store, Mono(0)));
     }
 
     #[test]

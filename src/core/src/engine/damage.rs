@@ -1,13 +1,16 @@
 //! Stored messages that cannot be read. A read that fails may be the disk's bad moment, or of a segment that is dropped just then: whoever asked is told to ask
-//! again. What fails still, [`DAMAGED_AFTER_MS`] later, is damaged: FETCH leaves it out and says so, so that what comes after it can be had, and the operator is told.
+//! again. What fails still some time later is damaged: FETCH leaves it out and says so, so that what comes after it can be had, and the operator is told.
 
-use alloc::{collections::BTreeMap, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, VecDeque},
+    vec::Vec,
+};
 
 use tidings_wire::{ConversationId, LogPosition, Seq};
 
 use super::ConversationKey;
 use crate::{
-    limits::{DAMAGED_AFTER_MS, FAILURES_MAX},
+    limits::{DAMAGED_AFTER_MS, FAILURE_FORGOTTEN_MS, FAILURES_MAX, UNREAD_AFTER_MS},
     slab::Key,
     time::Mono,
 };
@@ -23,6 +26,15 @@ pub struct Damage {
     pub at: LogPosition,
 }
 
+/// What came of reading a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unreadable {
+    /// The disk gave nothing, or too little.
+    Unread,
+    /// What it gave is not the message.
+    Wrong,
+}
+
 /// What is known of a message whose read failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Failure {
@@ -32,40 +44,63 @@ pub(super) enum Failure {
     Damaged,
 }
 
+#[derive(Clone, Copy, Debug)]
+struct Failed {
+    /// When it failed first, and last.
+    since: Mono,
+    last: Mono,
+    known: Failure,
+}
+
 /// Reads that failed.
 #[derive(Debug, Default)]
 pub(super) struct Failures {
-    /// When each failed first, and whether somebody was told that it is damaged.
-    since: BTreeMap<(Key, Seq), (Mono, Failure)>,
-    news: Vec<Damage>,
+    failed: BTreeMap<(Key, Seq), Failed>,
+    news: VecDeque<Damage>,
 }
 
 impl Failures {
     /// A read of a message failed.
-    pub(super) fn failed(&mut self, key: ConversationKey, damage: Damage, now: Mono) -> Failure {
+    pub(super) fn failed(&mut self, key: ConversationKey, damage: Damage, how: Unreadable, now: Mono) -> Failure {
         let which = (key.0, damage.seq);
-        if self.since.len() >= FAILURES_MAX && !self.since.contains_key(&which) {
-            self.since.pop_first();
+        if self.failed.len() >= FAILURES_MAX && !self.failed.contains_key(&which) {
+            let oldest = self.failed.iter().min_by_key(|(_, failed)| failed.last).map(|(which, _)| *which);
+            oldest.map(|oldest| self.failed.remove(&oldest));
         }
-        let (since, known) = self.since.entry(which).or_insert((now, Failure::Perhaps));
-        if *known == Failure::Perhaps && since.plus_ms(u64::from(DAMAGED_AFTER_MS)) <= now {
-            *known = Failure::Damaged;
-            if self.news.len() < FAILURES_MAX {
-                self.news.push(damage);
+        let failed = self.failed.entry(which).or_insert(Failed { since: now, last: now, known: Failure::Perhaps });
+        if failed.known == Failure::Perhaps {
+            // Two bad moments that have nothing to do with each other are no damage.
+            if failed.last.plus_ms(FAILURE_FORGOTTEN_MS) < now {
+                failed.since = now;
+            }
+            let after_ms = match how {
+                Unreadable::Wrong => u64::from(DAMAGED_AFTER_MS),
+                Unreadable::Unread => UNREAD_AFTER_MS,
+            };
+            if failed.since.plus_ms(after_ms) <= now {
+                failed.known = Failure::Damaged;
+                if self.news.len() < FAILURES_MAX {
+                    self.news.push_back(damage);
+                }
             }
         }
-        *known
+        failed.last = now;
+        failed.known
     }
 
     /// Messages of a conversation were read, from the first up to before `end`.
     pub(super) fn read(&mut self, key: ConversationKey, first: Seq, end: Seq) {
-        if !self.since.is_empty() {
-            self.since.retain(|(of, seq), _| *of != key.0 || !(first..end).contains(seq));
+        if self.failed.is_empty() || first >= end {
+            return;
+        }
+        let read: Vec<_> = self.failed.range((key.0, first)..(key.0, end)).map(|(which, _)| *which).collect();
+        for which in read {
+            self.failed.remove(&which);
         }
     }
 
     /// A message that is damaged, and of which nobody was told yet.
     pub(super) fn take(&mut self) -> Option<Damage> {
-        self.news.pop()
+        self.news.pop_front()
     }
 }

@@ -7,8 +7,8 @@ use tidings_wire::{
 };
 
 use super::{
-    ConversationKey, Conversations,
-    damage::{Damage, Failure},
+    Conversation, ConversationKey, Conversations,
+    damage::{Damage, Failure, Unreadable},
     dispatch::refuse_other,
     history::{Job, checked, emptied, is_held_back, page},
 };
@@ -66,6 +66,7 @@ impl Conversations {
             reading: false,
             short: false,
             one_by_one: false,
+            probing: false,
             damaged: Seq(0),
             waits_since: None,
         };
@@ -150,7 +151,7 @@ impl Conversations {
             }
             (Asking::Takes, None) => {
                 self.jobs.remove(id);
-                self.end(&job, cx);
+                if job.probing { self.refuse_for_now(&job, cx) } else { self.end(&job, cx) }
             }
         }
     }
@@ -164,13 +165,13 @@ impl Conversations {
     /// A read for a job is done: `bytes` start at the frame of the job's next message; `None` if they cannot be had.
     pub(crate) fn read_done(&mut self, id: JobId, bytes: Option<&[u8]>, cx: &mut impl ConversationContext) {
         let mut job = Job { reading: false, ..self.jobs.lift(id) };
-        let Some(bytes) = bytes else { return self.unreadable(id, job, cx) };
+        let Some(bytes) = bytes else { return self.unreadable(id, job, Unreadable::Unread, cx) };
         let first = job.next;
         let read = self.send_read(&mut job, bytes, cx);
         self.failures.read(job.conversation, first, job.next);
         match read {
             Ok(()) => self.go_on(id, job, cx),
-            Err(Unreadable) => self.unreadable(id, job, cx),
+            Err(how) => self.unreadable(id, job, how, cx),
         }
     }
 
@@ -187,14 +188,18 @@ impl Conversations {
             let in_reach = same_segment && offset.saturating_add(stored.len as usize) <= bytes.len();
             if !in_reach && job.next == first {
                 // Shorter than what was asked for: the kernel may do that, once.
-                return if core::mem::replace(&mut job.short, true) { Err(Unreadable) } else { Ok(()) };
+                return if core::mem::replace(&mut job.short, true) { Err(Unreadable::Unread) } else { Ok(()) };
             }
             job.short = false;
             if !in_reach || cx.asking(job.reactor, job.asker, stored.len as usize) != Asking::Takes {
                 break;
             }
             let bytes = &bytes[offset..][..stored.len as usize];
-            let (frame, message) = checked(bytes, conversation.id, job.next).ok_or(Unreadable)?;
+            let (frame, message) = checked(bytes, conversation.id, job.next).ok_or(Unreadable::Wrong)?;
+            if job.probing {
+                job.next = job.next.next();
+                continue;
+            }
             job.last_sent = job.next;
             if job.first_sent == Seq(0) {
                 job.first_sent = job.next;
@@ -230,35 +235,31 @@ impl Conversations {
             || self.answers.iter().any(|waiting| !waiting.is_empty())
     }
 
-    /// What was read is not the message: it is reported, never served. If it was so before, the page goes on without it.
-    fn unreadable(&mut self, id: JobId, mut job: Job, cx: &mut impl ConversationContext) {
+    /// What was read is not the message: it is reported, never served. What is damaged the page goes on without. If it may be read yet the whole page is
+    /// asked for again, and what else cannot be read in it is found now: so that each page is asked for again once, however much of it is damaged.
+    fn unreadable(&mut self, id: JobId, mut job: Job, how: Unreadable, cx: &mut impl ConversationContext) {
         job.short = false;
         // What cannot be read may be one that comes after the next.
         if !core::mem::replace(&mut job.one_by_one, true) {
             return self.go_on(id, job, cx);
         }
-        match cx.asking(job.reactor, job.asker, 0) {
-            Asking::Gone => self.jobs.remove(id),
-            Asking::Full => self.jobs.put_back(id, job), // read again when there is room
-            Asking::Takes => {
-                cx.count(Counter::UnreadableMessages);
-                let conversation = self.get(job.conversation).id;
-                if let Some(stored) = self.get(job.conversation).index.get(&self.chunks, job.next) {
-                    let damage = Damage { conversation, seq: job.next, at: stored.loc };
-                    if self.failures.failed(job.conversation, damage, cx.now().mono) == Failure::Damaged {
-                        let damaged = if job.damaged == Seq(0) { job.next } else { job.damaged };
-                        let next = job.next.next();
-                        return self.go_on(id, Job { damaged, next, ..job }, cx);
-                    }
-                }
-                self.jobs.remove(id);
-                let code = ErrorCode::HistoryUnavailable;
-                let refusal = Refusal { conversation, ..Refusal::of(code, Kind::Fetch) }.for_ms(DAMAGED_AFTER_MS);
-                cx.to_home(job.reactor, ToHome::Refused { asker: job.asker, refusal }, &[]);
+        cx.count(Counter::UnreadableMessages);
+        let Conversation { id: conversation, ref index, .. } = *self.get(job.conversation);
+        if let Some(stored) = index.get(&self.chunks, job.next) {
+            let damage = Damage { conversation, seq: job.next, at: stored.loc };
+            match self.failures.failed(job.conversation, damage, how, cx.now().mono) {
+                Failure::Perhaps => job.probing = true,
+                Failure::Damaged if job.damaged == Seq(0) => job.damaged = job.next,
+                Failure::Damaged => {}
             }
         }
+        job.next = job.next.next();
+        self.go_on(id, job, cx);
+    }
+
+    fn refuse_for_now(&self, job: &Job, cx: &mut impl ConversationContext) {
+        let (code, conversation) = (ErrorCode::HistoryUnavailable, self.get(job.conversation).id);
+        let refusal = Refusal { conversation, ..Refusal::of(code, Kind::Fetch) }.for_ms(DAMAGED_AFTER_MS);
+        cx.to_home(job.reactor, ToHome::Refused { asker: job.asker, refusal }, &[]);
     }
 }
-
-/// What was read is not the message that is stored.
-struct Unreadable;

@@ -53,6 +53,8 @@ pub struct Job {
     pub short: bool,
     /// One message is read at a time, since a read of several failed.
     pub one_by_one: bool,
+    /// Something could not be read that may be read yet: the rest is looked at, and not sent.
+    pub probing: bool,
     /// The first message that was left out since it is damaged; 0: none.
     pub damaged: Seq,
     /// Since when it waits for its asker to read.

@@ -11,8 +11,10 @@ use crate::{
         state::{Size, State},
         view::View,
     },
+    counters::Counter,
     ephemeral::{Ephemeral, Relation, Typing, Watcher, ids, spread, watch},
     features::{self, Seen},
+    residency::Entity,
 };
 
 impl Conversations {
@@ -67,7 +69,12 @@ impl Conversations {
     /// What is between a user and whoever asks for it is in their conversation.
     fn on_watch(&self, watcher: Watcher, users: impl Iterator<Item = UserId>, cx: &mut impl ConversationContext) {
         for user in users {
-            let found = self.find(ConversationId::direct(watcher.user, user));
+            let between = ConversationId::direct(watcher.user, user);
+            if !cx.is_here(Entity::Conversation(between)) {
+                cx.count(Counter::EphemeralDropped);
+                continue;
+            }
+            let found = self.find(between);
             let state = found.map(|key| &self.get(key).state);
             let own = state.and_then(|state| state.member(user).map(|at| &state.members[at]));
             let relation = if own.is_some_and(has_written) { Relation::WrittenTo } else { Relation::Stranger };

@@ -56,8 +56,7 @@ impl Homes {
             return self.write_refusal(Asker { session: id, request_id }, &refusal, cx);
         }
         if session.sync == Sync::Fresh {
-            let uv = self.index.get(home).uv;
-            session.sync = if session.activity == Activity::Active { Sync::Live } else { Sync::Dozing(uv) };
+            session.sync = live_or_dozing(session.activity, self.index.get(home).durable);
             self.stir(home);
         }
         let page = if resume.page == 0 { PAGE_MAX } else { resume.page.min(PAGE_MAX) };
@@ -82,6 +81,12 @@ impl Homes {
         let range = Range { since, below: Uv(0), most: PAGE_MAX as usize, tails: 0 };
         self.write_changed(id, home, 0, ResumeStatus::Changed, &range, cx);
         self.ask_heads(Asker { session: id, request_id: 0 }, home);
+        // At one at which nobody looks the list was a bell.
+        let durable = self.index.get(home).durable;
+        self.sessions
+            .get_mut(id)
+            .into_iter()
+            .for_each(|session| session.sync = live_or_dozing(session.activity, durable));
     }
 
     fn write_changed(
@@ -144,6 +149,14 @@ impl Homes {
         // Where the page before ended somewhere else the list was walked to here, which its user pays for.
         state.bucket.owe(walked / WALKED_PER_TOKEN);
         first
+    }
+}
+
+/// How far a session is that has everything up to a change.
+fn live_or_dozing(activity: Activity, upto: Uv) -> Sync {
+    match activity {
+        Activity::Active => Sync::Live,
+        Activity::Inactive => Sync::Dozing(upto),
     }
 }
 

@@ -110,16 +110,26 @@ impl Homes {
     ) -> Result<(), WireError> {
         let SetActivity { activity } = frame.fixed()?;
         let Some(session) = self.sessions.get_mut(id) else { return Ok(()) };
-        let before = core::mem::replace(&mut session.activity, activity);
-        if before == activity {
+        if session.activity == activity {
             return Ok(());
         }
-        session.rung = None;
         let home = session.home;
-        let uv = self.index.get(home).uv;
+        if activity == Activity::Active
+            && let Err(wait_ms) = self.index.get_mut(home).bucket.take(self.config.user_rate, cx.now().mono)
+        {
+            // What came meanwhile is listed, as by RESUME.
+            self.refuse_limited(id, frame, wait_ms, cx);
+            return Ok(());
+        }
+        session.activity = activity;
+        session.rung = None;
+        // What is not durable yet is told when it is, to those at whom somebody looks: of others the list has it.
+        let durable = self.index.get(home).durable;
         session.sync = match (activity, session.sync) {
-            (Activity::Inactive, Sync::Live) => Sync::Dozing(uv),
-            (Activity::Inactive, Sync::Behind(since)) => Sync::Dozing(since),
+            // Nothing is pushed to it that it would have to acknowledge; what it has not is listed, too.
+            (Activity::Inactive, Sync::Live) => {
+                Sync::Dozing(session.unacknowledged.forget().map_or(durable, |since| since.min(durable)))
+            }
             (Activity::Active, Sync::Dozing(_)) if canary::is(Canary::DozedForgotten) => Sync::Live,
             (Activity::Active, Sync::Dozing(since)) => Sync::Behind(since),
             (_, sync) => sync,

@@ -233,7 +233,7 @@ impl Homes {
         for at in 0..self.index.get(home).sessions.len() {
             let id = self.index.get(home).sessions[at];
             if let Some(session) = self.sessions.get_mut(id).filter(|session| session.sync == Sync::Live) {
-                session.sync = Sync::Behind(self.index.get(home).uv);
+                session.sync = Sync::Behind(self.index.get(home).durable);
                 cx.count(Counter::Behind);
             }
         }
@@ -412,7 +412,7 @@ impl Homes {
         while !heads.is_empty() {
             let Some(session) = self.sessions.get_mut(id).filter(|session| session.sync == Sync::Live) else { return };
             if cx.buffered(session.conn) > OUT_SOFT {
-                session.sync = Sync::Behind(self.index.get(session.home).uv);
+                session.sync = Sync::Behind(self.index.get(session.home).durable);
                 return cx.count(Counter::Behind);
             }
             let size = |key: &EntryKey| ChangedConversation::LEN + self.index.entry_at(*key).name.len();
@@ -509,7 +509,7 @@ impl Homes {
                 continue;
             }
             if cx.buffered(session.conn) + len > OUT_SOFT {
-                session.sync = Sync::Behind(self.index.get(home).uv);
+                session.sync = Sync::Behind(self.index.get(home).durable);
                 cx.count(Counter::Behind);
                 self.output_gone(id, cx);
                 continue;

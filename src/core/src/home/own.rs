@@ -203,6 +203,16 @@ impl Own {
         !device.is_guest() && !self.is_known(device)
     }
 
+    /// The user was there until now. True if that is to be written down: the device that is known to have been there last stands for it.
+    pub(super) fn left(&mut self, now: Timestamp) -> bool {
+        let Some(last) = self.devices.iter_mut().max_by_key(|known| known.seen) else { return false };
+        let stale = Second::of(now).0.saturating_sub(last.seen.0) >= SEEN_STALE_S;
+        if stale {
+            last.seen = Second::of(now);
+        }
+        stale
+    }
+
     /// A device is let in. `is_connected` says which devices are.
     pub(super) fn enter(
         &mut self,

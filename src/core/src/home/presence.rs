@@ -3,7 +3,7 @@
 //! and comes back changes nothing, and many that come back are not told of in one turn. Nothing of it is durable.
 
 use alloc::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet},
     vec::Vec,
 };
 use core::{num::NonZeroU32, ops::Bound};
@@ -22,7 +22,7 @@ use crate::{
     ephemeral::{Ephemeral, Relation, Watcher, spread},
     limits::{
         Bucket, EPHEMERAL_OUT, EPHEMERAL_RATE, LEASES_PER_TURN, OFFLINE_AFTER_MS, PRESENCE_JITTER_MS,
-        PRESENCE_TOLD_PER_TURN, WATCHERS_MAX, WATCHERS_PER_USER,
+        PRESENCE_TOLD_PER_TURN, WATCHERS_MAX, WATCHERS_PER_USER, WATCHES_OF_ONE,
     },
     slab::Key,
     time::{Mono, Now},
@@ -73,12 +73,23 @@ struct Watched {
     due: Option<Mono>,
 }
 
+impl Watched {
+    /// Whose lease is over does not watch any more. Gives how many that are.
+    fn forget_until(&mut self, now: Mono) -> usize {
+        let before = self.by.len();
+        self.by.retain(|watching| watching.until > now);
+        before - self.by.len()
+    }
+}
+
 /// Everybody who watches somebody whose home is here.
 #[derive(Debug)]
 pub(super) struct Presences {
     watched: BTreeMap<Key, Watched>,
-    /// When leases end, the next first: each as often as it was renewed.
-    leases: VecDeque<(Mono, HomeKey)>,
+    /// When the first lease of those who watch a home may be over.
+    leases: BTreeSet<(Mono, Key)>,
+    /// How many watch, in all.
+    watchers: usize,
     /// When homes are looked at again whose users may have come or gone.
     due: BTreeSet<(Mono, Key)>,
     /// Homes whose sessions came, went, or became active or not, since the last turn.
@@ -91,8 +102,8 @@ pub(super) struct Presences {
 
 impl Default for Presences {
     fn default() -> Self {
-        let (watched, leases, due, stirred) = (BTreeMap::new(), VecDeque::new(), BTreeSet::new(), Vec::new());
-        Self { watched, leases, due, stirred, rates: BTreeMap::new(), rate_at: Key::NONE }
+        let (watched, leases, due, stirred) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new(), Vec::new());
+        Self { watched, leases, watchers: 0, due, stirred, rates: BTreeMap::new(), rate_at: Key::NONE }
     }
 }
 
@@ -133,12 +144,12 @@ impl Homes {
     /// When somebody is to be told, or a lease ends.
     pub(super) fn next_presence(&self) -> Option<Mono> {
         let due = self.presences.due.first().map(|(at, _)| *at);
-        due.into_iter().chain(self.presences.leases.front().map(|(until, _)| *until)).min()
+        due.into_iter().chain(self.presences.leases.first().map(|(until, _)| *until)).min()
     }
 
     /// How many watch somebody here: at most [`WATCHERS_MAX`].
     pub(crate) fn watchers(&self) -> usize {
-        self.presences.leases.len()
+        self.presences.watchers
     }
 
     /// Somebody wants to know whether a user is there. Somebody who never came has no home, and is given none.
@@ -153,26 +164,34 @@ impl Homes {
     }
 
     fn watch(&mut self, home: HomeKey, watching: Watching, cx: &mut impl HomeContext) {
-        let now = cx.now().mono;
-        if self.presences.leases.len() >= WATCHERS_MAX {
+        let (now, told) = (cx.now().mono, self.state_of(home));
+        let Presences { watched, leases, watchers, .. } = &mut self.presences;
+        let watched = watched.entry(home.0).or_insert_with(|| {
+            leases.insert((watching.until, home.0));
+            Watched { by: Vec::new(), told, due: None }
+        });
+        if let Some(known) = watched.by.iter_mut().find(|known| known.watcher == watching.watcher) {
+            *known = watching;
+            return;
+        }
+        // One user takes a few places, however often it connects.
+        let own = watched.by.iter_mut().filter(|known| known.watcher.user == watching.watcher.user);
+        let (count, oldest) = own.fold((0, None::<&mut Watching>), |(count, oldest), known| {
+            let is_older = oldest.as_ref().is_none_or(|oldest| known.until < oldest.until);
+            (count + 1, if is_older { Some(known) } else { oldest })
+        });
+        if let Some(oldest) = oldest.filter(|_| count >= WATCHES_OF_ONE) {
+            *oldest = watching;
+            return;
+        }
+        if watched.by.len() >= WATCHERS_PER_USER {
+            *watchers -= watched.forget_until(now);
+        }
+        if watched.by.len() >= WATCHERS_PER_USER || *watchers >= WATCHERS_MAX {
             return cx.count(Counter::EphemeralDropped);
         }
-        let told = self.state_of(home);
-        let Presences { watched, leases, .. } = &mut self.presences;
-        let watched = watched.entry(home.0).or_insert_with(|| Watched { by: Vec::new(), told, due: None });
-        match watched.by.iter_mut().find(|known| known.watcher == watching.watcher) {
-            Some(known) => *known = watching,
-            None => {
-                if watched.by.len() >= WATCHERS_PER_USER {
-                    watched.by.retain(|known| known.until > now);
-                }
-                if watched.by.len() >= WATCHERS_PER_USER {
-                    return cx.count(Counter::EphemeralDropped);
-                }
-                watched.by.push(watching);
-            }
-        }
-        leases.push_back((watching.until, home));
+        watched.by.push(watching);
+        *watchers += 1;
     }
 
     /// What somebody is shown of a user.
@@ -219,16 +238,18 @@ impl Homes {
         let now = cx.now();
         self.forget_rate(now.mono);
         let stirred = core::mem::take(&mut self.presences.stirred);
-        stirred.iter().for_each(|home| self.look_at(*home, now));
+        stirred.iter().for_each(|home| self.look_at(*home, now, cx));
         self.presences.stirred = stirred;
         self.presences.stirred.clear();
-        for _ in 0..PRESENCE_TOLD_PER_TURN {
+        let mut left = PRESENCE_TOLD_PER_TURN;
+        while left > 0 {
             let Some((_, key)) = self.presences.due.first().copied().filter(|(at, _)| *at <= now.mono) else { break };
             self.presences.due.pop_first();
             let home = HomeKey(key);
             let state = self.state_of(home);
             let Some(watched) = self.presences.watched.get_mut(&key) else { continue };
             watched.due = None;
+            left = left.saturating_sub(1 + watched.by.len());
             if watched.told != state && !(state == PresenceState::Offline && canary::is(Canary::LeavingUntold)) {
                 watched.told = state;
                 // From whom it is hidden learns nothing, not even that something changed.
@@ -237,28 +258,44 @@ impl Homes {
             }
         }
         for _ in 0..LEASES_PER_TURN {
-            let Some((_, home)) = self.presences.leases.pop_front_if(|(until, _)| *until <= now.mono) else { break };
-            let Some(watched) = self.presences.watched.get_mut(&home.0) else { continue };
-            watched.by.retain(|watching| watching.until > now.mono);
-            if watched.by.is_empty() {
-                let due = watched.due;
-                due.map(|at| self.presences.due.remove(&(at, home.0)));
-                self.presences.watched.remove(&home.0);
+            let Presences { watched, leases, watchers, due, .. } = &mut self.presences;
+            let Some((_, home)) = leases.first().copied().filter(|(until, _)| *until <= now.mono) else { break };
+            leases.pop_first();
+            let Some(of) = watched.get_mut(&home) else { continue };
+            *watchers -= of.forget_until(now.mono);
+            match of.by.iter().map(|watching| watching.until).min() {
+                Some(next) => drop(leases.insert((next, home))),
+                None => {
+                    of.due.map(|at| due.remove(&(at, home)));
+                    watched.remove(&home);
+                }
             }
         }
     }
 
     /// Somebody may have come or gone.
-    fn look_at(&mut self, key: HomeKey, now: Now) {
+    fn look_at(&mut self, key: HomeKey, now: Now, cx: &mut impl HomeContext) {
         let state = self.state_of(key);
         let home = self.index.get_mut(key);
         match (state, home.last_seen) {
             (PresenceState::Online, _) => home.last_seen = LastSeen::Now,
-            (_, LastSeen::Now) => home.last_seen = LastSeen::at(now.wall),
+            (_, LastSeen::Now) => {
+                home.last_seen = LastSeen::at(now.wall);
+                // So that a restart does not forget more of it than what is written down may be behind.
+                if home.own.as_mut().is_some_and(|own| own.left(now.wall)) {
+                    self.changed_own(key, cx);
+                }
+            }
             _ => {}
         }
+        let home = self.index.get(key);
         let Some(watched) = self.presences.watched.get_mut(&key.0) else { return };
-        if watched.told == state || watched.due.is_some() {
+        if watched.told == state {
+            // It came back before anybody was told.
+            watched.due.take().map(|at| self.presences.due.remove(&(at, key.0)));
+            return;
+        }
+        if watched.due.is_some() {
             return;
         }
         let wait_ms = if state == PresenceState::Online { 0 } else { OFFLINE_AFTER_MS };

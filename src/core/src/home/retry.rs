@@ -75,6 +75,14 @@ fn deadline(pushed: NonZeroU32, again: u8) -> u32 {
     pushed.get().saturating_add(ACKNOWLEDGE_S << again)
 }
 
+impl Unacknowledged {
+    /// Nothing is waited for any more. Gives the last change before the first that was not acknowledged, if one was not.
+    pub(super) fn forget(&mut self) -> Option<Uv> {
+        self.again = 0;
+        self.pushed.take().map(|_| self.since)
+    }
+}
+
 impl Homes {
     /// Somebody else's message was pushed to a session; `before` is the last change before it.
     #[inline]

@@ -83,11 +83,14 @@ impl Session {
         self.sync != Sync::Fresh && self.activity == Activity::Active
     }
 
-    /// True the first time since nobody looks, of each of so many conversations.
+    /// True the first time since nobody looks, of each conversation; of the oldest again where there are many.
     pub fn rings(&mut self, conversation: ConversationId) -> bool {
         let rung = self.rung.get_or_insert_default();
-        let rings = rung.len() < RUNG_MAX && !rung.contains(&conversation);
+        let rings = !rung.contains(&conversation);
         if rings {
+            if rung.len() == RUNG_MAX {
+                rung.remove(0);
+            }
             rung.push(conversation);
         }
         rings

@@ -230,7 +230,7 @@ impl Homes {
                 // Of whoever does not read, the list tells it.
                 let since = match until {
                     Until::Change(uv) => Uv(uv.0.saturating_sub(1)),
-                    Until::Version(_) => self.index.get(home).uv,
+                    Until::Version(_) => self.index.get(home).durable,
                 };
                 for id in behind {
                     if let Some(session) = self.sessions.get_mut(id) {

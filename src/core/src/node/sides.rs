@@ -12,6 +12,7 @@ use crate::{
     home::Homes,
     lanes::{Asker, ToHome},
     records::RecordKind,
+    residency::Entity,
     time::Now,
 };
 
@@ -77,6 +78,10 @@ macro_rules! context {
 
             fn want_write(&mut self) {
                 self.fx.want_write();
+            }
+
+            fn is_here(&mut self, entity: Entity) -> bool {
+                self.fx.is_here(entity)
             }
 
             fn ephemeral(&mut self, to: ReactorId, message: Ephemeral, payload: &[u8]) {

@@ -171,7 +171,7 @@ fn tell_damages(shared: &Shared) {
         let (log, generation, offset) = (at.log().0, at.generation().0, at.offset());
         out::note(&format!(
             "tidings: alarm: message {seq} of conversation {conversation} cannot be read (log {log}, generation {generation}, offset {offset}): it \
-             is left out of what devices are given; look at the disk, and have a copy of the directory at hand: the next start will refuse it"
+             is left out of what devices are given; look at the disk, and have a copy of the directory at hand: a start may refuse it"
         ));
     }
 }

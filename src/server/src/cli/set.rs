@@ -110,7 +110,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
                 What::Archive => session.archive(which),
                 What::Unarchive => session.unarchive(which),
                 What::Pin { place } => session.pin(which, place),
-                What::Clear | What::ReadReceipts { .. } | What::Visibility { .. } => session.clear(which),
+                What::Clear => session.clear(which),
+                What::ReadReceipts { .. } | What::Visibility { .. } => unreachable!("they are of the user"),
             }
         }
     }

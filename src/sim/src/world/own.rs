@@ -16,7 +16,7 @@ impl World {
         let (conversation, user) = (self.oracle.id(place), user_id(self.devices[at].user));
         let shown = self.random.chance(MILLION / 6);
         let what = self.random.below(4);
-        let wants_more = self.plan.says_about && self.random.chance(MILLION / 2);
+        let wants_more = (self.plan.says_about || self.plan.is_ephemeral) && self.random.chance(MILLION / 2);
         let value = self.random.below(3);
         let session = self.devices[at].session.as_mut().expect("it is in hand");
         match what {

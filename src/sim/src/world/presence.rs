@@ -19,7 +19,8 @@ impl World {
     pub(super) fn do_something(&mut self, at: usize, place: usize) {
         let conversation = self.oracle.id(place);
         match self.random.below(100) {
-            0..35 => self.session(at).typing(conversation, Doing::TYPING),
+            0..30 => self.session(at).typing(conversation, Doing::TYPING),
+            30..35 => self.change_settings(at, place),
             35..45 => {
                 if let Some(foreign) = self.foreign_conversation(at) {
                     self.session(at).typing(foreign, Doing::TYPING);

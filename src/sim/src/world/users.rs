@@ -69,6 +69,12 @@ impl World {
             return;
         }
         let (place, peer) = *self.random.pick(&self.devices[at].chats.clone());
+        if self.plan.is_ephemeral && self.oracle.messages() == 0 {
+            // Somebody says something before all else: who types may do so in groups that nobody makes.
+            let (place, peer) = self.devices[at].chats[0];
+            self.write_messages(at, place, peer, 1);
+            return self.drive(at);
+        }
         match self.random.below(100) {
             0..30 if self.plan.is_ephemeral => self.do_something(at, place),
             0..35 if self.plan.says_about && self.devices[at].waiting < OUTBOX_MAX => self.say_about(at, place, peer),
