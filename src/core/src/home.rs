@@ -5,6 +5,7 @@ mod authentication;
 mod catch_up;
 mod devices;
 mod doing;
+mod dozing;
 mod expiry;
 mod far;
 mod frames;

@@ -90,7 +90,7 @@ pub const GROUP_WATCH_TOKENS: u32 = 200;
 pub const EPHEMERAL_USERS_PER_TURN: usize = 1024;
 /// Leases that are looked at in one turn since they are over.
 pub const LEASES_PER_TURN: usize = 64;
-/// Conversations of which a device is pushed something while nobody looks at it.
+/// Conversations of which it is remembered that they rang at a device at which nobody looks.
 pub const RUNG_MAX: usize = 256;
 /// Sessions that watch one user.
 pub const WATCHERS_PER_USER: usize = 1024;

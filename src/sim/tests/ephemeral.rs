@@ -1,4 +1,4 @@
-//! The ephemeral lane between simulated reactors, before it has a user: lanes that take their time, reactors that rest, bursts that do not
+//! The ephemeral lane alone, between simulated reactors: lanes that take their time, reactors that rest, bursts that do not
 //! fit. Nothing waits, nothing comes twice or out of order, and what does not come was counted.
 
 use tidings_mesh::lossy::lossy;

@@ -7,12 +7,13 @@ use tidings_wire::{
     ConversationId, ErrorCode, Kind, Lineage, Uv,
     archive::{self, Archived},
     frame::FrameBuilder,
-    frames::{Activity, Changed, ChangedConversation, Resume, ResumeStatus},
+    frames::{Changed, ChangedConversation, Resume, ResumeStatus},
     limits::{PAGE_MAX, TAILS_MAX},
 };
 
 use super::{
     Homes, SessionId,
+    dozing::live_or_dozing,
     index::{Entry, EntryKey, HomeKey},
     preferences::Preferences,
     session::Sync,
@@ -149,14 +150,6 @@ impl Homes {
         // Where the page before ended somewhere else the list was walked to here, which its user pays for.
         state.bucket.owe(walked / WALKED_PER_TOKEN);
         first
-    }
-}
-
-/// How far a session is that has everything up to a change.
-fn live_or_dozing(activity: Activity, upto: Uv) -> Sync {
-    match activity {
-        Activity::Active => Sync::Live,
-        Activity::Inactive => Sync::Dozing(upto),
     }
 }
 

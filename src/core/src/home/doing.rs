@@ -1,13 +1,12 @@
-//! What sessions say of what their users do right now: TYPING, WATCH and ACTIVITY; and what they are told of others who type.
+//! What sessions say of what their users do right now, TYPING and WATCH, and what they are told of others who type.
 
-use tidings_canary::{self as canary, Canary};
 use tidings_wire::{
     ErrorCode, Frame, UserId, WireError,
     frame::{self},
-    frames::{self, Activity, SetActivity, Watch},
+    frames::{self, Watch},
 };
 
-use super::{Homes, SessionId, session::Sync};
+use super::{Homes, SessionId};
 use crate::{
     context::HomeContext,
     counters::Counter,
@@ -94,50 +93,10 @@ impl Homes {
         Ok(())
     }
 
-    fn refuse_limited(&mut self, id: SessionId, frame: &Frame<'_>, wait_ms: u32, cx: &mut impl HomeContext) {
-        let of_kind = frame.header().kind;
+    pub(super) fn refuse_limited(&mut self, id: SessionId, frame: &Frame<'_>, wait_ms: u32, cx: &mut impl HomeContext) {
         let asker = Asker { session: id, request_id: frame.header().request_id };
-        let refusal = Refusal { of_kind, ..Refusal::of(ErrorCode::RateLimited, tidings_wire::Kind::Typing) };
-        self.write_refusal(asker, &refusal.for_ms(wait_ms), cx);
-    }
-
-    /// Somebody looks at the device, or does not any more.
-    pub(super) fn on_activity(
-        &mut self,
-        id: SessionId,
-        frame: &Frame<'_>,
-        cx: &mut impl HomeContext,
-    ) -> Result<(), WireError> {
-        let SetActivity { activity } = frame.fixed()?;
-        let Some(session) = self.sessions.get_mut(id) else { return Ok(()) };
-        if session.activity == activity {
-            return Ok(());
-        }
-        let home = session.home;
-        if activity == Activity::Active
-            && let Err(wait_ms) = self.index.get_mut(home).bucket.take(self.config.user_rate, cx.now().mono)
-        {
-            // What came meanwhile is listed, as by RESUME.
-            self.refuse_limited(id, frame, wait_ms, cx);
-            return Ok(());
-        }
-        session.activity = activity;
-        session.rung = None;
-        // What is not durable yet is told when it is, to those at whom somebody looks: of others the list has it.
-        let durable = self.index.get(home).durable;
-        session.sync = match (activity, session.sync) {
-            // Nothing is pushed to it that it would have to acknowledge; what it has not is listed, too.
-            (Activity::Inactive, Sync::Live) => {
-                Sync::Dozing(session.unacknowledged.forget().map_or(durable, |since| since.min(durable)))
-            }
-            (Activity::Active, Sync::Dozing(_)) if canary::is(Canary::DozedForgotten) => Sync::Live,
-            (Activity::Active, Sync::Dozing(since)) => Sync::Behind(since),
-            (_, sync) => sync,
-        };
-        self.stir(home);
-        // What came meanwhile is listed.
-        self.output_gone(id, cx);
-        Ok(())
+        let Ok(kind) = frame.kind() else { return };
+        self.write_refusal(asker, &Refusal::of(ErrorCode::RateLimited, kind).for_ms(wait_ms), cx);
     }
 
     /// Members are told that another one is doing something.

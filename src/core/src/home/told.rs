@@ -8,7 +8,7 @@ use tidings_wire::{
     ConversationId, ErrorCode, HEADER_LEN, Header, Kind, Seq, UserId, Uv,
     archive::{self, Archived},
     frame::{self},
-    frames::{Control, Message, Receipt, ReceiptOk, Sent, group::control},
+    frames::{Message, Receipt, ReceiptOk, Sent},
     limits::FRAME_MAX,
     split,
 };
@@ -55,13 +55,6 @@ fn author_of(message: &[u8]) -> Box<[u8]> {
         frame.var(message.sender_name).ok()
     });
     named.unwrap_or_default().into()
-}
-
-/// True of a message that somebody wants to know of at once: it says something, or takes the user in.
-fn is_for_people(message: &[u8]) -> bool {
-    let frame = split(message, FRAME_MAX).ok().flatten();
-    let control = frame.and_then(|frame| Some(frame.fixed::<Message>().ok()?.control));
-    control.is_some_and(|control| [Control::TEXT, control::CREATE, control::ADD].contains(&control))
 }
 
 /// If the user has read more than its home knew.
@@ -257,23 +250,6 @@ impl Homes {
             }
         }
         pushed
-    }
-
-    /// Somebody else's message, for a device at which nobody looks: it is pushed if it is the first of its conversation that a person wants to know of since
-    /// then. If it does not fit, or did not come along, the list is the bell. Gives how many took it.
-    fn ring(&mut self, id: SessionId, conversation: ConversationId, bytes: &[u8], cx: &mut impl HomeContext) -> u64 {
-        let Some(session) = self.sessions.get_mut(id) else { return 0 };
-        let Sync::Dozing(since) = session.sync else { return 0 };
-        if !bytes.is_empty() && !is_for_people(bytes) || !session.rings(conversation) {
-            return 0;
-        }
-        if bytes.is_empty() || cx.buffered(session.conn) + bytes.len() > OUT_SOFT {
-            session.sync = Sync::Behind(since);
-            self.output_gone(id, cx);
-            return 0;
-        }
-        cx.out(session.conn).extend_from_slice(bytes);
-        1
     }
 
     fn on_peer_receipt(
