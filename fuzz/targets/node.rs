@@ -210,10 +210,20 @@ fuzz_target!(|bytes: &[u8]| {
             }
             (11..=15, Some(live)) => act(&mut reactor, &live, &mut choices),
             (16, Some(live)) => {
-                let (conversation, key) = (with(&live, &mut choices), SettingKey(1 + choices.below(7) as u16));
+                let (conversation, key) = (with(&live, &mut choices), SettingKey(1 + choices.below(8) as u16));
                 let of_user = [SettingKey::READ_PRIVATE, SettingKey::VISIBILITY].contains(&key);
                 let conversation = if of_user { ConversationId::NONE } else { conversation };
-                say(&mut reactor, &live, &Set { conversation, key, value: choices.below(4) });
+                let set = Set::new(conversation, key, choices.below(4));
+                // Whom somebody blocks it names, or not, or wrongly.
+                let peer = user(choices.below(USERS));
+                let between = ConversationId::direct(user(live.user), peer);
+                match key {
+                    SettingKey::BLOCKED if choices.below(2) == 0 => {
+                        say(&mut reactor, &live, &Set { conversation: between, peer, ..set });
+                    }
+                    SettingKey::BLOCKED => say(&mut reactor, &live, &Set { peer, ..set }),
+                    _ => say(&mut reactor, &live, &set),
+                }
             }
             (17, Some(live)) => say(&mut reactor, &live, &Revoke { device: DeviceId(1 + choices.below(3) as u32) }),
             (18, Some(live)) => {

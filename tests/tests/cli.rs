@@ -484,6 +484,32 @@ fn who_is_there_is_told_from_the_command_line() {
 }
 
 #[test]
+fn somebody_is_blocked_from_the_command_line() {
+    let node = Node::start();
+    let send = |from: &str, to: &str, text: &str| node.lines(&["send", "--user", from, "--to", to, text], "");
+    let succeeds = |arguments: &[&str]| node.run(arguments, "").status.success();
+    assert!(succeeds(&["block", "--user", "alice", "--of", "bob"]), "who never wrote");
+    send("bob", "alice", "do you hear me?");
+    let listed = || node.lines(&["conversations", "--user", "alice", "--json"], "").remove(0);
+    assert_eq!((&listed()["blocked"], &listed()["head"], &listed()["unread"]), (&true.into(), &1.into(), &0.into()));
+    assert!(succeeds(&["unblock", "--user", "alice", "--of", "bob"]));
+    send("bob", "alice", "and now?");
+    let history = |user: &str, with: &str| -> Vec<(String, String)> {
+        let rows = node.lines(&["history", "--user", user, "--with", with, "--json"], "");
+        let of = |row: &serde_json::Value, key: &str| row[key].as_str().unwrap().to_owned();
+        rows.iter().map(|row| (of(row, "kind"), of(row, "text"))).collect()
+    };
+    let text = |words: &str| ("text".to_owned(), words.to_owned());
+    assert_eq!(history("alice", "bob"), [("withheld".into(), String::new()), text("and now?")]);
+    assert_eq!(history("bob", "alice"), [text("do you hear me?"), text("and now?")]);
+    let seen = node.run(&["history", "--user", "alice", "--with", "bob"], "");
+    assert_eq!(String::from_utf8(seen.stdout).unwrap(), "     2  bob: and now?\n");
+    assert_eq!((&listed()["blocked"], &listed()["unread"]), (&false.into(), &1.into()));
+    let oneself = node.run(&["block", "--user", "bob", "--of", "bob"], "");
+    assert!(String::from_utf8_lossy(&oneself.stderr).contains("that is you"));
+}
+
+#[test]
 fn conversations_are_muted_put_away_kept_at_the_top_and_cleared() {
     let node = Node::start();
     for from in ["alice", "carol"] {

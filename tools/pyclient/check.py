@@ -29,7 +29,7 @@ WAIT_S = 10.0
 PING_EVERY_S = 0.5
 QUIET_RESUME_MAX = 100
 READ_PRIVATE = 2
-MUTED, ARCHIVED, PINNED, CLEARED, VISIBILITY = 3, 4, 5, 6, 7
+MUTED, ARCHIVED, PINNED, CLEARED, VISIBILITY, BLOCKED = 3, 4, 5, 6, 7, 8
 ONLINE, HIDDEN = 1, 2
 
 ALICE, BOB = user_id("alice"), user_id("bob")
@@ -104,7 +104,7 @@ def receive_many(bob: Client, payloads: list[bytes], head: int) -> None:
 def receipts(alice: Client, bob: Client, head: int) -> None:
     bob.delivered(CHAT, head)
     before = unread(bob)
-    bob.read(CHAT, head - 1, head - 1)
+    bob.read(CHAT, head - 1, bob.fetch(CHAT, head - 1)[0][0].ordinal)
     expect("unread before, after all but one, and after all", (before > 1, unread(bob)), (True, 1))
     bob.read(CHAT, head)
     expect("unread after all", unread(bob), 0)
@@ -306,6 +306,24 @@ def presence(alice: Client, bob: Client) -> None:
     print("alice and bob: who types is heard, who is there is told as its user wants, and a device at which nobody looks is left alone")
 
 
+def blocking(alice: Client, bob: Client) -> None:
+    expect("SETTING", bob.set(CHAT, BLOCKED, 1, ALICE), k.Setting(CHAT, BLOCKED, 1, ALICE))
+    sent = alice.sent(alice.send(BOB, b"do you hear me?")[0])
+    withheld = bob.receive()
+    expect("what is withheld", (withheld.seq, withheld.payload, withheld.flags & about.WITHHELD), (sent.seq, b"", about.WITHHELD))
+    entry = next(entry for entry in bob.resume_all() if entry.conversation == CHAT)
+    expect("whether alice is blocked", entry.blocked, 1)
+    body = groups.create(time.time_ns().to_bytes(16, "little"), groups.settings(), "with bob", [BOB])
+    chat = group_id(ALICE, body[:16])
+    expect("a group with bob", alice.refused(alice.send_to(chat, b"", Control.CREATE, body)[0]), "BLOCKED")
+    bob.set(CHAT, BLOCKED, 0, ALICE)
+    alice.sent(alice.send(BOB, b"and now?")[0])
+    expect("what is said after it", bob.receive().payload, b"and now?")
+    stored = alice.fetch(CHAT, sent.seq)[0]
+    expect("what alice knows of it", (stored[0].payload, stored[0].flags & about.WITHHELD), (b"do you hear me?", 0))
+    print("alice and bob: whoever is blocked is answered, and what it writes is withheld")
+
+
 def wrote(client: Client, user: bytes) -> bool:
     """Whether somebody has written in the conversation of the two."""
     return any(message.sender == user for message in client.fetch(CHAT, 1)[0])
@@ -338,6 +356,7 @@ def conversation(alice_person: Person, bob_person: Person) -> None:
     about_messages(alice, bob)
     preferences(bob)
     presence(alice, bob)
+    blocking(alice, bob)
     devices(bob)
     for name, client in (("alice", alice), ("bob", bob)):
         ping(name, client)

@@ -193,6 +193,7 @@ class Entry:
     pinned: U64 = 0
     archived: U8 = 0
     cleared: U64 = 0
+    blocked: U8 = 0
 
     @property
     def unread(self) -> int:
@@ -349,6 +350,7 @@ class Set(Body):
     conversation: Id
     key: U16
     value: U64
+    peer: Id = NO_ID
 
 
 @_kind(23)
@@ -356,6 +358,7 @@ class Setting(Body):
     conversation: Id
     key: U16
     value: U64
+    peer: Id = NO_ID
 
 
 @_kind(24)

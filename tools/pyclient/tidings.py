@@ -107,9 +107,9 @@ class Client:
         """Lets a device in no more. The devices that are left."""
         return self._ask(k.Revoke(device), k.DeviceList).listed()
 
-    def set(self, conversation: bytes, key: int, value: int) -> k.Setting:
+    def set(self, conversation: bytes, key: int, value: int, peer: bytes = k.NO_ID) -> k.Setting:
         """Changes a setting of the user's; returns once it is durable."""
-        return self._ask(k.Set(conversation, key, value), k.Setting)
+        return self._ask(k.Set(conversation, key, value, peer), k.Setting)
 
     def _send(
         self,

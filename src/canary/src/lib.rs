@@ -148,6 +148,14 @@ canaries! {
     LeavingUntold, "leaving-untold";
     /// What came while nobody looked at a device is not listed once somebody does.
     DozedForgotten, "dozed-forgotten";
+    /// Whoever blocked somebody gets what it writes.
+    BlockedShown, "blocked-shown";
+    /// Whoever is blocked is told how far the other one is.
+    BlockedTold, "blocked-told";
+    /// Recovery forgets who blocks whom.
+    BlockForgotten, "block-forgotten";
+    /// Whoever is not blocked any more is not told what it was not shown meanwhile.
+    BlockedForEver, "blocked-for-ever";
     /// What was read from the disk is served as it is.
     DamageServed, "damage-served";
 }

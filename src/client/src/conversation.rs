@@ -82,6 +82,8 @@ pub(crate) struct Conversation {
     pub(crate) timer: u32,
     /// Messages with content up to the last one released, if that is known.
     counted: Option<u64>,
+    /// The user wrote since, and the server did not say whether that counts.
+    wrote_uncounted: bool,
     /// It is on the list of conversations that may have something to send.
     pub(crate) eager: bool,
 }
@@ -117,6 +119,7 @@ impl Conversation {
             name: String::new(),
             timer: 0,
             counted: None,
+            wrote_uncounted: false,
             eager: false,
         }
     }
@@ -127,13 +130,21 @@ impl Conversation {
         self.last = next.seq;
         self.learn_name(&next, user);
         self.keep_time(&mut next, user);
-        let has_content = next.control == Control::TEXT;
-        // SENT that answers a repeat does not say it.
-        let before = if next.seq == Seq(1) { Some(0) } else { self.counted };
-        if next.ordinal == 0 {
-            next.ordinal = before.map_or(0, |before| before + u64::from(has_content));
+        let has_content = next.control == Control::TEXT && !next.is_withheld();
+        if next.ordinal > 0 || next.ts > Timestamp(0) {
+            // Since the last whose ordinal was told all content is the user's.
+            if std::mem::take(&mut self.wrote_uncounted) {
+                self.seen = self.seen.max(next.ordinal - u64::from(has_content));
+            }
+            self.counted = Some(next.ordinal);
+        } else {
+            // SENT that answers a repeat does not say it, and has no time: what was written may be withheld, and not count.
+            let before = if next.seq == Seq(1) { Some(0) } else { self.counted };
+            self.wrote_uncounted |= has_content;
+            self.seen = self.seen.max(before.filter(|_| has_content).unwrap_or(0));
+            next.ordinal = before.filter(|_| !has_content).unwrap_or(0);
+            self.counted = before.filter(|_| !has_content);
         }
-        self.counted = (next.ordinal > 0 || before == Some(0)).then_some(next.ordinal);
         self.ordinal = self.ordinal.max(next.ordinal);
         // Of what was read while nobody counted only the number is known.
         let is_read = next.seq <= self.own.read;
@@ -170,7 +181,7 @@ impl Conversation {
 
     /// Messages up to `upto` cannot be had.
     pub(crate) fn pass(&mut self, upto: Seq) {
-        (self.last, self.counted) = (upto, None);
+        (self.last, self.counted, self.wrote_uncounted) = (upto, None, false);
     }
 
     /// The user has read up to a message, up to which so many have content.
@@ -200,9 +211,9 @@ impl Conversation {
         }
     }
 
-    /// True if the user hides it.
+    /// True if the user hides it. What somebody writes who is blocked does not show it again.
     pub(crate) fn is_hidden(&self) -> bool {
-        self.hidden > Seq(0) && self.head <= self.hidden
+        self.hidden > Seq(0) && (self.head <= self.hidden || self.preferences.blocked)
     }
 
     /// True if messages are known to exist that are not here.

@@ -34,7 +34,7 @@ pub struct Message {
     pub target: Seq,
     /// When it disappears; 0: never.
     pub expires_at: Timestamp,
-    /// How many messages with content there are up to and including this one; 0 for an own message after a hole, if SENT answered a repeat.
+    /// How many messages with content there are up to and including this one; 0 for an own message if SENT answered a repeat: not known.
     pub ordinal: u64,
     /// What the server has read of it: an archive, as the control says.
     pub body: Vec<u8>,
@@ -46,6 +46,11 @@ impl Message {
     /// True if what it says is held back: it was withdrawn, or its time was over before this device got it.
     pub fn is_emptied(&self) -> bool {
         self.flags & MessageFlags::EMPTIED > 0
+    }
+
+    /// True if nothing is told of it but its number: this user blocked who wrote it.
+    pub fn is_withheld(&self) -> bool {
+        self.flags & MessageFlags::WITHHELD > 0
     }
 
     /// Whom it mentions, that it is passed on, what goes with it: of texts and edits.
@@ -90,6 +95,8 @@ pub struct Preferences {
     pub archived: bool,
     /// Messages up to this one are not shown any more.
     pub cleared: Seq,
+    /// One to one: the other member is blocked.
+    pub blocked: bool,
 }
 
 impl Preferences {

@@ -1,13 +1,14 @@
 //! What the user keeps for itself on the server: settings, and which devices it has.
 
 use tidings_wire::{
-    ConversationId, DeviceId, ErrorCode, Frame, Seq, Timestamp, WireError,
+    ConversationId, DeviceId, ErrorCode, Frame, Seq, Timestamp, UserId, WireError,
     archive::{self, Archived},
     frame,
     frames::{Changed, DeviceList, Devices, ListedDevice, Revoke, Set, Setting, SettingKey, Visibility},
 };
 
 use crate::{
+    conversation::Conversation,
     event::Event,
     session::{Request, Session},
 };
@@ -82,6 +83,24 @@ impl Session {
         self.want((conversation, SettingKey::CLEARED), head.0);
     }
 
+    /// Hears nothing of another user any more: what it writes is withheld, it is shown no receipts and not whether this user is there, and cannot take
+    /// this user into groups. It is not told. Like what is wanted of a conversation it counts on all devices, and is told as [`Event::Conversation`].
+    pub fn block(&mut self, user: UserId) {
+        self.want_block(user, 1);
+    }
+
+    /// Hears of another user again that was blocked. What it wrote meanwhile stays withheld.
+    pub fn unblock(&mut self, user: UserId) {
+        self.want_block(user, 0);
+    }
+
+    fn want_block(&mut self, user: UserId, value: u64) {
+        let conversation = self.conversation_with(user);
+        // It need not have begun.
+        self.conversations.entry(conversation).or_insert_with(|| Conversation::new(conversation, user));
+        self.want((conversation, SettingKey::BLOCKED), value);
+    }
+
     /// Says whether what the user reads is shown to others. Told as [`Event::ReadReceipts`] once it counts.
     pub fn set_read_receipts(&mut self, receipts: ReadReceipts) {
         self.want((ConversationId::NONE, SettingKey::READ_PRIVATE), u64::from(receipts == ReadReceipts::Private));
@@ -128,12 +147,14 @@ impl Session {
         if self.is_up() {
             let id = self.request_id();
             self.requests.insert(id, Request::Setting(conversation, key));
-            frame::append(&mut self.out, id, &Set { conversation, key, value });
+            let known = self.conversations.get(&conversation).filter(|_| key == SettingKey::BLOCKED);
+            let peer = known.map_or(UserId::NONE, |known| known.peer);
+            frame::append(&mut self.out, id, &Set { conversation, key, value, peer });
         }
     }
 
     pub(crate) fn on_setting(&mut self, id: u64, setting: &Setting) {
-        let Setting { conversation, key, value } = *setting;
+        let Setting { conversation, key, value, peer } = *setting;
         // A later wish of this device is still to come.
         let own = matches!(self.requests.remove(&id), Some(Request::Setting(..)));
         // What only rises may be beyond what was wanted.
@@ -158,6 +179,12 @@ impl Session {
                     }
                     self.tell_conversation(conversation);
                 }
+            }
+            SettingKey::BLOCKED => {
+                let known = self.conversations.entry(conversation);
+                let known = known.or_insert_with(|| Conversation::new(conversation, peer));
+                known.preferences.blocked = value > 0;
+                self.tell_conversation(conversation);
             }
             SettingKey::READ_PRIVATE => {
                 self.told_receipts(if value == 0 { ReadReceipts::Shown } else { ReadReceipts::Private });

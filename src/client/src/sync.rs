@@ -6,7 +6,7 @@ use tidings_wire::{
     ClientMsgId, ConversationId, Frame, Lineage, Seq, UserId, Uv, WireError,
     archive::{self, Archived},
     frame,
-    frames::{Changed, ChangedConversation, Fetched, Resume, ResumeStatus},
+    frames::{Changed, ChangedConversation, Fetched, Resume, ResumeStatus, SettingKey},
     limits::TAILS_MAX,
 };
 
@@ -209,7 +209,8 @@ impl Session {
                 conversation.forget_lineage();
             }
             // What was wanted of a conversation was wanted of other messages.
-            self.wanted.retain(|(conversation, _), _| *conversation == ConversationId::NONE);
+            self.wanted
+                .retain(|(conversation, key), _| *conversation == ConversationId::NONE || *key == SettingKey::BLOCKED);
             if !knew_none {
                 self.events.push_back(Event::LineageChanged);
             }
@@ -377,8 +378,8 @@ impl Session {
         }
         conversation.head = conversation.head.max(entry.head);
         conversation.hidden = entry.hidden;
-        let ChangedConversation { muted_until, pinned, archived, cleared, .. } = *entry;
-        conversation.preferences = Preferences { muted_until, pinned, archived, ..conversation.preferences };
+        let ChangedConversation { muted_until, pinned, archived, cleared, blocked, .. } = *entry;
+        conversation.preferences = Preferences { muted_until, pinned, archived, blocked, ..conversation.preferences };
         conversation.clear(cleared);
         if !name.is_empty() {
             conversation.name = String::from_utf8_lossy(name).into_owned();

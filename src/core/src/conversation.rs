@@ -2,6 +2,7 @@
 //! both ([`view`]) and changes neither; it becomes a record and a row of the overlay, and the record's commit moves the row into the state.
 //! The overlay can be dropped at any time before its records are sealed.
 
+pub(crate) mod blocks;
 pub(crate) mod changes;
 pub(crate) mod dedup;
 pub(crate) mod erasures;

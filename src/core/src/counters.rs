@@ -33,6 +33,8 @@ counters! {
     Committed, "messages_committed";
     /// SENDs that were repeats.
     Repeats, "sends_repeated";
+    /// Messages withheld from who blocked their sender.
+    Withheld, "messages_withheld";
     /// MESSAGE frames pushed to sessions.
     Pushed, "messages_pushed";
     /// MESSAGE frames that answered FETCH.

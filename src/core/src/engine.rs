@@ -3,6 +3,7 @@
 //! ([`fetching`]), and written again before it is dropped ([`upkeep`]). What a message may do is a feature's
 //! ([`features`](crate::features)); what a conversation is, is in [`conversation`](crate::conversation).
 
+mod blocking;
 mod commit;
 mod damage;
 mod describe;
@@ -266,7 +267,7 @@ impl Conversations {
         View { state: &conversation.state, overlay: self.overlays.get(conversation.overlay) }
     }
 
-    /// What a member's home is to know of a one-to-one conversation.
+    /// What a member's home is to know of a one-to-one conversation in which nobody blocks anybody.
     fn head_update(&self, key: ConversationKey, member: usize, source: Source) -> HeadUpdate {
         let Conversation { id, state, .. } = self.get(key);
         let (own, peer) = (&state.members[member], state.members.other(member));
@@ -289,7 +290,11 @@ impl Conversations {
     /// in is not there.
     pub(crate) fn digests(&self) -> BTreeMap<u16, u64> {
         let mut digests = BTreeMap::new();
-        for (_, conversation) in self.all.iter().filter(|(_, conversation)| conversation.state.head > Seq(0)) {
+        for (_, conversation) in self
+            .all
+            .iter()
+            .filter(|(_, conversation)| conversation.state.head > Seq(0) || !conversation.state.settings.is_empty())
+        {
             let mut digest = Digest::default();
             digest.bytes(&conversation.id.0);
             conversation.state.digest(&mut digest);

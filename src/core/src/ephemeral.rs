@@ -84,6 +84,8 @@ pub enum Relation {
     Stranger,
     /// It has, one to one.
     WrittenTo,
+    /// It blocks it, as its home knows.
+    Blocked,
 }
 
 impl Ephemeral {

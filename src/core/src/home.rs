@@ -2,6 +2,7 @@
 //! conversations tell; what goes out are socket output, home records, and messages to conversations.
 
 mod authentication;
+mod blocking;
 mod catch_up;
 mod devices;
 mod doing;

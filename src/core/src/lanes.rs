@@ -2,6 +2,8 @@
 //! sessions) to a conversation, [`ToHome`] from a conversation to homes. Handling the first makes log records and the second;
 //! handling the second makes socket output and home state, and nothing for a lane: so full lanes cannot lock each other.
 
+mod marks;
+
 use alloc::vec::Vec;
 
 use rkyv::{Archive, Deserialize, Serialize};
@@ -10,6 +12,8 @@ use tidings_wire::{
     archive::{self, Archived},
     frames::{Control, Describe, Fetch, Fetched, MessageFlags, ReceiptKind, TraceId},
 };
+
+pub use marks::{Blocking, Privacy, Shown, Watermarks};
 
 use crate::{budget::Network, features::Weight, home::SessionId};
 
@@ -40,6 +44,8 @@ pub enum ToConversation {
         /// Whether it is told what others have read.
         privacy: Privacy,
     },
+    /// Somebody blocks the other member of a one-to-one conversation, or stops. The payload is its name. Answered by [`ToHome::Blocks`].
+    Block(BlockCommand),
     /// What are the heads of a user's large groups, whose ids are the payload? From then on the reactor listens to them. Answered by
     /// [`ToHome::Heads`].
     Heads {
@@ -77,6 +83,7 @@ impl ToConversation {
         match self {
             Self::Send(SendCommand { conversation, .. })
             | Self::Receipt(ReceiptCommand { conversation, .. })
+            | Self::Block(BlockCommand { conversation, .. })
             | Self::Fetch { fetch: Fetch { conversation, .. }, .. }
             | Self::Describe { describe: Describe { conversation, .. }, .. }
             | Self::Leave { conversation } => Some(*conversation),
@@ -101,6 +108,11 @@ pub struct Asker {
     pub session: SessionId,
     /// Its question.
     pub request_id: u64,
+}
+
+impl Asker {
+    /// Nobody waits.
+    pub const NOBODY: Self = Self { session: SessionId::NONE, request_id: 0 };
 }
 
 /// [`ToConversation::Send`].
@@ -134,10 +146,67 @@ pub struct SendCommand {
     pub control: Control,
     /// As in SEND.
     pub target: Seq,
+    /// Whether those who are named let the sender name them.
+    pub named: Named,
     /// Bytes of the name at the payload's start.
     pub name_len: u8,
     /// Bytes of the body after it.
     pub body_len: u32,
+}
+
+/// Whether those whom somebody takes into a group let it, as far as its home knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Named {
+    /// They do, or nobody is named.
+    #[default]
+    Willing,
+    /// One of them has blocked it.
+    Blocking,
+}
+
+/// [`ToConversation::Block`].
+#[derive(Clone, Copy, Debug)]
+pub struct BlockCommand {
+    /// Where the answer goes.
+    pub asker: Asker,
+    /// Who.
+    pub user: UserId,
+    /// The other member, checked against the conversation's id; none if the client did not name it.
+    pub peer: UserId,
+    /// Where.
+    pub conversation: ConversationId,
+    /// From where.
+    pub network: Network,
+    /// What it wants.
+    pub wish: Wish,
+}
+
+/// What somebody wants with the other member of a one-to-one conversation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// To hear nothing of it.
+    Block,
+    /// To hear of it again.
+    Unblock,
+}
+
+/// [`ToHome::Blocks`].
+#[derive(Clone, Copy, Debug)]
+pub struct Blocks {
+    /// Who asked for it; a session that is none: nobody who waits.
+    pub asker: Asker,
+    /// Whose home this goes to.
+    pub user: UserId,
+    /// Where.
+    pub conversation: ConversationId,
+    /// The other member.
+    pub peer: UserId,
+    /// What the user does.
+    pub own: Blocking,
+    /// What the other one does, which the user's devices are not told.
+    pub peers: Blocking,
+    /// Where it comes from; `None` if it answers what changed nothing.
+    pub source: Option<Source>,
 }
 
 /// The variable parts of a message on its way to its conversation, in this order.
@@ -168,85 +237,6 @@ pub struct ReceiptCommand {
     pub ordinal: u64,
     /// Whether others are shown what it has read.
     pub privacy: Privacy,
-}
-
-/// Whether what a user reads is shown to others, and what others read to it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Privacy {
-    /// It is.
-    #[default]
-    Shown,
-    /// It is not.
-    Private,
-}
-
-/// How far a member is, as others are shown it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Shown {
-    /// Some device of it has everything up to here.
-    pub delivered: Seq,
-    /// It has read everything up to here, as far as it lets others know.
-    pub read: Seq,
-}
-
-impl Shown {
-    /// Raises both to at least `other`'s. True if anything rose.
-    pub fn raise_to(&mut self, other: Self) -> bool {
-        let before = *self;
-        (self.delivered, self.read) = (self.delivered.max(other.delivered), self.read.max(other.read));
-        *self != before
-    }
-
-    /// As it is told to somebody who does, or does not, want to know what others read.
-    pub fn to(self, privacy: Privacy) -> Self {
-        match privacy {
-            Privacy::Shown => self,
-            Privacy::Private => Self { read: Seq(0), ..self },
-        }
-    }
-}
-
-/// A member's watermarks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Watermarks {
-    /// Some device has everything up to here.
-    pub delivered: Seq,
-    /// The user has read everything up to here.
-    pub read: Seq,
-    /// The part of that which others are shown.
-    pub shown: Seq,
-    /// Messages with content that the user has seen: read, written, or older than its membership. Nobody else is told.
-    pub seen: u64,
-}
-
-impl Watermarks {
-    /// What others are told of it.
-    pub fn shown(self) -> Shown {
-        Shown { delivered: self.delivered, read: self.shown }
-    }
-
-    /// How far what others are shown as read is behind.
-    pub fn withheld(self) -> u64 {
-        self.read.0 - self.shown.0
-    }
-
-    /// Raises all to at least `other`'s; what is read is delivered too. True if anything rose.
-    pub fn raise_to(&mut self, other: Self) -> bool {
-        let before = *self;
-        self.delivered = self.delivered.max(other.delivered).max(other.read);
-        self.read = self.read.max(other.read);
-        self.shown = self.shown.max(other.shown);
-        self.seen = self.seen.max(other.seen);
-        *self != before
-    }
-
-    /// True if all are at least `other`'s.
-    pub fn reach(&self, other: Self) -> bool {
-        self.delivered >= other.delivered
-            && self.read >= other.read
-            && self.shown >= other.shown
-            && self.seen >= other.seen
-    }
 }
 
 /// How a home learns a conversation's head.
@@ -553,6 +543,8 @@ pub enum ToHome {
         /// Where it comes from; `None` if it answers a repeat.
         source: Option<Source>,
     },
+    /// Who blocks whom in a one-to-one conversation is committed.
+    Blocks(Blocks),
     /// How far do the homes there have what a shard told? Answered when there is room, by [`ToConversation::Reached`].
     AskReached {
         /// The shard.

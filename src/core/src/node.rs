@@ -393,7 +393,7 @@ impl<F: Effects> Router<'_, F> {
     /// A message from a conversation of another reactor.
     pub fn to_home(&mut self, from: ReactorId, message: ToHome, payload: &[u8]) {
         let (homes, mut side) = self.home_side();
-        homes.told(from, message, payload, &mut side);
+        homes.told(from, &message, payload, &mut side);
         self.fetch();
     }
 

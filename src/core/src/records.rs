@@ -10,7 +10,7 @@ use tidings_wire::{
     frames::Role,
 };
 
-use crate::lanes::{Heads, Watermarks};
+use crate::lanes::{Blocking, Heads, Watermarks};
 
 /// What a record is. The numbers are on disk. Entries have 1 to 63, records that are one node's alone 64 and more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -32,6 +32,8 @@ pub enum RecordKind {
     Message = 16,
     /// A member's watermarks: [`ReceiptRecord`].
     Receipt = 17,
+    /// Somebody blocks the other member of a one-to-one conversation, or stops: [`BlockRecord`].
+    Block = 18,
     /// Nothing: what was appended was dropped before its batch was sealed.
     Void = 64,
     /// The state of a conversation begins: [`ConversationRow`]. Its members' rows follow.
@@ -50,7 +52,7 @@ pub enum RecordKind {
 
 impl RecordKind {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::NoOp,
         Self::HardState,
         Self::Config,
@@ -59,6 +61,7 @@ impl RecordKind {
         Self::Own,
         Self::Message,
         Self::Receipt,
+        Self::Block,
         Self::Void,
         Self::ConversationRow,
         Self::MemberRow,
@@ -114,6 +117,23 @@ impl ReceiptRecord {
     }
 }
 
+/// What a member of a one-to-one conversation does with the other one, from here on.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockRecord {
+    /// Where.
+    pub conversation: ConversationId,
+    /// Who.
+    pub user: UserId,
+    /// The other one.
+    pub peer: UserId,
+    /// How often it began or ceased to.
+    pub blocking: Blocking,
+    /// What the other one is shown as delivered as long as it is blocked.
+    pub delivered: Seq,
+    /// What it is shown as read.
+    pub read: Seq,
+}
+
 /// Changes of a home's index: `count` entries follow.
 #[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HomeRecord {
@@ -162,6 +182,10 @@ pub struct HomeEntryRecord {
     pub archived: bool,
     /// Messages up to this one are not shown to the user any more.
     pub cleared: Seq,
+    /// Whether the user blocks the other member.
+    pub blocks: Blocking,
+    /// Whether the other member blocks the user.
+    pub barred: Blocking,
 }
 
 impl HomeEntryRecord {
@@ -327,8 +351,9 @@ macro_rules! first_len {
 
 first_len! {
     ReceiptRecord: 56, now 64;
+    BlockRecord: 68;
     HomeRecord: 28;
-    HomeEntryRecord: 96, now 132;
+    HomeEntryRecord: 96, now 140;
     SourcesRecord: 4;
     SourceRecord: 10;
     ShardRow: 12;

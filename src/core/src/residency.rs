@@ -1,10 +1,13 @@
 //! *Prefetch, then apply*: an input is applied only once the entity that it touches is in memory; until then it is parked
 //! (`turn/parking.rs`). Who loads entities is behind [`StateStore`]. So what is applied finds an entity or knows that there is none.
 
-use tidings_wire::{ConversationId, Frame, Kind, UserId};
+use tidings_wire::{
+    ConversationId, Frame, Kind, UserId,
+    frames::{Set, SettingKey},
+};
 
 use crate::{
-    lanes::{HeadUpdate, ToConversation, ToHome},
+    lanes::{Blocks, HeadUpdate, ToConversation, ToHome},
     node::Node,
 };
 
@@ -69,10 +72,12 @@ impl StateStore for Everything {
 
 impl Node {
     /// What must be in memory before [`Router::frame`](crate::Router::frame) of a live session, whose home is: the conversation, if it is here.
+    #[inline]
     pub fn entity_of(&self, frame: &Frame<'_>) -> Option<Entity> {
-        let about_conversation = [Kind::Send, Kind::Delivered, Kind::Read, Kind::Fetch, Kind::Describe];
-        if !frame.kind().is_ok_and(|kind| about_conversation.contains(&kind)) {
-            return None;
+        match frame.kind().ok()? {
+            Kind::Send | Kind::Delivered | Kind::Read | Kind::Fetch | Kind::Describe => {}
+            Kind::Set if frame.fixed::<Set>().is_ok_and(|set| set.key == SettingKey::BLOCKED) => {}
+            _ => return None,
         }
         // The fixed parts of all of them begin with it; one that is too short is refused when it is applied.
         let conversation = ConversationId(*frame.fixed_bytes().first_chunk::<16>()?);
@@ -96,9 +101,10 @@ impl ToHome {
     /// sessions. Neither does what many homes are told at once: it must not wait for all of them, and no home leaves memory yet.
     pub fn entity(&self) -> Option<Entity> {
         match self {
-            Self::HeadUpdate(HeadUpdate { user, .. }) | Self::Receipt { user, .. } | Self::ReceiptOk { user, .. } => {
-                Some(Entity::Home(*user))
-            }
+            Self::HeadUpdate(HeadUpdate { user, .. })
+            | Self::Receipt { user, .. }
+            | Self::ReceiptOk { user, .. }
+            | Self::Blocks(Blocks { user, .. }) => Some(Entity::Home(*user)),
             Self::Fanout(_)
             | Self::Posted(_)
             | Self::Bell(_)

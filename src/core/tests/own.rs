@@ -81,14 +81,14 @@ fn what_is_read_in_private_is_shown_to_nobody_and_nobodys_to_whoever_does() {
             receipt.map(|receipt| (receipt.delivered.0, receipt.read.0))
         };
         assert_eq!(last(cluster, alice), Some((1, 1)));
-        let set = |value| Set { conversation: ConversationId::NONE, key: SettingKey::READ_PRIVATE, value };
+        let set = |value| Set::new(ConversationId::NONE, SettingKey::READ_PRIVATE, value);
         let tablet = cluster.live("bob", 2, 5);
         cluster.take(bob);
         cluster.ask(bob, &set(1));
         assert!(cluster.take(bob).0.is_empty(), "nothing leaves before the commit");
         assert_eq!(listed(cluster, tablet).1, 0);
         cluster.commit();
-        let setting = Setting { conversation: ConversationId::NONE, key: SettingKey::READ_PRIVATE, value: 1 };
+        let setting = Setting::new(ConversationId::NONE, SettingKey::READ_PRIVATE, 1);
         assert_eq!(cluster.take(bob).all::<Setting>(), [setting]);
         assert_eq!(cluster.take(tablet).all::<Setting>(), [setting]);
         read(cluster, bob, 3);
@@ -128,19 +128,19 @@ fn a_hidden_conversation_is_hidden_on_all_devices_until_something_is_new_in_it()
         cluster.send(alice, "bob", 1, 0, "x");
         cluster.commit();
         let tablet = cluster.live("bob", 2, 5);
-        let hide = |upto| Set { conversation, key: SettingKey::HIDDEN, value: upto };
+        let hide = |upto| Set::new(conversation, SettingKey::HIDDEN, upto);
         cluster.take(bob);
         cluster.ask(bob, &hide(2));
         assert_eq!(cluster.take(bob).error().0, ErrorCode::FutureSeq);
         let foreign = ConversationId::direct(alice.user, user("carol"));
-        cluster.ask(bob, &Set { conversation: foreign, key: SettingKey::HIDDEN, value: 1 });
+        cluster.ask(bob, &Set::new(foreign, SettingKey::HIDDEN, 1));
         assert_eq!(cluster.take(bob).error().0, ErrorCode::NotMember);
-        cluster.ask(bob, &Set { conversation, key: SettingKey(99), value: 1 });
+        cluster.ask(bob, &Set::new(conversation, SettingKey(99), 1));
         assert_eq!(cluster.take(bob).error().0, ErrorCode::SettingInvalid);
         cluster.ask(bob, &hide(1));
         assert!(cluster.take(bob).0.is_empty(), "nothing leaves before the commit");
         cluster.commit();
-        let setting = Setting { conversation, key: SettingKey::HIDDEN, value: 1 };
+        let setting = Setting::new(conversation, SettingKey::HIDDEN, 1);
         assert_eq!((cluster.take(bob).all(), cluster.take(tablet).all()), (vec![setting], vec![setting]));
         cluster.ask(bob, &hide(1));
         assert_eq!(cluster.take(bob).all::<Setting>(), [setting], "again, and it is durable already");
@@ -176,9 +176,9 @@ fn what_a_user_wants_of_a_conversation_holds_on_all_devices() {
         let set = |cluster: &mut Cluster, key, value, told| {
             cluster.take(bob);
             cluster.take(tablet);
-            cluster.ask(bob, &Set { conversation, key, value });
+            cluster.ask(bob, &Set::new(conversation, key, value));
             cluster.commit();
-            let setting = Setting { conversation, key, value: told };
+            let setting = Setting::new(conversation, key, told);
             assert_eq!((cluster.take(bob).all(), cluster.take(tablet).all()), (vec![setting], vec![setting]));
         };
         for (key, value) in [(SettingKey::MUTED, u64::MAX), (SettingKey::ARCHIVED, 1), (SettingKey::PINNED, 7)] {
@@ -191,7 +191,7 @@ fn what_a_user_wants_of_a_conversation_holds_on_all_devices() {
             (SettingKey::CLEARED, 3, ErrorCode::FutureSeq),
             (SettingKey::READ_PRIVATE, 1, ErrorCode::SettingInvalid),
         ] {
-            cluster.ask(bob, &Set { conversation, key, value });
+            cluster.ask(bob, &Set::new(conversation, key, value));
             assert_eq!(cluster.take(bob).error().0, code, "{key:?}");
         }
         let check = |cluster: &mut Cluster, device| {
@@ -219,7 +219,7 @@ fn what_a_user_wants_of_a_conversation_holds_on_all_devices() {
         settle(cluster);
         check(cluster, bob);
         for (key, value) in [(SettingKey::MUTED, 0), (SettingKey::ARCHIVED, 0), (SettingKey::PINNED, 0)] {
-            cluster.ask(bob, &Set { conversation, key, value });
+            cluster.ask(bob, &Set::new(conversation, key, value));
             cluster.commit();
         }
         let entry = listed(cluster, bob).0[0].0;

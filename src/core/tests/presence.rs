@@ -43,7 +43,7 @@ fn leave(cluster: &mut Cluster, who: Device) {
 
 fn set_visibility(cluster: &mut Cluster, who: Device, visibility: Visibility) {
     let (conversation, key) = (ConversationId::NONE, SettingKey::VISIBILITY);
-    cluster.ask(who, &Set { conversation, key, value: visibility as u64 });
+    cluster.ask(who, &Set::new(conversation, key, visibility as u64));
     cluster.commit();
     cluster.take(who);
 }
@@ -317,7 +317,7 @@ fn a_setting_that_becomes_durable_while_nobody_looks_is_listed() {
         });
         [bob, tablet].into_iter().for_each(|who| drop(cluster.take(who)));
         let conversation = ConversationId::direct(alice.user, bob.user);
-        cluster.ask(bob, &Set { conversation, key: SettingKey::PINNED, value: 3 });
+        cluster.ask(bob, &Set::new(conversation, SettingKey::PINNED, 3));
         cluster.ask(tablet, &SetActivity { activity: Activity::Inactive });
         cluster.commit();
         assert!(cluster.take(tablet).0.is_empty());

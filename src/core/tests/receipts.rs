@@ -83,7 +83,7 @@ fn those_who_wrote_in_a_group_are_told_who_has_it_once_a_second() {
         assert_eq!(chat.told_after(1100), [vec![], vec![(3, 4, 4)], vec![], vec![]]);
         assert!(chat.told_after(5000).iter().all(Vec::is_empty), "once");
         // In private, and to whoever is private.
-        let private = Set { conversation: ConversationId::NONE, key: SettingKey::READ_PRIVATE, value: 1 };
+        let private = Set::new(ConversationId::NONE, SettingKey::READ_PRIVATE, 1);
         chat.cluster.ask(chat.devices[2], &private);
         chat.cluster.commit();
         chat.devices.iter().for_each(|device| drop(chat.cluster.take(*device)));

@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand.
 
 mod about;
+mod block;
 mod chat;
 mod connect;
 mod conversations;
@@ -69,6 +70,10 @@ enum Command {
     Timer(about::TimerArguments),
     /// Print whether somebody is there, or when it was there last.
     Presence(presence::Arguments),
+    /// Hear nothing of somebody any more, who is not told.
+    Block(block::Arguments),
+    /// Hear of somebody again.
+    Unblock(block::Arguments),
     /// Make groups and change them.
     Group(group::Arguments),
     /// List a user's devices, or let one in no more.
@@ -101,6 +106,8 @@ pub fn main() -> ExitCode {
         Command::React(arguments) => about::react(&arguments),
         Command::Timer(arguments) => about::timer(&arguments),
         Command::Presence(arguments) => presence::run(&arguments),
+        Command::Block(arguments) => block::block(&arguments),
+        Command::Unblock(arguments) => block::unblock(&arguments),
         Command::Group(arguments) => group::run(&arguments),
         Command::Devices(arguments) => devices::run(&arguments),
         Command::Set(arguments) => set::run(&arguments),

@@ -1,5 +1,6 @@
 //! What must be true, whatever happens. The numbers are those of the invariants in `docs/architecture.md`.
 
+mod blocks;
 mod durable;
 mod follower;
 mod history;
@@ -337,8 +338,16 @@ impl Oracle {
         let right = attempt.conversation == at && words == message.payload;
         let said = self.durable.said(message.conversation);
         let shown = said.map_or(Shown::Whole, |said| said.shown(seq, self.wall));
+        let withheld = self.durable.blocks.is_withheld(message.conversation, seq) && message.sender != user;
+        let says_so = message.is_withheld() && emptied && message.body.is_empty() && message.control.0 == 0;
+        self.check(if withheld { says_so } else { !message.is_withheld() }, "I21", || {
+            format!(
+                "device {device} is given {seq:?} of conversation {at}, withheld {says_so}, and should be {withheld}"
+            )
+        });
         // What was sent before it was withdrawn may come after that; but not at the end.
         let held_back = match shown {
+            _ if withheld => true,
             Shown::Whole => !emptied,
             Shown::Emptied => emptied || !audits,
             Shown::Either => true,
@@ -481,6 +490,12 @@ impl Oracle {
         self.check(!ahead(peers, peer_fact) && own.read <= own_fact.read, "I8", || {
             format!("device {device} is shown {peers:?} and {own:?} in conversation {at}; true is {peer_fact:?} and {own_fact:?}")
         });
+        let peer = self.conversations[at].members.get(1 - member.min(1)).copied();
+        let frozen = peer.and_then(|peer| self.durable.blocks.shown(self.conversations[at].id, peer));
+        let blocked = frozen.is_some_and(|(delivered, read)| peers.delivered > delivered || peers.read > read);
+        self.check(!blocked, "I21", || {
+            format!("device {device} is shown {peers:?} in conversation {at} of who blocks it from {frozen:?} on")
+        });
         let before = given.shown.insert(at, peers).unwrap_or_default();
         self.check(!ahead(before, peers), "I8", || {
             format!("device {device} is shown {peers:?} in conversation {at} after {before:?}")
@@ -522,7 +537,10 @@ impl Oracle {
                 Privacy::Open => self.durable.shown(conversation.id, conversation.members[peer]),
                 _ => Seq(0),
             };
-            let due = Watermarks { delivered: logged.delivered.max(heard), read, ordinal: 0 };
+            let due = match self.durable.blocks.shown(conversation.id, conversation.members[peer]) {
+                Some((delivered, shown)) => Watermarks { delivered, read: read.min(shown), ordinal: 0 },
+                None => Watermarks { delivered: logged.delivered.max(heard), read, ordinal: 0 },
+            };
             (shown.delivered < due.delivered || shown.read < due.read).then_some((at, shown, due))
         })
     }

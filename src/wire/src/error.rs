@@ -154,6 +154,8 @@ codes! {
 
     /// The user has no such device.
     NoSuchDevice = 70, "NO_SUCH_DEVICE", Never;
+    /// Somebody who is named has blocked the sender, who cannot take it into a group.
+    Blocked = 71, "BLOCKED", Never;
 }
 
 impl ErrorCode {

@@ -109,13 +109,14 @@ fn changed(conversation: ConversationId) -> Vec<u8> {
             pinned: 2,
             archived: true,
             cleared: Seq(1),
+            blocked: true,
         },
         &mut entry,
     );
     let mut frame = FrameBuilder::<Changed>::new(&mut out);
     let (entries, names) = (frame.var(&entry), frame.var(b"bob"));
     let (status, lineage, uv, next) = (ResumeStatus::Changed, Lineage([3; 16]), Uv(12), Uv(0));
-    let (entry_len, settings) = (123, Changed::READ_PRIVATE);
+    let (entry_len, settings) = (124, Changed::READ_PRIVATE);
     frame.finish(4, &Changed { status, lineage, uv, next, count: 1, entry_len, entries, settings, names });
     out
 }
@@ -331,8 +332,8 @@ fn vectors() -> Vec<(&'static str, Vec<u8>)> {
         ("CREATE", create()),
         ("DESCRIBE", simple(9, &Describe { conversation: group(), from: 0, limit: 0, counted: Seq(4) })),
         ("DESCRIBED", described()),
-        ("SET", simple(10, &Set { conversation: ConversationId::NONE, key: SettingKey::READ_PRIVATE, value: 1 })),
-        ("SETTING", simple(10, &Setting { conversation, key: SettingKey::HIDDEN, value: 5 })),
+        ("SET", simple(10, &Set::new(ConversationId::NONE, SettingKey::READ_PRIVATE, 1))),
+        ("SETTING", simple(10, &Setting { conversation, key: SettingKey::BLOCKED, value: 1, peer: user("bob") })),
         ("DEVICES", simple(11, &Devices { reserved: 0 })),
         ("REVOKE", simple(11, &Revoke { device: DeviceId(7) })),
         ("DEVICE_LIST", device_list()),
@@ -427,6 +428,10 @@ fn frames_of_older_sizes_are_understood() {
     assert_eq!((was_len, len, was), (36, 40, Resume { tails: 0, tail: 0, ..is }));
     let (old, new) = (fixed::<Fetched>(&bytes_of("FETCHED")), fixed::<Fetched>(&newer("FETCHED")));
     assert_eq!((old.0, new.0, old.1), (64, 72, new.1));
+    let (old, new) = (fixed::<Set>(&bytes_of("SET")), fixed::<Set>(&newer("SET")));
+    assert_eq!((old.0, new.0, old.1), (26, 42, new.1));
+    let (old, new) = (fixed::<Setting>(&bytes_of("SETTING")), fixed::<Setting>(&newer("SETTING")));
+    assert_eq!((old.0, new.0, old.1), (26, 42, Setting::new(new.1.conversation, SettingKey::HIDDEN, 5)));
     let entry = |bytes: &[u8]| -> (u32, ChangedConversation) {
         let frame = split(bytes, limits::FRAME_MAX).unwrap().unwrap();
         let changed: Changed = frame.fixed().unwrap();
@@ -443,9 +448,10 @@ fn frames_of_older_sizes_are_understood() {
         pinned,
         archived,
         cleared,
+        blocked: false,
         ..new.1
     };
-    assert_eq!((old.0, new.0, old.1), (72, 123, was));
+    assert_eq!((old.0, new.0, old.1), (72, 124, was));
     let (old, new) = (fixed::<Describe>(&bytes_of("DESCRIBE")), fixed::<Describe>(&newer("DESCRIBE")));
     assert_eq!((old.0, new.0, old.1), (24, 32, Describe { counted: Seq(0), ..new.1 }));
     let (old, new) = (fixed::<Described>(&bytes_of("DESCRIBED")), fixed::<Described>(&newer("DESCRIBED")));

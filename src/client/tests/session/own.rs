@@ -29,7 +29,7 @@ fn a_setting_is_asked_for_until_it_is_durable() {
     peer.session.hide(here());
     let sets = peer.sent().all::<Set>();
     let (conversation, key) = (here(), SettingKey::HIDDEN);
-    let hidden = |upto| Setting { conversation, key, value: upto };
+    let hidden = |upto| Setting::new(conversation, key, upto);
     peer.give(&bytes_of(sets[0].0, &hidden(3)));
     assert!(!peer.session.settings_settled(), "one is still wanted");
     let is_hidden = |events: Vec<Event>| {
@@ -40,7 +40,7 @@ fn a_setting_is_asked_for_until_it_is_durable() {
     peer.give(&bytes_of(0, &hidden(0)));
     assert_eq!(is_hidden(peer.events()), Some(false), "another device shows it");
     let none = ConversationId::NONE;
-    let private = Setting { conversation: none, key: SettingKey::READ_PRIVATE, value: 1 };
+    let private = Setting::new(none, SettingKey::READ_PRIVATE, 1);
     peer.session.set_read_receipts(ReadReceipts::Private);
     let request = peer.sent().all::<Set>()[0].0;
     peer.give(&bytes_of(request, &private));
@@ -80,4 +80,41 @@ fn a_list_of_devices_has_their_names_and_a_refusal_says_why() {
     let request = peer.sent().all::<Revoke>()[0].0;
     peer.give(&bytes_of(request, &ErrorFrame::new(ErrorCode::NoSuchDevice, tidings_wire::Kind::Revoke as u8)));
     assert_eq!(peer.events(), [Event::DevicesFailed { code: ErrorCode::NoSuchDevice }]);
+}
+
+/// Somebody may be blocked who never wrote: the server is told who it is, and other devices are told by SETTING or by a list.
+#[test]
+fn somebody_is_blocked_before_it_ever_wrote() {
+    let mut peer = Peer::live(super::config());
+    let bob = user("bob");
+    peer.events();
+    peer.session.block(bob);
+    let (id, set) = peer.sent().all::<Set>()[0];
+    assert_eq!(set, Set { conversation: here(), key: SettingKey::BLOCKED, value: 1, peer: bob });
+    peer.give(&bytes_of(id, &Setting { conversation: here(), key: SettingKey::BLOCKED, value: 1, peer: bob }));
+    assert!(peer.session.settings_settled());
+    let blocked = |events: Vec<Event>| {
+        let told = |event: &Event| match event {
+            Event::Conversation { peer, preferences, .. } => Some((*peer, preferences.blocked)),
+            _ => None,
+        };
+        events.iter().rev().find_map(told)
+    };
+    assert_eq!(blocked(peer.events()), Some((bob, true)));
+    // Another device does: this one has not heard of the conversation.
+    let carol = user("carol");
+    let conversation = peer.session.conversation_with(carol);
+    peer.give(&bytes_of(0, &Setting { conversation, key: SettingKey::BLOCKED, value: 1, peer: carol }));
+    assert_eq!(blocked(peer.events()), Some((carol, true)));
+
+    // What is withheld takes its number, does not count, and says nothing.
+    peer.give(&message_with(0, 1, |message| {
+        (message.flags, message.ordinal) = (MessageFlags(MessageFlags::WITHHELD), 0);
+    }));
+    let events = peer.events().into_iter().filter_map(|event| match event {
+        Event::Message(message) => Some((message.seq.0, message.ordinal, message.is_withheld())),
+        _ => None,
+    });
+    assert_eq!(events.collect::<Vec<_>>(), [(1, 0, true)]);
+    assert_eq!(peer.session.unread(here()), 0);
 }

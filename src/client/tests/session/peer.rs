@@ -43,33 +43,37 @@ pub fn bytes_of<T: FixedPart>(id: u64, part: &T) -> Vec<u8> {
 }
 
 pub fn message(id: u64, seq: u64) -> Vec<u8> {
+    message_with(id, seq, |_| {})
+}
+
+/// The same, with something of it changed.
+pub fn message_with(id: u64, seq: u64, change: impl FnOnce(&mut Message)) -> Vec<u8> {
     let text = format!("message {seq}");
     let mut bytes = Vec::new();
     let mut frame = FrameBuilder::<Message>::new(&mut bytes);
     let (sender_name, payload) = (frame.var(b"bob"), frame.var(text.as_bytes()));
-    frame.finish(
-        id,
-        &Message {
-            conversation: here(),
-            seq: Seq(seq),
-            ts: Timestamp(seq),
-            sender: user("bob"),
-            peer: user("alice"),
-            sender_device: tidings_client::DeviceId(1),
-            flags: MessageFlags::default(),
-            client_msg_id: ClientMsgId(seq),
-            expires_at: Timestamp(0),
-            trace: TraceId::default(),
-            payload_crc: crc32c::crc32c(text.as_bytes()),
-            sender_name,
-            payload,
-            control: Control::TEXT,
-            target: Seq(0),
-            ordinal: seq,
-            body: Span::default(),
-            clear_crc: Message::crc_of_clear(b"bob", &[]),
-        },
-    );
+    let mut message = Message {
+        conversation: here(),
+        seq: Seq(seq),
+        ts: Timestamp(seq),
+        sender: user("bob"),
+        peer: user("alice"),
+        sender_device: tidings_client::DeviceId(1),
+        flags: MessageFlags::default(),
+        client_msg_id: ClientMsgId(seq),
+        expires_at: Timestamp(0),
+        trace: TraceId::default(),
+        payload_crc: crc32c::crc32c(text.as_bytes()),
+        sender_name,
+        payload,
+        control: Control::TEXT,
+        target: Seq(0),
+        ordinal: seq,
+        body: Span::default(),
+        clear_crc: Message::crc_of_clear(b"bob", &[]),
+    };
+    change(&mut message);
+    frame.finish(id, &message);
     bytes
 }
 
@@ -110,6 +114,7 @@ pub fn list(id: u64, heads: &[(ConversationId, u64)], uv: u64, next: u64) -> Vec
             pinned: 0,
             archived: false,
             cleared: Seq(0),
+            blocked: false,
         };
         let mut record = [0; ENTRY_LEN];
         archive::write(&entry, &mut record);

@@ -51,7 +51,7 @@ fn what_others_do_is_told_and_what_the_user_does_is_said_while_there_is_a_connec
     peer.give(&bytes_of(0, &Typing { conversation, user, doing }));
     let (state, last_seen) = (PresenceState::Offline, Timestamp(7_000_000));
     peer.give(&bytes_of(0, &Presence { user, state, last_seen }));
-    peer.give(&bytes_of(0, &Setting { conversation: ConversationId::NONE, key: SettingKey::VISIBILITY, value: 2 }));
+    peer.give(&bytes_of(0, &Setting::new(ConversationId::NONE, SettingKey::VISIBILITY, 2)));
     let told = [
         Event::Typing { conversation, user, doing },
         Event::Presence { user, state, last_seen },

@@ -25,6 +25,11 @@ pub struct Changes {
 }
 
 impl Changes {
+    /// True if nothing changes.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
     /// One more.
     pub(crate) fn push(&mut self, change: Change) {
         self.all.push(change);

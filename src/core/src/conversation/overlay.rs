@@ -10,6 +10,7 @@ use alloc::{
 use tidings_wire::{BatchPosition, ClientMsgId, DeviceId, Seq, UserId, frames::Control};
 
 use super::{
+    blocks::{self, Blocks},
     changes::{Change, Changes},
     erasures::Erasure,
     members::{Member, Members},
@@ -55,6 +56,8 @@ pub(crate) struct Overlay {
     erased: VecDeque<Erasure>,
     /// The same, by target.
     erasures: BTreeMap<Seq, Seq>,
+    /// Who will block whom, each as its record says it.
+    blocks: VecDeque<(BatchPosition, Blocks)>,
 }
 
 impl Overlay {
@@ -85,6 +88,9 @@ impl Overlay {
     /// A message is proposed, with what it changes; `members` are those who are there already.
     pub(crate) fn push(&mut self, fact: MessageFact, changes: Changes, members: &Members) {
         self.messages.push_back(fact);
+        if changes.is_empty() {
+            return; // as of most: text
+        }
         for change in changes.into_iter() {
             match change {
                 Change::Keep(control, kept) => self.kept.push_back((fact.seq, control, kept)),
@@ -207,10 +213,35 @@ impl Overlay {
         self.kept.iter().rev().find_map(|(_, by, kept)| (*by == control).then_some(&**kept))
     }
 
+    /// Who will block whom, if that is something else than it is.
+    pub(crate) fn blocks(&self) -> Option<Blocks> {
+        self.blocks.back().map(|(_, blocks)| *blocks)
+    }
+
+    /// True if somebody will block somebody, or stop.
+    pub(crate) fn changes_blocks(&self) -> bool {
+        !self.blocks.is_empty()
+    }
+
+    /// It is proposed that somebody blocks somebody else, or stops.
+    pub(crate) fn push_blocks(&mut self, at: BatchPosition, blocks: Blocks) {
+        self.blocks.push_back((at, blocks));
+    }
+
+    /// What was proposed of it is committed, or dropped.
+    ///
+    /// # Panics
+    /// If it does not wait.
+    pub(crate) fn take_blocks(&mut self, at: BatchPosition) {
+        let found = self.blocks.iter().position(|(of, _)| *of == at);
+        self.blocks.remove(found.expect("a record that waits for its commit is in the overlay"));
+    }
+
     /// What features will keep.
     pub(crate) fn over_settings(&self, settings: &Settings) -> Settings {
         let mut merged = settings.clone();
         self.kept.iter().for_each(|(_, control, kept)| merged.set(*control, kept));
+        self.blocks().into_iter().for_each(|blocks| merged.set(blocks::KEPT_AS, &blocks.bytes()));
         merged
     }
 
@@ -250,7 +281,7 @@ impl Overlay {
 
     /// True if nothing is proposed.
     pub(crate) fn is_empty(&self) -> bool {
-        self.messages.is_empty() && self.receipts.is_empty()
+        self.messages.is_empty() && self.receipts.is_empty() && self.blocks.is_empty()
     }
 
     /// A member as it will be if all of it is committed.

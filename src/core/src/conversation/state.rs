@@ -202,6 +202,9 @@ impl State {
         self.size = self.size.max(fact.size);
         self.remember(fact);
         let mut touched = Vec::new();
+        if changes.is_empty() {
+            return touched; // as of most: text
+        }
         for change in changes.into_iter() {
             match change {
                 Change::Keep(control, kept) => self.settings.set(control, &kept),

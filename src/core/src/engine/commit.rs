@@ -5,14 +5,14 @@ use alloc::collections::BTreeMap;
 
 use tidings_canary::{self as canary, Canary};
 use tidings_wire::{
-    BatchPosition, ClientMsgId, EntryIndex, ErrorCode, LogPosition, Seq, Timestamp,
+    BatchPosition, ClientMsgId, EntryIndex, ErrorCode, Kind, LogPosition, Seq, Timestamp,
     archive::{self, Archived},
     frames::Control,
 };
 
 use super::{
     ConversationKey, Conversations,
-    dispatch::refuse_attempt,
+    dispatch::{refusal_of, refuse_attempt},
     index::{Stored, Written},
     outbox::{Titled, Told},
     replay::body_of,
@@ -27,7 +27,7 @@ use crate::{
     lanes::{Asker, Author, ToHome},
     narrow::to_u32,
     placement::origin,
-    records::ReceiptRecord,
+    records::{BlockRecord, ReceiptRecord},
     slab::Key,
 };
 
@@ -36,6 +36,7 @@ use crate::{
 pub(super) enum Waiting {
     Message { key: ConversationKey, len: usize, reactor: ReactorId, asker: Asker },
     Receipt { key: ConversationKey, member: usize },
+    Block { key: ConversationKey, reactor: ReactorId, asker: Asker },
 }
 
 /// A row that was appended and is not durable yet.
@@ -72,6 +73,10 @@ impl Conversations {
                 Waiting::Receipt { key, member } => {
                     let record = archive::read(batch.body(at, ReceiptRecord::LEN)).expect("written here");
                     self.commit_receipt(key, member, (at, entry, stored), &record, cx);
+                }
+                Waiting::Block { key, asker, .. } => {
+                    let record = archive::read(batch.body(at, BlockRecord::LEN)).expect("written here");
+                    self.commit_block(key, (at, entry, stored), &record, asker, cx);
                 }
             }
         }
@@ -167,8 +172,13 @@ impl Conversations {
             }
             return self.post(key, from, (&fact, frame), cx);
         }
-        for member in 0..2 {
-            let home = self.config.layout.home(&self.get(key).state.members[member].user);
+        // Most never keep anything, and so block nobody.
+        if !self.get(key).state.settings.is_empty() {
+            return self.tell_as_seen(key, (entry, fact.member), (reactor, asker.session), frame, cx);
+        }
+        let members = &self.get(key).state.members;
+        let homes = [0, 1].map(|member| self.config.layout.home(&members[member].user));
+        for (member, home) in homes.into_iter().enumerate() {
             let mut update = self.head_update(key, member, self.outboxes.source(shard, home, entry));
             update.author = if fact.member as usize == member { Author::User } else { Author::Other };
             // The session that sent it is told SENT instead, if it is of that reactor.
@@ -188,7 +198,7 @@ impl Conversations {
         let conversation = &mut self.all[key.0];
         self.overlays.get_mut(&mut conversation.overlay).take_receipt(member, at);
         self.overlays.release(&mut conversation.overlay);
-        let before = conversation.state.members[member].marks.shown();
+        let before = conversation.state.shown(member);
         receipt::apply(&mut conversation.state, member, record);
         let Member { ref membership, marks, .. } = conversation.state.members[member];
         if let Some(readers) = conversation.readers.as_mut().filter(|_| membership.is_current()) {
@@ -214,12 +224,16 @@ impl Conversations {
             }
             return;
         }
+        // Whoever is blocked is shown nothing of it.
+        let shown = self.get(key).state.shown(member);
+        if shown == before && shown != watermarks.shown() {
+            return;
+        }
         let peer = self.get(key).state.members.other(member).user;
         let peer_home = self.config.layout.home(&peer);
         self.outboxes.miss_if_walking(shard, peer_home, entry);
         let source = self.outboxes.source(shard, peer_home, entry);
-        let watermarks = watermarks.shown();
-        let receipt = ToHome::Receipt { user: peer, conversation: id, member: user, watermarks, source };
+        let receipt = ToHome::Receipt { user: peer, conversation: id, member: user, watermarks: shown, source };
         self.tell((shard, entry), peer_home, receipt, &[], cx);
     }
 
@@ -254,14 +268,21 @@ impl Conversations {
         // A conversation's messages wait in the order in which they are in its overlay.
         let mut seen: BTreeMap<Key, usize> = BTreeMap::new();
         for place in 0..self.waiting[shard].len() {
-            let nobody = Asker { session: SessionId::NONE, request_id: 0 };
+            if let Waiting::Block { key, reactor, asker } = &mut self.waiting[shard][place].1 {
+                let (key, reactor, asker) = (*key, *reactor, core::mem::replace(asker, Asker::NOBODY));
+                if asker != Asker::NOBODY {
+                    let busy = refusal_of(asker, self.get(key).id, ErrorCode::Busy, Kind::Set);
+                    self.answer(reactor, busy, cx);
+                }
+                continue;
+            }
             let Waiting::Message { key, reactor, asker, .. } = &mut self.waiting[shard][place].1 else { continue };
-            let (key, reactor, asker) = (*key, *reactor, core::mem::replace(asker, nobody));
+            let (key, reactor, asker) = (*key, *reactor, core::mem::replace(asker, Asker::NOBODY));
             let nth = seen.entry(key.0).or_default();
             let conversation = self.get(key);
             let fact = self.overlays.get(conversation.overlay).and_then(|overlay| overlay.nth(*nth));
             *nth += 1;
-            if let Some(fact) = fact.filter(|_| asker != nobody) {
+            if let Some(fact) = fact.filter(|_| asker != Asker::NOBODY) {
                 let attempt = (conversation.id, fact.client_msg_id);
                 self.answer(reactor, refuse_attempt(asker, attempt, ErrorCode::Busy, ClientMsgId(0)), cx);
             }
@@ -285,6 +306,13 @@ impl Conversations {
                 let conversation = &mut self.all[key.0];
                 self.overlays.get_mut(&mut conversation.overlay).take_receipt(member, at);
                 self.overlays.release(&mut conversation.overlay);
+            }
+            Waiting::Block { key, reactor, asker } => {
+                let conversation = &mut self.all[key.0];
+                self.overlays.get_mut(&mut conversation.overlay).take_blocks(at);
+                self.overlays.release(&mut conversation.overlay);
+                let id = conversation.id;
+                self.answer(reactor, refusal_of(asker, id, ErrorCode::Busy, Kind::Set), cx);
             }
         }
     }

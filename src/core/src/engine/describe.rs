@@ -16,7 +16,7 @@ use crate::{
     conversation::{members::Member, state::Size, view::View},
     effects::ReactorId,
     features::{Group, timer},
-    lanes::{Asker, Privacy, ToHome},
+    lanes::{Asker, Privacy, Shown, ToHome},
     narrow::to_u32,
 };
 
@@ -68,10 +68,10 @@ impl Conversations {
         let title = frame.var(group.map_or(&[], |group| group.title));
         let mut entries = frame.var(&[]);
         let mut count = 0;
-        let members = state.members.iter().skip(describe.from as usize).take(most as usize);
-        for member in members {
+        let members = state.members.iter().enumerate().skip(describe.from as usize).take(most as usize);
+        for (at, member) in members {
             let mut bytes = [0; DescribedMember::LEN];
-            archive::write(&described(member, user, privacy), &mut bytes);
+            archive::write(&described(member, state.shown(at), (user, privacy)), &mut bytes);
             entries.len += frame.var(&bytes).len;
             count += 1;
         }
@@ -99,15 +99,16 @@ impl Conversations {
 }
 
 /// A member, as it is described to a user.
-fn described(member: &Member, to: UserId, privacy: Privacy) -> DescribedMember {
+fn described(member: &Member, shown: Shown, (to, privacy): (UserId, Privacy)) -> DescribedMember {
     let Member { user, membership, marks, .. } = member;
-    let read = if *user == to { marks.read } else { marks.shown().to(privacy).read };
+    let Shown { delivered, read } =
+        if *user == to { Shown { delivered: marks.delivered, read: marks.read } } else { shown.to(privacy) };
     DescribedMember {
         user: *user,
         role: membership.role,
         joined: membership.joined,
         left: membership.stay.last,
-        delivered: marks.delivered,
+        delivered,
         read,
     }
 }

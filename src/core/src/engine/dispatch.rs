@@ -22,7 +22,7 @@ use crate::{
     counters::Counter,
     effects::ReactorId,
     features::{self, Act, Actors, Allowed, KEPT_MAX, Nature, Seen, Situation, Target, receipt, timer},
-    lanes::{Asker, Parts, ReceiptCommand, Refusal, SendCommand, ToConversation, ToHome, Watermarks},
+    lanes::{Asker, Named, Parts, ReceiptCommand, Refusal, SendCommand, ToConversation, ToHome, Watermarks},
     limits::{BUSY_RETRY_MS, RECEIPT_DELAY_MS, STORAGE_RETRY_MS},
     narrow::{to_u32, to_usize},
     records::{ReceiptRecord, RecordKind, append},
@@ -40,6 +40,7 @@ impl Conversations {
         match message {
             ToConversation::Send(send) => self.on_send(from, send, parts, cx),
             ToConversation::Receipt(receipt) => self.on_receipt(from, receipt, cx),
+            ToConversation::Block(block) => self.on_block(from, block, parts.payload, cx),
             ToConversation::Fetch { asker, user, fetch } => self.on_fetch(from, *asker, *user, fetch, cx),
             ToConversation::Describe { asker, user, describe, privacy } => {
                 self.on_describe((from, *asker), (*user, *privacy), describe, cx);
@@ -62,6 +63,7 @@ impl Conversations {
                 let of_kind = if receipt.kind == ReceiptKind::Read { Kind::Read } else { Kind::Delivered };
                 refusal_of(receipt.asker, receipt.conversation, busy, of_kind)
             }
+            ToConversation::Block(block) => refusal_of(block.asker, block.conversation, busy, Kind::Set),
             ToConversation::Fetch { asker, fetch, .. } => refusal_of(*asker, fetch.conversation, busy, Kind::Fetch),
             ToConversation::Describe { asker, describe, .. } => {
                 refusal_of(*asker, describe.conversation, busy, Kind::Describe)
@@ -250,7 +252,10 @@ impl Conversations {
             Ok(Allowed::New) => {}
         }
         if send.control == Control::TEXT {
-            return Verdict::New; // it changes nothing
+            return Verdict::New; // it changes nothing, and names nobody
+        }
+        if send.named == Named::Blocking {
+            return refuse(ErrorCode::Blocked);
         }
         // Only what was judged is ever applied, here as well.
         let mut changes = Changes::default();
@@ -273,10 +278,13 @@ impl Conversations {
         let view = self.view(key);
         let seq = view.head().next();
         let row = features::find(self.config.features, send.control).expect("judged");
-        let (weight, ordinal) = (row.weight, view.ordinal() + row.weight.counts());
+        let weight = row.weight;
         let member = view.member(send.sender).unwrap_or(view.members());
         let is_group = send.conversation.is_group();
         let peer = if is_group { UserId::NONE } else { view.state.members.other(member).user };
+        // What is withheld from the other one is not something that it has not read.
+        let is_withheld = !is_group && view.is_blocked(send.sender, peer);
+        let ordinal = view.ordinal() + if is_withheld { 0 } else { weight.counts() };
         let (device, client_msg_id) = (send.device, send.client_msg_id);
         let (sender, control, target) = (send.sender, send.control, send.target);
         let told = row.feature.told(parts.body);
@@ -320,7 +328,8 @@ impl Conversations {
         // So that clients who do not know controls show none of them as text.
         let own = if control == Control::TEXT { 0 } else { MessageFlags::CONTROL };
         let large = if size == Size::Large { MessageFlags::LARGE } else { 0 };
-        let flags = MessageFlags(send.flags.0 & !MessageFlags::OF_SERVER | own | large);
+        let withheld = if is_withheld { MessageFlags::WITHHELD } else { 0 };
+        let flags = MessageFlags(send.flags.0 & !MessageFlags::OF_SERVER | own | large | withheld);
         if canary::is(Canary::JudgeChangesState) {
             conversation.state.remember(&fact);
         }
@@ -366,6 +375,9 @@ impl Conversations {
             cx.to_home(from, ToHome::Sent { asker, conversation, client_msg_id, seq, ts, ordinal }, &[]);
         }
         cx.count(Counter::Proposed);
+        if is_withheld {
+            cx.count(Counter::Withheld);
+        }
         let waiting = Waiting::Message { key, len, reactor: from, asker: send.asker };
         self.waiting[shard as usize].push_back((at, waiting));
     }
@@ -452,7 +464,9 @@ impl Conversations {
         let view = self.view(key);
         let record = receipt::record(id, &view, member, marks);
         // A receipt whose record is still in the open batch takes the new value along.
-        let open = view.overlay.and_then(|overlay| overlay.open_receipt(member));
+        // Not if somebody is blocked from after that record on.
+        let before_blocks = view.overlay.filter(|overlay| !overlay.changes_blocks());
+        let open = before_blocks.and_then(|overlay| overlay.open_receipt(member));
         let mut own = None;
         if let Some(body) = open.and_then(|at| cx.revise(at, ReceiptRecord::LEN)) {
             archive::write(&record, body);
@@ -535,7 +549,7 @@ pub(super) fn refuse_other(
 }
 
 /// The refusal of something other than a SEND.
-fn refusal_of(asker: Asker, conversation: ConversationId, code: ErrorCode, of_kind: Kind) -> ToHome {
+pub(super) fn refusal_of(asker: Asker, conversation: ConversationId, code: ErrorCode, of_kind: Kind) -> ToHome {
     let (client_msg_id, highest) = (ClientMsgId(0), ClientMsgId(0));
     let retry_after_ms = if code == ErrorCode::Busy { BUSY_RETRY_MS } else { 0 };
     let of_kind = of_kind as u8;

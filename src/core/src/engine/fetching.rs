@@ -8,6 +8,7 @@ use tidings_wire::{
 
 use super::{
     Conversation, ConversationKey, Conversations,
+    blocking::{is_withheld, unmarked, withheld},
     damage::{Damage, Failure, Unreadable},
     dispatch::refuse_other,
     history::{Job, checked, emptied, is_held_back, page},
@@ -54,6 +55,7 @@ impl Conversations {
         let page = page(fetch, &part, conversation.index.first(), len_of);
         let job = Job {
             asker,
+            user,
             reactor: from,
             conversation: key,
             reach,
@@ -208,8 +210,13 @@ impl Conversations {
             let data = ToHome::Data { asker: job.asker };
             // What has disappeared does not come back with a clock that goes back.
             let now = cx.now().wall.max(conversation.state.last_ts);
-            if is_held_back(&conversation.state.erasures, &message, now) {
+            let marked = is_withheld(&message, &conversation.state);
+            if marked && message.sender != job.user {
+                cx.to_home(job.reactor, data, &withheld(&frame, &message));
+            } else if is_held_back(&conversation.state.erasures, &message, now) {
                 cx.to_home(job.reactor, data, &emptied(&frame, &message));
+            } else if marked {
+                cx.to_home(job.reactor, data, &unmarked(&frame, &message));
             } else {
                 cx.to_home(job.reactor, data, frame.bytes());
             }

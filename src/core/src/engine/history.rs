@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use tidings_canary::{self as canary, Canary};
 use tidings_wire::{
-    Frame, Kind, Seq, Timestamp,
+    Frame, Kind, Seq, Timestamp, UserId,
     frame::FrameBuilder,
     frames::{Control, Fetch, FetchOrder, Fetched, Message, MessageFlags},
     limits::{FETCH_MAX, FRAME_MAX, PAGE_BYTES},
@@ -29,6 +29,8 @@ use crate::{
 pub struct Job {
     /// Who asked.
     pub asker: Asker,
+    /// Which user.
+    pub user: UserId,
     /// On which reactor the asker is.
     pub reactor: ReactorId,
     /// Where.
@@ -181,7 +183,7 @@ pub fn emptied(frame: &Frame<'_>, message: &Message) -> Vec<u8> {
             sender_name,
             body,
             payload,
-            flags: MessageFlags(message.flags.0 | MessageFlags::EMPTIED),
+            flags: MessageFlags(message.flags.0 & !MessageFlags::WITHHELD | MessageFlags::EMPTIED),
             payload_crc: Message::crc_of_content(&[], &[]),
             clear_crc: Message::crc_of_clear(name, &[]),
             ..*message

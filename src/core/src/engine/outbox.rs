@@ -13,12 +13,12 @@ use tidings_wire::{EntryIndex, Seq, UserId};
 use super::{Conversation, ConversationKey, Conversations};
 use crate::{
     context::ConversationContext,
-    conversation::{members::Member, state::Size, view::View},
+    conversation::{blocks::Blocks, members::Member, state::Size, view::View},
     counters::Counter,
     effects::ReactorId,
     features::Group,
     home::SessionId,
-    lanes::{Fanout, FanoutMember, Heads, Reached, Source, ToHome, Watermarks},
+    lanes::{Asker, Fanout, FanoutMember, Heads, Reached, Source, ToHome, Watermarks},
     limits::{MEMBERS_PER_STEP, STEPS_PER_MEMBERS},
     slab::Key,
 };
@@ -169,11 +169,11 @@ impl Conversations {
 
     /// A record of an entry changed a conversation: it is the last changed of its shard.
     pub(super) fn changed_by(&mut self, key: ConversationKey, entry: EntryIndex) {
-        let shard = self.get(key).shard as usize;
-        self.outboxes.shards[shard].last = self.outboxes.shards[shard].last.max(entry);
-        let before = self.get(key).link.changed;
+        let conversation = self.get_mut(key);
+        let shard = conversation.shard as usize;
+        let before = core::mem::replace(&mut conversation.link.changed, entry);
         let linked = before > EntryIndex(0);
-        self.get_mut(key).link.changed = entry;
+        self.outboxes.shards[shard].last = self.outboxes.shards[shard].last.max(entry);
         // What a walk was to tell of it, and will not meet any more, the next one tells.
         self.outboxes.keep_missing(shard, before, entry);
         let newest = self.outboxes.shards[shard].newest;
@@ -431,12 +431,18 @@ impl Conversations {
             if missing.is_none_or(|first| changed < first) {
                 continue;
             }
-            if !self.answers[to.0 as usize].is_empty() || !cx.has_home_credit(to, 1, 0) {
+            let blocks = self.get(key).state.blocks() != Blocks::default();
+            if !self.answers[to.0 as usize].is_empty() || !cx.has_home_credit(to, 1 + usize::from(blocks), 0) {
                 return false;
             }
-            let update = self.head_update(key, member, self.outboxes.source(shard, to, changed));
+            let source = self.outboxes.source(shard, to, changed);
+            let update = self.head_update_as_seen(key, member, source);
             cx.count(Counter::HeadUpdatesRepeated);
             cx.to_home(to, ToHome::HeadUpdate(update), &[]);
+            if blocks {
+                let update = self.blocks_of(key, update.user, (Asker::NOBODY, Some(source)));
+                cx.to_home(to, ToHome::Blocks(update), &[]);
+            }
         }
         true
     }

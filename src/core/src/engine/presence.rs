@@ -50,6 +50,10 @@ impl Conversations {
         if !may_write && !canary::is(Canary::StrangerTypes) {
             return;
         }
+        // Who blocks and who is blocked hear nothing of each other.
+        if state.blocks().is_any() && !canary::is(Canary::BlockedShown) {
+            return;
+        }
         let others = state.members.iter().filter(|member| member.user != user && member.membership.is_current());
         let others = others.map(|member| (self.config.layout.home(&member.user), member.user.0));
         spread(others.collect(), Ephemeral::Typed(typing), cx);

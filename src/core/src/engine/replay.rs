@@ -47,6 +47,7 @@ impl Conversations {
         let changed = match kind {
             RecordKind::Message => self.replay_message(shard, body, at, origin)?,
             RecordKind::Receipt => self.replay_receipt(body, origin)?,
+            RecordKind::Block => self.replay_block(shard, body, origin)?,
             RecordKind::ConversationRow => {
                 self.replay_conversation(shard, body, origin)?;
                 None

@@ -4,7 +4,7 @@
 use tidings_canary::{self as canary, Canary};
 use tidings_wire::{
     ConversationId, Frame, Uv, WireError,
-    frames::{Activity, Control, Message, SetActivity, group::control},
+    frames::{Activity, Control, Message, MessageFlags, SetActivity, group::control},
     limits::FRAME_MAX,
     split,
 };
@@ -79,8 +79,10 @@ impl Homes {
 /// True of a message that somebody wants to know of at once: it says something, or takes the user in.
 fn is_for_people(message: &[u8]) -> bool {
     let frame = split(message, FRAME_MAX).ok().flatten();
-    let control = frame.and_then(|frame| Some(frame.fixed::<Message>().ok()?.control));
-    control.is_some_and(|control| [Control::TEXT, control::CREATE, control::ADD].contains(&control))
+    let message = frame.and_then(|frame| frame.fixed::<Message>().ok());
+    message.is_some_and(|Message { control, flags, .. }| {
+        [Control::TEXT, control::CREATE, control::ADD].contains(&control) && flags.0 & MessageFlags::WITHHELD == 0
+    })
 }
 
 /// How far a session is that has everything up to a change.

@@ -11,7 +11,7 @@ use super::{Homes, SessionId, index::HomeKey};
 use crate::{
     context::HomeContext,
     counters::Counter,
-    lanes::{Asker, Privacy, ReceiptCommand, Refusal, SendCommand, ToConversation},
+    lanes::{Asker, Named, Privacy, ReceiptCommand, Refusal, SendCommand, ToConversation},
     limits::{
         BUSY_RETRY_MS, FETCHES_PER_SESSION, FETCHES_PER_USER, ID_AHEAD_RETRY_MS, IDS_AHEAD_US, OUT_HARD, OUT_HARD_TEXT,
     },
@@ -92,7 +92,7 @@ impl Homes {
                 let message = user.map(|user| ToConversation::Describe { asker, user, describe, privacy });
                 return Ok(message.map(|message| Command { message, named: None, body: &[], payload: &[] }));
             }
-            Kind::Set => self.on_set(id, frame, cx)?,
+            Kind::Set => return self.on_set(id, frame, cx),
             Kind::Devices => self.on_devices(id, frame, cx)?,
             Kind::Revoke => self.on_revoke(id, frame, cx)?,
             Kind::Resume => self.resume(id, request_id, &frame.fixed::<Resume>()?, cx),
@@ -139,11 +139,14 @@ impl Homes {
         }
         let Some(session) = self.sessions.get_mut(id) else { return Ok(None) };
         session.in_flight += 1;
+        let (home, user, device, network) = (session.home, session.user, session.device, session.network);
+        let names_somebody = send.control.is_of_group();
+        let named = if names_somebody { self.named((home, user), &send, body) } else { Named::Willing };
         let message = ToConversation::Send(SendCommand {
             asker: Asker { session: id, request_id: frame.header().request_id },
-            sender: session.user,
-            device: session.device,
-            network: session.network,
+            sender: user,
+            device,
+            network,
             conversation: send.conversation,
             peer: send.peer,
             client_msg_id: send.client_msg_id,
@@ -154,10 +157,11 @@ impl Homes {
             payload_crc: send.payload_crc,
             control: send.control,
             target: send.target,
-            name_len: u8::try_from(self.index.get(session.home).name.len()).expect("a name is of at most 255 bytes"),
+            named,
+            name_len: u8::try_from(self.index.get(home).name.len()).expect("a name is of at most 255 bytes"),
             body_len: to_u32(body.len()),
         });
-        Ok(Some(Command { message, named: Some(session.home), body, payload }))
+        Ok(Some(Command { message, named: Some(home), body, payload }))
     }
 
     /// Everything about a SEND that can be judged without its conversation.
@@ -263,7 +267,7 @@ impl Homes {
                 let to = self.config.layout.conversation(&fetch.conversation);
                 return self.fetch_refused(*asker, fetch, to, cx);
             }
-            ToConversation::Receipt(_) | ToConversation::Describe { .. } => {}
+            ToConversation::Receipt(_) | ToConversation::Describe { .. } | ToConversation::Block(_) => {}
             ToConversation::Heads { .. }
             | ToConversation::Listen
             | ToConversation::Leave { .. }

@@ -4,6 +4,8 @@ use alloc::boxed::Box;
 
 use tidings_wire::{ErrorCode, Seq, Timestamp, frames::SettingKey};
 
+use crate::lanes::Blocking;
+
 /// What it wants.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Preferences {
@@ -17,6 +19,10 @@ pub struct Preferences {
     pub archived: bool,
     /// Messages up to this one are not shown any more.
     pub cleared: Seq,
+    /// Whether it blocks the other member.
+    pub blocks: Blocking,
+    /// Whether the other member blocks it, which its devices are not told.
+    pub barred: Blocking,
 }
 
 /// The preferences of a conversation, if there are any.
@@ -41,6 +47,15 @@ impl Kept {
     /// True if there are any besides that it is hidden.
     pub fn are_unusual(&self) -> bool {
         self.0.as_deref().is_some_and(|kept| Preferences { hidden: Seq(0), ..*kept } != Preferences::default())
+    }
+
+    /// True if devices are told any besides that it is hidden: whoever is blocked must not see it in the length of a list.
+    pub fn are_told(&self) -> bool {
+        let untold = |kept: &Preferences| {
+            let blocks = Blocking(u32::from(kept.blocks.is_on()));
+            Preferences { hidden: Seq(0), barred: Blocking(0), blocks, ..*kept }
+        };
+        self.0.as_deref().is_some_and(|kept| untold(kept) != Preferences::default())
     }
 }
 

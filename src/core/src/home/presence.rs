@@ -155,6 +155,8 @@ impl Homes {
     /// Somebody wants to know whether a user is there. Somebody who never came has no home, and is given none.
     pub(super) fn on_watched(&mut self, user: UserId, watcher: Watcher, relation: Relation, cx: &mut impl HomeContext) {
         let home = self.index.find_home(user);
+        let blocks = home.is_some_and(|home| self.blocks(home, watcher.user));
+        let relation = if blocks { Relation::Blocked } else { relation };
         if let Some(home) = home {
             self.watch(home, Watching { watcher, relation, until: cx.now().mono.plus_ms(LEASE_MS) }, cx);
         }
@@ -231,6 +233,18 @@ impl Homes {
     pub(super) fn show_presence(&mut self, home: HomeKey, before: Visibility, cx: &mut impl HomeContext) {
         let now = self.visibility(home);
         self.tell_watchers(home, |relation| shows(before, relation) || shows(now, relation), cx);
+    }
+
+    /// A user blocks somebody, who is told no more whether it is there.
+    pub(super) fn hide_presence(&mut self, home: HomeKey, from: UserId, cx: &mut impl HomeContext) {
+        let Some(watched) = self.presences.watched.get_mut(&home.0) else { return };
+        let mut to = Vec::new();
+        for watching in watched.by.iter_mut().filter(|watching| watching.watcher.user == from) {
+            watching.relation = Relation::Blocked;
+            to.push((watching.watcher.reactor, watching.watcher.session.0.to_u64().to_le_bytes()));
+        }
+        let user = self.index.get(home).user;
+        spread(to, Ephemeral::Presence { user, state: PresenceState::Hidden, last_seen: Timestamp(0) }, cx);
     }
 
     /// Tells those who watch what has changed since they were told, and forgets those whose lease is over. To be called once a turn.
@@ -340,6 +354,7 @@ const LEASE_MS: u64 = Watch::LEASE_S as u64 * 1000;
 
 fn shows(visibility: Visibility, relation: Relation) -> bool {
     let shows = match visibility {
+        _ if relation == Relation::Blocked => false,
         Visibility::Everybody => true,
         Visibility::WrittenTo => relation == Relation::WrittenTo,
         Visibility::Nobody => false,

@@ -9,7 +9,7 @@ use tidings_wire::{
 };
 
 use super::{
-    Homes, SessionId,
+    Command, Homes, SessionId,
     index::HomeKey,
     listening::NOWHERE,
     own::{Bound, OWN_RECORD_MAX, Own},
@@ -53,25 +53,29 @@ pub(super) enum Answer {
 }
 
 impl Homes {
-    pub(super) fn on_set(
+    pub(super) fn on_set<'f>(
         &mut self,
         id: SessionId,
-        frame: &Frame<'_>,
+        frame: &Frame<'f>,
         cx: &mut impl HomeContext,
-    ) -> Result<(), WireError> {
+    ) -> Result<Option<Command<'f>>, WireError> {
         let (set, request_id): (Set, _) = (frame.fixed()?, frame.header().request_id);
         let asker = Asker { session: id, request_id };
-        let Some(home) = self.sessions.get(id).map(|session| session.home) else { return Ok(()) };
-        if let Err(code) = self.set(home, asker, set, cx) {
+        let Some(home) = self.sessions.get(id).map(|session| session.home) else { return Ok(None) };
+        let done = match set.key {
+            SettingKey::BLOCKED => self.block(id, asker, &set, cx),
+            _ => self.set(home, asker, set, cx).map(|()| None),
+        };
+        Ok(done.unwrap_or_else(|code| {
             self.refuse_frame(id, frame, code, cx);
-        }
-        Ok(())
+            None
+        }))
     }
 
     fn set(&mut self, home: HomeKey, asker: Asker, set: Set, cx: &mut impl HomeContext) -> Result<(), ErrorCode> {
         let (rate, now) = (self.config.user_rate, cx.now());
         self.index.get_mut(home).bucket.take(rate, now.mono).map_err(|_| ErrorCode::Busy)?;
-        let Set { conversation, key, value } = set;
+        let Set { conversation, key, value, .. } = set;
         let (until, value) = match (key, conversation) {
             (SettingKey::READ_PRIVATE | SettingKey::VISIBILITY, ConversationId::NONE) => {
                 let set = setting_of_user(key, value).ok_or(ErrorCode::SettingInvalid)?;
@@ -93,7 +97,7 @@ impl Homes {
             (SettingKey::READ_PRIVATE | SettingKey::VISIBILITY, _) => return Err(ErrorCode::SettingInvalid),
             (key, conversation) => self.set_preference(home, conversation, (key, value), cx)?,
         };
-        self.answer_at(home, until, asker, Answer::Setting(Setting { conversation, key, value }), cx);
+        self.answer_at(home, until, asker, Answer::Setting(Setting::new(conversation, key, value)), cx);
         Ok(())
     }
 

@@ -16,7 +16,7 @@ use crate::{
     conversation::state::ReplayError,
     counters::{Counter, Counters},
     effects::ReactorId,
-    lanes::{Fanout, HeadUpdate, Reached, Source, ToHome},
+    lanes::{Blocks, Fanout, HeadUpdate, Reached, Source, ToHome},
     limits::{ASKED_MAX, HOME_FLUSH_MS},
     narrow::to_u32,
     records::{RecordKind, SourceRecord, SourcesRecord, listed_len, put, take},
@@ -284,7 +284,7 @@ fn source_of(message: &ToHome) -> Option<Source> {
         ToHome::HeadUpdate(HeadUpdate { source, .. })
         | ToHome::Fanout(Fanout { source, .. })
         | ToHome::Receipt { source, .. } => Some(*source),
-        ToHome::ReceiptOk { source, .. } => *source,
+        ToHome::ReceiptOk { source, .. } | ToHome::Blocks(Blocks { source, .. }) => *source,
         // What is told to reactors that listen is owed to them if it is not told.
         ToHome::Posted(_) | ToHome::Bell(_) | ToHome::Heads { .. } | ToHome::AskHeadsAgain { .. } => None,
         // Answers, which a device asks for again, what it may ask for at any time, and what is about sources itself.

@@ -66,8 +66,8 @@ pub(super) enum ReadRose {
 
 impl Homes {
     /// A message from a conversation, of this reactor or another.
-    pub(crate) fn told(&mut self, from: ReactorId, message: ToHome, payload: &[u8], cx: &mut impl HomeContext) {
-        match message {
+    pub(crate) fn told(&mut self, from: ReactorId, message: &ToHome, payload: &[u8], cx: &mut impl HomeContext) {
+        match *message {
             ToHome::Sent { asker, conversation, client_msg_id, seq, ts, ordinal } => {
                 if let Some(session) = self.sessions.get_mut(asker.session) {
                     session.in_flight = session.in_flight.saturating_sub(1);
@@ -78,7 +78,7 @@ impl Homes {
                     }
                 }
             }
-            ToHome::Refused { asker, refusal } => {
+            ToHome::Refused { asker, ref refusal } => {
                 if refusal.of_kind == tidings_wire::Kind::Send as u8
                     && let Some(session) = self.sessions.get_mut(asker.session)
                 {
@@ -91,16 +91,16 @@ impl Homes {
                         return self.tail_ended(asker.session, Outcome::Other, cx);
                     }
                 }
-                self.write_refusal(asker, &refusal, cx);
+                self.write_refusal(asker, refusal, cx);
                 self.end_if_answered(asker.session, cx);
             }
-            ToHome::HeadUpdate(update) => {
+            ToHome::HeadUpdate(ref update) => {
                 self.sources.told(update.source);
-                self.on_head_update(&update, &[], payload, cx);
+                self.on_head_update(update, &[], payload, cx);
             }
-            ToHome::Fanout(fanout) => {
+            ToHome::Fanout(ref fanout) => {
                 self.sources.told(fanout.source);
-                self.on_fanout(&fanout, payload, cx);
+                self.on_fanout(fanout, payload, cx);
             }
             ToHome::Posted(posted) => self.on_posted(posted, payload),
             ToHome::Bell(posted) => self.on_bell(posted),
@@ -112,6 +112,10 @@ impl Homes {
             }
             ToHome::GroupReceipts { conversation, writers } => {
                 self.on_group_receipts(conversation, writers, payload, cx);
+            }
+            ToHome::Blocks(ref blocks) => {
+                blocks.source.into_iter().for_each(|source| self.sources.told(source));
+                self.on_blocks(blocks, cx);
             }
             ToHome::AskReached { shard } => self.sources.ask(from, shard),
             ToHome::Reached(reached) => self.sources.told_all(reached),
@@ -125,13 +129,13 @@ impl Homes {
                 }
             }
             ToHome::Data { asker } => self.on_data(asker, payload, cx),
-            ToHome::Fetched { asker, fetched } => {
+            ToHome::Fetched { asker, ref fetched } => {
                 if !canary::is(Canary::CreditsLeaked) {
                     self.fetch_ended(asker.session);
                 }
                 self.answered_from(from, asker.session);
                 if let Some(session) = self.sessions.get(asker.session) {
-                    frame::append(cx.out(session.conn), asker.request_id, &fetched);
+                    frame::append(cx.out(session.conn), asker.request_id, fetched);
                     if self.is_tail(asker) {
                         self.tail_ended(asker.session, Outcome::Tail, cx);
                     }

@@ -93,6 +93,13 @@ impl Homes {
         self.claim(cx);
     }
 
+    /// Puts changes of a home into the log now, if there is room; else when they are due.
+    pub(super) fn flush_soon(&mut self, home: HomeKey, cx: &mut impl HomeContext) {
+        if cx.room() >= HOME_RECORD_MAX {
+            self.flush_home(home, cx);
+        }
+    }
+
     /// Puts changes of a home into the log, as many as one record takes. There is room for that.
     pub(super) fn flush_home(&mut self, home: HomeKey, cx: &mut impl HomeContext) {
         let mut entries = core::mem::take(&mut self.entry_scratch);

@@ -131,7 +131,7 @@ impl<F: Effects> ConversationContext for ConversationSide<'_, F> {
                         clocks: self.clocks,
                         fx: self.fx,
                     };
-                    self.homes.told(self.me, message, payload, &mut side);
+                    self.homes.told(self.me, &message, payload, &mut side);
                 }
                 Passage::Parked => self.homes.hold(&message),
                 Passage::Full => self.homes.lose(self.me, &message, self.counters),

@@ -34,7 +34,7 @@ use super::{
 #[command(after_help = "\
 Ticks beside your messages: · on its way, ✓ durable on the server, ✓✓ delivered to a device, in colour: read (in a group: by all).
 Up and Down choose a message: what is written then answers it. Lines that begin with a slash are about the chosen message: /react WHAT, /edit WORDS, /erase \
-(without a choice: about the last of somebody else, or your last); // writes a line that begins with a slash.
+(without a choice: about the last of somebody else, or your last). /block and /unblock are about the other user; // writes a line that begins with a slash.
 Keys: Enter sends, Left, Right, Home, End, Delete, Ctrl-W and Ctrl-U edit, PageUp and PageDown scroll (older messages are fetched), Esc or Ctrl-C leaves.")]
 pub(super) struct Arguments {
     #[command(flatten)]
@@ -144,8 +144,16 @@ fn enter(client: &mut Client, model: &mut Model, to: Recipient) {
     let line = model.input.take();
     let command = Command::of(&line);
     let Some(target) = model.target_of(&command) else {
+        match (&command, to) {
+            (Command::Block, Recipient::User(user)) => return client.session().block(user),
+            (Command::Unblock, Recipient::User(user)) => return client.session().unblock(user),
+            _ => {}
+        }
         model.notice = Some(match command {
-            Command::Unknown(_) => " There are /edit WORDS, /erase, /react WHAT; // writes a slash ".into(),
+            Command::Unknown(_) => {
+                " There are /edit WORDS, /erase, /react WHAT, /block, /unblock; // writes a slash ".into()
+            }
+            Command::Block | Command::Unblock => " Only a user can be blocked, in its own chat ".into(),
             _ => " There is no message that this could be about, or it is still on its way: choose one with Up ".into(),
         });
         return model.input.insert(&line);

@@ -197,7 +197,11 @@ pub(super) fn check_name(name: &str) -> Result<(), Failure> {
 }
 
 /// What a message does, in a word: a number, if this version does not know it.
-fn kind_name(control: Control) -> String {
+fn kind_of(message: &Message) -> String {
+    let Message { control, .. } = *message;
+    if message.is_withheld() {
+        return "withheld".into();
+    }
     let row = tidings_core::features::FEATURES.iter().find(|row| row.control == control);
     row.map_or_else(|| control.0.to_string(), |row| row.name.to_owned())
 }
@@ -207,7 +211,7 @@ pub(super) fn to_json(message: &Message) -> serde_json::Value {
     let mut object = serde_json::json!({
         "conversation": message.conversation.to_string(),
         "seq": message.seq.0,
-        "kind": kind_name(message.control),
+        "kind": kind_of(message),
         "from": message.sender_name,
         "device": message.sender_device.0,
         "ts": message.ts.0,
@@ -253,6 +257,10 @@ fn clear_json(object: &mut serde_json::Value, clear: &Clear<'_>) {
 pub(super) fn print(message: &Message, json: bool) -> bool {
     if json {
         return out::line(&to_json(message).to_string());
+    }
+    // Of whom the user does not want to hear it hears nothing.
+    if message.is_withheld() {
+        return true;
     }
     let (seq, sender) = (message.seq.0, out::harmless(&message.sender_name));
     match said(message) {

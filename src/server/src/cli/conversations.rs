@@ -81,7 +81,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
                 "conversation": id.to_string(), "kind": kind, called: name, "head": head.0, "unread": unread,
                 "delivered": own.delivered.0, "read": own.read.0, "hidden": hidden,
                 "muted_until": preferences.muted_until.0, "pinned": preferences.pinned,
-                "archived": preferences.archived, "cleared": preferences.cleared.0,
+                "archived": preferences.archived, "cleared": preferences.cleared.0, "blocked": preferences.blocked,
             })
             .to_string()
         } else {
@@ -93,6 +93,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
                 (preferences.pinned > 0, "pinned"),
                 (preferences.muted_until > wall_clock(), "muted"),
                 (preferences.archived, "archived"),
+                (preferences.blocked, "blocked"),
             ];
             let marks: Vec<_> = marks.into_iter().filter_map(|(holds, mark)| holds.then_some(mark)).collect();
             let marks = if marks.is_empty() { String::new() } else { format!("  ({})", marks.join(", ")) };

@@ -3,7 +3,9 @@
 use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand, ValueEnum};
-use tidings_client::{ConversationId, ErrorCode, Event, Preferences, ReadReceipts, Timestamp, Visibility};
+use tidings_client::{
+    ConversationId, ErrorCode, Event, Preferences, ReadReceipts, Timestamp, Visibility, blocking::Client,
+};
 
 use super::{
     Failure,
@@ -115,6 +117,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
             }
         }
     }
+    settle(client)
+}
+
+/// Waits until all that a user wants is durable.
+pub(super) fn settle(mut client: Client) -> Result<(), Failure> {
     let until = Instant::now() + PATIENCE;
     while !(client.session().settings_settled() && client.session().receipts_settled()) {
         if Instant::now() > until {

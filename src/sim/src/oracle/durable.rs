@@ -10,7 +10,7 @@ use tidings_wire::{
     ConversationId, Generation, LogId, Lsn, Seq, UserId, archive, frames::Message, limits::FRAME_MAX, split,
 };
 
-use super::{Follower, Line, Roster, SaidAbout};
+use super::{Follower, Line, Roster, SaidAbout, blocks::Blocks};
 
 /// Where a message is.
 type Segment = (LogId, Generation);
@@ -31,6 +31,8 @@ pub struct Durable {
     large: BTreeSet<ConversationId>,
     /// The oldest segment that retention left, by log.
     floors: BTreeMap<LogId, Generation>,
+    /// Who blocks whom.
+    pub blocks: Blocks,
     marks: BTreeMap<(ConversationId, UserId), (Seq, Seq)>,
     shown: BTreeMap<(ConversationId, UserId), Seq>,
     /// The next batch of each log, and those that are there before it.
@@ -50,6 +52,7 @@ impl Durable {
             said: BTreeMap::new(),
             large: BTreeSet::new(),
             floors: BTreeMap::new(),
+            blocks: Blocks::default(),
             marks: BTreeMap::new(),
             shown: BTreeMap::new(),
             next: BTreeMap::new(),
@@ -172,6 +175,14 @@ impl Durable {
             match RecordKind::from_u8(record.header.kind) {
                 Some(RecordKind::Message) => self.add_message(record.body, segment)?,
                 Some(RecordKind::Receipt) => self.add_receipt(record.body)?,
+                Some(RecordKind::Block) => {
+                    let (marks, shown) = (&self.marks, &self.shown);
+                    let of = |conversation, user| {
+                        let delivered = marks.get(&(conversation, user)).map_or(Seq(0), |(delivered, _)| *delivered);
+                        (delivered, shown.get(&(conversation, user)).copied().unwrap_or_default())
+                    };
+                    self.blocks.add(record.body, of)?;
+                }
                 Some(RecordKind::NoOp | RecordKind::HardState | RecordKind::Config) | None => {
                     return Err(format!("a record of kind {}", record.header.kind));
                 }
@@ -194,7 +205,11 @@ impl Durable {
             None => {}
         }
         let (conversation, seq, has_content) = (message.conversation, message.seq, message.control.0 == 0);
-        let ordinal = self.ordinal(conversation, seq) + u64::from(has_content);
+        let withheld = !conversation.is_group() && self.blocks.withhold(conversation, seq, message.peer);
+        if withheld != (message.flags.0 & 64 > 0) {
+            return Err(format!("{seq:?} of {conversation} is marked as withheld, or not, and should be {withheld}"));
+        }
+        let ordinal = self.ordinal(conversation, seq) + u64::from(has_content && !withheld);
         self.ordinals.insert((conversation, seq), ordinal);
         if has_content {
             self.written.insert((conversation, message.sender), seq);

@@ -57,6 +57,16 @@ impl World {
                 if user.is_some_and(foreign) {
                     return Ok(Some(("I9", format!("{:?} to somebody who may not read it", message.seq))));
                 }
+                let withheld = durable.blocks.is_withheld(message.conversation, message.seq);
+                let withheld = withheld && user.is_some_and(|user| user != message.sender);
+                let marked = message.flags.0 & MessageFlags::WITHHELD > 0;
+                let nothing = payload.is_empty() && frame.var(message.body)?.is_empty();
+                if user.is_some() && (marked != withheld || withheld && !nothing) {
+                    return Ok(Some((
+                        "I21",
+                        format!("{:?}, withheld {marked}, and should be {withheld}", message.seq),
+                    )));
+                }
                 let known = durable.tag(message.conversation, message.seq);
                 let by = (message.sender, message.sender_device, message.client_msg_id);
                 let emptied = message.flags.0 & MessageFlags::EMPTIED > 0 && payload.is_empty();
@@ -66,6 +76,13 @@ impl World {
             Ok(Kind::Receipt) => {
                 let Receipt { conversation, member, delivered, read } = frame.fixed()?;
                 let logged = durable.marks(conversation, member);
+                let frozen = durable.blocks.shown(conversation, member);
+                if frozen.is_some_and(|(most, read_most)| delivered > most || read > read_most) {
+                    return Ok(Some((
+                        "I21",
+                        format!("{delivered:?} and {read:?} of who blocks it from {frozen:?} on"),
+                    )));
+                }
                 let there = delivered <= logged.delivered && read <= logged.read;
                 (!there).then(|| ("I8", format!("{delivered:?} and {read:?} of a member; durable is {logged:?}")))
             }

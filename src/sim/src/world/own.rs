@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use tidings_client::{Device, DeviceId, Preferences, ReadReceipts, Timestamp};
 
-use super::{World, devices::user_id};
+use super::{
+    World,
+    devices::{Whom, user_id},
+};
 use crate::random::MILLION;
 
 /// Numbers of devices that come in the place of those that were revoked begin this far above theirs.
@@ -18,12 +21,21 @@ impl World {
         let what = self.random.below(4);
         let wants_more = (self.plan.says_about || self.plan.is_ephemeral) && self.random.chance(MILLION / 2);
         let value = self.random.below(3);
+        let blocks = self.plan.says_about && wants_more;
+        let whom = self.devices[at].chats.iter().find(|(of, _)| *of == place).map(|(_, whom)| *whom);
         let session = self.devices[at].session.as_mut().expect("it is in hand");
         match what {
             0 if wants_more => session.mute(conversation, Timestamp(value)),
             1 if wants_more => session.pin(conversation, value),
             2 if wants_more && value == 0 => session.unarchive(conversation),
             2 if wants_more => session.archive(conversation),
+            3 if blocks && let Some(Whom::User(other)) = whom => {
+                if value == 0 {
+                    session.block(user_id(other))
+                } else {
+                    session.unblock(user_id(other))
+                }
+            }
             0 => session.hide(conversation),
             1 => session.show(conversation),
             _ => {

@@ -45,6 +45,11 @@ impl World {
         if is_about && ABOUT_REFUSALS.contains(&code) || conversation.is_group() && GROUP_REFUSALS.contains(&code) {
             return;
         }
+        // Who takes somebody into a group may have been blocked by it.
+        let user = self.user_of(at);
+        if code == ErrorCode::Blocked && conversation.is_group() && self.oracle.durable.blocks.was_blocked(user) {
+            return;
+        }
         let there = tag.is_some_and(|tag| self.oracle.durable.has(conversation, tag));
         let clock = self.devices[at].clock;
         // One that was refused, in a group or as something about a message, before its device was set back is asked for again, after others were accepted; its application

@@ -25,8 +25,10 @@ impl MessageFlags {
     pub const LARGE: u32 = 16;
     /// Payload and body are held back: it was withdrawn, or its time is over. Only the server sets it.
     pub const EMPTIED: u32 = 32;
+    /// The other member blocked who wrote it: it gets nothing of the message but its number. Only the server sets it.
+    pub const WITHHELD: u32 = 64;
     /// What only the server sets.
-    pub const OF_SERVER: u32 = Self::LARGE | Self::EMPTIED;
+    pub const OF_SERVER: u32 = Self::LARGE | Self::EMPTIED | Self::WITHHELD;
 }
 
 /// What a message does besides saying something: text, or an act of some feature. The list is in `docs/protocol.md`.

@@ -115,6 +115,8 @@ pub struct ChangedConversation {
     pub archived: bool,
     /// Messages up to this one are not shown to the user any more.
     pub cleared: Seq,
+    /// One to one: the user blocks the other one.
+    pub blocked: bool,
 }
 
 impl ChangedConversation {
@@ -125,7 +127,7 @@ impl ChangedConversation {
 impl crate::archive::Archived for ChangedConversation {
     const FIRST_LEN: usize = 72;
 }
-const _: () = assert!(size_of::<ArchivedChangedConversation>() == 123);
+const _: () = assert!(size_of::<ArchivedChangedConversation>() == 124);
 
 /// In which order, and so which end is cut when the limit is reached.
 #[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use rkyv::{Archive, Deserialize, Serialize};
 use super::fixed_parts;
 use crate::{
     frame::Span,
-    ids::{ConversationId, DeviceId, Timestamp},
+    ids::{ConversationId, DeviceId, Timestamp, UserId},
 };
 
 /// Which setting. The list is in `docs/protocol.md`.
@@ -27,6 +27,8 @@ impl SettingKey {
     pub const CLEARED: Self = Self(6);
     /// Of the user: who is told whether it is there, a [`Visibility`].
     pub const VISIBILITY: Self = Self(7);
+    /// Of a one-to-one conversation, which need not have begun: 1, the other member is blocked; 0: it is not.
+    pub const BLOCKED: Self = Self(8);
 }
 
 /// Who is told whether a user is there.
@@ -58,6 +60,15 @@ pub struct Set {
     pub key: SettingKey,
     /// To what.
     pub value: u64,
+    /// Of [`SettingKey::BLOCKED`]: the other member, if the conversation may not have begun; else none.
+    pub peer: UserId,
+}
+
+impl Set {
+    /// Of anything but [`SettingKey::BLOCKED`].
+    pub fn new(conversation: ConversationId, key: SettingKey, value: u64) -> Self {
+        Self { conversation, key, value, peer: UserId::NONE }
+    }
 }
 
 /// A setting of this user's was changed, on this device or another.
@@ -69,6 +80,15 @@ pub struct Setting {
     pub key: SettingKey,
     /// To what.
     pub value: u64,
+    /// Of [`SettingKey::BLOCKED`]: the other member; else none.
+    pub peer: UserId,
+}
+
+impl Setting {
+    /// Of anything but [`SettingKey::BLOCKED`].
+    pub fn new(conversation: ConversationId, key: SettingKey, value: u64) -> Self {
+        Self { conversation, key, value, peer: UserId::NONE }
+    }
 }
 
 /// Which devices has this user?
@@ -126,8 +146,8 @@ impl crate::archive::Archived for ListedDevice {
 const _: () = assert!(<ListedDevice as crate::archive::Archived>::LEN == 22);
 
 fixed_parts! {
-    Set: Set, first 26, now 26;
-    Setting: Setting, first 26, now 26;
+    Set: Set, first 26, now 42;
+    Setting: Setting, first 26, now 42;
     Devices: Devices, first 4, now 4;
     Revoke: Revoke, first 4, now 4;
     DeviceList: DeviceList, first 24, now 24;

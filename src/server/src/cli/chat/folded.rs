@@ -70,9 +70,9 @@ impl Folded {
         message.is_emptied() || over || self.erased.contains_key(&message.seq)
     }
 
-    /// True of what is shown where its target is, and not in a line of its own.
+    /// True of what has no line of its own: it is shown where its target is, or not at all, since who wrote it is blocked.
     pub fn is_folded(message: &Message) -> bool {
-        message.control == about::ERASE || message.control.is_about_target()
+        message.control == about::ERASE || message.control.is_about_target() || message.is_withheld()
     }
 
     /// How a message looks at a time, in microseconds since 1970.

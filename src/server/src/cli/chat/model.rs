@@ -199,10 +199,10 @@ impl Model {
                     self.failed.push(format!("not sent ({code}): {text}"));
                 }
             }
-            Event::Conversation { conversation, peers, .. }
+            Event::Conversation { conversation, peers, preferences, .. }
                 if conversation == self.conversation && !conversation.is_group() =>
             {
-                self.peers = peers;
+                (self.peers, self.people.is_blocked) = (peers, preferences.blocked);
             }
             Event::Receipt { conversation, member, marks } if conversation == self.conversation => {
                 // Of somebody who is not known yet the group is described next.
@@ -296,7 +296,7 @@ impl Model {
             Command::Write(_) => Some(self.chosen.unwrap_or(Seq(0))),
             Command::Edit(_) | Command::Erase => self.chosen.or_else(|| last(true)),
             Command::React(_) => self.chosen.or_else(|| last(false)),
-            Command::Unknown(_) => None,
+            Command::Block | Command::Unblock | Command::Unknown(_) => None,
         }
     }
 

@@ -20,6 +20,8 @@ pub struct People {
     typing: BTreeMap<UserId, u64>,
     /// Whether the other is there, one to one.
     presence: Option<(PresenceState, Timestamp)>,
+    /// The other is blocked.
+    pub is_blocked: bool,
     /// When it was said last that the user is typing; `None`: it is not.
     said_us: Option<u64>,
     /// When the user pressed a key last.
@@ -47,7 +49,7 @@ impl People {
 
     /// The connection is gone: nothing is known any more.
     pub fn forget(&mut self) {
-        *self = Self::default();
+        *self = Self { is_blocked: self.is_blocked, ..Self::default() };
     }
 
     /// True if somebody is shown as typing who stopped without saying so. It is not shown any more then.
@@ -61,6 +63,7 @@ impl People {
     pub fn in_words(&self, now_us: u64, name: impl Fn(UserId) -> Option<String>) -> Option<String> {
         let names: Vec<_> = self.typing.keys().map(|user| name(*user).unwrap_or_else(|| "somebody".into())).collect();
         match &names[..] {
+            _ if self.is_blocked => Some("blocked: /unblock".into()),
             [] => self.presence.map(|(state, last_seen)| in_words(state, last_seen, Timestamp(now_us))),
             [one] => Some(format!("{one} is typing")),
             [one, other] => Some(format!("{one} and {other} are typing")),
