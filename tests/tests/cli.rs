@@ -484,6 +484,23 @@ fn who_is_there_is_told_from_the_command_line() {
 }
 
 #[test]
+fn messages_are_forgotten_from_the_command_line() {
+    let node = Node::start();
+    for text in ["one", "two", "three"] {
+        node.lines(&["send", "--user", "bob", "--to", "alice", text], "");
+    }
+    let forget = |seqs: &[&str]| node.run(&[&["forget", "--user", "alice", "--with", "bob"], seqs].concat(), "");
+    assert!(forget(&["1", "2"]).status.success());
+    let history = |user: &str, with: &str| {
+        String::from_utf8(node.run(&["history", "--user", user, "--with", with], "").stdout).unwrap()
+    };
+    assert_eq!(history("alice", "bob"), "     3  bob: three\n");
+    assert_eq!(history("bob", "alice").lines().count(), 3);
+    let refused = forget(&["4"]);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("there are no such messages"));
+}
+
+#[test]
 fn somebody_is_blocked_from_the_command_line() {
     let node = Node::start();
     let send = |from: &str, to: &str, text: &str| node.lines(&["send", "--user", from, "--to", to, text], "");

@@ -3,6 +3,7 @@
 import struct
 from enum import IntEnum
 
+FORGOTTEN = 128  # flag of a MESSAGE that the user does not want to see any more
 WITHHELD = 64  # flag of a MESSAGE of somebody whom the user blocks
 EMPTIED = 32  # flag of a MESSAGE whose payload and body are held back
 MEDIA = struct.Struct("<Q32sB")

@@ -324,6 +324,25 @@ def blocking(alice: Client, bob: Client) -> None:
     print("alice and bob: whoever is blocked is answered, and what it writes is withheld")
 
 
+def forgetting(alice: Client, bob: Client) -> None:
+    seq = alice.sent(alice.send(BOB, b"not for bob")[0]).seq
+    bob.receive()
+    expect("FORGOTTEN", bob.forget(CHAT, seq, seq).listed(), [(seq, seq)])
+    known = bob.forget(CHAT)
+    expect("what bob has forgotten", any(first <= seq <= last for first, last in known.listed()), True)
+    entry = next(entry for entry in bob.resume_all() if entry.conversation == CHAT)
+    expect("how often", entry.forgotten, known.changes)
+    of = lambda client: [(message.payload, message.flags & about.FORGOTTEN) for message in client.fetch(CHAT, seq)[0]]
+    expect("what is told to both", (of(alice), of(bob)), ([(b"not for bob", 0)], [(b"", about.FORGOTTEN)]))
+    try:
+        bob.forget(CHAT, seq + 1, seq + 1)
+    except ServerError as error:
+        expect("what is not there yet", error.name, "FUTURE_SEQ")
+    else:
+        raise CheckFailed("FUTURE_SEQ was expected")
+    print("alice and bob: what bob forgets is served to it without what it says, and to alice as it is")
+
+
 def wrote(client: Client, user: bytes) -> bool:
     """Whether somebody has written in the conversation of the two."""
     return any(message.sender == user for message in client.fetch(CHAT, 1)[0])
@@ -357,6 +376,7 @@ def conversation(alice_person: Person, bob_person: Person) -> None:
     preferences(bob)
     presence(alice, bob)
     blocking(alice, bob)
+    forgetting(alice, bob)
     devices(bob)
     for name, client in (("alice", alice), ("bob", bob)):
         ping(name, client)

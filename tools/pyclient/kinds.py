@@ -194,6 +194,7 @@ class Entry:
     archived: U8 = 0
     cleared: U64 = 0
     blocked: U8 = 0
+    forgotten: U32 = 0
 
     @property
     def unread(self) -> int:
@@ -359,6 +360,24 @@ class Setting(Body):
     key: U16
     value: U64
     peer: Id = NO_ID
+
+
+@_kind(32)
+class Forget(Body):
+    conversation: Id
+    first: U64
+    last: U64
+
+
+@_kind(33)
+class Forgotten(Body):
+    conversation: Id
+    changes: U32
+    ranges: Span
+
+    def listed(self) -> list[tuple[int, int]]:
+        """The first and the last of each."""
+        return list(struct.iter_unpack("<QQ", self.ranges))
 
 
 @_kind(24)

@@ -111,6 +111,10 @@ class Client:
         """Changes a setting of the user's; returns once it is durable."""
         return self._ask(k.Set(conversation, key, value, peer), k.Setting)
 
+    def forget(self, conversation: bytes, first: int = 0, last: int = 0) -> k.Forgotten:
+        """Messages that the user does not want to see any more, or which those are; returns once it is durable."""
+        return self._ask(k.Forget(conversation, first, last), k.Forgotten)
+
     def _send(
         self,
         conversation: bytes,

@@ -34,8 +34,8 @@ BYTES = {"clear/bob": CLEAR, "timer/3600": about.timer(3600)}
 
 IDS = {"user/alice": ALICE, "user/bob": BOB, "conversation/alice-bob": CHAT, "group/alice-09": GROUP, "link/alice-09": link_digest(GROUP, b"\x08" * 16)}
 
-ENTRY = k.Entry(CHAT, BOB, head=5, delivered=4, read=3, peer_delivered=2, peer_read=1, ordinal=4, seen=2, hidden=3, name_len=3, muted_until=UNTIL, pinned=2, archived=1, cleared=1, blocked=1)
-ENTRY_BYTES = k.ENTRY_LAYOUT.pack(CHAT, BOB, 5, 4, 3, 2, 1, 4, 2, 3, 3, UNTIL, 2, 1, 1, 1)
+ENTRY = k.Entry(CHAT, BOB, head=5, delivered=4, read=3, peer_delivered=2, peer_read=1, ordinal=4, seen=2, hidden=3, name_len=3, muted_until=UNTIL, pinned=2, archived=1, cleared=1, blocked=1, forgotten=6)
+ENTRY_BYTES = k.ENTRY_LAYOUT.pack(CHAT, BOB, 5, 4, 3, 2, 1, 4, 2, 3, 3, UNTIL, 2, 1, 1, 1, 6)
 
 MEMBERS = k.MEMBER_LAYOUT.pack(ALICE, 3, 1, 0, 5, 4) + k.MEMBER_LAYOUT.pack(BOB, 0, 1, 4, 0, 0)
 
@@ -75,6 +75,8 @@ FRAMES: dict[str, tuple[int, k.Body]] = {
     "ACTIVITY": (0, k.Activity(0)),
     "SET": (10, k.Set(k.NO_ID, 2, 1)),
     "SETTING": (10, k.Setting(CHAT, 8, 1, BOB)),
+    "FORGET": (14, k.Forget(CHAT, 2, 3)),
+    "FORGOTTEN": (14, k.Forgotten(CHAT, 6, (2).to_bytes(8, "little") + (3).to_bytes(8, "little"))),
     "DEVICES": (11, k.Devices()),
     "REVOKE": (11, k.Revoke(7)),
     "DEVICE_LIST": (11, k.DeviceList(2, k.DEVICE_LAYOUT.size, DEVICES, b"phone")),

@@ -156,6 +156,10 @@ canaries! {
     BlockForgotten, "block-forgotten";
     /// Whoever is not blocked any more is not told what it was not shown meanwhile.
     BlockedForEver, "blocked-for-ever";
+    /// What a user does not want to see any more is served to it.
+    ForgottenShown, "forgotten-shown";
+    /// Recovery forgets what users do not want to see any more.
+    ForgottenForgotten, "forgotten-forgotten";
     /// What was read from the disk is served as it is.
     DamageServed, "damage-served";
 }

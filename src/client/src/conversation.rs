@@ -76,6 +76,8 @@ pub(crate) struct Conversation {
     pub(crate) hidden: Seq,
     /// What else the user wants of it.
     pub(crate) preferences: Preferences,
+    /// How often the user said of messages that it does not want to see them any more, as this device heard.
+    pub(crate) forgotten: u32,
     /// A group's title, or the other member's name, as far as it is known.
     pub(crate) name: String,
     /// Seconds after which messages disappear that are written after the last one released; 0: never.
@@ -116,6 +118,7 @@ impl Conversation {
             seen: 0,
             hidden: Seq(0),
             preferences: Preferences::default(),
+            forgotten: 0,
             name: String::new(),
             timer: 0,
             counted: None,

@@ -48,6 +48,11 @@ impl Message {
         self.flags & MessageFlags::EMPTIED > 0
     }
 
+    /// True if the user does not want to see it any more ([`crate::Session::forget`]): what it says is held back.
+    pub fn is_forgotten(&self) -> bool {
+        self.flags & MessageFlags::FORGOTTEN > 0
+    }
+
     /// True if nothing is told of it but its number: this user blocked who wrote it.
     pub fn is_withheld(&self) -> bool {
         self.flags & MessageFlags::WITHHELD > 0
@@ -325,6 +330,22 @@ pub enum Event {
     Visibility {
         /// To whom.
         visibility: Visibility,
+    },
+    /// The user does not want to see these messages any more, as it said on this device or another. A device may be told of the same ones again.
+    Forgotten {
+        /// Where.
+        conversation: ConversationId,
+        /// The first.
+        first: Seq,
+        /// The last.
+        last: Seq,
+    },
+    /// Messages could not be forgotten.
+    ForgetFailed {
+        /// Where.
+        conversation: ConversationId,
+        /// Why.
+        code: ErrorCode,
     },
     /// A setting cannot be changed.
     SettingFailed {

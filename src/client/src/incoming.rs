@@ -141,7 +141,7 @@ impl Session {
                 self.requests.insert(request, Request::Tails); // more may come
                 self.on_tail(request, fetched);
             }
-            Some(Request::Description(_) | Request::Devices | Request::Setting(..)) | None => {}
+            Some(Request::Description(_) | Request::Devices | Request::Setting(..) | Request::Forget(_)) | None => {}
         }
     }
 
@@ -207,6 +207,7 @@ impl Session {
             Request::Description(description) => self.on_describe_refused(*description, code, retry_ms),
             Request::Tails => {} // the list itself was refused
             Request::Devices => self.events.push_back(Event::DevicesFailed { code }),
+            Request::Forget(wish) => self.on_forget_refused(wish, code, retry_ms.is_some()),
             Request::Setting(conversation, key) => {
                 self.on_setting_refused((conversation, key), code, retry_ms.is_some());
             }

@@ -25,6 +25,7 @@ mod config;
 mod content;
 mod conversation;
 mod event;
+mod forgotten;
 mod group;
 mod history;
 mod incoming;

@@ -106,9 +106,9 @@ impl Session {
         self.want((ConversationId::NONE, SettingKey::READ_PRIVATE), u64::from(receipts == ReadReceipts::Private));
     }
 
-    /// True if every setting that was changed is durable, or was refused.
+    /// True if every setting that was changed is durable, or was refused; and what is to be forgotten is.
     pub fn settings_settled(&self) -> bool {
-        self.wanted.is_empty()
+        self.wanted.is_empty() && self.to_forget.is_empty()
     }
 
     /// Asks which devices the user has, to be told as [`Event::Devices`] or [`Event::DevicesFailed`]. What has not come when the connection ends

@@ -16,6 +16,7 @@ use crate::{
     content::Content,
     conversation::{Conversation, Outgoing},
     event::Event,
+    forgotten::Wish,
     group::Description,
     history::Reading,
     own::ReadReceipts,
@@ -63,6 +64,8 @@ pub(crate) enum Request {
     Tails,
     /// A setting is to be changed.
     Setting(ConversationId, SettingKey),
+    /// Messages are to be forgotten, or which are.
+    Forget(Wish),
 }
 
 /// What is asked for again after a while.
@@ -105,6 +108,8 @@ pub struct Session {
     pub(crate) sync: Sync,
     /// Settings that are to be changed, until the server has.
     pub(crate) wanted: BTreeMap<(ConversationId, SettingKey), u64>,
+    /// What the user does not want to see any more, until the server knows.
+    pub(crate) to_forget: Vec<Wish>,
     pub(crate) read_receipts: ReadReceipts,
     pub(crate) visibility: Visibility,
     pub(crate) watching: Watching,
@@ -152,6 +157,7 @@ impl Session {
             in_flight: 0,
             sync,
             wanted: BTreeMap::new(),
+            to_forget: Vec::new(),
             read_receipts: ReadReceipts::default(),
             visibility: Visibility::default(),
             watching: Watching::default(),
@@ -319,6 +325,7 @@ impl Session {
             Ok(Kind::Described) => self.on_described(frame)?,
             Ok(Kind::SyncDone) => self.on_sync_done(id),
             Ok(Kind::Setting) => self.on_setting(id, &frame.fixed()?),
+            Ok(Kind::Forgotten) => self.on_forgotten(frame)?,
             Ok(Kind::Typing) => self.on_typing(&frame.fixed()?),
             Ok(Kind::Presence) => self.on_presence(&frame.fixed()?),
             Ok(Kind::DeviceList) => self.on_device_list(frame)?,
@@ -358,6 +365,7 @@ impl Session {
             self.resume(welcome.lineage);
         }
         self.ask_settings();
+        self.ask_to_forget_all();
         self.ask_all_presence();
     }
 
@@ -482,6 +490,7 @@ impl Session {
                         conversation.told = conversation.durable;
                     }
                     self.ask_settings();
+                    self.ask_to_forget_all();
                     self.touch_all(|_| true);
                 }
                 self.touch_all(|conversation| conversation.recovers_at().is_some_and(|at| at <= now));

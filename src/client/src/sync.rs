@@ -77,6 +77,8 @@ pub struct SavedConversation {
     pub hidden: Seq,
     /// What else the user wants of it.
     pub preferences: Preferences,
+    /// How often the user said of messages that it does not want to see them any more, as this device heard.
+    pub forgotten: u32,
     /// A group's title, or the other member's name, as far as it is known.
     pub name: String,
     /// Seconds after which messages disappear that are written after `last`; 0: never.
@@ -116,7 +118,7 @@ impl Sync {
                 (saved.last, saved.head.max(saved.last), true);
             (conversation.own, conversation.durable, conversation.told) = (saved.own, saved.durable, saved.durable);
             (conversation.peers, conversation.ordinal, conversation.seen) = (saved.peers, saved.ordinal, saved.seen);
-            conversation.preferences = saved.preferences;
+            (conversation.preferences, conversation.forgotten) = (saved.preferences, saved.forgotten);
             (conversation.hidden, conversation.name, conversation.timer) =
                 (saved.hidden, saved.name.clone(), saved.timer);
             (saved.id, conversation)
@@ -143,6 +145,7 @@ impl Sync {
                 seen,
                 hidden,
                 preferences,
+                forgotten,
                 timer,
                 ..
             } = *known;
@@ -159,6 +162,7 @@ impl Sync {
                 seen,
                 hidden,
                 preferences,
+                forgotten,
                 name,
                 timer,
             }
@@ -211,6 +215,7 @@ impl Session {
             // What was wanted of a conversation was wanted of other messages.
             self.wanted
                 .retain(|(conversation, key), _| *conversation == ConversationId::NONE || *key == SettingKey::BLOCKED);
+            self.to_forget.clear();
             if !knew_none {
                 self.events.push_back(Event::LineageChanged);
             }
@@ -397,6 +402,7 @@ impl Session {
         }
         self.touch(id);
         self.tell_conversation(id);
+        self.heard_forgotten(id, entry.forgotten);
     }
 
     /// Once every page was taken and every gap is filled, the cursor is worth keeping.

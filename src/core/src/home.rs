@@ -9,6 +9,7 @@ mod doing;
 mod dozing;
 mod expiry;
 mod far;
+mod forgotten;
 mod frames;
 mod index;
 mod listening;
@@ -31,7 +32,7 @@ use alloc::{
     vec::Vec,
 };
 
-use tidings_wire::{BatchPosition, Lsn, UserId};
+use tidings_wire::{BatchPosition, ConversationId, Lsn, UserId};
 
 use crate::{
     counters::{Counter, Counters},
@@ -71,6 +72,8 @@ pub(crate) struct Homes {
     with_tails: BTreeMap<Key, tails::Tails>,
     /// The large groups that somebody here listens to.
     listening: listening::Listening,
+    /// What users do not want to see any more.
+    forgotten: BTreeMap<(Key, ConversationId), forgotten::Forgotten>,
     /// Who watches whom.
     presences: presence::Presences,
     /// FETCHes of sessions that are for other reactors.
@@ -110,6 +113,7 @@ impl Homes {
             tails: Vec::new(),
             with_tails: BTreeMap::new(),
             listening: listening::Listening::default(),
+            forgotten: BTreeMap::new(),
             presences: presence::Presences::default(),
             far: BTreeMap::new(),
             may_fetch: VecDeque::new(),

@@ -26,6 +26,7 @@ mod conversation;
 pub mod counters;
 mod digest;
 pub mod effects;
+mod emptied;
 mod engine;
 pub mod ephemeral;
 pub mod features;

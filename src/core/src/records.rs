@@ -28,6 +28,8 @@ pub enum RecordKind {
     Sources = 5,
     /// What a user keeps for itself, all of it: settings and devices.
     Own = 6,
+    /// Messages of a conversation that a user does not want to see any more, all of them: [`ForgottenRecord`] and its ranges.
+    Forgotten = 7,
     /// A message: its MESSAGE frame.
     Message = 16,
     /// A member's watermarks: [`ReceiptRecord`].
@@ -48,17 +50,20 @@ pub enum RecordKind {
     OwnRow = 69,
     /// What was withdrawn in a conversation: [`ErasuresRow`] and its [`ErasureRecord`]s.
     ErasuresRow = 70,
+    /// Messages that a user does not want to see any more, written again: as of [`Self::Forgotten`].
+    ForgottenRow = 71,
 }
 
 impl RecordKind {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::NoOp,
         Self::HardState,
         Self::Config,
         Self::HomeDelta,
         Self::Sources,
         Self::Own,
+        Self::Forgotten,
         Self::Message,
         Self::Receipt,
         Self::Block,
@@ -69,6 +74,7 @@ impl RecordKind {
         Self::ShardRow,
         Self::OwnRow,
         Self::ErasuresRow,
+        Self::ForgottenRow,
     ];
 
     /// The kind with this number.
@@ -78,7 +84,7 @@ impl RecordKind {
 
     /// True if homes write it.
     pub const fn is_of_home(self) -> bool {
-        self.is_told() || matches!(self, Self::Own | Self::OwnRow)
+        self.is_told() || matches!(self, Self::Own | Self::OwnRow | Self::Forgotten | Self::ForgottenRow)
     }
 
     /// True of what homes write of what conversations told them, and what those could tell again.
@@ -134,6 +140,23 @@ pub struct BlockRecord {
     pub read: Seq,
 }
 
+/// Messages of a conversation that a user does not want to see any more; `count` of [`ForgottenRange`](tidings_wire::frames::ForgottenRange) follow.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ForgottenRecord {
+    /// Whose.
+    pub user: UserId,
+    /// Where.
+    pub conversation: ConversationId,
+    /// The other member.
+    pub peer: UserId,
+    /// The change of the user's home that it was.
+    pub uv: Uv,
+    /// How often the user said so there.
+    pub changes: u32,
+    /// Ranges that follow.
+    pub count: u32,
+}
+
 /// Changes of a home's index: `count` entries follow.
 #[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HomeRecord {
@@ -186,6 +209,8 @@ pub struct HomeEntryRecord {
     pub blocks: Blocking,
     /// Whether the other member blocks the user.
     pub barred: Blocking,
+    /// How often the user said of messages that it does not want to see them any more.
+    pub forgotten: u32,
 }
 
 impl HomeEntryRecord {
@@ -353,7 +378,8 @@ first_len! {
     ReceiptRecord: 56, now 64;
     BlockRecord: 68;
     HomeRecord: 28;
-    HomeEntryRecord: 96, now 140;
+    HomeEntryRecord: 96, now 144;
+    ForgottenRecord: 64;
     SourcesRecord: 4;
     SourceRecord: 10;
     ShardRow: 12;

@@ -7,6 +7,7 @@ mod connect;
 mod conversations;
 mod demo;
 mod devices;
+mod forget;
 mod group;
 mod history;
 mod out;
@@ -70,6 +71,8 @@ enum Command {
     Timer(about::TimerArguments),
     /// Print whether somebody is there, or when it was there last.
     Presence(presence::Arguments),
+    /// Do not see messages any more, on none of your devices. Others keep them.
+    Forget(forget::Arguments),
     /// Hear nothing of somebody any more, who is not told.
     Block(block::Arguments),
     /// Hear of somebody again.
@@ -106,6 +109,7 @@ pub fn main() -> ExitCode {
         Command::React(arguments) => about::react(&arguments),
         Command::Timer(arguments) => about::timer(&arguments),
         Command::Presence(arguments) => presence::run(&arguments),
+        Command::Forget(arguments) => forget::run(&arguments),
         Command::Block(arguments) => block::block(&arguments),
         Command::Unblock(arguments) => block::unblock(&arguments),
         Command::Group(arguments) => group::run(&arguments),

@@ -3,12 +3,13 @@
 mod blocks;
 mod durable;
 mod follower;
+mod forgotten;
 mod history;
 mod presence;
 mod roster;
 mod said;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tidings_client::{
     ClientMsgId, ConversationId, DeviceId, ErrorCode, Loss, Message, Seq, Timestamp, UserId, Watermarks,
@@ -16,6 +17,7 @@ use tidings_client::{
 
 pub use durable::Durable;
 pub use follower::Follower;
+use forgotten::Forgotten;
 pub use history::{Asked, Reading};
 use presence::{People, Privacy};
 pub use roster::Roster;
@@ -83,6 +85,8 @@ pub struct Given {
     last: BTreeMap<usize, Seq>,
     /// What the device was shown of the other member's watermarks.
     shown: BTreeMap<usize, Watermarks>,
+    /// What it was told that its user does not want to see any more.
+    forgotten: BTreeSet<(ConversationId, Seq)>,
 }
 
 impl Given {
@@ -109,6 +113,8 @@ pub struct Oracle {
     pub durable: Durable,
     privacy: BTreeMap<UserId, Privacy>,
     people: People,
+    /// What users do not want to see any more, durable or not.
+    to_forget: Forgotten,
     /// Retention may drop messages: a device may be told that some are lost.
     may_lose: bool,
     /// What the node's clock says, unless it jumps in this world.
@@ -157,6 +163,7 @@ impl Oracle {
             durable: Durable::new(Follower::new(shards)),
             privacy: BTreeMap::new(),
             people: People::default(),
+            to_forget: Forgotten::default(),
             may_lose,
             wall: None,
             violation: None,
@@ -345,9 +352,10 @@ impl Oracle {
                 "device {device} is given {seq:?} of conversation {at}, withheld {says_so}, and should be {withheld}"
             )
         });
+        self.check_forgotten(user, audits, message);
         // What was sent before it was withdrawn may come after that; but not at the end.
         let held_back = match shown {
-            _ if withheld => true,
+            _ if withheld || message.is_forgotten() => true,
             Shown::Whole => !emptied,
             Shown::Emptied => emptied || !audits,
             Shown::Either => true,

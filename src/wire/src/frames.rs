@@ -2,6 +2,7 @@
 
 pub mod about;
 pub mod clear;
+pub mod forget;
 pub mod group;
 pub mod message;
 pub mod presence;
@@ -12,6 +13,7 @@ pub mod user;
 
 pub use about::Timer;
 pub use clear::{Clear, Media};
+pub use forget::{Forget, Forgotten, ForgottenRange};
 pub use group::{
     Describe, Described, DescribedMember, GroupAct, GroupSettings, HistoryFrom, LinkBody, Role, RoleBody, Users,
 };

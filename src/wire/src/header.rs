@@ -91,6 +91,10 @@ kinds! {
     Presence = 30, Ephemeral;
     /// Client: whether somebody looks at this device.
     Activity = 31, Control;
+    /// Client: messages that the user does not want to see any more.
+    Forget = 32, Control;
+    /// Server: which they are.
+    Forgotten = 33, Control;
 }
 
 /// What is shed first when there is too much: the higher number.

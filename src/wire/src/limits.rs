@@ -46,6 +46,8 @@ pub const HELLO_MAX: u32 = (crate::HEADER_LEN + FIXED_MAX + TOKEN_MAX) as u32;
 pub const WINDOW: u32 = 64;
 /// (client message id, sequence) pairs that are remembered per device and conversation.
 pub const REMEMBERED: usize = 128;
+/// Ranges of messages of a conversation that a user does not want to see any more.
+pub const FORGOTTEN_MAX: usize = 1_000;
 /// Messages that one FETCH may ask for.
 pub const FETCH_MAX: u32 = 256;
 /// Bytes of MESSAGE frames that one FETCH is answered with, unless a single one is longer.

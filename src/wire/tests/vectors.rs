@@ -110,14 +110,25 @@ fn changed(conversation: ConversationId) -> Vec<u8> {
             archived: true,
             cleared: Seq(1),
             blocked: true,
+            forgotten: 6,
         },
         &mut entry,
     );
     let mut frame = FrameBuilder::<Changed>::new(&mut out);
     let (entries, names) = (frame.var(&entry), frame.var(b"bob"));
     let (status, lineage, uv, next) = (ResumeStatus::Changed, Lineage([3; 16]), Uv(12), Uv(0));
-    let (entry_len, settings) = (124, Changed::READ_PRIVATE);
+    let (entry_len, settings) = (128, Changed::READ_PRIVATE);
     frame.finish(4, &Changed { status, lineage, uv, next, count: 1, entry_len, entries, settings, names });
+    out
+}
+
+fn forgotten(conversation: ConversationId) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut range = [0; <ForgottenRange as archive::Archived>::LEN];
+    archive::write(&ForgottenRange { first: Seq(2), last: Seq(3) }, &mut range);
+    let mut frame = FrameBuilder::<Forgotten>::new(&mut out);
+    let ranges = frame.var(&range);
+    frame.finish(14, &Forgotten { conversation, changes: 6, ranges });
     out
 }
 
@@ -334,6 +345,8 @@ fn vectors() -> Vec<(&'static str, Vec<u8>)> {
         ("DESCRIBED", described()),
         ("SET", simple(10, &Set::new(ConversationId::NONE, SettingKey::READ_PRIVATE, 1))),
         ("SETTING", simple(10, &Setting { conversation, key: SettingKey::BLOCKED, value: 1, peer: user("bob") })),
+        ("FORGET", simple(14, &Forget { conversation, first: Seq(2), last: Seq(3) })),
+        ("FORGOTTEN", forgotten(conversation)),
         ("DEVICES", simple(11, &Devices { reserved: 0 })),
         ("REVOKE", simple(11, &Revoke { device: DeviceId(7) })),
         ("DEVICE_LIST", device_list()),
@@ -449,9 +462,10 @@ fn frames_of_older_sizes_are_understood() {
         archived,
         cleared,
         blocked: false,
+        forgotten: 0,
         ..new.1
     };
-    assert_eq!((old.0, new.0, old.1), (72, 124, was));
+    assert_eq!((old.0, new.0, old.1), (72, 128, was));
     let (old, new) = (fixed::<Describe>(&bytes_of("DESCRIBE")), fixed::<Describe>(&newer("DESCRIBE")));
     assert_eq!((old.0, new.0, old.1), (24, 32, Describe { counted: Seq(0), ..new.1 }));
     let (old, new) = (fixed::<Described>(&bytes_of("DESCRIBED")), fixed::<Described>(&newer("DESCRIBED")));

@@ -2,7 +2,7 @@
 
 use tidings_client::{DeviceId, ErrorCode, Event, ReadReceipts};
 use tidings_wire::{
-    ConversationId, Timestamp,
+    ConversationId, Seq, Timestamp,
     archive::{self, Archived},
     frame::FrameBuilder,
     frames::*,
@@ -117,4 +117,52 @@ fn somebody_is_blocked_before_it_ever_wrote() {
     });
     assert_eq!(events.collect::<Vec<_>>(), [(1, 0, true)]);
     assert_eq!(peer.session.unread(here()), 0);
+}
+
+/// What is to be forgotten is asked for until it is durable; a device that missed some of it asks for all.
+#[test]
+fn what_is_forgotten_is_asked_for_until_it_is_durable_and_what_was_missed_is_asked_for() {
+    let mut peer = Peer::live(super::config());
+    (1..=5).for_each(|seq| peer.give(&message(0, seq)));
+    peer.events();
+    let (conversation, one) = (here(), (Seq(2), Seq(3)));
+    peer.session.forget(conversation, one.0, one.1);
+    let asked = |peer: &mut Peer| peer.sent().all::<Forget>();
+    assert_eq!(asked(&mut peer)[0].1, Forget { conversation, first: one.0, last: one.1 });
+    peer.session.disconnected(peer.now);
+    let mut again = 0;
+    let request = peer.connect_with(|sent| again = sent.all::<Forget>()[0].0);
+    peer.give(&changed(request, &[], 5, 0));
+    let forgotten = |id, changes, ranges: &[(u64, u64)]| {
+        let mut bytes = Vec::new();
+        let mut frame = FrameBuilder::<Forgotten>::new(&mut bytes);
+        let mut span = frame.var(&[]);
+        for (first, last) in ranges {
+            let mut range = [0; ForgottenRange::LEN];
+            archive::write(&ForgottenRange { first: Seq(*first), last: Seq(*last) }, &mut range);
+            span.len += frame.var(&range).len;
+        }
+        frame.finish(id, &Forgotten { conversation, changes, ranges: span });
+        bytes
+    };
+    peer.events();
+    peer.give(&forgotten(again, 1, &[(2, 3)]));
+    assert!(peer.session.settings_settled());
+    let told = |first, last| Event::Forgotten { conversation, first: Seq(first), last: Seq(last) };
+    assert_eq!(peer.events(), [told(2, 3)]);
+    // Another device did, and one that this one has not heard of before.
+    peer.give(&forgotten(0, 3, &[(5, 5)]));
+    assert_eq!(peer.events(), [told(5, 5)]);
+    let (request, which) = asked(&mut peer)[0];
+    assert_eq!(which, Forget { conversation, first: Seq(0), last: Seq(0) });
+    peer.give(&forgotten(request, 3, &[(1, 3), (5, 5)]));
+    assert_eq!(peer.events(), [told(1, 3), told(5, 5)]);
+    peer.give(&forgotten(0, 4, &[(4, 4)]));
+    assert!(asked(&mut peer).is_empty(), "it is the next");
+    // What cannot be is told, and given up.
+    peer.session.forget(conversation, Seq(9), Seq(9));
+    let request = asked(&mut peer)[0].0;
+    peer.give(&bytes_of(request, &ErrorFrame::new(ErrorCode::FutureSeq, tidings_wire::Kind::Forget as u8)));
+    assert!(peer.events().contains(&Event::ForgetFailed { conversation, code: ErrorCode::FutureSeq }));
+    assert!(peer.session.settings_settled());
 }

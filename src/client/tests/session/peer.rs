@@ -115,6 +115,7 @@ pub fn list(id: u64, heads: &[(ConversationId, u64)], uv: u64, next: u64) -> Vec
             archived: false,
             cleared: Seq(0),
             blocked: false,
+            forgotten: 0,
         };
         let mut record = [0; ENTRY_LEN];
         archive::write(&entry, &mut record);

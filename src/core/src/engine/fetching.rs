@@ -3,7 +3,7 @@
 use tidings_canary::{self as canary, Canary};
 use tidings_wire::{
     ErrorCode, Generation, Kind, LogId, Seq, UserId,
-    frames::{Fetch, FetchOrder},
+    frames::{Fetch, FetchOrder, Message, MessageFlags},
 };
 
 use super::{
@@ -11,13 +11,14 @@ use super::{
     blocking::{is_withheld, unmarked, withheld},
     damage::{Damage, Failure, Unreadable},
     dispatch::refuse_other,
-    history::{Job, checked, emptied, is_held_back, page},
+    history::{Job, checked, is_held_back, page},
 };
 use crate::{
     context::{Asking, ConversationContext},
     conversation::{membership::Membership, state::State},
     counters::Counter,
     effects::{JobId, ReactorId},
+    emptied::emptied,
     lanes::{Asker, Refusal, ToHome},
     limits::{DAMAGED_AFTER_MS, FETCH_PLACE_MS},
     narrow::to_usize,
@@ -214,7 +215,8 @@ impl Conversations {
             if marked && message.sender != job.user {
                 cx.to_home(job.reactor, data, &withheld(&frame, &message));
             } else if is_held_back(&conversation.state.erasures, &message, now) {
-                cx.to_home(job.reactor, data, &emptied(&frame, &message));
+                let flags = MessageFlags(message.flags.0 & !MessageFlags::WITHHELD);
+                cx.to_home(job.reactor, data, &emptied(&frame, &Message { flags, ..message }, 0));
             } else if marked {
                 cx.to_home(job.reactor, data, &unmarked(&frame, &message));
             } else {

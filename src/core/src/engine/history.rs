@@ -1,12 +1,9 @@
 //! FETCHes under way: each reads its messages from the log, a stretch at a time, and sends them in rising order.
 
-use alloc::vec::Vec;
-
 use tidings_canary::{self as canary, Canary};
 use tidings_wire::{
     Frame, Kind, Seq, Timestamp, UserId,
-    frame::FrameBuilder,
-    frames::{Control, Fetch, FetchOrder, Fetched, Message, MessageFlags},
+    frames::{Control, Fetch, FetchOrder, Fetched, Message},
     limits::{FETCH_MAX, FRAME_MAX, PAGE_BYTES},
     split,
 };
@@ -169,27 +166,6 @@ pub fn is_held_back(erasures: &Erasures, message: &Message, now: Timestamp) -> b
     let erased = (goes_with || erasures.of(seq).is_some()) && !canary::is(Canary::ErasedServed);
     let expired = expires_at > Timestamp(0) && expires_at <= now && !canary::is(Canary::ExpiredServed);
     erased || expired
-}
-
-/// A message without what it says.
-pub fn emptied(frame: &Frame<'_>, message: &Message) -> Vec<u8> {
-    let mut out = Vec::new();
-    let mut emptied = FrameBuilder::<Message>::new(&mut out);
-    let name = frame.var(message.sender_name).unwrap_or_default();
-    let (sender_name, body, payload) = (emptied.var(name), emptied.var(&[]), emptied.var(&[]));
-    emptied.finish(
-        frame.header().request_id,
-        &Message {
-            sender_name,
-            body,
-            payload,
-            flags: MessageFlags(message.flags.0 & !MessageFlags::WITHHELD | MessageFlags::EMPTIED),
-            payload_crc: Message::crc_of_content(&[], &[]),
-            clear_crc: Message::crc_of_clear(name, &[]),
-            ..*message
-        },
-    );
-    out
 }
 
 /// All FETCHes of a reactor.

@@ -162,7 +162,7 @@ pub(super) fn entry_len<'a>(mut entries: impl Iterator<Item = &'a Entry>) -> usi
 
 pub(super) fn changed_entry(entry: &Entry, privacy: Privacy) -> ChangedConversation {
     let peers = entry.peers.to(privacy);
-    let Preferences { hidden, muted_until, pinned, archived, cleared, blocks, .. } = entry.preferences.get();
+    let Preferences { hidden, muted_until, pinned, archived, cleared, blocks, forgotten, .. } = entry.preferences.get();
     ChangedConversation {
         conversation: entry.conversation,
         peer: entry.peer,
@@ -181,5 +181,6 @@ pub(super) fn changed_entry(entry: &Entry, privacy: Privacy) -> ChangedConversat
         archived,
         cleared,
         blocked: blocks.is_on(),
+        forgotten,
     }
 }

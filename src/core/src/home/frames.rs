@@ -99,6 +99,7 @@ impl Homes {
             Kind::Typing => self.on_typing(id, frame, cx)?,
             Kind::Watch => self.on_watch(id, frame, cx)?,
             Kind::Activity => self.on_activity(id, frame, cx)?,
+            Kind::Forget => self.on_forget(id, frame, cx)?,
             Kind::Ping => {
                 let Ping { opaque } = frame.fixed()?;
                 let (uv, server_time) = (self.uv_for(id), cx.now().wall);

@@ -118,7 +118,8 @@ pub struct Entry {
 
 impl Entry {
     fn record(&self) -> HomeEntryRecord {
-        let Preferences { hidden, muted_until, pinned, archived, cleared, blocks, barred } = self.preferences.get();
+        let Preferences { hidden, muted_until, pinned, archived, cleared, blocks, barred, forgotten } =
+            self.preferences.get();
         HomeEntryRecord {
             conversation: self.conversation,
             peer: self.peer,
@@ -139,6 +140,7 @@ impl Entry {
             cleared,
             blocks,
             barred,
+            forgotten,
         }
     }
 
@@ -436,7 +438,18 @@ impl Index {
             entry.own = Watermarks { delivered, read, shown: Seq(0), seen };
             entry.peers = Shown { delivered: record.peer_delivered, read: record.peer_read };
             let HomeEntryRecord { hidden, muted_until, pinned, archived, cleared, blocks, barred, .. } = *record;
-            entry.preferences.set(Preferences { hidden, muted_until, pinned, archived, cleared, blocks, barred });
+            // The record of what is forgotten may have been before.
+            let forgotten = record.forgotten.max(entry.preferences.get().forgotten);
+            entry.preferences.set(Preferences {
+                hidden,
+                muted_until,
+                pinned,
+                archived,
+                cleared,
+                blocks,
+                barred,
+                forgotten,
+            });
             entry.name = name.into();
             self.set_heads(home, key, record.heads);
             if record.uv > known {
@@ -447,6 +460,20 @@ impl Index {
         let home = &mut self.homes[home.0];
         home.uv = home.uv.max(upto).max(record.uv);
         (home.flushed, home.durable) = (home.uv, home.uv);
+    }
+
+    /// Takes over that an entry was changed, as a record says that recovery read; its peer, if it was not known.
+    pub fn replay_change(&mut self, home: HomeKey, (conversation, peer): (ConversationId, UserId), uv: Uv) -> EntryKey {
+        let key = self.entry(home, conversation, peer);
+        if uv > self.entries[key.0].uv {
+            self.entries[key.0].uv = uv;
+            self.unlink(home, key.0);
+            self.link_by_uv(home, key.0);
+        }
+        let home = &mut self.homes[home.0];
+        home.uv = home.uv.max(uv);
+        (home.flushed, home.durable) = (home.uv, home.uv);
+        key
     }
 
     /// Links an entry where its stamp belongs; nearly always that is the front.

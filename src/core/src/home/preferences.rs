@@ -23,6 +23,8 @@ pub struct Preferences {
     pub blocks: Blocking,
     /// Whether the other member blocks it, which its devices are not told.
     pub barred: Blocking,
+    /// How often it said of messages that it does not want to see them any more.
+    pub forgotten: u32,
 }
 
 /// The preferences of a conversation, if there are any.

@@ -5,12 +5,12 @@ use alloc::vec::Vec;
 use tidings_wire::{
     ConversationId, ErrorCode, Frame, Seq, Timestamp, Uv, WireError,
     frame::{self},
-    frames::{Changed, Set, Setting, SettingKey, Visibility},
+    frames::{Changed, ForgottenRange, Set, Setting, SettingKey, Visibility},
 };
 
 use super::{
     Command, Homes, SessionId,
-    index::HomeKey,
+    index::{EntryKey, HomeKey},
     listening::NOWHERE,
     own::{Bound, OWN_RECORD_MAX, Own},
     preferences::Preferences,
@@ -47,6 +47,8 @@ pub(super) enum Until {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Answer {
     Setting(Setting),
+    /// What was added to what the user does not want to see any more; none: all of it, to who asked.
+    Forgotten(ConversationId, Option<ForgottenRange>),
     Devices,
     /// The same, after what a revocation ends has ended.
     Revoked,
@@ -101,6 +103,12 @@ impl Homes {
         Ok(())
     }
 
+    /// The last message of a conversation that a user's home has heard of: of a large group the index does not know it.
+    pub(super) fn head_of(&self, entry: EntryKey) -> Seq {
+        let known = self.index.entry_at(entry);
+        if known.listens_at == NOWHERE { known.head } else { known.head.max(self.head_heard(known.conversation)) }
+    }
+
     /// What a user wants of a conversation, and what it is set to.
     fn set_preference(
         &mut self,
@@ -111,12 +119,8 @@ impl Homes {
     ) -> Result<(Until, u64), ErrorCode> {
         let found = self.index.find(home, conversation);
         let known = found.map(|entry| self.index.entry_at(entry));
-        // Of a large group the index does not know the head.
-        let heard = self.head_heard(conversation);
-        let (preferences, head) = known.map_or((Preferences::default(), Seq(u64::MAX)), |known| {
-            let head = if known.listens_at == NOWHERE { known.head } else { known.head.max(heard) };
-            (known.preferences.get(), head)
-        });
+        let preferences = known.map_or(Preferences::default(), |known| known.preferences.get());
+        let head = found.map_or(Seq(u64::MAX), |entry| self.head_of(entry));
         let (preferences, value) = preferences.with(key, value, head)?;
         let entry = found.ok_or(ErrorCode::NotMember)?;
         if cx.room() < HOME_RECORD_MAX {
@@ -215,33 +219,61 @@ impl Homes {
         self.asked.iter().any(|asked| asked.asker.session == id && matches!(asked.answer, Answer::Devices))
     }
 
+    /// Tells whoever asked and the user's other devices of something that is durable: the frame is written with the asker's request id, or 0.
+    fn tell_devices(
+        &mut self,
+        (home, until, asker): (HomeKey, Until, Asker),
+        write: impl Fn(u64, &mut Vec<u8>),
+        cx: &mut impl HomeContext,
+    ) {
+        let mut behind = Vec::new();
+        for at in 0..self.index.get(home).sessions.len() {
+            let id = self.index.get(home).sessions[at];
+            let Some(session) = self.sessions.get(id) else { continue };
+            if id == asker.session {
+                write(asker.request_id, cx.out(session.conn));
+            } else if session.sync == Sync::Live && cx.buffered(session.conn) <= OUT_SOFT {
+                write(0, cx.out(session.conn));
+            } else if session.sync == Sync::Live {
+                behind.push(id);
+            }
+        }
+        // Of whoever does not read, the list tells it.
+        let since = match until {
+            Until::Change(uv) => Uv(uv.0.saturating_sub(1)),
+            Until::Version(_) => self.index.get(home).durable,
+        };
+        for id in behind {
+            if let Some(session) = self.sessions.get_mut(id) {
+                session.sync = Sync::Behind(since);
+                cx.count(Counter::Behind);
+            }
+        }
+    }
+
     fn answer(&mut self, asked: &Asked, cx: &mut impl HomeContext) {
         let Asked { home, asker, answer, until } = *asked;
         match answer {
             Answer::Setting(setting) => {
-                let mut behind = Vec::new();
-                for at in 0..self.index.get(home).sessions.len() {
-                    let id = self.index.get(home).sessions[at];
-                    let Some(session) = self.sessions.get(id) else { continue };
-                    if id == asker.session {
-                        frame::append(cx.out(session.conn), asker.request_id, &setting);
-                    } else if session.sync == Sync::Live && cx.buffered(session.conn) <= OUT_SOFT {
-                        frame::append(cx.out(session.conn), 0, &setting);
-                    } else if session.sync == Sync::Live {
-                        behind.push(id);
-                    }
-                }
-                // Of whoever does not read, the list tells it.
-                let since = match until {
-                    Until::Change(uv) => Uv(uv.0.saturating_sub(1)),
-                    Until::Version(_) => self.index.get(home).durable,
+                let write = |request_id, out: &mut Vec<u8>| frame::append(out, request_id, &setting);
+                self.tell_devices((home, until, asker), write, cx);
+            }
+            Answer::Forgotten(conversation, None) => {
+                let mut bytes = core::mem::take(&mut self.frame_scratch);
+                bytes.clear();
+                self.write_answer(home, (conversation, None), asker.request_id, &mut bytes);
+                let conn = self.sessions.get(asker.session).map(|session| session.conn);
+                conn.into_iter().for_each(|conn| cx.out(conn).extend_from_slice(&bytes));
+                self.frame_scratch = bytes;
+            }
+            Answer::Forgotten(conversation, added) => {
+                let (mut own, mut others) = (Vec::new(), Vec::new());
+                self.write_answer(home, (conversation, added), asker.request_id, &mut own);
+                self.write_answer(home, (conversation, added), 0, &mut others);
+                let write = |request_id, out: &mut Vec<u8>| {
+                    out.extend_from_slice(if request_id == 0 { &others } else { &own });
                 };
-                for id in behind {
-                    if let Some(session) = self.sessions.get_mut(id) {
-                        session.sync = Sync::Behind(since);
-                        cx.count(Counter::Behind);
-                    }
-                }
+                self.tell_devices((home, until, asker), write, cx);
             }
             // What was changed since is told once it is durable, too.
             Answer::Devices | Answer::Revoked if self.pending_version(home).is_some() => {

@@ -381,6 +381,8 @@ impl Homes {
             let (kind, text) = (Kind::Fetch as u8, OUT_HARD_TEXT);
             return self.close_with(asker.session, ErrorCode::TooSlow, kind, asker.request_id, text, cx);
         }
+        let wanted = self.as_wanted(session.home, message);
+        let message = wanted.as_deref().unwrap_or(message);
         let Ok(Some(header)) = Header::decode(message, FRAME_MAX) else {
             unreachable!("stored frames are checked where they are read");
         };

@@ -2,10 +2,13 @@
 
 use alloc::{boxed::Box, collections::BTreeMap};
 
-use tidings_wire::{BatchPosition, EntryIndex, Generation, Lsn, Uv, archive::Archived, limits::TITLE_MAX};
+use tidings_wire::{
+    BatchPosition, ConversationId, EntryIndex, Generation, Lsn, Uv, archive::Archived, limits::TITLE_MAX,
+};
 
 use super::{
     HomeKey, Homes,
+    forgotten::FORGOTTEN_RECORD_MAX,
     index::{EntryKey, Listed},
     own::{OWN_RECORD_MAX, Own},
     settings::Until,
@@ -29,6 +32,8 @@ pub(super) enum Waiting {
     Changes { home: HomeKey, upto: Uv },
     /// What the user keeps, as of a version.
     Own { home: HomeKey, version: u32, settings: u32 },
+    /// What the user does not want to see any more.
+    Forgotten { home: HomeKey },
     /// A shard's claim how far it has what others told.
     Claim { shard: u16, claim: BTreeMap<u16, EntryIndex> },
 }
@@ -43,17 +48,40 @@ pub(super) struct Row {
     last: bool,
 }
 
+/// Rows of a home, in their order.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    /// What the user keeps.
+    Own,
+    /// What it does not want to see any more, of the conversation after this one.
+    Forgotten(ConversationId),
+    /// Its conversations, after these.
+    Entries(Listed),
+}
+
+/// Whether a home has rows that were written again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rows {
+    None,
+    Some,
+}
+
 /// State that is being written again.
 #[derive(Debug)]
 pub(super) struct Evacuation {
     /// Segments up to this one are to be dropped.
     upto: Generation,
     next: u32,
-    /// How far the next home is written.
-    written: Option<Listed>,
+    /// Which of the next home's rows is next.
+    step: Step,
+    /// Whether it has one already.
+    rows: Rows,
     /// The batch of the last record.
     last: Lsn,
 }
+
+/// More than the largest row.
+const ROW_MAX: usize = HOME_RECORD_MAX + OWN_RECORD_MAX + FORGOTTEN_RECORD_MAX;
 
 /// More than the largest record of a home.
 pub(crate) const HOME_RECORD_MAX: usize =
@@ -157,6 +185,10 @@ impl Homes {
                     }
                     self.answer_asked(home, Until::Version(version), cx);
                 }
+                Waiting::Forgotten { home } => {
+                    let place = origin(self.config.log, (batch.position)(at.offset));
+                    self.index.get_mut(home).base.add(place);
+                }
                 Waiting::Claim { shard, claim } => self.claimed(shard, claim),
             }
         }
@@ -183,6 +215,9 @@ impl Homes {
         let mut body = record.body;
         if record.kind == RecordKind::Sources {
             return self.replay_sources(record.shard, body);
+        }
+        if matches!(record.kind, RecordKind::Forgotten | RecordKind::ForgottenRow) {
+            return self.replay_forgotten(record);
         }
         if !record.kind.is_told() {
             return self.replay_own(record);
@@ -211,7 +246,7 @@ impl Homes {
     }
 
     pub(crate) fn start_evacuation(&mut self, upto: Generation) {
-        self.evacuation = Some(Evacuation { upto, next: 0, written: None, last: Lsn(0) });
+        self.evacuation = Some(Evacuation { upto, next: 0, step: Step::Own, rows: Rows::None, last: Lsn(0) });
         self.claim_all();
     }
 
@@ -230,7 +265,7 @@ impl Homes {
         let Some(mut evacuation) = self.evacuation.take() else { return };
         for _ in 0..most {
             // State is written at leisure: half of a batch stays free for messages.
-            if cx.room() < 2 * (HOME_RECORD_MAX + OWN_RECORD_MAX) || evacuation.next >= self.index.places() {
+            if cx.room() < 2 * ROW_MAX || evacuation.next >= self.index.places() {
                 break;
             }
             self.evacuate_home(&mut evacuation, cx);
@@ -241,29 +276,52 @@ impl Homes {
     fn evacuate_home(&mut self, evacuation: &mut Evacuation, cx: &mut impl Context) {
         let within = |home: &HomeKey| self.index.get(*home).base.is_within(evacuation.upto);
         let Some(home) = self.index.home_at(evacuation.next).filter(within) else {
-            (evacuation.next, evacuation.written) = (evacuation.next + 1, None);
+            (evacuation.next, evacuation.step, evacuation.rows) = (evacuation.next + 1, Step::Own, Rows::None);
             return;
         };
-        let mut entries = core::mem::take(&mut self.entry_scratch);
-        let mut first = evacuation.written.is_none();
-        let state = self.index.get(home);
-        if let Some(own) = state.own.as_ref().filter(|_| first) {
-            let (user, shard) = (state.user, self.config.layout.user_shard(&state.user));
-            let at = cx.append(RecordKind::OwnRow, shard, |body| own.write(user, body));
-            self.rows.push_back((at, Row { home, first, last: false }));
-            first = false;
+        match evacuation.step {
+            Step::Own => {
+                let state = self.index.get(home);
+                if let Some(own) = &state.own {
+                    let (user, shard) = (state.user, self.config.layout.user_shard(&state.user));
+                    let at = cx.append(RecordKind::OwnRow, shard, |body| own.write(user, body));
+                    self.wait_for_row(evacuation, at, home, Last::No);
+                }
+                evacuation.step = Step::Forgotten(ConversationId::NONE);
+            }
+            Step::Forgotten(after) => match self.forgotten_again(home, after, cx) {
+                Some((conversation, at)) => {
+                    self.wait_for_row(evacuation, at, home, Last::No);
+                    evacuation.step = Step::Forgotten(conversation);
+                }
+                None => evacuation.step = Step::Entries(Listed::NOWHERE),
+            },
+            Step::Entries(after) => {
+                let mut entries = core::mem::take(&mut self.entry_scratch);
+                let (record, written) = self.index.again(home, after, HOME_RECORD_ENTRIES, &mut entries);
+                let (at, _) = self.append(RecordKind::HomeRow, &record, &entries, cx);
+                let last = if entries.len() < HOME_RECORD_ENTRIES { Last::Yes } else { Last::No };
+                self.entry_scratch = entries;
+                self.wait_for_row(evacuation, at, home, last);
+                evacuation.step = Step::Entries(written);
+                if last == Last::Yes {
+                    (evacuation.next, evacuation.step, evacuation.rows) = (evacuation.next + 1, Step::Own, Rows::None);
+                }
+            }
         }
-        let after = evacuation.written.unwrap_or(Listed::NOWHERE);
-        let (record, written) = self.index.again(home, after, HOME_RECORD_ENTRIES, &mut entries);
-        let (at, _) = self.append(RecordKind::HomeRow, &record, &entries, cx);
         cx.want_write();
-        evacuation.last = at.lsn;
-        evacuation.written = Some(written);
-        let last = entries.len() < HOME_RECORD_ENTRIES;
-        self.rows.push_back((at, Row { home, first, last }));
-        if last {
-            (evacuation.written, evacuation.next) = (None, evacuation.next + 1);
-        }
-        self.entry_scratch = entries;
     }
+
+    fn wait_for_row(&mut self, evacuation: &mut Evacuation, at: BatchPosition, home: HomeKey, last: Last) {
+        let first = core::mem::replace(&mut evacuation.rows, Rows::Some) == Rows::None;
+        evacuation.last = at.lsn;
+        self.rows.push_back((at, Row { home, first, last: last == Last::Yes }));
+    }
+}
+
+/// Whether a row is the last of its home.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Last {
+    Yes,
+    No,
 }

@@ -33,8 +33,8 @@ use super::{
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Ticks beside your messages: · on its way, ✓ durable on the server, ✓✓ delivered to a device, in colour: read (in a group: by all).
-Up and Down choose a message: what is written then answers it. Lines that begin with a slash are about the chosen message: /react WHAT, /edit WORDS, /erase \
-(without a choice: about the last of somebody else, or your last). /block and /unblock are about the other user; // writes a line that begins with a slash.
+Up and Down choose a message: what is written then answers it. Lines that begin with a slash are about the chosen message: /react WHAT, /edit WORDS, /erase, \
+/forget: only you do not see it any more (without a choice: about the last of somebody else, or your last). /block and /unblock are about the other user; // writes a line that begins with a slash.
 Keys: Enter sends, Left, Right, Home, End, Delete, Ctrl-W and Ctrl-U edit, PageUp and PageDown scroll (older messages are fetched), Esc or Ctrl-C leaves.")]
 pub(super) struct Arguments {
     #[command(flatten)]
@@ -151,13 +151,17 @@ fn enter(client: &mut Client, model: &mut Model, to: Recipient) {
         }
         model.notice = Some(match command {
             Command::Unknown(_) => {
-                " There are /edit WORDS, /erase, /react WHAT, /block, /unblock; // writes a slash ".into()
+                " There are /edit WORDS, /erase, /react WHAT, /forget, /block, /unblock; // writes a slash ".into()
             }
             Command::Block | Command::Unblock => " Only a user can be blocked, in its own chat ".into(),
             _ => " There is no message that this could be about, or it is still on its way: choose one with Up ".into(),
         });
         return model.input.insert(&line);
     };
+    if command == Command::Forget {
+        model.chosen = None;
+        return client.session().forget(model.conversation(), target, target);
+    }
     let id = to.post(client.session(), command.content(target));
     model.wrote(id, if let Command::Write(words) = command { words } else { &line });
     model.chosen = None;

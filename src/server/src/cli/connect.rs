@@ -258,8 +258,8 @@ pub(super) fn print(message: &Message, json: bool) -> bool {
     if json {
         return out::line(&to_json(message).to_string());
     }
-    // Of whom the user does not want to hear it hears nothing.
-    if message.is_withheld() {
+    // Of whom, or of what, the user does not want to hear it hears nothing.
+    if message.is_withheld() || message.is_forgotten() {
         return true;
     }
     let (seq, sender) = (message.seq.0, out::harmless(&message.sender_name));

@@ -131,7 +131,12 @@ pub(super) fn settle(mut client: Client) -> Result<(), Failure> {
             Some(Event::SettingFailed { code: ErrorCode::FutureSeq, .. }) => {
                 return Err("something new came meanwhile (FUTURE_SEQ)".into());
             }
-            Some(Event::SettingFailed { code, .. }) => return Err(format!("refused: {code}").into()),
+            Some(Event::ForgetFailed { code: ErrorCode::FutureSeq | ErrorCode::TargetInvalid, .. }) => {
+                return Err("there are no such messages".into());
+            }
+            Some(Event::SettingFailed { code, .. } | Event::ForgetFailed { code, .. }) => {
+                return Err(format!("refused: {code}").into());
+            }
             Some(Event::Rejected { code }) => return Err(rejected(code)),
             _ => {}
         }

@@ -10,7 +10,7 @@ use tidings_wire::{
     ConversationId, Generation, LogId, Lsn, Seq, UserId, archive, frames::Message, limits::FRAME_MAX, split,
 };
 
-use super::{Follower, Line, Roster, SaidAbout, blocks::Blocks};
+use super::{Follower, Line, Roster, SaidAbout, blocks::Blocks, forgotten::Forgotten};
 
 /// Where a message is.
 type Segment = (LogId, Generation);
@@ -31,6 +31,8 @@ pub struct Durable {
     large: BTreeSet<ConversationId>,
     /// The oldest segment that retention left, by log.
     floors: BTreeMap<LogId, Generation>,
+    /// What users do not want to see any more.
+    pub forgotten: Forgotten,
     /// Who blocks whom.
     pub blocks: Blocks,
     marks: BTreeMap<(ConversationId, UserId), (Seq, Seq)>,
@@ -52,6 +54,7 @@ impl Durable {
             said: BTreeMap::new(),
             large: BTreeSet::new(),
             floors: BTreeMap::new(),
+            forgotten: Forgotten::default(),
             blocks: Blocks::default(),
             marks: BTreeMap::new(),
             shown: BTreeMap::new(),
@@ -175,6 +178,7 @@ impl Durable {
             match RecordKind::from_u8(record.header.kind) {
                 Some(RecordKind::Message) => self.add_message(record.body, segment)?,
                 Some(RecordKind::Receipt) => self.add_receipt(record.body)?,
+                Some(RecordKind::Forgotten) => self.forgotten.add(record.body)?,
                 Some(RecordKind::Block) => {
                     let (marks, shown) = (&self.marks, &self.shown);
                     let of = |conversation, user| {

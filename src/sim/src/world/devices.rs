@@ -436,7 +436,11 @@ impl World {
                     self.oracle.member_shown(at, user, place, (member, marks));
                 }
             }
+            Told::Forgotten { conversation, first, last } => {
+                self.oracle.forgotten(user, &mut self.devices[at].given, conversation, (first, last));
+            }
             Told::DevicesFailed { .. } | Told::SettingFailed { .. } => {}
+            Told::ForgetFailed { code, .. } => self.stats.fault(code.name()),
             Told::Synced | Told::Described(_) | Told::DescribeFailed { .. } => {}
             Told::Counted { .. } | Told::ReadDelayed { .. } => {}
             Told::TokenNeeded | Told::TokenRefused { .. } => {
@@ -564,35 +568,5 @@ impl World {
             }
             self.plan_tick(at, self.now);
         }
-    }
-
-    /// True if a device has nothing left to say or to hear.
-    pub(super) fn is_settled(&self, at: usize) -> bool {
-        let device = &self.devices[at];
-        let Some(session) = device.session.as_ref().filter(|session| session.is_up()) else { return false };
-        let quiet = session.is_flushed()
-            && session.settings_settled()
-            && !self.revoked.contains(&(device.user, device.id))
-            && (device.silent || session.receipts_settled());
-        let user = user_id(device.user);
-        // At the end every user has a device that acknowledges.
-        let shown = !matches!(self.phase, Phase::Audit(_)) || self.oracle.unshown(user, &device.given).is_none();
-        let counts = device.silent || self.oracle.miscounted(user, |id| session.unread(id)).is_none();
-        quiet && shown && counts && self.oracle.has_all(user, &device.given)
-    }
-
-    /// Why a device is not settled, in words.
-    pub(super) fn unsettled(&self, at: usize) -> String {
-        let device = &self.devices[at];
-        let missing = self.oracle.missing(user_id(device.user), &device.given);
-        let Some(session) = &device.session else { return format!("device {at} does not run") };
-        format!(
-            "device {at}: up {}, flushed {}, receipts settled {}, unshown {:?} (conversation, shown, due), lacks {missing:?} (conversation, has, head), counts {:?} (conversation, as unread, truly)",
-            session.is_up(),
-            session.is_flushed(),
-            session.receipts_settled(),
-            self.oracle.unshown(user_id(device.user), &device.given),
-            self.oracle.miscounted(user_id(device.user), |id| session.unread(id)),
-        )
     }
 }

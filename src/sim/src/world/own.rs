@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tidings_client::{Device, DeviceId, Preferences, ReadReceipts, Timestamp};
+use tidings_client::{Device, DeviceId, Preferences, ReadReceipts, Seq, Timestamp};
 
 use super::{
     World,
@@ -23,18 +23,27 @@ impl World {
         let value = self.random.below(3);
         let blocks = self.plan.says_about && wants_more;
         let whom = self.devices[at].chats.iter().find(|(of, _)| *of == place).map(|(_, whom)| *whom);
+        let last = self.devices[at].given.last(place).unwrap_or_default();
+        let first = if blocks && last > Seq(0) { Seq(self.random.between(1, last.0)) } else { Seq(0) };
+        let until = Seq(first.0 + value).min(last);
         let session = self.devices[at].session.as_mut().expect("it is in hand");
         match what {
             0 if wants_more => session.mute(conversation, Timestamp(value)),
             1 if wants_more => session.pin(conversation, value),
             2 if wants_more && value == 0 => session.unarchive(conversation),
             2 if wants_more => session.archive(conversation),
-            3 if blocks && let Some(Whom::User(other)) = whom => {
-                if value == 0 {
-                    session.block(user_id(other))
-                } else {
-                    session.unblock(user_id(other))
+            3 if blocks && let Some(Whom::User(other)) = whom => match value {
+                0 => session.block(user_id(other)),
+                1 => session.unblock(user_id(other)),
+                _ if first > Seq(0) => {
+                    self.oracle.wants_forgotten(user, place, (first, until));
+                    session.forget(conversation, first, until);
                 }
+                _ => {}
+            },
+            3 if blocks && first > Seq(0) => {
+                self.oracle.wants_forgotten(user, place, (first, until));
+                session.forget(conversation, first, until);
             }
             0 => session.hide(conversation),
             1 => session.show(conversation),

@@ -2,7 +2,7 @@
 
 use super::{
     End, Event, RUNS_FOR, World,
-    devices::{AUDITOR, COUNTER},
+    devices::{AUDITOR, COUNTER, user_id},
 };
 use crate::{
     agenda::{MS, Nanos, SECOND},
@@ -128,5 +128,37 @@ impl World {
             self.add_device(user, AUDITOR, chats.clone());
             self.add_device(user, COUNTER, chats);
         }
+    }
+
+    /// True if a device has nothing left to say or to hear.
+    pub(super) fn is_settled(&self, at: usize) -> bool {
+        let device = &self.devices[at];
+        let Some(session) = device.session.as_ref().filter(|session| session.is_up()) else { return false };
+        let quiet = session.is_flushed()
+            && session.settings_settled()
+            && !self.revoked.contains(&(device.user, device.id))
+            && (device.silent || session.receipts_settled());
+        let user = user_id(device.user);
+        // At the end every user has a device that acknowledges.
+        let shown = !matches!(self.phase, Phase::Audit(_)) || self.oracle.unshown(user, &device.given).is_none();
+        let counts = device.silent || self.oracle.miscounted(user, |id| session.unread(id)).is_none();
+        let forgot = self.oracle.unforgotten(user, &device.given).is_none();
+        quiet && shown && counts && forgot && self.oracle.has_all(user, &device.given)
+    }
+
+    /// Why a device is not settled, in words.
+    pub(super) fn unsettled(&self, at: usize) -> String {
+        let device = &self.devices[at];
+        let missing = self.oracle.missing(user_id(device.user), &device.given);
+        let Some(session) = &device.session else { return format!("device {at} does not run") };
+        format!(
+            "device {at}: up {}, flushed {}, receipts settled {}, unshown {:?} (conversation, shown, due), lacks {missing:?} (conversation, has, head), counts {:?} (conversation, as unread, truly), unforgotten {:?}",
+            session.is_up(),
+            session.is_flushed(),
+            session.receipts_settled(),
+            self.oracle.unshown(user_id(device.user), &device.given),
+            self.oracle.miscounted(user_id(device.user), |id| session.unread(id)),
+            self.oracle.unforgotten(user_id(device.user), &device.given),
+        )
     }
 }

@@ -27,8 +27,10 @@ impl MessageFlags {
     pub const EMPTIED: u32 = 32;
     /// The other member blocked who wrote it: it gets nothing of the message but its number. Only the server sets it.
     pub const WITHHELD: u32 = 64;
+    /// The user does not want to see it any more: payload and body are held back from its devices. Only the server sets it.
+    pub const FORGOTTEN: u32 = 128;
     /// What only the server sets.
-    pub const OF_SERVER: u32 = Self::LARGE | Self::EMPTIED | Self::WITHHELD;
+    pub const OF_SERVER: u32 = Self::LARGE | Self::EMPTIED | Self::WITHHELD | Self::FORGOTTEN;
 }
 
 /// What a message does besides saying something: text, or an act of some feature. The list is in `docs/protocol.md`.

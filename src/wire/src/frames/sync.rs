@@ -117,6 +117,8 @@ pub struct ChangedConversation {
     pub cleared: Seq,
     /// One to one: the user blocks the other one.
     pub blocked: bool,
+    /// How often the user said of messages that it does not want to see them any more: see FORGOTTEN.
+    pub forgotten: u32,
 }
 
 impl ChangedConversation {
@@ -127,7 +129,7 @@ impl ChangedConversation {
 impl crate::archive::Archived for ChangedConversation {
     const FIRST_LEN: usize = 72;
 }
-const _: () = assert!(size_of::<ArchivedChangedConversation>() == 124);
+const _: () = assert!(size_of::<ArchivedChangedConversation>() == 128);
 
 /// In which order, and so which end is cut when the limit is reached.
 #[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,6 +13,8 @@ pub enum Command<'a> {
     Erase,
     /// What the user thinks of a message; empty: nothing any more.
     React(&'a str),
+    /// The user does not want to see a message any more.
+    Forget,
     /// Nothing of the other user is heard any more.
     Block,
     /// It is heard of again.
@@ -33,6 +35,7 @@ impl<'a> Command<'a> {
             ("edit", words) if !words.is_empty() => Self::Edit(words),
             ("erase", "") => Self::Erase,
             ("react", reaction) => Self::React(reaction),
+            ("forget", "") => Self::Forget,
             ("block", "") => Self::Block,
             ("unblock", "") => Self::Unblock,
             _ => Self::Unknown(line),
@@ -43,7 +46,7 @@ impl<'a> Command<'a> {
     pub fn content(&self, target: Seq) -> Content {
         let about = |control, words: &str| Content { control, target, ..Content::text(words.as_bytes()) };
         match *self {
-            Self::Block | Self::Unblock => Content::text(b""),
+            Self::Forget | Self::Block | Self::Unblock => Content::text(b""),
             Self::Write(words) | Self::Unknown(words) => Content::text(words.as_bytes()).answering(target),
             Self::Edit(words) => about(about_control::EDIT, words),
             Self::Erase => about(about_control::ERASE, ""),
@@ -64,6 +67,7 @@ mod tests {
         assert_eq!(Command::of("/erase"), Command::Erase);
         assert_eq!((Command::of("/react 👍"), Command::of("/react")), (Command::React("👍"), Command::React("")));
         assert_eq!((Command::of("/block"), Command::of("/unblock ")), (Command::Block, Command::Unblock));
+        assert_eq!(Command::of("/forget"), Command::Forget);
         for unknown in ["/edit", "/erase it", "/quit", "/"] {
             assert_eq!(Command::of(unknown), Command::Unknown(unknown));
         }

@@ -70,9 +70,10 @@ impl Folded {
         message.is_emptied() || over || self.erased.contains_key(&message.seq)
     }
 
-    /// True of what has no line of its own: it is shown where its target is, or not at all, since who wrote it is blocked.
+    /// True of what has no line of its own: it is shown where its target is, or not at all, since the user does not want to.
     pub fn is_folded(message: &Message) -> bool {
-        message.control == about::ERASE || message.control.is_about_target() || message.is_withheld()
+        let is_unwanted = message.is_withheld() || message.is_forgotten();
+        message.control == about::ERASE || message.control.is_about_target() || is_unwanted
     }
 
     /// How a message looks at a time, in microseconds since 1970.

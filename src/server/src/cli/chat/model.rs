@@ -10,7 +10,8 @@ use super::{
     people::People,
 };
 use tidings_client::{
-    ClientMsgId, Control, ConversationId, DescribedMember, Event, Group, Message, Role, Seq, UserId, Watermarks,
+    ClientMsgId, Control, ConversationId, DescribedMember, Event, Group, Message, MessageFlags, Role, Seq, UserId,
+    Watermarks,
 };
 
 /// Rows that one press of a key scrolls.
@@ -214,6 +215,10 @@ impl Model {
             }
             Event::HistoryDone { first, .. } => (self.is_whole, self.fetching) = (first <= Seq(1), false),
             Event::HistoryFailed { .. } => self.fetching = false,
+            Event::Forgotten { conversation, first, last } if conversation == self.conversation => {
+                // Its number stays: what is older is fetched by it.
+                self.messages.range_mut(first..=last).for_each(|(_, message)| message.flags |= MessageFlags::FORGOTTEN);
+            }
             _ => {}
         }
     }
@@ -295,7 +300,7 @@ impl Model {
         match command {
             Command::Write(_) => Some(self.chosen.unwrap_or(Seq(0))),
             Command::Edit(_) | Command::Erase => self.chosen.or_else(|| last(true)),
-            Command::React(_) => self.chosen.or_else(|| last(false)),
+            Command::React(_) | Command::Forget => self.chosen.or_else(|| last(false)),
             Command::Block | Command::Unblock | Command::Unknown(_) => None,
         }
     }

@@ -1,0 +1,262 @@
+//! Messages that a user does not want to see any more: they are kept for others, and told to its devices without what they say. What is forgotten is never
+//! taken back, so ranges only grow.
+
+use alloc::vec::Vec;
+use core::ops::Bound;
+
+use tidings_canary::{self as canary, Canary};
+use tidings_wire::{
+    ConversationId, ErrorCode, Frame, Seq, WireError,
+    archive::{self, Archived},
+    frame::{FrameBuilder, Span},
+    frames::{self, Forget, ForgottenRange, Message, MessageFlags},
+    limits::{FORGOTTEN_MAX, FRAME_MAX},
+    split,
+};
+
+use super::{
+    Homes, SessionId,
+    index::HomeKey,
+    preferences::Preferences,
+    settings::{Answer, Until},
+    upkeep::Waiting,
+};
+use crate::{
+    context::{Context, HomeContext},
+    conversation::state::ReplayError,
+    emptied::emptied,
+    lanes::Asker,
+    narrow::to_u32,
+    placement::origin,
+    records::{ForgottenRecord, RecordKind, listed_len, put, take},
+    replay::Replayed,
+};
+
+/// Ranges that are written for what one message costs of a user's rate.
+const RANGES_PER_TOKEN: u64 = 64;
+
+/// The most bytes of a record.
+pub(super) const FORGOTTEN_RECORD_MAX: usize =
+    listed_len::<ForgottenRecord>() + FORGOTTEN_MAX * listed_len::<ForgottenRange>();
+
+/// What a user has forgotten of a conversation.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Forgotten {
+    changes: u32,
+    /// Rising, and with others between any two.
+    ranges: Vec<ForgottenRange>,
+}
+
+impl Forgotten {
+    /// With these, too; `None`: there is nothing new in it.
+    fn with(&self, added: ForgottenRange) -> Option<Self> {
+        let touches = |range: &&ForgottenRange| range.first <= added.last.next() && added.first <= range.last.next();
+        let touching = self.ranges.iter().filter(touches);
+        if self.ranges.iter().any(|range| range.first <= added.first && added.last <= range.last) {
+            return None;
+        }
+        let one = touching.fold(added, |one, range| ForgottenRange {
+            first: one.first.min(range.first),
+            last: one.last.max(range.last),
+        });
+        let mut ranges: Vec<_> = self.ranges.iter().filter(|range| !touches(range)).copied().collect();
+        let at = ranges.partition_point(|range| range.first < one.first);
+        ranges.insert(at, one);
+        Some(Self { changes: self.changes + 1, ranges })
+    }
+
+    /// True of one of them.
+    fn has(&self, seq: Seq) -> bool {
+        let after = self.ranges.partition_point(|range| range.first <= seq);
+        after > 0 && seq <= self.ranges[after - 1].last
+    }
+
+    fn write(&self, record: ForgottenRecord, body: &mut Vec<u8>) {
+        put(body, &record);
+        self.ranges.iter().for_each(|range| put(body, range));
+    }
+}
+
+impl Homes {
+    pub(super) fn on_forget(
+        &mut self,
+        id: SessionId,
+        frame: &Frame<'_>,
+        cx: &mut impl HomeContext,
+    ) -> Result<(), WireError> {
+        let (forget, request_id): (Forget, _) = (frame.fixed()?, frame.header().request_id);
+        let Some(home) = self.sessions.get(id).map(|session| session.home) else { return Ok(()) };
+        if let Err(wait_ms) = self.index.get_mut(home).bucket.take(self.config.user_rate, cx.now().mono) {
+            self.refuse_limited(id, frame, wait_ms, cx);
+        } else if let Err(code) = self.forget(home, Asker { session: id, request_id }, forget, cx) {
+            self.refuse_frame(id, frame, code, cx);
+        }
+        Ok(())
+    }
+
+    fn forget(
+        &mut self,
+        home: HomeKey,
+        asker: Asker,
+        Forget { conversation, first, last }: Forget,
+        cx: &mut impl HomeContext,
+    ) -> Result<(), ErrorCode> {
+        let entry = self.index.find(home, conversation).ok_or(ErrorCode::NotMember)?;
+        let mut added = None;
+        if (first, last) != (Seq(0), Seq(0)) {
+            if first == Seq(0) || first > last {
+                return Err(ErrorCode::TargetInvalid);
+            }
+            if last > self.head_of(entry) {
+                return Err(ErrorCode::FutureSeq);
+            }
+            added = Some(ForgottenRange { first, last });
+            let known = self.forgotten.get(&(home.0, conversation));
+            let with = known.map_or_else(
+                || Forgotten::default().with(ForgottenRange { first, last }),
+                |known| known.with(ForgottenRange { first, last }),
+            );
+            if let Some(forgotten) = with {
+                if forgotten.ranges.len() > FORGOTTEN_MAX {
+                    return Err(ErrorCode::TooMany);
+                }
+                if cx.room() < FORGOTTEN_RECORD_MAX {
+                    return Err(ErrorCode::Busy);
+                }
+                self.index.get_mut(home).bucket.owe(forgotten.ranges.len() as u64 / RANGES_PER_TOKEN);
+                self.write_forgotten(home, conversation, forgotten, cx);
+            }
+        }
+        let until = Until::Change(self.index.entry_at(entry).uv);
+        self.answer_at(home, until, asker, Answer::Forgotten(conversation, added), cx);
+        Ok(())
+    }
+
+    fn write_forgotten(
+        &mut self,
+        home: HomeKey,
+        conversation: ConversationId,
+        forgotten: Forgotten,
+        cx: &mut impl HomeContext,
+    ) {
+        let Some(entry) = self.index.find(home, conversation) else { return };
+        let changes = forgotten.changes;
+        self.index.change(home, entry, |entry| {
+            entry.preferences.set(Preferences { forgotten: changes, ..entry.preferences.get() })
+        });
+        self.mark_dirty(home, cx.now().mono);
+        self.forgotten.insert((home.0, conversation), forgotten);
+        let (at, shard) = self.append_forgotten(RecordKind::Forgotten, home, conversation, cx);
+        cx.want_write();
+        self.waiting[shard as usize].push_back((at, Waiting::Forgotten { home }));
+        self.flush_soon(home, cx);
+    }
+
+    fn append_forgotten(
+        &self,
+        kind: RecordKind,
+        home: HomeKey,
+        conversation: ConversationId,
+        cx: &mut impl Context,
+    ) -> (tidings_wire::BatchPosition, u16) {
+        let user = self.index.get(home).user;
+        let entry = self.index.find(home, conversation).expect("what is forgotten is of a conversation of the user");
+        let (peer, uv) = (self.index.entry_at(entry).peer, self.index.entry_at(entry).uv);
+        let (forgotten, shard) = (&self.forgotten[&(home.0, conversation)], self.config.layout.user_shard(&user));
+        let Forgotten { changes, ranges } = forgotten;
+        let record = ForgottenRecord { user, conversation, peer, uv, changes: *changes, count: to_u32(ranges.len()) };
+        (cx.append(kind, shard, |body| forgotten.write(record, body)), shard)
+    }
+
+    /// Puts into the log again what a user has forgotten of the next conversation after one. `None`: there is no other.
+    pub(super) fn forgotten_again(
+        &self,
+        home: HomeKey,
+        after: ConversationId,
+        cx: &mut impl Context,
+    ) -> Option<(ConversationId, tidings_wire::BatchPosition)> {
+        let of_home = (Bound::Excluded((home.0, after)), Bound::Unbounded);
+        let ((_, next), _) = self.forgotten.range(of_home).next().filter(|((of, _), _)| *of == home.0)?;
+        Some((*next, self.append_forgotten(RecordKind::ForgottenRow, home, *next, cx).0))
+    }
+
+    /// A record of it that recovery read.
+    pub(super) fn replay_forgotten(&mut self, record: &Replayed<'_>) -> Result<(), ReplayError> {
+        let mut body = record.body;
+        let ForgottenRecord { user, conversation, peer, uv, changes, count } =
+            take(&mut body).map_err(|_| ReplayError::Body)?;
+        let mut ranges = Vec::new();
+        for _ in 0..count {
+            ranges.push(take(&mut body).map_err(|_| ReplayError::Body)?);
+        }
+        let home = self.index.home(user);
+        let entry = self.index.replay_change(home, (conversation, peer), uv);
+        let entry = self.index.entry_mut(entry);
+        let known = entry.preferences.get();
+        // What was written again may be read after what is later.
+        if changes >= known.forgotten && !canary::is(Canary::ForgottenForgotten) {
+            entry.preferences.set(Preferences { forgotten: changes, ..known });
+            self.forgotten.insert((home.0, conversation), Forgotten { changes, ranges });
+        }
+        self.index.get_mut(home).base.add(origin(self.config.log, record.at));
+        Ok(())
+    }
+
+    /// A stored message as its user wants to see it, if that is not as it is.
+    pub(super) fn as_wanted(&self, home: HomeKey, bytes: &[u8]) -> Option<Vec<u8>> {
+        if self.forgotten.is_empty() || canary::is(Canary::ForgottenShown) {
+            return None;
+        }
+        let frame = split(bytes, FRAME_MAX).ok().flatten()?;
+        let message: Message = frame.fixed().ok()?;
+        let forgotten = self.forgotten.get(&(home.0, message.conversation))?;
+        forgotten.has(message.seq).then(|| emptied(&frame, &message, MessageFlags::FORGOTTEN))
+    }
+
+    /// FORGOTTEN: what was added, or all of it.
+    pub(super) fn write_answer(
+        &self,
+        home: HomeKey,
+        (conversation, added): (ConversationId, Option<ForgottenRange>),
+        request_id: u64,
+        out: &mut Vec<u8>,
+    ) {
+        let known = self.forgotten.get(&(home.0, conversation));
+        let ranges: &[ForgottenRange] = match &added {
+            Some(added) => core::slice::from_ref(added),
+            None => known.map_or(&[], |known| &known.ranges),
+        };
+        let mut frame = FrameBuilder::<frames::Forgotten>::new(out);
+        let mut span: Span = frame.var(&[]);
+        for range in ranges {
+            let mut bytes = [0; <ForgottenRange as Archived>::LEN];
+            archive::write(range, &mut bytes);
+            span.len += frame.var(&bytes).len;
+        }
+        let changes = known.map_or(0, |known| known.changes);
+        frame.finish(request_id, &frames::Forgotten { conversation, changes, ranges: span });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn range(first: u64, last: u64) -> ForgottenRange {
+        ForgottenRange { first: Seq(first), last: Seq(last) }
+    }
+
+    #[test]
+    fn ranges_that_touch_are_one_and_what_is_known_changes_nothing() {
+        let mut forgotten = Forgotten::default();
+        for (first, last) in [(5, 6), (1, 2), (9, 9), (3, 4)] {
+            forgotten = forgotten.with(range(first, last)).unwrap();
+        }
+        assert_eq!((forgotten.changes, &forgotten.ranges[..]), (4, &[range(1, 6), range(9, 9)][..]));
+        assert_eq!(forgotten.with(range(2, 5)), None);
+        let all = forgotten.with(range(4, 20)).unwrap();
+        assert_eq!(all.ranges, [range(1, 20)]);
+        let is_in: Vec<_> = (0..=10).filter(|seq| forgotten.has(Seq(*seq))).collect();
+        assert_eq!(is_in, [1, 2, 3, 4, 5, 6, 9]);
+    }
+}
