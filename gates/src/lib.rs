@@ -144,7 +144,16 @@ fn empty_turn() -> Turn<NullMachine, AnyToken> {
     let user_rate = Rate { per_second: 1_000_000, burst: 1_000_000 };
     let node = Node::new(NodeConfig { user_rate, ..node_config(0, 1, 8) });
     let (epoch, restored) = (Epoch(1), Epoch(0));
-    let settings = LogSettings { nonce: 1, epoch, segment_len: 64 << 20, batch_max: 2 << 20, writes: 1, restored };
+    let segment_len = 64 << 20;
+    let settings = LogSettings {
+        nonce: 1,
+        epoch,
+        segment_len,
+        first_segment_len: segment_len,
+        batch_max: 2 << 20,
+        writes: 1,
+        restored,
+    };
     let recovered = recover(vec![node], vec![(LogId(0), Memory::default())], &BTreeMap::new(), settings, || Ok(()));
     let mut recovered = recovered.expect("nothing is there");
     let config = TurnConfig {

@@ -156,6 +156,21 @@ fn a_server_guards_its_data_and_its_door_and_stops_cleanly() {
 }
 
 #[test]
+fn an_empty_data_directory_is_small_and_keeps_a_share_of_its_disk() {
+    let mut node = Node::start();
+    node.lines(&["send", "--user", "alice", "--to", "bob", "hi"], "");
+    let bytes_in = |dir: &std::path::Path| -> u64 {
+        std::fs::read_dir(dir).unwrap().map(|file| file.unwrap().metadata().unwrap().len()).sum()
+    };
+    let logs = ["log-000", "log-001"].map(|log| bytes_in(&node.launch.data.join(log)));
+    assert!(logs.iter().all(|bytes| *bytes <= 16 << 20), "{logs:?}");
+    let (_, said) = node.server.take().unwrap().stop().unwrap();
+    let kept = said.split("keeps ").nth(1).and_then(|rest| rest.split(" GiB").next()).expect("it is said");
+    let kept: f64 = kept.parse().unwrap();
+    assert!(kept > 0.5 && kept <= 64.0, "{said}");
+}
+
+#[test]
 fn a_damaged_log_is_refused_with_its_place() {
     let mut node = Node::start();
     for text in ["one", "two", "three"] {

@@ -21,8 +21,29 @@ const CALM_BYTES_PER_S: u64 = 16 << 20;
 /// Bytes prepared for four bytes appended: above four, so that the log never catches up, and little above, since the log
 /// waits for the same disk.
 const PER_FOUR_APPENDED: u64 = 5;
+/// The same while segments grow: the one that is prepared is twice as long as the one that is written.
+const PER_FOUR_WHILE_GROWING: u64 = 9;
 /// Most bytes that can be saved up.
 const BUDGET_MAX: u64 = 4 << 20;
+
+/// How long segments are: the first of a log are short, so that one which nobody writes to takes little, and each is twice as long as the last but one until
+/// they are as long as they may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lengths {
+    /// Bytes of the first.
+    pub first: u64,
+    /// Bytes of later ones.
+    pub most: u64,
+}
+
+impl Lengths {
+    /// Bytes of the segment of a generation.
+    pub fn of(self, generation: Generation) -> u64 {
+        let doublings = generation.0.saturating_sub(1) / 2;
+        let len = 1_u64.checked_shl(doublings).and_then(|times| self.first.checked_mul(times));
+        len.map_or(self.most, |len| len.min(self.most))
+    }
+}
 
 /// What to do next.
 #[derive(Debug)]
@@ -61,16 +82,19 @@ pub enum Outcome {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Idle,
-    Creating(SlotId),
-    Filling(SlotId, u64),
-    Header(SlotId, Generation, u64),
+    /// A file of a length.
+    Creating(SlotId, u64),
+    /// It, from an offset on.
+    Filling(SlotId, u64, u64),
+    /// Its header for a generation; which copy.
+    Header(SlotId, u64, Generation, u64),
 }
 
 /// The preparer of one log.
 #[derive(Debug)]
 pub struct Preparer {
     key: LogKey,
-    segment_len: u64,
+    lengths: Lengths,
     state: State,
     /// Files of dropped segments: those of the right length only need headers. Used in the order in which they were dropped: until
     /// a file has its new header it is still the oldest segment to recovery, which wants no gap.
@@ -80,15 +104,17 @@ pub struct Preparer {
     next_slot: u32,
     buffer: Option<AlignedBuf>,
     budget: u64,
+    per_four: u64,
     refilled_ns: u64,
 }
 
 impl Preparer {
     /// A preparer for a log that has the slots below `next_slot`, of which `raw` belong to no segment.
-    pub fn new(key: LogKey, segment_len: u64, raw: Vec<SlotId>, next_slot: u32) -> Self {
+    pub fn new(key: LogKey, lengths: Lengths, raw: Vec<SlotId>, next_slot: u32) -> Self {
         let buffer = Some(AlignedBuf::new(CHUNK));
         let (state, dropped) = (State::Idle, VecDeque::new());
-        Self { key, segment_len, state, dropped, raw, next_slot, buffer, budget: 0, refilled_ns: 0 }
+        let (budget, per_four) = (0, PER_FOUR_APPENDED);
+        Self { key, lengths, state, dropped, raw, next_slot, buffer, budget, per_four, refilled_ns: 0 }
     }
 
     /// A dropped segment's file can be used again.
@@ -110,7 +136,7 @@ impl Preparer {
 
     /// The log appended `bytes`.
     pub fn appended(&mut self, bytes: u64) {
-        self.budget = (self.budget + bytes * PER_FOUR_APPENDED / 4).min(BUDGET_MAX);
+        self.budget = (self.budget + bytes * self.per_four / 4).min(BUDGET_MAX);
     }
 
     /// The next step, if one is due: `ready` segments are prepared and the next gets `generation`. Nothing more is due
@@ -121,43 +147,46 @@ impl Preparer {
         let refill = u128::from(elapsed_ns) * u128::from(CALM_BYTES_PER_S) / 1_000_000_000;
         self.budget = (self.budget + refill.min(u128::from(BUDGET_MAX)) as u64).min(BUDGET_MAX);
         if self.state == State::Idle && ready < READY_AIM {
+            let len = self.lengths.of(generation);
+            let grows = len > self.lengths.of(Generation(generation.0.saturating_sub(2)));
+            self.per_four = if grows { PER_FOUR_WHILE_GROWING } else { PER_FOUR_APPENDED };
             self.state = match (self.dropped.pop_front(), self.raw.pop()) {
                 (Some(dropped), raw) => {
                     self.raw.extend(raw);
-                    if dropped.len == self.segment_len {
-                        State::Header(dropped.slot, generation, 0)
+                    if dropped.len == len {
+                        State::Header(dropped.slot, len, generation, 0)
                     } else {
-                        State::Creating(dropped.slot)
+                        State::Creating(dropped.slot, len)
                     }
                 }
-                (None, Some(slot)) => State::Creating(slot),
+                (None, Some(slot)) => State::Creating(slot, len),
                 (None, None) => {
                     self.next_slot += 1;
-                    State::Creating(SlotId(self.next_slot - 1))
+                    State::Creating(SlotId(self.next_slot - 1), len)
                 }
             };
         }
         match self.state {
             State::Idle => None,
-            State::Creating(slot) => {
+            State::Creating(slot, len) => {
                 self.buffer.as_ref()?; // creation in flight: the buffer stands for the one step at a time
                 self.buffer = None;
-                Some(Step::Create(slot, self.segment_len))
+                Some(Step::Create(slot, len))
             }
-            State::Filling(slot, offset) => {
+            State::Filling(slot, len, offset) => {
                 if ready > 0 && self.budget < CHUNK as u64 {
                     return None;
                 }
                 let mut buffer = self.buffer.take()?;
                 self.budget = self.budget.saturating_sub(CHUNK as u64);
                 buffer.clear();
-                buffer.zero_to(CHUNK.min(usize::try_from(self.segment_len - offset).unwrap_or(CHUNK)));
+                buffer.zero_to(CHUNK.min(usize::try_from(len - offset).unwrap_or(CHUNK)));
                 Some(Step::Fill { slot, offset, buffer })
             }
-            State::Header(slot, generation, copy) => {
+            State::Header(slot, len, generation, copy) => {
                 let mut buffer = self.buffer.take()?;
                 buffer.clear();
-                let block = SegmentHeader::block(self.key, generation, self.segment_len);
+                let block = SegmentHeader::block(self.key, generation, len);
                 buffer.append(|bytes| bytes.extend_from_slice(&block));
                 Some(Step::Write { slot, offset: copy * BLOCK as u64, buffer })
             }
@@ -169,10 +198,10 @@ impl Preparer {
     /// # Panics
     /// If no creation was under way.
     pub fn created(&mut self, outcome: Outcome) {
-        let State::Creating(slot) = self.state else { panic!("no creation was under way") };
+        let State::Creating(slot, len) = self.state else { panic!("no creation was under way") };
         self.buffer = Some(AlignedBuf::new(CHUNK));
         if outcome == Outcome::Done {
-            self.state = State::Filling(slot, 0);
+            self.state = State::Filling(slot, len, 0);
         }
     }
 
@@ -181,27 +210,30 @@ impl Preparer {
     /// # Panics
     /// If no write was under way.
     pub fn written(&mut self, buffer: AlignedBuf, outcome: Outcome, generation: Generation) -> Option<SegmentInfo> {
-        let len = buffer.len() as u64;
+        let written = buffer.len() as u64;
         self.buffer = Some(buffer);
         match self.state {
-            State::Filling(slot, _) | State::Header(slot, ..) if outcome == Outcome::Failed => {
-                self.state = State::Creating(slot);
+            State::Filling(slot, len, _) | State::Header(slot, len, ..) if outcome == Outcome::Failed => {
+                self.state = State::Creating(slot, len);
                 None
             }
-            State::Filling(slot, offset) => {
-                let done = offset + len == self.segment_len;
-                self.state = if done { State::Header(slot, generation, 0) } else { State::Filling(slot, offset + len) };
+            State::Filling(slot, len, offset) if offset + written < len => {
+                self.state = State::Filling(slot, len, offset + written);
                 None
             }
-            State::Header(slot, generation, copy) if copy + 1 < HEADER_COPIES => {
-                self.state = State::Header(slot, generation, copy + 1);
+            State::Filling(slot, len, _) => {
+                self.state = State::Header(slot, len, generation, 0);
                 None
             }
-            State::Header(slot, generation, _) => {
+            State::Header(slot, len, generation, copy) if copy + 1 < HEADER_COPIES => {
+                self.state = State::Header(slot, len, generation, copy + 1);
+                None
+            }
+            State::Header(slot, len, generation, _) => {
                 self.state = State::Idle;
-                Some(SegmentInfo { slot, generation, len: self.segment_len })
+                Some(SegmentInfo { slot, generation, len })
             }
-            State::Idle | State::Creating(_) => panic!("no write was under way"),
+            State::Idle | State::Creating(..) => panic!("no write was under way"),
         }
     }
 }
@@ -213,11 +245,20 @@ mod tests {
     use super::*;
 
     const LEN: u64 = 1 << 20;
+    const SAME: Lengths = Lengths { first: LEN, most: LEN };
+
+    #[test]
+    fn segments_grow_from_the_first_to_the_longest() {
+        let lengths = Lengths { first: 4, most: 60 };
+        let all: Vec<_> = (1..=12).map(|at| lengths.of(Generation(at))).collect();
+        assert_eq!(all, [4, 4, 8, 8, 16, 16, 32, 32, 60, 60, 60, 60]);
+        assert_eq!((lengths.of(Generation(0)), lengths.of(Generation(u32::MAX))), (4, 60));
+    }
 
     #[test]
     fn of_dropped_files_the_oldest_is_deleted_but_not_behind_one_that_is_being_prepared() {
         let key = LogKey { log: tidings_wire::LogId(0), nonce: 1 };
-        let mut preparer = Preparer::new(key, LEN, Vec::new(), 9);
+        let mut preparer = Preparer::new(key, SAME, Vec::new(), 9);
         let dropped = |at: u32| SegmentInfo { slot: SlotId(at), generation: Generation(at), len: LEN };
         (1..=2).for_each(|at| preparer.recycle(dropped(at)));
         assert_eq!(preparer.oldest_beyond(2), None, "as many as may wait");

@@ -71,7 +71,7 @@ pub struct LogSettings {
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RetentionSettings {
-    /// Bytes of log on disk, over all reactors. Whole oldest segments are dropped beyond that.
+    /// Bytes of log on disk, over all reactors. Whole oldest segments are dropped beyond that. 0: a quarter of the disk, 64 GiB at most.
     pub max_bytes: u64,
     /// Seconds in which nobody may fill more of the log than [`LimitSettings::user_bytes`] and [`LimitSettings::address_bytes`].
     pub window_s: u32,
@@ -120,6 +120,9 @@ pub struct LimitSettings {
 
 /// By default a user may fill this part of a reactor's log in a window, so that no one account can empty it.
 const USER_SHARE: u64 = 16;
+/// The part of a disk that logs take by default, and the most that they do.
+const DISK_SHARE: u64 = 4;
+const RETENTION_DEFAULT_MAX: u64 = 64 << 30;
 /// By default an address may.
 const ADDRESS_SHARE: u64 = 4;
 /// Most shards of a data directory here; the format has room for more.
@@ -169,7 +172,7 @@ impl Default for LogSettings {
 
 impl Default for RetentionSettings {
     fn default() -> Self {
-        Self { max_bytes: 64 << 30, window_s: 7 * 24 * 3600 }
+        Self { max_bytes: 0, window_s: 7 * 24 * 3600 }
     }
 }
 
@@ -272,6 +275,19 @@ impl ServerConfig {
         toml::from_str(&text).map_err(|error| failed(&error))
     }
 
+    /// Bytes below which nothing could be kept: six segments a reactor.
+    fn least_retention(&self) -> u64 {
+        self.log.segment_bytes * 6 * self.cores.len().max(1) as u64
+    }
+
+    /// What is kept if the setting leaves it open, on a disk of so many bytes.
+    pub fn settle_retention(&mut self, disk_bytes: u64) {
+        if self.retention.max_bytes == 0 {
+            let share = (disk_bytes / DISK_SHARE).min(RETENTION_DEFAULT_MAX);
+            self.retention.max_bytes = share.max(self.least_retention());
+        }
+    }
+
     /// Bytes of a reactor's log.
     fn log_bytes(&self) -> u64 {
         self.retention.max_bytes / self.cores.len().max(1) as u64
@@ -319,8 +335,8 @@ impl ServerConfig {
         if !(1..=most).contains(&self.log.writes) {
             return refuse(format!("log.writes is {}: it must be from 1 to {most}", self.log.writes));
         }
-        let least = self.log.segment_bytes * 6 * self.cores.len().max(1) as u64;
-        if self.retention.max_bytes < least {
+        let least = self.least_retention();
+        if (1..least).contains(&self.retention.max_bytes) {
             return refuse(format!(
                 "retention.max_bytes is {}: with {} reactors it must be at least six segments each, {least}",
                 self.retention.max_bytes,

@@ -71,7 +71,11 @@ pub struct Server {
     ended: Receiver<()>,
     recovered: (u64, usize),
     keys: Keys,
+    retention: u64,
 }
+
+/// Bytes of a log's first segment: it holds two of the largest batches.
+const FIRST_SEGMENT: u64 = 4 << 20;
 
 /// How often a socket of a process that just died is asked for again.
 const LISTEN_RETRY: Duration = Duration::from_millis(50);
@@ -90,6 +94,8 @@ impl Server {
         config.check().map_err(StartError::Config)?;
         tidings_ring::probe_kernel().map_err(|error| StartError::System(error.to_string()))?;
         let data = DataDir::open(&config.data, config.shards).map_err(StartError::Data)?;
+        let disk = rustix::fs::statvfs(data.path()).map(|disk| disk.f_blocks.saturating_mul(disk.f_frsize));
+        config.settle_retention(disk.map_err(|error| StartError::System(error.to_string()))?);
         let keys = load_keys(&data)?;
         let reactors = config.cores.len() as u16;
         let settings = log_settings(&data, &config);
@@ -119,7 +125,8 @@ impl Server {
             });
             hosted.push(started.map_err(StartError::System)?);
         }
-        let server = Self { addr, data, shared, hosted, scribe, ended, recovered: counts, keys };
+        let retention = config.retention.max_bytes;
+        let server = Self { addr, data, shared, hosted, scribe, ended, recovered: counts, keys, retention };
         server.wait_until_ready()
     }
 
@@ -154,6 +161,11 @@ impl Server {
     /// Records that were read at the start, and logs whose unacknowledged tail was cut off.
     pub fn recovered(&self) -> (u64, usize) {
         self.recovered
+    }
+
+    /// Bytes of log that are kept.
+    pub fn retention(&self) -> u64 {
+        self.retention
     }
 
     /// Its flags and counters.
@@ -321,7 +333,16 @@ fn node_config(at: u16, layout: Layout, data: &DataDir, config: &ServerConfig) -
 fn log_settings(data: &DataDir, config: &ServerConfig) -> LogSettings {
     let (nonce, epoch, segment_len) = (data.log_nonce(), data.epoch(), config.log.segment_bytes);
     let restored = data.control().restored();
-    LogSettings { nonce, epoch, segment_len, batch_max: BATCH_MAX, writes: config.log.writes, restored }
+    let first_segment_len = FIRST_SEGMENT.min(segment_len);
+    LogSettings {
+        nonce,
+        epoch,
+        segment_len,
+        first_segment_len,
+        batch_max: BATCH_MAX,
+        writes: config.log.writes,
+        restored,
+    }
 }
 
 #[allow(clippy::too_many_arguments, reason = "everything that reactors are made of")]

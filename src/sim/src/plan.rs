@@ -254,6 +254,8 @@ pub struct Plan {
     pub shards: u32,
     /// Bytes of a segment.
     pub segment_len: u64,
+    /// Bytes of a log's first one.
+    pub first_segment_len: u64,
     /// Most writes of a log in flight.
     pub writes: usize,
     /// Bytes of a batch at most.
@@ -329,7 +331,7 @@ impl Plan {
         let seldom = if profile == Profile::Features { MILLION / 2 } else { MILLION / 4 };
         let retention = profile == Profile::Retention || (groups || profile == Profile::Swarm) && random.chance(seldom);
         let batch_max = if limits { 640 << 10 } else { 2 << 20 };
-        let segment_len = if retention { batch_max as u64 + (64 << 10) } else { 4 << 20 };
+        let first_segment_len = if retention { batch_max as u64 + (64 << 10) } else { 4 << 20 };
         let mut plan = Self {
             profile,
             users: if small { 2 } else { random.between(2, 6) as usize },
@@ -337,10 +339,11 @@ impl Plan {
             devices: if small { 1 } else { random.between(1, 3) as usize },
             reactors: if small { 2 } else { random.between(1, 3) },
             shards: 1 << random.between(2, 6),
-            segment_len,
+            segment_len: first_segment_len,
+            first_segment_len,
             writes: *random.pick(&[1, 2, 4]),
             batch_max,
-            retention: if retention { segment_len * random.between(18, 30) } else { 1 << 30 },
+            retention: if retention { first_segment_len * random.between(18, 30) } else { 1 << 30 },
             lane_slots: if limits { 1 << random.between(2, 5) } else { 512 },
             lane_arena: if limits { 256 << 10 } else { 512 << 10 },
             buffers: if limits { 1 << random.between(2, 6) } else { 64 },
@@ -408,14 +411,25 @@ impl Plan {
                 plan.faults.push((Fault::SlowLanes, random.between(2, 6) * SECOND));
             }
         }
+        plan.let_segments_grow();
         plan
+    }
+
+    /// In half of the worlds the first segments of a log are shorter than later ones.
+    fn let_segments_grow(&mut self) {
+        let smallest = self.batch_max as u64 + (64 << 10);
+        let grows = self.retention / self.first_segment_len % 2 == 1 || self.users % 2 == 1;
+        if self.profile != Profile::Flood && grows {
+            (self.first_segment_len, self.segment_len) = (smallest, self.segment_len.max(2 * smallest));
+        }
     }
 
     /// A log that holds what everybody's budget allows, and that the first user alone would fill many times over.
     fn draw_flood(&mut self, random: &mut Random) {
         self.users = random.between(3, 6) as usize;
         (self.pace, self.payload_max) = (random.between(500, 1500) * MS, 1 << 10);
-        self.segment_len = self.batch_max as u64 + (64 << 10);
+        self.first_segment_len = self.batch_max as u64 + (64 << 10);
+        self.segment_len = self.first_segment_len;
         let of_reactor = self.segment_len * random.between(20, 30);
         self.retention = of_reactor * self.reactors;
         self.user_budget = Budget::new(of_reactor / FLOOD_SHARE, FLOOD_WINDOW_S);

@@ -2,7 +2,7 @@
 
 use tidings_log::{
     Epoch, Log, LogConfig, LogKey, LogWrite, Replica, Scanner, Storage, Tail,
-    prepare::{Outcome, Preparer, Step},
+    prepare::{Lengths, Outcome, Preparer, Step},
 };
 
 use crate::disk::Memory;
@@ -37,7 +37,8 @@ pub fn log_config(key: LogKey, epoch: u32, segment_len: u64, batch_max: usize) -
 impl Store {
     /// A log that goes on where recovery found its tail.
     pub fn open(disk: Memory, config: LogConfig, tail: Tail) -> Self {
-        let preparer = Preparer::new(config.key, config.segment_len, tail.raw.clone(), disk.next_slot());
+        let lengths = Lengths { first: config.segment_len, most: config.segment_len };
+        let preparer = Preparer::new(config.key, lengths, tail.raw.clone(), disk.next_slot());
         let mut store = Self { disk, log: Log::open(config, tail), preparer, time: 0 };
         store.prepare();
         store

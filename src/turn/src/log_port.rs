@@ -339,9 +339,10 @@ impl LogPort {
         Archived::Dropped(archive.log, archive.segments.remove(0).generation)
     }
 
-    /// Segments of orphaned logs that are still there.
-    pub(crate) fn archived_segments(&self) -> usize {
-        self.archives.iter().filter(|archive| archive.orphaned).map(|archive| archive.segments.len()).sum()
+    /// Bytes of segments of orphaned logs that are still there.
+    pub(crate) fn archived_bytes(&self) -> u64 {
+        let orphaned = self.archives.iter().filter(|archive| archive.orphaned);
+        orphaned.flat_map(|archive| &archive.segments).map(|segment| segment.len).sum()
     }
 
     /// Reads `len` bytes at `loc` for a job.

@@ -13,7 +13,8 @@ use tidings_core::{
 };
 use tidings_log::{
     BatchRef, Epoch, Log, LogConfig, LogEnd, LogKey, Record, RecoverError, Scanner, Solo, Storage, Tail,
-    prepare::Preparer, records,
+    prepare::{Lengths, Preparer},
+    records,
 };
 use tidings_wire::{Entry, EntryIndex, Generation, LogId, LogPosition, Lsn, Term, Timestamp, archive};
 
@@ -97,6 +98,8 @@ pub struct LogSettings {
     pub epoch: Epoch,
     /// Bytes of a new segment.
     pub segment_len: u64,
+    /// Bytes of the first segment of a log.
+    pub first_segment_len: u64,
     /// Most bytes of a batch.
     pub batch_max: usize,
     /// Most writes of a log in flight.
@@ -109,6 +112,10 @@ pub struct LogSettings {
 impl LogSettings {
     fn key(&self, log: LogId) -> LogKey {
         LogKey { log, nonce: self.nonce }
+    }
+
+    fn lengths(&self) -> Lengths {
+        Lengths { first: self.first_segment_len, most: self.segment_len }
     }
 
     fn config(&self, log: LogId) -> LogConfig {
@@ -215,7 +222,7 @@ pub fn log_parts(logs: &BTreeMap<LogId, FoundLog>, reactors: usize, settings: Lo
         let FoundLog { tail, next_slot } = &logs[&own];
         LogParts {
             log: Log::open(settings.config(own), tail.clone()),
-            preparer: Preparer::new(settings.key(own), settings.segment_len, tail.raw.clone(), *next_slot),
+            preparer: Preparer::new(settings.key(own), settings.lengths(), tail.raw.clone(), *next_slot),
             archives: logs.iter().filter(|(log, _)| **log != own).map(archive).collect(),
         }
     };

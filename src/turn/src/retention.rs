@@ -35,18 +35,18 @@ enum Stage {
 #[derive(Debug)]
 pub(crate) struct Retention {
     stage: Stage,
-    segments_max: usize,
+    bytes_max: u64,
     /// The next shard whose row is written again, and the batch of the last row.
     next_shard: u16,
     last_row: Lsn,
 }
 
 impl Retention {
-    /// Keeps at most `bytes` in segments of `segment_len`.
+    /// Keeps at most `bytes` in segments of at most `segment_len`.
     pub(crate) fn new(bytes: u64, segment_len: u64, node: &mut Node) -> Self {
         node.start_evacuation(Generation(0));
-        let segments_max = usize::try_from((bytes / segment_len).saturating_sub(AHEAD)).unwrap_or(usize::MAX);
-        Self { stage: Stage::Settling, segments_max: segments_max.max(2), next_shard: 0, last_row: Lsn(0) }
+        let bytes_max = bytes.saturating_sub(AHEAD * segment_len).max(2 * segment_len);
+        Self { stage: Stage::Settling, bytes_max, next_shard: 0, last_row: Lsn(0) }
     }
 
     /// Writes again how far shards' entries go, as far as there is room. True once all of that is durable.
@@ -78,8 +78,8 @@ impl Retention {
                 }
             }
             Stage::Idle => {
-                let beyond = self.beyond(&io.log);
-                if !shared.all_settled() || beyond == 0 {
+                let excess = self.excess(&io.log);
+                if !shared.all_settled() || excess == 0 {
                     return;
                 }
                 match io.log.drop_archived(machine, io.now) {
@@ -90,7 +90,7 @@ impl Retention {
                     Archived::Waits => {}
                     Archived::Nothing => {
                         // All of them at once: that state is written again takes a batch or two, in which a log can fill a segment.
-                        let last = io.log.log.segments().nth(beyond - 1).map(|segment| segment.generation);
+                        let last = Self::last_of(&io.log, excess);
                         let sealed = io.log.log.last_sealed();
                         self.stage = last.map_or(Stage::Idle, |last| Stage::Waiting(last, sealed));
                     }
@@ -125,10 +125,20 @@ impl Retention {
         }
     }
 
-    /// Segments that are too many: of the own log all but the active one at most.
-    fn beyond(&self, log: &LogPort) -> usize {
-        let own = log.log.segments().len();
-        let beyond = (own + log.archived_segments()).saturating_sub(self.segments_max);
-        beyond.min(own.saturating_sub(1))
+    /// Bytes that are too many, those of other logs among them.
+    fn excess(&self, log: &LogPort) -> u64 {
+        let own: u64 = log.log.segments().map(|segment| segment.len).sum();
+        (own + log.archived_bytes()).saturating_sub(self.bytes_max)
+    }
+
+    /// The last of the oldest segments of the own log that hold so many bytes. The active one stays.
+    fn last_of(log: &LogPort, mut excess: u64) -> Option<Generation> {
+        let may_go = log.log.segments().len().saturating_sub(1);
+        let beyond = log.log.segments().take(may_go).take_while(|segment| {
+            let is_beyond = excess > 0;
+            excess = excess.saturating_sub(segment.len);
+            is_beyond
+        });
+        beyond.last().map(|segment| segment.generation)
     }
 }

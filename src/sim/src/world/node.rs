@@ -225,8 +225,17 @@ impl World {
 
     fn log_settings(&self) -> LogSettings {
         let (segment_len, batch_max) = (self.plan.segment_len, self.plan.batch_max);
+        let first_segment_len = self.plan.first_segment_len;
         let (epoch, restored) = (Epoch(self.run), Epoch(0));
-        LogSettings { nonce: NONCE, epoch, segment_len, batch_max, writes: self.plan.writes, restored }
+        LogSettings {
+            nonce: NONCE,
+            epoch,
+            segment_len,
+            first_segment_len,
+            batch_max,
+            writes: self.plan.writes,
+            restored,
+        }
     }
 
     fn run_node(&mut self, recovered: Recovered, calm: bool) {
@@ -298,7 +307,7 @@ impl World {
             connections: connections_max,
             buffers: plan.buffers,
             batch: plan.batch_max,
-            segments: (plan.retention / plan.segment_len) as usize,
+            segments: (plan.retention / plan.first_segment_len) as usize,
         };
         self.node = Some(Process { reactors: running, relay, shared, closings, limits });
         for at in 0..reactors {
