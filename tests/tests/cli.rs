@@ -516,6 +516,21 @@ fn messages_are_forgotten_from_the_command_line() {
 }
 
 #[test]
+fn a_restore_forgets_what_was_forgotten_since_numbers_may_be_others_then() {
+    let mut node = Node::start();
+    for text in ["one", "two"] {
+        node.lines(&["send", "--user", "bob", "--to", "alice", text], "");
+    }
+    assert!(node.run(&["forget", "--user", "alice", "--with", "bob", "1"], "").status.success());
+    node.server.take().unwrap().stop().unwrap();
+    let (ok, _, said) = tidings(&["restore", "--data", node.launch.data.to_str().unwrap()]);
+    assert!(ok, "{said}");
+    node.server = Some(node.launch.start().unwrap());
+    let history = node.run(&["history", "--user", "alice", "--with", "bob"], "");
+    assert_eq!(String::from_utf8(history.stdout).unwrap().lines().count(), 2);
+}
+
+#[test]
 fn somebody_is_blocked_from_the_command_line() {
     let node = Node::start();
     let send = |from: &str, to: &str, text: &str| node.lines(&["send", "--user", from, "--to", to, text], "");

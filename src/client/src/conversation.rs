@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use tidings_wire::{
     ClientMsgId, ConversationId, Seq, Timestamp, UserId,
-    frames::{Control, Timer, about::control},
+    frames::{Control, MessageFlags, Timer, about::control},
 };
 
 use crate::{
@@ -137,7 +137,8 @@ impl Conversation {
         if next.ordinal > 0 || next.ts > Timestamp(0) {
             // Since the last whose ordinal was told all content is the user's.
             if std::mem::take(&mut self.wrote_uncounted) {
-                self.seen = self.seen.max(next.ordinal - u64::from(has_content));
+                let counts = has_content && next.sender != user;
+                self.seen = self.seen.max(next.ordinal.saturating_sub(u64::from(counts)));
             }
             self.counted = Some(next.ordinal);
         } else {
@@ -174,7 +175,7 @@ impl Conversation {
     /// A message says what the conversation is called, if it is the other member's, or gives a group its title.
     fn learn_name(&mut self, message: &Message, user: UserId) {
         if !self.id.is_group() {
-            if message.sender != user && self.name != message.sender_name {
+            if message.sender != user && !message.is_withheld() && self.name != message.sender_name {
                 self.name.clone_from(&message.sender_name);
             }
         } else if let Some(title) = group::title_of(message) {
@@ -211,6 +212,17 @@ impl Conversation {
         if self.last < upto {
             self.pass(upto);
             self.ahead = self.ahead.split_off(&upto.next());
+        }
+    }
+
+    /// The user does not want to see these any more, which may not have been released yet.
+    pub(crate) fn forget(&mut self, first: Seq, last: Seq) {
+        for (_, message) in self.ahead.range_mut(first..=last) {
+            message.flags |= MessageFlags::FORGOTTEN;
+            if message.control == Control::TEXT || message.control.is_about_target() {
+                message.flags |= MessageFlags::EMPTIED;
+                (message.body, message.payload) = (Vec::new(), Vec::new());
+            }
         }
     }
 

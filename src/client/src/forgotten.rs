@@ -56,10 +56,11 @@ impl Session {
             self.to_forget.retain(|other| *other != wish);
             is_all = wish.1 == WHICH;
         }
-        for ForgottenRange { first, last } in ranges {
-            self.events.push_back(Event::Forgotten { conversation, first, last });
+        for ForgottenRange { first, last } in &ranges {
+            self.events.push_back(Event::Forgotten { conversation, first: *first, last: *last });
         }
         let Some(known) = self.conversations.get_mut(&conversation) else { return Ok(()) };
+        ranges.iter().filter(|range| range.first <= range.last).for_each(|range| known.forget(range.first, range.last));
         if is_all || changes <= known.forgotten + 1 {
             known.forgotten = known.forgotten.max(changes);
         } else {

@@ -1,4 +1,4 @@
-//! Messages that are told without what they say.
+//! Messages that are not told as they are stored.
 
 use alloc::vec::Vec;
 
@@ -26,5 +26,16 @@ pub(crate) fn emptied(frame: &Frame<'_>, message: &Message, why: u32) -> Vec<u8>
             ..*message
         },
     );
+    out
+}
+
+/// A message with other flags.
+pub(crate) fn with_flags(frame: &Frame<'_>, message: &Message, flags: u32) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut flagged = FrameBuilder::<Message>::new(&mut out);
+    let mut part = |span| flagged.var(frame.var(span).unwrap_or_default());
+    let (sender_name, body, payload) = (part(message.sender_name), part(message.body), part(message.payload));
+    let flags = MessageFlags(flags);
+    flagged.finish(frame.header().request_id, &Message { sender_name, body, payload, flags, ..*message });
     out
 }

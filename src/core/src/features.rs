@@ -159,6 +159,12 @@ impl<'a> Seen<'a> {
         self.view.size() == Size::Large
     }
 
+    /// True if the other member of a one-to-one conversation blocks the sender.
+    pub fn is_withheld(&self) -> bool {
+        let member = self.view.state.member(self.sender).filter(|_| self.conversation.is_direct());
+        member.is_some_and(|member| self.view.is_blocked(self.sender, self.view.state.members.other(member).user))
+    }
+
     /// How many members there are.
     pub fn members(&self) -> usize {
         self.view.current()

@@ -2,6 +2,7 @@
 //! conversations tell; what goes out are socket output, home records, and messages to conversations.
 
 mod authentication;
+mod barred;
 mod blocking;
 mod catch_up;
 mod devices;
@@ -37,7 +38,7 @@ use tidings_wire::{BatchPosition, ConversationId, Lsn, UserId};
 use crate::{
     counters::{Counter, Counters},
     effects::ConnId,
-    lanes::ToConversation,
+    lanes::{Blocking, ToConversation},
     node::NodeConfig,
     placement::Origin,
     records::HomeEntryRecord,
@@ -74,6 +75,12 @@ pub(crate) struct Homes {
     listening: listening::Listening,
     /// What users do not want to see any more.
     forgotten: BTreeMap<(Key, ConversationId), forgotten::Forgotten>,
+    /// How many ranges of that each has.
+    forgotten_of: BTreeMap<Key, usize>,
+    /// Who blocks whom, or did.
+    barred: BTreeMap<(Key, UserId), Blocking>,
+    /// What of it found no room in the log.
+    unwritten_barred: VecDeque<(HomeKey, UserId)>,
     /// Who watches whom.
     presences: presence::Presences,
     /// FETCHes of sessions that are for other reactors.
@@ -114,6 +121,9 @@ impl Homes {
             with_tails: BTreeMap::new(),
             listening: listening::Listening::default(),
             forgotten: BTreeMap::new(),
+            forgotten_of: BTreeMap::new(),
+            barred: BTreeMap::new(),
+            unwritten_barred: VecDeque::new(),
             presences: presence::Presences::default(),
             far: BTreeMap::new(),
             may_fetch: VecDeque::new(),

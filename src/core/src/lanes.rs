@@ -192,7 +192,7 @@ pub enum Wish {
 
 /// [`ToHome::Blocks`].
 #[derive(Clone, Copy, Debug)]
-pub struct Blocks {
+pub struct BlocksTold {
     /// Who asked for it; a session that is none: nobody who waits.
     pub asker: Asker,
     /// Whose home this goes to.
@@ -544,7 +544,7 @@ pub enum ToHome {
         source: Option<Source>,
     },
     /// Who blocks whom in a one-to-one conversation is committed.
-    Blocks(Blocks),
+    Blocks(BlocksTold),
     /// How far do the homes there have what a shard told? Answered when there is room, by [`ToConversation::Reached`].
     AskReached {
         /// The shard.

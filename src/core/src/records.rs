@@ -28,8 +28,10 @@ pub enum RecordKind {
     Sources = 5,
     /// What a user keeps for itself, all of it: settings and devices.
     Own = 6,
-    /// Messages of a conversation that a user does not want to see any more, all of them: [`ForgottenRecord`] and its ranges.
+    /// Messages of a conversation that a user does not want to see any more, which are added to others: [`ForgottenRecord`] and ranges.
     Forgotten = 7,
+    /// Who blocks a user: [`BarredRecord`] and its [`BarredPeer`]s.
+    Barred = 8,
     /// A message: its MESSAGE frame.
     Message = 16,
     /// A member's watermarks: [`ReceiptRecord`].
@@ -50,13 +52,15 @@ pub enum RecordKind {
     OwnRow = 69,
     /// What was withdrawn in a conversation: [`ErasuresRow`] and its [`ErasureRecord`]s.
     ErasuresRow = 70,
-    /// Messages that a user does not want to see any more, written again: as of [`Self::Forgotten`].
+    /// Messages that a user does not want to see any more, all of them, written again: as of [`Self::Forgotten`].
     ForgottenRow = 71,
+    /// Who blocks a user, written again: as of [`Self::Barred`].
+    BarredRow = 72,
 }
 
 impl RecordKind {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::NoOp,
         Self::HardState,
         Self::Config,
@@ -64,6 +68,7 @@ impl RecordKind {
         Self::Sources,
         Self::Own,
         Self::Forgotten,
+        Self::Barred,
         Self::Message,
         Self::Receipt,
         Self::Block,
@@ -75,6 +80,7 @@ impl RecordKind {
         Self::OwnRow,
         Self::ErasuresRow,
         Self::ForgottenRow,
+        Self::BarredRow,
     ];
 
     /// The kind with this number.
@@ -89,7 +95,12 @@ impl RecordKind {
 
     /// True of what homes write of what conversations told them, and what those could tell again.
     pub const fn is_told(self) -> bool {
-        matches!(self, Self::HomeDelta | Self::Sources | Self::HomeRow)
+        matches!(self, Self::HomeDelta | Self::Sources | Self::HomeRow | Self::Barred | Self::BarredRow)
+    }
+
+    /// True of what says something about numbers of messages, which a restore gives to others.
+    pub const fn is_of_numbers(self) -> bool {
+        matches!(self, Self::Forgotten | Self::ForgottenRow)
     }
 
     /// True if records of this kind are one node's alone, and in no entry.
@@ -138,6 +149,24 @@ pub struct BlockRecord {
     pub delivered: Seq,
     /// What it is shown as read.
     pub read: Seq,
+}
+
+/// Who blocks a user; `count` of [`BarredPeer`] follow.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BarredRecord {
+    /// The user.
+    pub user: UserId,
+    /// How many follow.
+    pub count: u32,
+}
+
+/// Somebody who blocks, or blocked, a user.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BarredPeer {
+    /// Who.
+    pub peer: UserId,
+    /// How often it began or ceased to.
+    pub blocking: Blocking,
 }
 
 /// Messages of a conversation that a user does not want to see any more; `count` of [`ForgottenRange`](tidings_wire::frames::ForgottenRange) follow.
@@ -207,8 +236,6 @@ pub struct HomeEntryRecord {
     pub cleared: Seq,
     /// Whether the user blocks the other member.
     pub blocks: Blocking,
-    /// Whether the other member blocks the user.
-    pub barred: Blocking,
     /// How often the user said of messages that it does not want to see them any more.
     pub forgotten: u32,
 }
@@ -378,7 +405,9 @@ first_len! {
     ReceiptRecord: 56, now 64;
     BlockRecord: 68;
     HomeRecord: 28;
-    HomeEntryRecord: 96, now 144;
+    HomeEntryRecord: 96, now 140;
+    BarredRecord: 20;
+    BarredPeer: 20;
     ForgottenRecord: 64;
     SourcesRecord: 4;
     SourceRecord: 10;

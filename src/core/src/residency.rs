@@ -7,7 +7,7 @@ use tidings_wire::{
 };
 
 use crate::{
-    lanes::{Blocks, HeadUpdate, ToConversation, ToHome},
+    lanes::{BlocksTold, HeadUpdate, ToConversation, ToHome},
     node::Node,
 };
 
@@ -104,7 +104,7 @@ impl ToHome {
             Self::HeadUpdate(HeadUpdate { user, .. })
             | Self::Receipt { user, .. }
             | Self::ReceiptOk { user, .. }
-            | Self::Blocks(Blocks { user, .. }) => Some(Entity::Home(*user)),
+            | Self::Blocks(BlocksTold { user, .. }) => Some(Entity::Home(*user)),
             Self::Fanout(_)
             | Self::Posted(_)
             | Self::Bell(_)

@@ -1,14 +1,15 @@
 //! Whoever is blocked writes, and is answered, and is not told: nothing of what it writes is shown to who blocked it.
 
 use tidings_core::limits::{OFFLINE_AFTER_MS, PRESENCE_JITTER_MS};
-use tidings_testkit::{Cluster, Device, frames::Attempt, in_all_layouts, user};
+use tidings_testkit::{Cluster, Device, Reactor, frames::Attempt, in_all_layouts, user};
 use tidings_wire::{
-    ConversationId, ErrorCode, Kind, Lineage, Seq, UserId, Uv, archive,
+    ConversationId, ErrorCode, Generation, Kind, Lineage, Seq, UserId, Uv, archive,
     frame::FrameBuilder,
     frames::{
-        Changed, ChangedConversation, Control, Delivered, Describe, Described, DescribedMember, Doing, Fetch,
-        FetchOrder, GroupAct, GroupSettings, Message, MessageFlags, Presence, PresenceState, Read, Receipt, Resume,
-        Sent, Set, Setting, SettingKey, Typing, Users, Watch, about, group::control,
+        Changed, ChangedConversation, Control, Delivered, Describe, Described, DescribedMember, Doing, ErrorFrame,
+        Fetch, FetchOrder, Forget, GroupAct, GroupSettings, Message, MessageFlags, Presence, PresenceState, Read,
+        Receipt, Resume, ResumeStatus, Sent, Set, Setting, SettingKey, Typing, Users, Visibility, Watch, about,
+        group::control,
     },
 };
 
@@ -58,7 +59,8 @@ fn given(cluster: &mut Cluster, device: Device) -> Vec<(u64, String, bool)> {
             let Message { control, target, client_msg_id, .. } = message;
             assert_eq!((control, target, client_msg_id.0), (Control::TEXT, Seq(0), 0), "nothing of it is told");
             assert!(frame.var(message.sender_name).unwrap().is_empty() && frame.var(message.body).unwrap().is_empty());
-            assert_ne!(message.flags.0 & (MessageFlags::CONTROL | MessageFlags::EMPTIED), 0);
+            let both = MessageFlags::CONTROL | MessageFlags::EMPTIED;
+            assert_eq!(message.flags.0 & both, both);
         }
         (message.seq.0, text, is_withheld)
     };
@@ -190,6 +192,105 @@ fn who_is_not_blocked_any_more_is_heard_from_then_on() {
 }
 
 #[test]
+fn the_blocked_finds_out_nothing_where_nobody_has_written() {
+    in_all_layouts(|cluster, alice, bob| {
+        let conversation = ConversationId::direct(alice.user, bob.user);
+        cluster.send(bob, "carol", 1, 0, "x");
+        settle(cluster);
+        let resume = |cluster: &mut Cluster, uv| {
+            cluster.take(bob);
+            let (lineage, none) = (Lineage([7; 16]), Uv(0));
+            cluster.ask(bob, &Resume { lineage, uv, below: none, page: 0, tails: 0, tail: 0 });
+            cluster.take(bob).all::<Changed>()[0]
+        };
+        let before = resume(cluster, Uv(0)).uv;
+        for value in [1, 0, 1] {
+            block(cluster, alice, bob.user, value);
+        }
+        settle(cluster);
+        let after = resume(cluster, before);
+        assert_eq!((after.status, after.uv), (ResumeStatus::UpToDate, before), "no cursor rises");
+        fn refused<T: tidings_wire::frame::FixedPart>(cluster: &mut Cluster, who: Device, part: &T) {
+            cluster.ask(who, part);
+            let errors = cluster.take(who).all::<ErrorFrame>();
+            let codes: Vec<_> = errors.iter().map(|error| ErrorCode::from_u16(error.code)).collect();
+            assert_eq!(codes, [Some(ErrorCode::NotMember)], "{:?}", T::KIND);
+        }
+        refused(cluster, bob, &Describe { conversation, from: 0, limit: 0, counted: Seq(0) });
+        let order = FetchOrder::Upward;
+        refused(cluster, bob, &Fetch { conversation, from: Seq(1), upto: Seq(0), limit: 0, order });
+        refused(cluster, bob, &Read { conversation, upto: Seq(1), ordinal: 1 });
+        refused(cluster, bob, &Delivered { conversation, upto: Seq(1) });
+        refused(cluster, bob, &Set::new(conversation, SettingKey::BLOCKED, 1));
+        refused(cluster, bob, &Set::new(conversation, SettingKey::MUTED, 0));
+        refused(cluster, bob, &Forget { conversation, first: Seq(0), last: Seq(0) });
+        refused(cluster, bob, &blocks(bob, alice.user, 0));
+        refused(cluster, bob, &blocks(bob, user("dan"), 0));
+        cluster.bytes(bob, &Attempt::to(conversation, UserId::NONE, (2, 0)).bytes());
+        assert_eq!(cluster.take(bob).error().0, ErrorCode::NotMember);
+        // For who blocks it is there.
+        cluster.ask(alice, &Describe { conversation, from: 0, limit: 0, counted: Seq(0) });
+        assert_eq!(cluster.take(alice).all::<Described>().len(), 1);
+        // Rows alone say all of it, and so does what is told again.
+        cluster.reactors.iter_mut().for_each(|reactor| reactor.node.start_evacuation(Generation(1)));
+        settle(cluster);
+        cluster.restart();
+        let (alice, bob) = (cluster.live("alice", 1, 11), cluster.live("bob", 1, 12));
+        settle(cluster);
+        assert_eq!(listed(cluster, bob).0.len(), 1);
+        assert!(listed(cluster, alice).0[0].blocked);
+        cluster.take(alice);
+        cluster.send(bob, "alice", 3, 0, "a");
+        settle(cluster);
+        assert_eq!(given(cluster, alice), [withheld(1)]);
+    });
+}
+
+#[test]
+fn a_block_that_is_dropped_is_none_and_who_asked_is_told() {
+    in_all_layouts(|cluster, alice, bob| {
+        cluster.send(bob, "alice", 1, 0, "a");
+        settle(cluster);
+        cluster.take(alice);
+        cluster.ask(alice, &blocks(alice, bob.user, 1));
+        cluster.send(bob, "alice", 2, 1, "b");
+        for at in 0..cluster.reactors.len() {
+            let Reactor { node, world, .. } = &mut cluster.reactors[at];
+            node.at(cluster.now, world).drop_proposed();
+        }
+        settle(cluster);
+        assert_eq!(cluster.take(alice).error().0, ErrorCode::Busy);
+        cluster.take(bob);
+        cluster.send(bob, "alice", 2, 1, "b");
+        settle(cluster);
+        assert_eq!(given(cluster, alice), [row(2, "b")]);
+        assert!(!listed(cluster, alice).0[0].blocked);
+        block(cluster, alice, bob.user, 1);
+    });
+}
+
+#[test]
+fn a_timer_of_the_blocked_changes_nothing() {
+    in_all_layouts(|cluster, alice, bob| {
+        let conversation = ConversationId::direct(alice.user, bob.user);
+        cluster.send(bob, "alice", 1, 0, "a");
+        settle(cluster);
+        let timer = |cluster: &mut Cluster, who: Device, id: (u64, u64), seconds: u32| {
+            let body = seconds.to_le_bytes();
+            let to = Attempt::to(conversation, UserId::NONE, id);
+            cluster.bytes(who, &Attempt { control: about::control::TIMER, body: &body, ..to }.bytes());
+            settle(cluster);
+        };
+        timer(cluster, bob, (2, 1), 60);
+        block(cluster, alice, bob.user, 1);
+        timer(cluster, bob, (3, 2), 1);
+        cluster.take(alice);
+        cluster.ask(alice, &Describe { conversation, from: 0, limit: 0, counted: Seq(0) });
+        assert_eq!(cluster.take(alice).all::<Described>()[0].timer, 60);
+    });
+}
+
+#[test]
 fn what_nobody_can_mean_is_refused() {
     in_all_layouts(|cluster, alice, bob| {
         let none = UserId::NONE;
@@ -274,6 +375,29 @@ fn who_blocks_and_who_is_blocked_hear_nothing_of_each_other() {
         let states = |cluster: &mut Cluster| -> Vec<_> {
             cluster.take(bob).all::<Presence>().iter().map(|told| told.state).collect()
         };
+        // Before it they do.
+        let typing = Typing { conversation, user: UserId::NONE, doing: Doing::TYPING };
+        for (one, other) in [(alice, bob), (bob, alice)] {
+            cluster.take(other);
+            cluster.ask(one, &typing);
+            cluster.later(0);
+            assert_eq!(cluster.take(other).all::<Typing>().len(), 1);
+        }
+        // From whom it is hidden anyhow learns nothing.
+        let shows = |cluster: &mut Cluster, visibility: Visibility| {
+            let (none, key) = (ConversationId::NONE, SettingKey::VISIBILITY);
+            cluster.ask(alice, &Set::new(none, key, visibility as u64));
+            settle(cluster);
+        };
+        shows(cluster, Visibility::Nobody);
+        watch(cluster);
+        assert_eq!(states(cluster), [PresenceState::Hidden]);
+        block(cluster, alice, bob.user, 1);
+        cluster.later(0);
+        assert_eq!(states(cluster), []);
+        block(cluster, alice, bob.user, 0);
+        shows(cluster, Visibility::Everybody);
+
         watch(cluster);
         assert_eq!(states(cluster), [PresenceState::Online]);
         block(cluster, alice, bob.user, 1);
@@ -281,7 +405,6 @@ fn who_blocks_and_who_is_blocked_hear_nothing_of_each_other() {
         assert_eq!(states(cluster), [PresenceState::Hidden], "at once");
         watch(cluster);
         assert_eq!(states(cluster), [PresenceState::Hidden]);
-        let typing = Typing { conversation, user: UserId::NONE, doing: Doing::TYPING };
         for (one, other) in [(alice, bob), (bob, alice)] {
             cluster.ask(one, &typing);
             cluster.later(0);

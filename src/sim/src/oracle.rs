@@ -324,7 +324,13 @@ impl Oracle {
     }
 
     /// A message as a device was given it, in its turn or from history. Its place, if it is right.
-    fn look(&mut self, device: DeviceAt, user: UserId, audits: bool, message: &Message) -> Option<usize> {
+    fn look(
+        &mut self,
+        device: DeviceAt,
+        user: UserId,
+        (audits, told): (bool, bool),
+        message: &Message,
+    ) -> Option<usize> {
         let (seq, emptied) = (message.seq, message.is_emptied());
         let tag = match self.durable.tag(message.conversation, seq) {
             Some(durable) if emptied => durable,
@@ -345,14 +351,8 @@ impl Oracle {
         let right = attempt.conversation == at && words == message.payload;
         let said = self.durable.said(message.conversation);
         let shown = said.map_or(Shown::Whole, |said| said.shown(seq, self.wall));
-        let withheld = self.durable.blocks.is_withheld(message.conversation, seq) && message.sender != user;
-        let says_so = message.is_withheld() && emptied && message.body.is_empty() && message.control.0 == 0;
-        self.check(if withheld { says_so } else { !message.is_withheld() }, "I21", || {
-            format!(
-                "device {device} is given {seq:?} of conversation {at}, withheld {says_so}, and should be {withheld}"
-            )
-        });
-        self.check_forgotten(user, audits, message);
+        let withheld = self.check_withheld(device, user, message);
+        self.check_forgotten(user, (audits, told), message);
         // What was sent before it was withdrawn may come after that; but not at the end.
         let held_back = match shown {
             _ if withheld || message.is_forgotten() => true,
@@ -422,7 +422,8 @@ impl Oracle {
         given: &mut Given,
         message: &Message,
     ) -> Option<(usize, u64)> {
-        let at = self.look(device, user, given.audits, message)?;
+        let told = given.forgotten.contains(&(message.conversation, message.seq));
+        let at = self.look(device, user, (given.audits, told), message)?;
         let seq = message.seq;
         let last = given.last.insert(at, seq);
         let follows = last.map_or(!given.everything || seq == Seq(1), |last| last.next() == seq);
@@ -498,12 +499,7 @@ impl Oracle {
         self.check(!ahead(peers, peer_fact) && own.read <= own_fact.read, "I8", || {
             format!("device {device} is shown {peers:?} and {own:?} in conversation {at}; true is {peer_fact:?} and {own_fact:?}")
         });
-        let peer = self.conversations[at].members.get(1 - member.min(1)).copied();
-        let frozen = peer.and_then(|peer| self.durable.blocks.shown(self.conversations[at].id, peer));
-        let blocked = frozen.is_some_and(|(delivered, read)| peers.delivered > delivered || peers.read > read);
-        self.check(!blocked, "I21", || {
-            format!("device {device} is shown {peers:?} in conversation {at} of who blocks it from {frozen:?} on")
-        });
+        self.check_frozen(device, (at, member), peers);
         let before = given.shown.insert(at, peers).unwrap_or_default();
         self.check(!ahead(before, peers), "I8", || {
             format!("device {device} is shown {peers:?} in conversation {at} after {before:?}")

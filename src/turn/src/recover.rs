@@ -310,7 +310,8 @@ impl Replay {
             let row: ShardRow = archive::read(record.body).map_err(|_| ReplayError::Body)?;
             self.replica.recovered(Entry { shard: header.shard, term: Term(row.term), index: EntryIndex(row.last) });
         }
-        let kind = if kind.is_told() && epoch <= self.restored { RecordKind::Void } else { kind };
+        let is_of_before = kind.is_told() || kind.is_of_numbers();
+        let kind = if is_of_before && epoch <= self.restored { RecordKind::Void } else { kind };
         node.replay(&replayed(record, kind, at))
     }
 }

@@ -48,6 +48,8 @@ pub const WINDOW: u32 = 64;
 pub const REMEMBERED: usize = 128;
 /// Ranges of messages of a conversation that a user does not want to see any more.
 pub const FORGOTTEN_MAX: usize = 1_000;
+/// The same in all conversations of a user.
+pub const FORGOTTEN_OF_USER_MAX: usize = 10_000;
 /// Messages that one FETCH may ask for.
 pub const FETCH_MAX: u32 = 256;
 /// Bytes of MESSAGE frames that one FETCH is answered with, unless a single one is longer.

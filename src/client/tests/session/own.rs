@@ -117,6 +117,43 @@ fn somebody_is_blocked_before_it_ever_wrote() {
     });
     assert_eq!(events.collect::<Vec<_>>(), [(1, 0, true)]);
     assert_eq!(peer.session.unread(here()), 0);
+    // What the other one is called is not forgotten for it.
+    peer.give(&message(0, 2));
+    peer.give(&message_with(0, 3, |message| {
+        (message.flags, message.ordinal) = (MessageFlags(MessageFlags::WITHHELD), 1);
+        message.sender_name = Default::default();
+        message.clear_crc = Message::crc_of_clear(&[], &[]);
+    }));
+    peer.events();
+    peer.session.mute(here(), Timestamp(1));
+    let id = peer.sent().all::<Set>()[0].0;
+    peer.give(&bytes_of(id, &Setting::new(here(), SettingKey::MUTED, 1)));
+    let named = |event: Event| if let Event::Conversation { name, .. } = event { Some(name) } else { None };
+    assert_eq!(peer.events().into_iter().find_map(named).as_deref(), Some("bob"));
+}
+
+/// Own texts that are withheld do not count, also where SENT answers a repeat and does not say so.
+#[test]
+fn withheld_texts_count_for_neither_and_nothing_goes_below_zero() {
+    let mut peer = Peer::live(super::config());
+    let bob = user("bob");
+    let send = |peer: &mut Peer, text: &[u8]| {
+        peer.session.send(bob, text);
+        peer.sent().all::<Send>()[0]
+    };
+    let answer = |(request, send): (u64, Send), seq, ts| {
+        let Send { conversation, client_msg_id, .. } = send;
+        let (seq, ts, ordinal) = (Seq(seq), Timestamp(ts), 0);
+        bytes_of(request, &tidings_wire::frames::Sent { conversation, client_msg_id, seq, ts, ordinal })
+    };
+    let first = send(&mut peer, b"one");
+    peer.give(&answer(first, 1, 0)); // a repeat
+    let second = send(&mut peer, b"two");
+    peer.give(&answer(second, 2, 7));
+    assert_eq!(peer.session.unread(here()), 0);
+    // What the other one writes then is unread.
+    peer.give(&message_with(0, 3, |message| message.ordinal = 1));
+    assert_eq!(peer.session.unread(here()), 1);
 }
 
 /// What is to be forgotten is asked for until it is durable; a device that missed some of it asks for all.
@@ -159,6 +196,15 @@ fn what_is_forgotten_is_asked_for_until_it_is_durable_and_what_was_missed_is_ask
     assert_eq!(peer.events(), [told(1, 3), told(5, 5)]);
     peer.give(&forgotten(0, 4, &[(4, 4)]));
     assert!(asked(&mut peer).is_empty(), "it is the next");
+    // One that is here and waits for one before it comes without what it says.
+    peer.give(&message(0, 7));
+    peer.give(&forgotten(0, 5, &[(7, 7)]));
+    peer.give(&message(0, 6));
+    let given = peer.events().into_iter().filter_map(|event| match event {
+        Event::Message(message) => Some((message.seq.0, message.is_forgotten(), message.payload.is_empty())),
+        _ => None,
+    });
+    assert_eq!(given.collect::<Vec<_>>(), [(6, false, false), (7, true, true)]);
     // What cannot be is told, and given up.
     peer.session.forget(conversation, Seq(9), Seq(9));
     let request = asked(&mut peer)[0].0;

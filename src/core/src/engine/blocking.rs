@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use tidings_canary::{self as canary, Canary};
 use tidings_wire::{
-    BatchPosition, EntryIndex, ErrorCode, Frame, Kind, LogPosition, UserId,
+    BatchPosition, ConversationId, EntryIndex, ErrorCode, Frame, Kind, LogPosition, Seq, UserId,
     archive::{self, Archived},
     frame::FrameBuilder,
     frames::{Control, Message, MessageFlags},
@@ -21,15 +21,30 @@ use crate::{
         blocks::{self, Block},
         membership::Membership,
         state::{ReplayError, State},
+        view::View,
     },
     effects::ReactorId,
+    emptied::with_flags,
     home::SessionId,
-    lanes::{Asker, Author, BlockCommand, Blocking, Blocks, HeadUpdate, Refusal, Source, ToHome, Wish},
+    lanes::{Asker, Author, BlockCommand, Blocking, BlocksTold, HeadUpdate, Refusal, Source, ToHome, Wish},
     placement::{Origin, origin},
     records::{BlockRecord, RecordKind, append},
 };
 
 impl Conversations {
+    /// A conversation that a user may know of: one in which nobody has written is there for who blocks the other one, and for nobody else.
+    pub(super) fn known_to(&self, id: ConversationId, user: UserId) -> Option<ConversationKey> {
+        self.find(id).filter(|key| {
+            let view = self.view(*key);
+            !id.is_direct() || view.head() > Seq(0) || self.has_blocked(&view, user)
+        })
+    }
+
+    fn has_blocked(&self, view: &View<'_>, user: UserId) -> bool {
+        let Some(member) = view.state.member(user) else { return false };
+        view.blocks().of(user, view.state.members.other(member).user).blocking > Blocking(0)
+    }
+
     pub(super) fn on_block(
         &mut self,
         from: ReactorId,
@@ -39,7 +54,8 @@ impl Conversations {
     ) {
         let BlockCommand { asker, user, peer, conversation: id, network, wish } = *command;
         let refuse = |code, cx: &mut _| refuse_other(from, asker, id, code, Kind::Set, cx);
-        let found = self.find(id);
+        let is_named = !peer.is_none();
+        let found = if is_named { self.find(id) } else { self.known_to(id, user) };
         let peer = match found.map(|key| (&self.get(key).state.members, key)) {
             Some((members, _)) => members.find(user).map(|member| members.other(member).user),
             None => Some(peer).filter(|peer| !peer.is_none()),
@@ -48,13 +64,17 @@ impl Conversations {
         let proposed = found.map(|key| self.view(key).blocks()).unwrap_or_default();
         let committed = found.map(|key| self.get(key).state.blocks()).unwrap_or_default();
         let before = proposed.of(user, peer);
+        // Who never blocked somebody has nothing to do with it, if nobody has written.
+        if wish == Wish::Unblock && self.known_to(id, user).is_none() {
+            return refuse(ErrorCode::NotMember, cx);
+        }
         if before.blocking.is_on() == (wish == Wish::Block) {
             // What is not committed yet is not answered for.
             if proposed.of(user, peer) != committed.of(user, peer) {
                 return refuse(ErrorCode::Busy, cx);
             }
             let (own, peers) = (before.blocking, committed.of(peer, user).blocking);
-            let answer = Blocks { asker, user, conversation: id, peer, own, peers, source: None };
+            let answer = BlocksTold { asker, user, conversation: id, peer, own, peers, source: None };
             return self.answer(from, ToHome::Blocks(answer), cx);
         }
         let is_full = found.is_none() && self.all.len() >= self.config.entities_max as usize;
@@ -72,7 +92,7 @@ impl Conversations {
             self.entry(id, shard, || State::direct(user, peer))
         });
         let (view, shard) = (self.view(key), self.get(key).shard);
-        // What is shown of the user is what it is now: who is blocked twice was shown nothing between.
+        // What is shown of the user from here on is what is known of it now, with receipts that are proposed.
         let shown = view.marks(view.member(user).expect("of the two")).shown();
         let blocking = Blocking(before.blocking.0 + 1);
         let (delivered, read) = (shown.delivered, shown.read);
@@ -94,10 +114,10 @@ impl Conversations {
         frame: &[u8],
         cx: &mut impl ConversationContext,
     ) {
-        let (shard, state) = (self.get(key).shard, &self.get(key).state);
+        let shard = self.get(key).shard;
         let message = || split(frame, FRAME_MAX).ok().flatten().and_then(|frame| Some((frame, frame.fixed().ok()?)));
         let (whole, message): (Frame<'_>, Message) = message().expect("built here");
-        let marked = is_withheld(&message, state);
+        let marked = is_withheld(&message);
         for member in 0..2 {
             let home = self.config.layout.home(&self.get(key).state.members[member].user);
             let source = self.outboxes.source(shard, home, entry);
@@ -146,7 +166,7 @@ impl Conversations {
         let source = self.outboxes.source(shard, home, entry);
         let update = self.blocks_of(key, record.peer, (Asker::NOBODY, Some(source)));
         self.tell((shard, entry), home, ToHome::Blocks(update), &[], cx);
-        if !record.blocking.is_on() {
+        if !record.blocking.is_on() && self.get(key).state.head > Seq(0) {
             // What it was not shown meanwhile it is shown now.
             let state = &self.get(key).state;
             let watermarks = state.shown(state.member(record.user).expect("of the two"));
@@ -162,12 +182,12 @@ impl Conversations {
         key: ConversationKey,
         user: UserId,
         (asker, source): (Asker, Option<Source>),
-    ) -> Blocks {
+    ) -> BlocksTold {
         let Conversation { id: conversation, state, .. } = self.get(key);
         let peer = state.members.other(state.member(user).expect("of the two")).user;
         let blocks = state.blocks();
         let (own, peers) = (blocks.of(user, peer).blocking, blocks.of(peer, user).blocking);
-        Blocks { asker, user, conversation: *conversation, peer, own, peers, source }
+        BlocksTold { asker, user, conversation: *conversation, peer, own, peers, source }
     }
 
     pub(super) fn replay_block(
@@ -200,20 +220,14 @@ fn apply(state: &mut State, record: &BlockRecord) {
 
 /// A message without the mark that it is withheld, of which who wrote it knows nothing.
 pub(super) fn unmarked(frame: &Frame<'_>, message: &Message) -> Vec<u8> {
-    let mut out = Vec::new();
-    let mut unmarked = FrameBuilder::<Message>::new(&mut out);
-    let mut part = |span| unmarked.var(frame.var(span).unwrap_or_default());
-    let (sender_name, body, payload) = (part(message.sender_name), part(message.body), part(message.payload));
-    let flags = MessageFlags(message.flags.0 & !MessageFlags::WITHHELD);
-    unmarked.finish(frame.header().request_id, &Message { sender_name, body, payload, flags, ..*message });
-    out
+    with_flags(frame, message, message.flags.0 & !MessageFlags::WITHHELD)
 }
 
-/// True if the member that did not write a message gets nothing of it but its number. Clients set any flag before this one meant something: then
-/// nobody had blocked anybody.
-pub(super) fn is_withheld(message: &Message, state: &State) -> bool {
-    let is_flagged = message.flags.0 & MessageFlags::WITHHELD != 0;
-    is_flagged && state.blocks() != Default::default() && !canary::is(Canary::BlockedShown)
+/// True if the member of a one-to-one conversation that did not write a message gets nothing of it but its number. The record alone says it, so that it stays
+/// so whatever else is lost.
+pub(super) fn is_withheld(message: &Message) -> bool {
+    let is_direct = !message.peer.is_none();
+    is_direct && message.flags.0 & MessageFlags::WITHHELD != 0 && !canary::is(Canary::BlockedShown)
 }
 
 /// The number of a message and whose it is, and nothing else of it. Whoever does not know the flag shows nothing of it either.

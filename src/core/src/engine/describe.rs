@@ -29,7 +29,7 @@ impl Conversations {
         cx: &mut impl ConversationContext,
     ) {
         let id = describe.conversation;
-        let known = self.find(id).filter(|key| self.may_know(*key, user));
+        let known = self.known_to(id, user).filter(|key| self.may_know(*key, user));
         let Some(key) = known else {
             return refuse_other(from, asker, id, ErrorCode::NotMember, Kind::Describe, cx);
         };

@@ -179,6 +179,11 @@ impl Conversations {
             return self.allowed(&view, send, said, view.judge(&attempt(0, None)));
         };
         let view = self.view(key);
+        // Who does not name the other member must know that there is a conversation.
+        let may_be_unknown = view.state.head == Seq(0) && send.peer.is_none();
+        if may_be_unknown && self.known_to(send.conversation, send.sender).is_none() {
+            return refuse(ErrorCode::NotMember);
+        }
         let is_open =
             || features::find(self.config.features, send.control).is_some_and(|row| row.actors == Actors::Anybody);
         let member = match view.member(send.sender) {
@@ -430,7 +435,7 @@ impl Conversations {
     fn on_receipt(&mut self, from: ReactorId, command: &ReceiptCommand, cx: &mut impl ConversationContext) {
         let ReceiptCommand { asker, user, conversation: id, kind, upto, ordinal, privacy } = *command;
         let of_kind = if kind == ReceiptKind::Read { Kind::Read } else { Kind::Delivered };
-        let found = self.find(id).and_then(|key| Some((key, self.get(key).state.member(user)?)));
+        let found = self.known_to(id, user).and_then(|key| Some((key, self.get(key).state.member(user)?)));
         let Some((key, member)) = found else {
             return refuse_other(from, asker, id, ErrorCode::NotMember, of_kind, cx);
         };

@@ -35,7 +35,7 @@ impl Conversations {
         cx: &mut impl ConversationContext,
     ) {
         let id = fetch.conversation;
-        let Some(key) = self.find(id) else {
+        let Some(key) = self.known_to(id, user) else {
             return refuse_other(from, asker, id, ErrorCode::NotMember, Kind::Fetch, cx);
         };
         let State { head, ref members, .. } = self.get(key).state;
@@ -211,7 +211,7 @@ impl Conversations {
             let data = ToHome::Data { asker: job.asker };
             // What has disappeared does not come back with a clock that goes back.
             let now = cx.now().wall.max(conversation.state.last_ts);
-            let marked = is_withheld(&message, &conversation.state);
+            let marked = is_withheld(&message);
             if marked && message.sender != job.user {
                 cx.to_home(job.reactor, data, &withheld(&frame, &message));
             } else if is_held_back(&conversation.state.erasures, &message, now) {

@@ -431,14 +431,17 @@ impl Conversations {
             if missing.is_none_or(|first| changed < first) {
                 continue;
             }
-            let blocks = self.get(key).state.blocks() != Blocks::default();
+            let (head, blocks) = (self.get(key).state.head, self.get(key).state.blocks() != Blocks::default());
             if !self.answers[to.0 as usize].is_empty() || !cx.has_home_credit(to, 1 + usize::from(blocks), 0) {
                 return false;
             }
             let source = self.outboxes.source(shard, to, changed);
             let update = self.head_update_as_seen(key, member, source);
             cx.count(Counter::HeadUpdatesRepeated);
-            cx.to_home(to, ToHome::HeadUpdate(update), &[]);
+            // Of one in which nobody has written the blocked is told nothing.
+            if head > Seq(0) {
+                cx.to_home(to, ToHome::HeadUpdate(update), &[]);
+            }
             if blocks {
                 let update = self.blocks_of(key, update.user, (Asker::NOBODY, Some(source)));
                 cx.to_home(to, ToHome::Blocks(update), &[]);

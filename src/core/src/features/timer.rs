@@ -22,6 +22,10 @@ impl Feature for ChangeTimer {
     }
 
     fn apply(&self, seen: &Seen<'_>, act: &Act<'_>, changes: &mut Changes) {
+        // Whoever is blocked does nothing to what the other one writes.
+        if seen.is_withheld() {
+            return;
+        }
         let timer = Timer::from_bytes(act.body).unwrap_or_default();
         // What is not kept is off.
         changes.keep(seen, if timer.seconds == 0 { &[] } else { act.body });

@@ -1,9 +1,9 @@
 //! Whom a user does not want to hear of. The conversation decides and tells both homes: the user's devices are told whom it blocks; who is blocked is
-//! not told so, but cannot take the user into groups, nor see whether it is there.
+//! not told so (`barred.rs`), nor whether the user is there.
 
 use tidings_wire::{
-    ConversationId, ErrorCode, UserId,
-    frames::{GroupAct, Send, Set, Setting, SettingKey},
+    ConversationId, ErrorCode, UserId, Uv,
+    frames::{Set, Setting, SettingKey},
 };
 
 use super::{
@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     context::HomeContext,
-    lanes::{Asker, BlockCommand, Blocks, Named, ToConversation, Wish},
+    lanes::{Asker, BlockCommand, Blocking, BlocksTold, ToConversation, Wish},
 };
 
 impl Homes {
@@ -50,47 +50,39 @@ impl Homes {
     }
 
     /// Who blocks whom is committed.
-    pub(super) fn on_blocks(&mut self, blocks: &Blocks, cx: &mut impl HomeContext) {
-        let Blocks { asker, user, conversation, peer, own, peers, .. } = *blocks;
+    pub(super) fn on_blocks(&mut self, blocks: &BlocksTold, cx: &mut impl HomeContext) {
+        let BlocksTold { asker, user, conversation, peer, own, peers, .. } = *blocks;
         let home = self.index.home(user);
-        let entry = self.index.entry(home, conversation, peer);
-        let before = self.index.entry_at(entry).preferences.get();
-        let after = Preferences { blocks: before.blocks.max(own), barred: before.barred.max(peers), ..before };
-        if self.index.change(home, entry, |entry| entry.preferences.set(after)) {
+        self.bar(home, peer, peers, cx);
+        // Whoever is blocked has an entry only of what was written.
+        let found = self.index.find(home, conversation);
+        let before = found.map_or(Blocking(0), |entry| self.index.entry_at(entry).preferences.get().blocks);
+        let mut until = found.map_or(Uv(0), |entry| self.index.entry_at(entry).uv);
+        if own > before {
+            let entry = self.index.entry(home, conversation, peer);
+            self.index.change(home, entry, |entry| {
+                entry.preferences.set(Preferences { blocks: own, ..entry.preferences.get() })
+            });
+            until = self.index.entry_at(entry).uv;
             self.mark_dirty(home, cx.now().mono);
+            if own.is_on() {
+                self.hide_presence(home, peer, cx);
+            }
         }
-        if after.blocks == before.blocks && asker == Asker::NOBODY {
+        if own <= before && asker == Asker::NOBODY {
             return;
-        }
-        if after.blocks.is_on() {
-            self.hide_presence(home, peer, cx);
         }
         // Somebody waits: it is written down at once, if there is room.
         self.flush_soon(home, cx);
-        let value = u64::from(after.blocks.is_on());
+        let value = u64::from(own.max(before).is_on());
         let setting = Setting { conversation, key: SettingKey::BLOCKED, value, peer };
-        let until = Until::Change(self.index.entry_at(entry).uv);
-        self.answer_at(home, until, asker, Answer::Setting(setting), cx);
+        self.answer_at(home, Until::Change(until), asker, Answer::Setting(setting), cx);
     }
 
     /// True if a home's user blocks somebody.
-    pub(super) fn blocks(&self, home: HomeKey, other: UserId) -> bool {
+    pub(super) fn does_block(&self, home: HomeKey, other: UserId) -> bool {
         let between = ConversationId::direct(self.index.get(home).user, other);
         let entry = self.index.find(home, between);
         entry.is_some_and(|entry| self.index.entry_at(entry).preferences.get().blocks.is_on())
-    }
-
-    /// Whether those whom a message takes into a group let its sender do that.
-    pub(super) fn named(&self, (home, user): (HomeKey, UserId), send: &Send, body: &[u8]) -> Named {
-        let Ok(Some(GroupAct::Create { members: users, .. } | GroupAct::Add(users))) =
-            GroupAct::read(send.control, body)
-        else {
-            return Named::Willing;
-        };
-        let is_barred_by = |other: UserId| {
-            let entry = self.index.find(home, ConversationId::direct(user, other));
-            entry.is_some_and(|entry| self.index.entry_at(entry).preferences.get().barred.is_on())
-        };
-        if users.iter().any(is_barred_by) { Named::Blocking } else { Named::Willing }
     }
 }

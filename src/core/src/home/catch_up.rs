@@ -101,14 +101,13 @@ impl Homes {
     ) -> Vec<ConversationId> {
         let Some(session) = self.sessions.get(id) else { return Vec::new() };
         let newer = |(_, entry): &(EntryKey, &Entry)| entry.uv > range.since;
-        let is_listed = |(_, entry): &(EntryKey, &Entry)| entry.is_listed();
         let before = self.index.get(home).listed;
         let (start, walked) = self.index.below(home, range.below, before);
-        let entries = self.index.older_from(start).take_while(newer).filter(is_listed);
+        let entries = self.index.older_from(start).take_while(newer);
         let (privacy, settings) = (self.privacy(home), self.index.get(home).own.as_ref().map_or(0, |own| own.told));
         let skipped = usize::from(canary::is(Canary::ResumeSkipsOne));
         let mut entries = entries.skip(skipped).peekable();
-        let page = || self.index.older_from(start).take_while(newer).filter(is_listed).take(range.most + skipped);
+        let page = || self.index.older_from(start).take_while(newer).take(range.most + skipped);
         let entry_len = entry_len(page().map(|(_, entry)| entry));
         let mut frame = FrameBuilder::<Changed>::new(cx.out(session.conn));
         let (mut span, mut count, mut last, mut listed, mut size) = (frame.var(&[]), 0, Uv(0), before, 0);
@@ -124,7 +123,7 @@ impl Homes {
         let next = if entries.peek().is_some() { last } else { Uv(0) };
         drop(entries);
         let (mut names, mut first) = (frame.var(&[]), Vec::new());
-        for (_, entry) in self.index.older_from(start).filter(is_listed).skip(skipped).take(count) {
+        for (_, entry) in self.index.older_from(start).skip(skipped).take(count) {
             names.len += frame.var(&entry.name).len;
             if first.len() < range.tails {
                 first.push(entry.conversation);
@@ -156,7 +155,7 @@ impl Homes {
 
 /// Bytes of the entries of a list with these.
 pub(super) fn entry_len<'a>(mut entries: impl Iterator<Item = &'a Entry>) -> usize {
-    let is_unusual = entries.any(|entry| entry.preferences.are_told());
+    let is_unusual = entries.any(|entry| entry.preferences.are_unusual());
     if is_unusual { ChangedConversation::LEN } else { ChangedConversation::SHORT_LEN }
 }
 

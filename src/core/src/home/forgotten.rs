@@ -6,11 +6,11 @@ use core::ops::Bound;
 
 use tidings_canary::{self as canary, Canary};
 use tidings_wire::{
-    ConversationId, ErrorCode, Frame, Seq, WireError,
+    BatchPosition, ConversationId, ErrorCode, Frame, Seq, WireError,
     archive::{self, Archived},
     frame::{FrameBuilder, Span},
-    frames::{self, Forget, ForgottenRange, Message, MessageFlags},
-    limits::{FORGOTTEN_MAX, FRAME_MAX},
+    frames::{self, Control, Forget, ForgottenRange, Message, MessageFlags},
+    limits::{FORGOTTEN_MAX, FORGOTTEN_OF_USER_MAX, FRAME_MAX},
     split,
 };
 
@@ -24,7 +24,7 @@ use super::{
 use crate::{
     context::{Context, HomeContext},
     conversation::state::ReplayError,
-    emptied::emptied,
+    emptied::{emptied, with_flags},
     lanes::Asker,
     narrow::to_u32,
     placement::origin,
@@ -32,10 +32,7 @@ use crate::{
     replay::Replayed,
 };
 
-/// Ranges that are written for what one message costs of a user's rate.
-const RANGES_PER_TOKEN: u64 = 64;
-
-/// The most bytes of a record.
+/// The most bytes of a row; a record has one range.
 pub(super) const FORGOTTEN_RECORD_MAX: usize =
     listed_len::<ForgottenRecord>() + FORGOTTEN_MAX * listed_len::<ForgottenRange>();
 
@@ -43,6 +40,8 @@ pub(super) const FORGOTTEN_RECORD_MAX: usize =
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Forgotten {
     changes: u32,
+    /// How many of them are durable.
+    durable: u32,
     /// Rising, and with others between any two.
     ranges: Vec<ForgottenRange>,
 }
@@ -62,18 +61,13 @@ impl Forgotten {
         let mut ranges: Vec<_> = self.ranges.iter().filter(|range| !touches(range)).copied().collect();
         let at = ranges.partition_point(|range| range.first < one.first);
         ranges.insert(at, one);
-        Some(Self { changes: self.changes + 1, ranges })
+        Some(Self { changes: self.changes + 1, ranges, ..*self })
     }
 
     /// True of one of them.
     fn has(&self, seq: Seq) -> bool {
         let after = self.ranges.partition_point(|range| range.first <= seq);
         after > 0 && seq <= self.ranges[after - 1].last
-    }
-
-    fn write(&self, record: ForgottenRecord, body: &mut Vec<u8>) {
-        put(body, &record);
-        self.ranges.iter().for_each(|range| put(body, range));
     }
 }
 
@@ -110,62 +104,79 @@ impl Homes {
             if last > self.head_of(entry) {
                 return Err(ErrorCode::FutureSeq);
             }
-            added = Some(ForgottenRange { first, last });
-            let known = self.forgotten.get(&(home.0, conversation));
-            let with = known.map_or_else(
-                || Forgotten::default().with(ForgottenRange { first, last }),
-                |known| known.with(ForgottenRange { first, last }),
-            );
-            if let Some(forgotten) = with {
-                if forgotten.ranges.len() > FORGOTTEN_MAX {
-                    return Err(ErrorCode::TooMany);
-                }
-                if cx.room() < FORGOTTEN_RECORD_MAX {
-                    return Err(ErrorCode::Busy);
-                }
-                self.index.get_mut(home).bucket.owe(forgotten.ranges.len() as u64 / RANGES_PER_TOKEN);
-                self.write_forgotten(home, conversation, forgotten, cx);
-            }
+            let range = ForgottenRange { first, last };
+            let known = self.forgotten.get(&(home.0, conversation)).cloned().unwrap_or_default();
+            let changes = match known.with(range) {
+                Some(forgotten) => self.add_forgotten((home, conversation), &known, range, forgotten, cx)?,
+                None => known.changes,
+            };
+            added = Some((range, changes));
         }
         let until = Until::Change(self.index.entry_at(entry).uv);
         self.answer_at(home, until, asker, Answer::Forgotten(conversation, added), cx);
         Ok(())
     }
 
-    fn write_forgotten(
+    fn add_forgotten(
         &mut self,
-        home: HomeKey,
-        conversation: ConversationId,
+        (home, conversation): (HomeKey, ConversationId),
+        before: &Forgotten,
+        range: ForgottenRange,
         forgotten: Forgotten,
         cx: &mut impl HomeContext,
-    ) {
-        let Some(entry) = self.index.find(home, conversation) else { return };
+    ) -> Result<u32, ErrorCode> {
+        let all = self.forgotten_of.get(&home.0).copied().unwrap_or(0) + forgotten.ranges.len() - before.ranges.len();
+        if forgotten.ranges.len() > before.ranges.len()
+            && (forgotten.ranges.len() > FORGOTTEN_MAX || all > FORGOTTEN_OF_USER_MAX)
+        {
+            return Err(ErrorCode::TooMany);
+        }
+        if cx.room() < FORGOTTEN_RECORD_MAX {
+            return Err(ErrorCode::Busy);
+        }
+        let entry = self.index.find(home, conversation).ok_or(ErrorCode::NotMember)?;
         let changes = forgotten.changes;
         self.index.change(home, entry, |entry| {
             entry.preferences.set(Preferences { forgotten: changes, ..entry.preferences.get() })
         });
         self.mark_dirty(home, cx.now().mono);
+        self.forgotten_of.insert(home.0, all);
         self.forgotten.insert((home.0, conversation), forgotten);
-        let (at, shard) = self.append_forgotten(RecordKind::Forgotten, home, conversation, cx);
+        let (at, shard) = self.append_forgotten(RecordKind::Forgotten, (home, conversation), (changes, &[range]), cx);
         cx.want_write();
-        self.waiting[shard as usize].push_back((at, Waiting::Forgotten { home }));
+        self.waiting[shard as usize].push_back((at, Waiting::Forgotten { home, conversation, changes }));
         self.flush_soon(home, cx);
+        Ok(changes)
     }
 
     fn append_forgotten(
         &self,
         kind: RecordKind,
-        home: HomeKey,
-        conversation: ConversationId,
+        (home, conversation): (HomeKey, ConversationId),
+        (changes, ranges): (u32, &[ForgottenRange]),
         cx: &mut impl Context,
-    ) -> (tidings_wire::BatchPosition, u16) {
+    ) -> (BatchPosition, u16) {
         let user = self.index.get(home).user;
         let entry = self.index.find(home, conversation).expect("what is forgotten is of a conversation of the user");
         let (peer, uv) = (self.index.entry_at(entry).peer, self.index.entry_at(entry).uv);
-        let (forgotten, shard) = (&self.forgotten[&(home.0, conversation)], self.config.layout.user_shard(&user));
-        let Forgotten { changes, ranges } = forgotten;
-        let record = ForgottenRecord { user, conversation, peer, uv, changes: *changes, count: to_u32(ranges.len()) };
-        (cx.append(kind, shard, |body| forgotten.write(record, body)), shard)
+        let (count, shard) = (to_u32(ranges.len()), self.config.layout.user_shard(&user));
+        let at = cx.append(kind, shard, |body| {
+            put(body, &ForgottenRecord { user, conversation, peer, uv, changes, count });
+            ranges.iter().for_each(|range| put(body, range));
+        });
+        (at, shard)
+    }
+
+    /// What was added to what a user has forgotten is committed.
+    pub(super) fn forgotten_is_durable(&mut self, home: HomeKey, conversation: ConversationId, changes: u32) {
+        if let Some(known) = self.forgotten.get_mut(&(home.0, conversation)) {
+            known.durable = known.durable.max(changes);
+        }
+    }
+
+    /// True if something of what a user has forgotten of a conversation is not durable yet.
+    pub(super) fn is_forgetting(&self, home: HomeKey, conversation: ConversationId) -> bool {
+        self.forgotten.get(&(home.0, conversation)).is_some_and(|known| known.durable < known.changes)
     }
 
     /// Puts into the log again what a user has forgotten of the next conversation after one. `None`: there is no other.
@@ -174,57 +185,74 @@ impl Homes {
         home: HomeKey,
         after: ConversationId,
         cx: &mut impl Context,
-    ) -> Option<(ConversationId, tidings_wire::BatchPosition)> {
+    ) -> Option<(ConversationId, BatchPosition)> {
         let of_home = (Bound::Excluded((home.0, after)), Bound::Unbounded);
-        let ((_, next), _) = self.forgotten.range(of_home).next().filter(|((of, _), _)| *of == home.0)?;
-        Some((*next, self.append_forgotten(RecordKind::ForgottenRow, home, *next, cx).0))
+        let ((_, next), known) = self.forgotten.range(of_home).next().filter(|((of, _), _)| *of == home.0)?;
+        let all = (known.changes, &known.ranges[..]);
+        Some((*next, self.append_forgotten(RecordKind::ForgottenRow, (home, *next), all, cx).0))
     }
 
-    /// A record of it that recovery read.
+    /// A record of it that recovery read. All of them together count, so their order does not matter.
     pub(super) fn replay_forgotten(&mut self, record: &Replayed<'_>) -> Result<(), ReplayError> {
         let mut body = record.body;
         let ForgottenRecord { user, conversation, peer, uv, changes, count } =
             take(&mut body).map_err(|_| ReplayError::Body)?;
-        let mut ranges = Vec::new();
-        for _ in 0..count {
-            ranges.push(take(&mut body).map_err(|_| ReplayError::Body)?);
-        }
         let home = self.index.home(user);
         let entry = self.index.replay_change(home, (conversation, peer), uv);
-        let entry = self.index.entry_mut(entry);
-        let known = entry.preferences.get();
-        // What was written again may be read after what is later.
-        if changes >= known.forgotten && !canary::is(Canary::ForgottenForgotten) {
-            entry.preferences.set(Preferences { forgotten: changes, ..known });
-            self.forgotten.insert((home.0, conversation), Forgotten { changes, ranges });
+        let known = self.forgotten.entry((home.0, conversation)).or_default();
+        let before = known.ranges.len();
+        for _ in 0..count {
+            let range = take(&mut body).map_err(|_| ReplayError::Body)?;
+            if !canary::is(Canary::ForgottenForgotten)
+                && let Some(with) = known.with(range)
+            {
+                *known = with;
+            }
         }
+        let entry = self.index.entry_mut(entry);
+        let preferences = entry.preferences.get();
+        let changes = changes.max(preferences.forgotten);
+        (known.changes, known.durable) = (changes, changes);
+        entry.preferences.set(Preferences { forgotten: changes, ..preferences });
+        let of_home = self.forgotten_of.entry(home.0).or_default();
+        *of_home = *of_home + known.ranges.len() - before;
         self.index.get_mut(home).base.add(origin(self.config.log, record.at));
         Ok(())
     }
 
-    /// A stored message as its user wants to see it, if that is not as it is.
+    /// A stored message as its user wants to see it, if that is not as it is. What was said about a message goes with it; what changes a conversation is only
+    /// marked, since devices need it.
     pub(super) fn as_wanted(&self, home: HomeKey, bytes: &[u8]) -> Option<Vec<u8>> {
-        if self.forgotten.is_empty() || canary::is(Canary::ForgottenShown) {
+        if self.forgotten.is_empty() || !self.forgotten_of.contains_key(&home.0) || canary::is(Canary::ForgottenShown) {
             return None;
         }
         let frame = split(bytes, FRAME_MAX).ok().flatten()?;
         let message: Message = frame.fixed().ok()?;
         let forgotten = self.forgotten.get(&(home.0, message.conversation))?;
-        forgotten.has(message.seq).then(|| emptied(&frame, &message, MessageFlags::FORGOTTEN))
+        let is_about = message.control.is_about_target();
+        let is_forgotten = forgotten.has(message.seq) || is_about && forgotten.has(message.target);
+        if !is_forgotten {
+            return None;
+        }
+        Some(match message.control {
+            Control::TEXT => emptied(&frame, &message, MessageFlags::FORGOTTEN),
+            _ if is_about => emptied(&frame, &message, MessageFlags::FORGOTTEN),
+            _ => with_flags(&frame, &message, message.flags.0 | MessageFlags::FORGOTTEN),
+        })
     }
 
-    /// FORGOTTEN: what was added, or all of it.
+    /// FORGOTTEN: what was added, and how often something was then; or all of it.
     pub(super) fn write_answer(
         &self,
         home: HomeKey,
-        (conversation, added): (ConversationId, Option<ForgottenRange>),
+        (conversation, added): (ConversationId, Option<(ForgottenRange, u32)>),
         request_id: u64,
         out: &mut Vec<u8>,
     ) {
         let known = self.forgotten.get(&(home.0, conversation));
-        let ranges: &[ForgottenRange] = match &added {
-            Some(added) => core::slice::from_ref(added),
-            None => known.map_or(&[], |known| &known.ranges),
+        let (ranges, changes): (&[ForgottenRange], u32) = match &added {
+            Some((range, changes)) => (core::slice::from_ref(range), *changes),
+            None => known.map_or((&[], 0), |known| (&known.ranges, known.changes)),
         };
         let mut frame = FrameBuilder::<frames::Forgotten>::new(out);
         let mut span: Span = frame.var(&[]);
@@ -233,7 +261,6 @@ impl Homes {
             archive::write(range, &mut bytes);
             span.len += frame.var(&bytes).len;
         }
-        let changes = known.map_or(0, |known| known.changes);
         frame.finish(request_id, &frames::Forgotten { conversation, changes, ranges: span });
     }
 }

@@ -73,18 +73,33 @@ impl Homes {
     ) -> Result<Option<Command<'f>>, WireError> {
         let (kind, request_id) = (frame.kind()?, frame.header().request_id);
         match kind {
-            Kind::Send => return self.on_send(id, frame, cx),
+            Kind::Send => self.on_send(id, frame, cx),
             Kind::Delivered => {
                 let Delivered { conversation, upto } = frame.fixed()?;
                 self.note_acknowledged(id);
-                return Ok(self.receipt(id, request_id, (conversation, ReceiptKind::Delivered, upto, 0)));
+                Ok(self.receipt(id, request_id, (conversation, ReceiptKind::Delivered, upto, 0)))
             }
             Kind::Read => {
                 let Read { conversation, upto, ordinal } = frame.fixed()?;
                 self.note_acknowledged(id);
-                return Ok(self.receipt(id, request_id, (conversation, ReceiptKind::Read, upto, ordinal)));
+                Ok(self.receipt(id, request_id, (conversation, ReceiptKind::Read, upto, ordinal)))
             }
-            Kind::Fetch => return self.on_fetch(id, frame, cx),
+            Kind::Fetch => self.on_fetch(id, frame, cx),
+            _ => self.dispatch_other(id, frame, kind, cx),
+        }
+    }
+
+    /// The same of what comes seldom.
+    #[inline(never)]
+    fn dispatch_other<'f>(
+        &mut self,
+        id: SessionId,
+        frame: &Frame<'f>,
+        kind: Kind,
+        cx: &mut impl HomeContext,
+    ) -> Result<Option<Command<'f>>, WireError> {
+        let request_id = frame.header().request_id;
+        match kind {
             Kind::Describe => {
                 let (describe, user) = (frame.fixed()?, self.user_of(id));
                 let asker = Asker { session: id, request_id };
@@ -142,7 +157,7 @@ impl Homes {
         session.in_flight += 1;
         let (home, user, device, network) = (session.home, session.user, session.device, session.network);
         let names_somebody = send.control.is_of_group();
-        let named = if names_somebody { self.named((home, user), &send, body) } else { Named::Willing };
+        let named = if names_somebody { self.named(home, &send, body) } else { Named::Willing };
         let message = ToConversation::Send(SendCommand {
             asker: Asker { session: id, request_id: frame.header().request_id },
             sender: user,

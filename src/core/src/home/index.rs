@@ -17,7 +17,7 @@ use super::{
     presence::LastSeen,
 };
 use crate::{
-    lanes::{Blocking, Heads, Shown, Watermarks},
+    lanes::{Heads, Shown, Watermarks},
     limits::Bucket,
     narrow::to_u32,
     placement::Base,
@@ -118,8 +118,7 @@ pub struct Entry {
 
 impl Entry {
     fn record(&self) -> HomeEntryRecord {
-        let Preferences { hidden, muted_until, pinned, archived, cleared, blocks, barred, forgotten } =
-            self.preferences.get();
+        let Preferences { hidden, muted_until, pinned, archived, cleared, blocks, forgotten } = self.preferences.get();
         HomeEntryRecord {
             conversation: self.conversation,
             peer: self.peer,
@@ -139,16 +138,7 @@ impl Entry {
             archived,
             cleared,
             blocks,
-            barred,
             forgotten,
-        }
-    }
-
-    /// True unless there is nothing of it that the user's devices may know: the other member blocks the user, and nobody has written.
-    pub fn is_listed(&self) -> bool {
-        self.head > Seq(0) || {
-            let Preferences { blocks, barred, .. } = self.preferences.get();
-            barred == Blocking(0) || blocks > Blocking(0)
         }
     }
 }
@@ -437,19 +427,10 @@ impl Index {
             let (delivered, read, seen) = (record.delivered, record.read, record.seen);
             entry.own = Watermarks { delivered, read, shown: Seq(0), seen };
             entry.peers = Shown { delivered: record.peer_delivered, read: record.peer_read };
-            let HomeEntryRecord { hidden, muted_until, pinned, archived, cleared, blocks, barred, .. } = *record;
+            let HomeEntryRecord { hidden, muted_until, pinned, archived, cleared, blocks, .. } = *record;
             // The record of what is forgotten may have been before.
             let forgotten = record.forgotten.max(entry.preferences.get().forgotten);
-            entry.preferences.set(Preferences {
-                hidden,
-                muted_until,
-                pinned,
-                archived,
-                cleared,
-                blocks,
-                barred,
-                forgotten,
-            });
+            entry.preferences.set(Preferences { hidden, muted_until, pinned, archived, cleared, blocks, forgotten });
             entry.name = name.into();
             self.set_heads(home, key, record.heads);
             if record.uv > known {

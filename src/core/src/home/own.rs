@@ -1,5 +1,5 @@
 //! What a user keeps for itself: settings, and which devices it has. It is written down as a whole with every change, since it changes
-//! seldom and is small, and is the only thing in a home that conversations could not tell again: a restore keeps it.
+//! seldom and is small. Conversations could not tell it again, and it says nothing of numbers: a restore keeps it.
 
 use alloc::{boxed::Box, vec::Vec};
 

@@ -21,8 +21,6 @@ pub struct Preferences {
     pub cleared: Seq,
     /// Whether it blocks the other member.
     pub blocks: Blocking,
-    /// Whether the other member blocks it, which its devices are not told.
-    pub barred: Blocking,
     /// How often it said of messages that it does not want to see them any more.
     pub forgotten: u32,
 }
@@ -49,15 +47,6 @@ impl Kept {
     /// True if there are any besides that it is hidden.
     pub fn are_unusual(&self) -> bool {
         self.0.as_deref().is_some_and(|kept| Preferences { hidden: Seq(0), ..*kept } != Preferences::default())
-    }
-
-    /// True if devices are told any besides that it is hidden: whoever is blocked must not see it in the length of a list.
-    pub fn are_told(&self) -> bool {
-        let untold = |kept: &Preferences| {
-            let blocks = Blocking(u32::from(kept.blocks.is_on()));
-            Preferences { hidden: Seq(0), barred: Blocking(0), blocks, ..*kept }
-        };
-        self.0.as_deref().is_some_and(|kept| untold(kept) != Preferences::default())
     }
 }
 

@@ -155,7 +155,7 @@ impl Homes {
     /// Somebody wants to know whether a user is there. Somebody who never came has no home, and is given none.
     pub(super) fn on_watched(&mut self, user: UserId, watcher: Watcher, relation: Relation, cx: &mut impl HomeContext) {
         let home = self.index.find_home(user);
-        let blocks = home.is_some_and(|home| self.blocks(home, watcher.user));
+        let blocks = home.is_some_and(|home| self.does_block(home, watcher.user));
         let relation = if blocks { Relation::Blocked } else { relation };
         if let Some(home) = home {
             self.watch(home, Watching { watcher, relation, until: cx.now().mono.plus_ms(LEASE_MS) }, cx);
@@ -235,13 +235,16 @@ impl Homes {
         self.tell_watchers(home, |relation| shows(before, relation) || shows(now, relation), cx);
     }
 
-    /// A user blocks somebody, who is told no more whether it is there.
+    /// A user blocks somebody, who is told no more whether it is there. Who was not told so before learns nothing.
     pub(super) fn hide_presence(&mut self, home: HomeKey, from: UserId, cx: &mut impl HomeContext) {
+        let (now, visibility) = (cx.now().mono, self.visibility(home));
         let Some(watched) = self.presences.watched.get_mut(&home.0) else { return };
         let mut to = Vec::new();
         for watching in watched.by.iter_mut().filter(|watching| watching.watcher.user == from) {
-            watching.relation = Relation::Blocked;
-            to.push((watching.watcher.reactor, watching.watcher.session.0.to_u64().to_le_bytes()));
+            let relation = core::mem::replace(&mut watching.relation, Relation::Blocked);
+            if watching.until > now && shows(visibility, relation) {
+                to.push((watching.watcher.reactor, watching.watcher.session.0.to_u64().to_le_bytes()));
+            }
         }
         let user = self.index.get(home).user;
         spread(to, Ephemeral::Presence { user, state: PresenceState::Hidden, last_seen: Timestamp(0) }, cx);

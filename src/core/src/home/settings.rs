@@ -47,8 +47,8 @@ pub(super) enum Until {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Answer {
     Setting(Setting),
-    /// What was added to what the user does not want to see any more; none: all of it, to who asked.
-    Forgotten(ConversationId, Option<ForgottenRange>),
+    /// What was added to what the user does not want to see any more, and how often something was then; none: all of it, to who asked.
+    Forgotten(ConversationId, Option<(ForgottenRange, u32)>),
     Devices,
     /// The same, after what a revocation ends has ended.
     Revoked,
@@ -257,6 +257,12 @@ impl Homes {
             Answer::Setting(setting) => {
                 let write = |request_id, out: &mut Vec<u8>| frame::append(out, request_id, &setting);
                 self.tell_devices((home, until, asker), write, cx);
+            }
+            // What was added since is told once it is durable, too.
+            Answer::Forgotten(conversation, None) if self.is_forgetting(home, conversation) => {
+                let entry = self.index.find(home, conversation);
+                let until = entry.map_or(until, |entry| Until::Change(self.index.entry_at(entry).uv));
+                self.asked.push(Asked { until, ..*asked });
             }
             Answer::Forgotten(conversation, None) => {
                 let mut bytes = core::mem::take(&mut self.frame_scratch);

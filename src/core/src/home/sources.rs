@@ -16,7 +16,7 @@ use crate::{
     conversation::state::ReplayError,
     counters::{Counter, Counters},
     effects::ReactorId,
-    lanes::{Blocks, Fanout, HeadUpdate, Reached, Source, ToHome},
+    lanes::{BlocksTold, Fanout, HeadUpdate, Reached, Source, ToHome},
     limits::{ASKED_MAX, HOME_FLUSH_MS},
     narrow::to_u32,
     records::{RecordKind, SourceRecord, SourcesRecord, listed_len, put, take},
@@ -219,6 +219,9 @@ impl Homes {
 
     /// Takes and completes snapshots, and writes claims down.
     pub(super) fn claim(&mut self, cx: &mut impl HomeContext) {
+        if !self.unwritten_barred.is_empty() {
+            return; // what was told is not all in the log
+        }
         let (first_dirty, last_dirty) = (self.dirtied - self.dirty.len() as u64, self.dirtied);
         let sources = &mut self.sources;
         let early = canary::is(Canary::ClaimedEarly);
@@ -284,7 +287,7 @@ fn source_of(message: &ToHome) -> Option<Source> {
         ToHome::HeadUpdate(HeadUpdate { source, .. })
         | ToHome::Fanout(Fanout { source, .. })
         | ToHome::Receipt { source, .. } => Some(*source),
-        ToHome::ReceiptOk { source, .. } | ToHome::Blocks(Blocks { source, .. }) => *source,
+        ToHome::ReceiptOk { source, .. } | ToHome::Blocks(BlocksTold { source, .. }) => *source,
         // What is told to reactors that listen is owed to them if it is not told.
         ToHome::Posted(_) | ToHome::Bell(_) | ToHome::Heads { .. } | ToHome::AskHeadsAgain { .. } => None,
         // Answers, which a device asks for again, what it may ask for at any time, and what is about sources itself.

@@ -3,11 +3,12 @@
 use alloc::{boxed::Box, collections::BTreeMap};
 
 use tidings_wire::{
-    BatchPosition, ConversationId, EntryIndex, Generation, Lsn, Uv, archive::Archived, limits::TITLE_MAX,
+    BatchPosition, ConversationId, EntryIndex, Generation, Lsn, UserId, Uv, archive::Archived, limits::TITLE_MAX,
 };
 
 use super::{
     HomeKey, Homes,
+    barred::BARRED_RECORD_MAX,
     forgotten::FORGOTTEN_RECORD_MAX,
     index::{EntryKey, Listed},
     own::{OWN_RECORD_MAX, Own},
@@ -33,7 +34,9 @@ pub(super) enum Waiting {
     /// What the user keeps, as of a version.
     Own { home: HomeKey, version: u32, settings: u32 },
     /// What the user does not want to see any more.
-    Forgotten { home: HomeKey },
+    Forgotten { home: HomeKey, conversation: ConversationId, changes: u32 },
+    /// Who blocks the user.
+    Barred { home: HomeKey },
     /// A shard's claim how far it has what others told.
     Claim { shard: u16, claim: BTreeMap<u16, EntryIndex> },
 }
@@ -55,6 +58,8 @@ enum Step {
     Own,
     /// What it does not want to see any more, of the conversation after this one.
     Forgotten(ConversationId),
+    /// Who blocks it, after this one.
+    Barred(UserId),
     /// Its conversations, after these.
     Entries(Listed),
 }
@@ -81,7 +86,7 @@ pub(super) struct Evacuation {
 }
 
 /// More than the largest row.
-const ROW_MAX: usize = HOME_RECORD_MAX + OWN_RECORD_MAX + FORGOTTEN_RECORD_MAX;
+const ROW_MAX: usize = HOME_RECORD_MAX + OWN_RECORD_MAX + FORGOTTEN_RECORD_MAX + BARRED_RECORD_MAX;
 
 /// More than the largest record of a home.
 pub(crate) const HOME_RECORD_MAX: usize =
@@ -118,6 +123,7 @@ impl Homes {
             }
         }
         self.flush_own(cx);
+        self.flush_barred(cx);
         self.claim(cx);
     }
 
@@ -185,7 +191,12 @@ impl Homes {
                     }
                     self.answer_asked(home, Until::Version(version), cx);
                 }
-                Waiting::Forgotten { home } => {
+                Waiting::Forgotten { home, conversation, changes } => {
+                    let place = origin(self.config.log, (batch.position)(at.offset));
+                    self.index.get_mut(home).base.add(place);
+                    self.forgotten_is_durable(home, conversation, changes);
+                }
+                Waiting::Barred { home } => {
                     let place = origin(self.config.log, (batch.position)(at.offset));
                     self.index.get_mut(home).base.add(place);
                 }
@@ -216,8 +227,11 @@ impl Homes {
         if record.kind == RecordKind::Sources {
             return self.replay_sources(record.shard, body);
         }
-        if matches!(record.kind, RecordKind::Forgotten | RecordKind::ForgottenRow) {
+        if record.kind.is_of_numbers() {
             return self.replay_forgotten(record);
+        }
+        if matches!(record.kind, RecordKind::Barred | RecordKind::BarredRow) {
+            return self.replay_barred(record);
         }
         if !record.kind.is_told() {
             return self.replay_own(record);
@@ -293,6 +307,13 @@ impl Homes {
                 Some((conversation, at)) => {
                     self.wait_for_row(evacuation, at, home, Last::No);
                     evacuation.step = Step::Forgotten(conversation);
+                }
+                None => evacuation.step = Step::Barred(UserId::NONE),
+            },
+            Step::Barred(after) => match self.barred_again(home, after, cx) {
+                Some((last, at)) => {
+                    self.wait_for_row(evacuation, at, home, Last::No);
+                    evacuation.step = Step::Barred(last);
                 }
                 None => evacuation.step = Step::Entries(Listed::NOWHERE),
             },

@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tidings_client::{ConversationId, Seq, UserId};
+use tidings_client::{ConversationId, Message, Seq, UserId, Watermarks};
 use tidings_core::records::BlockRecord;
 use tidings_wire::archive;
+
+use super::{DeviceAt, Oracle};
 
 /// Who blocks whom in all one-to-one conversations.
 #[derive(Debug, Default)]
@@ -60,5 +62,30 @@ impl Blocks {
     /// True if a message is withheld from who did not write it.
     pub fn is_withheld(&self, conversation: ConversationId, seq: Seq) -> bool {
         self.withheld.contains(&(conversation, seq))
+    }
+}
+
+impl Oracle {
+    /// Checks whether a message that a device was given is withheld from its user, as it must or must not be. True if it is.
+    pub(super) fn check_withheld(&mut self, device: DeviceAt, user: UserId, message: &Message) -> bool {
+        let (id, seq) = (message.conversation, message.seq);
+        let withheld = self.durable.blocks.is_withheld(id, seq) && message.sender != user;
+        let says_so = message.is_withheld() && message.is_emptied() && message.control.0 == 0;
+        let nothing = message.body.is_empty() && message.payload.is_empty();
+        self.check(if withheld { says_so && nothing } else { !message.is_withheld() }, "I21", || {
+            format!("device {device} is given {seq:?} of {id}, withheld {says_so}, and should be {withheld}")
+        });
+        withheld
+    }
+
+    /// Checks that a device is shown of somebody who blocks its user no more than when that began.
+    pub(super) fn check_frozen(&mut self, device: DeviceAt, (at, member): (usize, usize), peers: Watermarks) {
+        let conversation = &self.conversations[at];
+        let peer = conversation.members.get(1 - member.min(1)).copied();
+        let frozen = peer.and_then(|peer| self.durable.blocks.shown(conversation.id, peer));
+        let more = frozen.is_some_and(|(delivered, read)| peers.delivered > delivered || peers.read > read);
+        self.check(!more, "I21", || {
+            format!("device {device} is shown {peers:?} in conversation {at} of who blocks it from {frozen:?} on")
+        });
     }
 }

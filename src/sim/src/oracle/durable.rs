@@ -228,7 +228,7 @@ impl Durable {
         }
         let Message { sender, control, target, ts, expires_at, .. } = message;
         let roster = self.rosters.get(&conversation);
-        let line = Line { sender, control: control.0, target, ts, expires_at };
+        let line = Line { sender, control: control.0, target, ts, expires_at, withheld };
         let said = self.said.entry(conversation).or_default();
         said.add(seq, line, body, |other| roster.is_some_and(|roster| roster.is_above(sender, other)))?;
         Ok(())

@@ -21,20 +21,11 @@ impl Forgotten {
     /// Why that cannot be.
     pub fn add(&mut self, mut body: &[u8]) -> Result<(), String> {
         let record: ForgottenRecord = take(&mut body).map_err(|error| error.to_string())?;
-        let (mut all, mut before) = (BTreeSet::new(), Seq(0));
-        for _ in 0..record.count {
-            let ForgottenRange { first, last } = take(&mut body).map_err(|error| error.to_string())?;
-            if first <= before.next() && before > Seq(0) || last < first {
-                return Err(format!("what is forgotten from {first:?} to {last:?} is logged after {before:?}"));
-            }
-            all.extend((first.0..=last.0).map(Seq));
-            before = last;
+        let ForgottenRange { first, last } = take(&mut body).map_err(|error| error.to_string())?;
+        if record.count != 1 || first > last || !body.is_empty() {
+            return Err(format!("what is forgotten of {} is not one range", record.conversation));
         }
-        let known = self.of.entry((record.user, record.conversation)).or_default();
-        if !known.is_subset(&all) {
-            return Err(format!("{} had forgotten more of {}", record.user, record.conversation));
-        }
-        *known = all;
+        self.insert(record.user, record.conversation, (first, last));
         Ok(())
     }
 
@@ -69,12 +60,20 @@ impl Oracle {
         all.find(|of| !given.forgotten.contains(of))
     }
 
-    /// Checks whether a message that a device was given is held back since its user does not want to see it. In the end it must be.
-    pub(super) fn check_forgotten(&mut self, user: UserId, audits: bool, message: &tidings_client::Message) {
+    /// Checks whether a message that a device was given is held back since its user does not want to see it. In the end, and once the device was told, it must be.
+    pub(super) fn check_forgotten(
+        &mut self,
+        user: UserId,
+        (audits, told): (bool, bool),
+        message: &tidings_client::Message,
+    ) {
         let (id, seq, says) = (message.conversation, message.seq, message.is_forgotten());
-        let wanted = self.to_forget.has(user, id, seq);
-        let must = audits && self.durable.forgotten.has(user, id, seq);
-        let right = says && wanted && message.is_emptied() || !says && !must;
+        let about = Some(message.target).filter(|_| message.control.is_about_target());
+        let of = |all: &Forgotten| all.has(user, id, seq) || about.is_some_and(|target| all.has(user, id, target));
+        let (wanted, must) = (of(&self.to_forget), told || audits && of(&self.durable.forgotten));
+        // What changes a conversation is only marked.
+        let emptied = message.is_emptied() || message.control.0 != 0 && about.is_none();
+        let right = says && wanted && emptied || !says && !must;
         self.check(right, "I22", || {
             format!("{seq:?} of {id} is given as forgotten {says}; wanted {wanted}, must {must}")
         });

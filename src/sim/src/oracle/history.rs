@@ -34,7 +34,7 @@ pub struct Reading {
 impl Oracle {
     /// A device asked for stored messages and was given one.
     pub fn older(&mut self, device: DeviceAt, user: UserId, message: &Message, reading: &mut Option<Reading>) {
-        let place = self.look(device, user, false, message);
+        let place = self.look(device, user, (false, false), message);
         if let Some(reading) = reading.as_mut().filter(|reading| Some(reading.place) == place) {
             reading.seqs.push(message.seq);
         }

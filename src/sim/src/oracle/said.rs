@@ -26,6 +26,8 @@ pub struct Line {
     pub ts: Timestamp,
     /// When it disappears; 0: never.
     pub expires_at: Timestamp,
+    /// Whoever it was for blocked its sender.
+    pub withheld: bool,
 }
 
 /// What is to be seen of a message.
@@ -59,7 +61,7 @@ impl SaidAbout {
         body: &[u8],
         may_moderate: impl Fn(UserId) -> bool,
     ) -> Result<(), String> {
-        let Line { sender, control, target, ts, expires_at } = line;
+        let Line { sender, control, target, ts, expires_at, withheld } = line;
         let of = self.lines.get(&target);
         let erased = self.erased.contains_key(&target);
         match control {
@@ -92,7 +94,8 @@ impl SaidAbout {
         if control == ERASE {
             self.erased.insert(target, seq);
         }
-        if control == TIMER {
+        // Whoever is blocked changes nothing of what others write.
+        if control == TIMER && !withheld {
             let seconds = body.try_into().map(u32::from_le_bytes);
             self.timer_s = u64::from(seconds.map_err(|_| format!("{seq:?} has a timer of {} bytes", body.len()))?);
         }
