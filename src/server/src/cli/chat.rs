@@ -151,7 +151,7 @@ fn enter(client: &mut Client, model: &mut Model, to: Recipient) {
         }
         model.notice = Some(match command {
             Command::Unknown(_) => {
-                " There are /edit WORDS, /erase, /react WHAT, /forget, /block, /unblock; // writes a slash ".into()
+                " /edit WORDS, /erase, /react WHAT, /forget, /block, /unblock; // writes a slash ".into()
             }
             Command::Block | Command::Unblock => " Only a user can be blocked, in its own chat ".into(),
             _ => " There is no message that this could be about, or it is still on its way: choose one with Up ".into(),

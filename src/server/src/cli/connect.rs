@@ -227,6 +227,9 @@ pub(super) fn to_json(message: &Message) -> serde_json::Value {
     if message.is_emptied() {
         object["gone"] = true.into();
     }
+    if message.is_forgotten() {
+        object["forgotten"] = true.into();
+    }
     match message.control {
         Control::TEXT | about_control::EDIT => clear_json(&mut object, &message.clear()),
         about_control::TIMER => {
