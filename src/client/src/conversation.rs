@@ -78,6 +78,8 @@ pub(crate) struct Conversation {
     pub(crate) preferences: Preferences,
     /// How often the user said of messages that it does not want to see them any more, as this device heard.
     pub(crate) forgotten: u32,
+    /// What it does not want to see of what was not released yet.
+    pub(crate) forgotten_ahead: Vec<(Seq, Seq)>,
     /// A group's title, or the other member's name, as far as it is known.
     pub(crate) name: String,
     /// Seconds after which messages disappear that are written after the last one released; 0: never.
@@ -119,6 +121,7 @@ impl Conversation {
             hidden: Seq(0),
             preferences: Preferences::default(),
             forgotten: 0,
+            forgotten_ahead: Vec::new(),
             name: String::new(),
             timer: 0,
             counted: None,
@@ -132,6 +135,7 @@ impl Conversation {
         let mut next = self.ahead.remove(&self.last.next())?;
         self.last = next.seq;
         self.learn_name(&next, user);
+        self.empty_forgotten(&mut next);
         self.keep_time(&mut next, user);
         let has_content = next.control == Control::TEXT && !next.is_withheld();
         if next.ordinal > 0 || next.ts > Timestamp(0) {
@@ -215,15 +219,26 @@ impl Conversation {
         }
     }
 
-    /// The user does not want to see these any more, which may not have been released yet.
+    /// The user does not want to see these any more. What has not been released yet comes without what it says.
     pub(crate) fn forget(&mut self, first: Seq, last: Seq) {
-        for (_, message) in self.ahead.range_mut(first..=last) {
+        if last > self.last {
+            self.forgotten_ahead.push((first, last));
+        }
+    }
+
+    /// Takes what a message says out of it if the user does not want to see it any more.
+    fn empty_forgotten(&mut self, message: &mut Message) {
+        if self.forgotten_ahead.is_empty() {
+            return;
+        }
+        if self.forgotten_ahead.iter().any(|(first, last)| (*first..=*last).contains(&message.seq)) {
             message.flags |= MessageFlags::FORGOTTEN;
             if message.control == Control::TEXT || message.control.is_about_target() {
                 message.flags |= MessageFlags::EMPTIED;
                 (message.body, message.payload) = (Vec::new(), Vec::new());
             }
         }
+        self.forgotten_ahead.retain(|(_, last)| *last > message.seq);
     }
 
     /// True if the user hides it. What somebody writes who is blocked does not show it again.

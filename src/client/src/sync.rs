@@ -79,6 +79,8 @@ pub struct SavedConversation {
     pub preferences: Preferences,
     /// How often the user said of messages that it does not want to see them any more, as this device heard.
     pub forgotten: u32,
+    /// What it does not want to see of what comes after `last`.
+    pub forgotten_ahead: Vec<(Seq, Seq)>,
     /// A group's title, or the other member's name, as far as it is known.
     pub name: String,
     /// Seconds after which messages disappear that are written after `last`; 0: never.
@@ -119,6 +121,7 @@ impl Sync {
             (conversation.own, conversation.durable, conversation.told) = (saved.own, saved.durable, saved.durable);
             (conversation.peers, conversation.ordinal, conversation.seen) = (saved.peers, saved.ordinal, saved.seen);
             (conversation.preferences, conversation.forgotten) = (saved.preferences, saved.forgotten);
+            conversation.forgotten_ahead.clone_from(&saved.forgotten_ahead);
             (conversation.hidden, conversation.name, conversation.timer) =
                 (saved.hidden, saved.name.clone(), saved.timer);
             (saved.id, conversation)
@@ -149,7 +152,7 @@ impl Sync {
                 timer,
                 ..
             } = *known;
-            let name = known.name.clone();
+            let (name, forgotten_ahead) = (known.name.clone(), known.forgotten_ahead.clone());
             SavedConversation {
                 id,
                 peer,
@@ -163,6 +166,7 @@ impl Sync {
                 hidden,
                 preferences,
                 forgotten,
+                forgotten_ahead,
                 name,
                 timer,
             }

@@ -205,6 +205,16 @@ fn what_is_forgotten_is_asked_for_until_it_is_durable_and_what_was_missed_is_ask
         _ => None,
     });
     assert_eq!(given.collect::<Vec<_>>(), [(6, false, false), (7, true, true)]);
+    // So does one that the user wrote here, and forgot on another device before this one was told its number.
+    peer.session.send(user("bob"), b"mine");
+    let (request, send) = peer.sent().all::<Send>()[0];
+    peer.give(&forgotten(0, 6, &[(8, 8)]));
+    peer.give(&sent_as(request, &send, 8));
+    let own = peer.events().into_iter().find_map(|event| match event {
+        Event::Message(message) => Some((message.seq.0, message.is_forgotten(), message.payload.is_empty())),
+        _ => None,
+    });
+    assert_eq!(own, Some((8, true, true)));
     // What cannot be is told, and given up.
     peer.session.forget(conversation, Seq(9), Seq(9));
     let request = asked(&mut peer)[0].0;
