@@ -221,7 +221,7 @@ impl Conversation {
 
     /// The user does not want to see these any more. What has not been released yet comes without what it says.
     pub(crate) fn forget(&mut self, first: Seq, last: Seq) {
-        if last > self.last {
+        if last > self.last && !self.forgotten_ahead.contains(&(first, last)) {
             self.forgotten_ahead.push((first, last));
         }
     }

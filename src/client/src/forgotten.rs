@@ -61,7 +61,7 @@ impl Session {
         }
         let Some(known) = self.conversations.get_mut(&conversation) else { return Ok(()) };
         ranges.iter().filter(|range| range.first <= range.last).for_each(|range| known.forget(range.first, range.last));
-        if is_all || changes <= known.forgotten + 1 {
+        if is_all || changes <= known.forgotten.saturating_add(1) {
             known.forgotten = known.forgotten.max(changes);
         } else {
             self.wish_forgotten((conversation, WHICH)); // some were not told here

@@ -161,7 +161,7 @@ pub(super) fn entry_len<'a>(mut entries: impl Iterator<Item = &'a Entry>) -> usi
 
 pub(super) fn changed_entry(entry: &Entry, privacy: Privacy) -> ChangedConversation {
     let peers = entry.peers.to(privacy);
-    let Preferences { hidden, muted_until, pinned, archived, cleared, blocks, forgotten, .. } = entry.preferences.get();
+    let Preferences { hidden, muted_until, pinned, archived, cleared, blocks, forgotten } = entry.preferences.get();
     ChangedConversation {
         conversation: entry.conversation,
         peer: entry.peer,

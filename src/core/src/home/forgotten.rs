@@ -2,7 +2,7 @@
 //! taken back, so ranges only grow.
 
 use alloc::vec::Vec;
-use core::ops::Bound;
+use core::ops::{Bound, Range};
 
 use tidings_canary::{self as canary, Canary};
 use tidings_wire::{
@@ -47,21 +47,27 @@ pub(super) struct Forgotten {
 }
 
 impl Forgotten {
-    /// With these, too; `None`: there is nothing new in it.
-    fn with(&self, added: ForgottenRange) -> Option<Self> {
-        let touches = |range: &&ForgottenRange| range.first <= added.last.next() && added.first <= range.last.next();
-        let touching = self.ranges.iter().filter(touches);
-        if self.ranges.iter().any(|range| range.first <= added.first && added.last <= range.last) {
-            return None;
-        }
-        let one = touching.fold(added, |one, range| ForgottenRange {
+    /// Places of the ranges that would be one with this one.
+    fn touching(&self, added: ForgottenRange) -> Range<usize> {
+        let first = self.ranges.partition_point(|range| range.last.next() < added.first);
+        first..self.ranges.partition_point(|range| range.first <= added.last.next())
+    }
+
+    /// How many ranges there are with this one, too; `None`: there is nothing new in it.
+    fn count_with(&self, added: ForgottenRange) -> Option<usize> {
+        let touching = self.touching(added);
+        let is_known =
+            self.ranges[touching.clone()].iter().any(|known| known.first <= added.first && added.last <= known.last);
+        (!is_known).then(|| self.ranges.len() + 1 - touching.len())
+    }
+
+    fn add(&mut self, added: ForgottenRange) {
+        let touching = self.touching(added);
+        let one = self.ranges[touching.clone()].iter().fold(added, |one, range| ForgottenRange {
             first: one.first.min(range.first),
             last: one.last.max(range.last),
         });
-        let mut ranges: Vec<_> = self.ranges.iter().filter(|range| !touches(range)).copied().collect();
-        let at = ranges.partition_point(|range| range.first < one.first);
-        ranges.insert(at, one);
-        Some(Self { changes: self.changes + 1, ranges, ..*self })
+        self.ranges.splice(touching, [one]);
     }
 
     /// True of one of them.
@@ -105,43 +111,40 @@ impl Homes {
                 return Err(ErrorCode::FutureSeq);
             }
             let range = ForgottenRange { first, last };
-            let known = self.forgotten.get(&(home.0, conversation)).cloned().unwrap_or_default();
-            let changes = match known.with(range) {
-                Some(forgotten) => self.add_forgotten((home, conversation), &known, range, forgotten, cx)?,
-                None => known.changes,
-            };
-            added = Some((range, changes));
+            added = Some((range, self.add_forgotten((home, conversation), range, cx)?));
         }
         let until = Until::Change(self.index.entry_at(entry).uv);
         self.answer_at(home, until, asker, Answer::Forgotten(conversation, added), cx);
         Ok(())
     }
 
+    /// Adds a range, if there is something new in it. Gives how often something was added then.
     fn add_forgotten(
         &mut self,
         (home, conversation): (HomeKey, ConversationId),
-        before: &Forgotten,
         range: ForgottenRange,
-        forgotten: Forgotten,
         cx: &mut impl HomeContext,
     ) -> Result<u32, ErrorCode> {
-        let all = self.forgotten_of.get(&home.0).copied().unwrap_or(0) + forgotten.ranges.len() - before.ranges.len();
-        if forgotten.ranges.len() > before.ranges.len()
-            && (forgotten.ranges.len() > FORGOTTEN_MAX || all > FORGOTTEN_OF_USER_MAX)
-        {
+        let entry = self.index.find(home, conversation).ok_or(ErrorCode::NotMember)?;
+        let known = self.forgotten.get(&(home.0, conversation));
+        let (before, changes) = known.map_or((0, 0), |known| (known.ranges.len(), known.changes));
+        let Some(count) = known.map_or(Some(1), |known| known.count_with(range)) else { return Ok(changes) };
+        let all = self.forgotten_of.get(&home.0).copied().unwrap_or(0) + count - before;
+        if count > before && (count > FORGOTTEN_MAX || all > FORGOTTEN_OF_USER_MAX) {
             return Err(ErrorCode::TooMany);
         }
         if cx.room() < FORGOTTEN_RECORD_MAX {
             return Err(ErrorCode::Busy);
         }
-        let entry = self.index.find(home, conversation).ok_or(ErrorCode::NotMember)?;
-        let changes = forgotten.changes;
+        let known = self.forgotten.entry((home.0, conversation)).or_default();
+        known.add(range);
+        known.changes += 1;
+        let changes = known.changes;
         self.index.change(home, entry, |entry| {
             entry.preferences.set(Preferences { forgotten: changes, ..entry.preferences.get() })
         });
         self.mark_dirty(home, cx.now().mono);
         self.forgotten_of.insert(home.0, all);
-        self.forgotten.insert((home.0, conversation), forgotten);
         let (at, shard) = self.append_forgotten(RecordKind::Forgotten, (home, conversation), (changes, &[range]), cx);
         cx.want_write();
         self.waiting[shard as usize].push_back((at, Waiting::Forgotten { home, conversation, changes }));
@@ -203,10 +206,8 @@ impl Homes {
         let before = known.ranges.len();
         for _ in 0..count {
             let range = take(&mut body).map_err(|_| ReplayError::Body)?;
-            if !canary::is(Canary::ForgottenForgotten)
-                && let Some(with) = known.with(range)
-            {
-                *known = with;
+            if !canary::is(Canary::ForgottenForgotten) {
+                known.add(range);
             }
         }
         let entry = self.index.entry_mut(entry);
@@ -277,13 +278,15 @@ mod tests {
     fn ranges_that_touch_are_one_and_what_is_known_changes_nothing() {
         let mut forgotten = Forgotten::default();
         for (first, last) in [(5, 6), (1, 2), (9, 9), (3, 4)] {
-            forgotten = forgotten.with(range(first, last)).unwrap();
+            let count = forgotten.count_with(range(first, last));
+            forgotten.add(range(first, last));
+            assert_eq!(count, Some(forgotten.ranges.len()));
         }
-        assert_eq!((forgotten.changes, &forgotten.ranges[..]), (4, &[range(1, 6), range(9, 9)][..]));
-        assert_eq!(forgotten.with(range(2, 5)), None);
-        let all = forgotten.with(range(4, 20)).unwrap();
-        assert_eq!(all.ranges, [range(1, 20)]);
+        assert_eq!(forgotten.ranges, [range(1, 6), range(9, 9)]);
+        assert_eq!(forgotten.count_with(range(2, 5)), None);
         let is_in: Vec<_> = (0..=10).filter(|seq| forgotten.has(Seq(*seq))).collect();
         assert_eq!(is_in, [1, 2, 3, 4, 5, 6, 9]);
+        forgotten.add(range(4, 20));
+        assert_eq!(forgotten.ranges, [range(1, 20)]);
     }
 }

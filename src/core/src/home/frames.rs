@@ -156,8 +156,7 @@ impl Homes {
         let Some(session) = self.sessions.get_mut(id) else { return Ok(None) };
         session.in_flight += 1;
         let (home, user, device, network) = (session.home, session.user, session.device, session.network);
-        let names_somebody = send.control.is_of_group();
-        let named = if names_somebody { self.named(home, &send, body) } else { Named::Willing };
+        let named = if send.control.is_of_group() { self.named(home, &send, body) } else { Named::Willing };
         let message = ToConversation::Send(SendCommand {
             asker: Asker { session: id, request_id: frame.header().request_id },
             sender: user,

@@ -15,13 +15,13 @@ use super::{
 #[derive(Debug, Args)]
 pub(super) struct Place {
     #[command(flatten)]
-    connection: Connection,
+    pub(super) connection: Connection,
     /// In the conversation with whom.
     #[arg(long, value_name = "NAME", required_unless_present = "group")]
-    with: Option<String>,
+    pub(super) with: Option<String>,
     /// In a group.
     #[arg(long, value_name = "ID", value_parser = group_id, conflicts_with = "with")]
-    group: Option<ConversationId>,
+    pub(super) group: Option<ConversationId>,
 }
 
 /// Arguments of `edit`.

@@ -1,26 +1,15 @@
 //! `tidings forget`: messages that a user does not want to see any more.
 
 use clap::Args;
-use tidings_client::{ConversationId, Seq};
+use tidings_client::Seq;
 
-use super::{
-    Failure,
-    connect::{Connection, group_id, recipient},
-    conversations::synced,
-    set::settle,
-};
+use super::{Failure, about::Place, connect::recipient, conversations::synced, set::settle};
 
 /// Arguments of `forget`.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
-    connection: Connection,
-    /// In the conversation with whom.
-    #[arg(long, value_name = "NAME", required_unless_present = "group")]
-    with: Option<String>,
-    /// In a group.
-    #[arg(long, value_name = "ID", value_parser = group_id, conflicts_with = "with")]
-    group: Option<ConversationId>,
+    place: Place,
     /// The message.
     #[arg(value_name = "SEQ")]
     first: u64,
@@ -31,8 +20,9 @@ pub(super) struct Arguments {
 
 /// Does it.
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let with = recipient(arguments.with.as_deref(), arguments.group)?;
-    let (mut client, all) = synced(&arguments.connection)?;
+    let Place { connection, with, group } = &arguments.place;
+    let with = recipient(with.as_deref(), *group)?;
+    let (mut client, all) = synced(connection)?;
     let session = client.session();
     let which = with.conversation(session);
     if all.iter().all(|listed| listed.id != which) {
