@@ -160,6 +160,14 @@ canaries! {
     ForgottenShown, "forgotten-shown";
     /// Recovery forgets what users do not want to see any more.
     ForgottenForgotten, "forgotten-forgotten";
+    /// END says something else than what was shown of the message.
+    EndDiffers, "end-differs";
+    /// A message that has ended is served as it was opened.
+    EndForgotten, "end-forgotten";
+    /// A message whose writer is gone is never ended.
+    StreamNeverEnds, "stream-never-ends";
+    /// Who is in no conversation reads what is being written in it.
+    FragmentsLeak, "fragments-leak";
     /// What was read from the disk is served as it is.
     DamageServed, "damage-served";
 }

@@ -53,6 +53,10 @@ counters! {
     EphemeralDropped, "ephemeral_dropped";
     /// TYPING and PRESENCE written to sessions.
     EphemeralTold, "ephemeral_told";
+    /// Fragments of messages that are being written that were taken.
+    Fragments, "fragments";
+    /// Messages whose writer fell silent, and that were ended for it.
+    StreamsAborted, "streams_aborted";
     /// Messages of large groups that a reactor was not told, and is owed the head.
     PostsOwed, "posts_owed";
     /// Head updates told again: after a start, or since they were dropped.

@@ -3,9 +3,10 @@
 use alloc::vec::Vec;
 
 use tidings_wire::{
-    Frame,
+    Frame, archive,
+    archive::Archived,
     frame::FrameBuilder,
-    frames::{Message, MessageFlags},
+    frames::{Message, MessageFlags, Opened, streamed::control::OPEN},
 };
 
 /// A message without what it says, and with this flag, which says why.
@@ -38,4 +39,37 @@ pub(crate) fn with_flags(frame: &Frame<'_>, message: &Message, flags: u32) -> Ve
     let flags = MessageFlags(flags);
     flagged.finish(frame.header().request_id, &Message { sender_name, body, payload, flags, ..*message });
     out
+}
+
+/// The OPEN whose place an END has taken, with what that says; `None` if it has taken none.
+pub(crate) fn ended(frame: &Frame<'_>, end: &Message) -> Option<Vec<u8>> {
+    let body = frame.var(end.body).ok()?;
+    let Opened { ts, device, flags, client_msg_id, expires_at, trace, target, ordinal } = archive::read(body).ok()?;
+    let (name, payload) = (frame.var(end.sender_name).ok()?, frame.var(end.payload).ok()?);
+    let clear = body.get(Opened::LEN..)?;
+    let mut out = Vec::new();
+    let mut opened = FrameBuilder::<Message>::new(&mut out);
+    let (sender_name, body, payload_span) = (opened.var(name), opened.var(clear), opened.var(payload));
+    opened.finish(
+        frame.header().request_id,
+        &Message {
+            seq: end.target,
+            ts,
+            sender_device: device,
+            flags: MessageFlags(flags.0 | MessageFlags::ENDED | end.flags.0 & MessageFlags::ABORTED),
+            client_msg_id,
+            expires_at,
+            trace,
+            payload_crc: Message::crc_of_content(clear, payload),
+            sender_name,
+            payload: payload_span,
+            control: OPEN,
+            target,
+            ordinal,
+            body,
+            clear_crc: Message::crc_of_clear(name, clear),
+            ..*end
+        },
+    );
+    Some(out)
 }

@@ -16,6 +16,7 @@ mod outbox;
 mod presence;
 mod receipts;
 mod replay;
+mod streamed;
 mod upkeep;
 
 use alloc::{
@@ -49,6 +50,8 @@ use damage::Failures;
 use history::Jobs;
 use index::{Chunks, MessageIndex};
 use outbox::Outboxes;
+use streamed::AllStreams;
+pub(crate) use streamed::write_fragment;
 
 /// A conversation of this reactor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -166,6 +169,8 @@ pub(crate) struct Conversations {
     owing_at: Key,
     /// Groups with receipts that those who wrote are to be told, and when.
     risen: VecDeque<(Mono, ConversationKey)>,
+    /// Messages that are being written.
+    streams: AllStreams,
     evacuation: Option<upkeep::Evacuation>,
     /// The last durable batch.
     durable: Lsn,
@@ -194,6 +199,7 @@ impl Conversations {
             owing: BTreeSet::new(),
             owing_at: Key::NONE,
             risen: VecDeque::new(),
+            streams: AllStreams::default(),
             evacuation: None,
             durable: Lsn(0),
             config,

@@ -5,11 +5,13 @@
 use alloc::{collections::VecDeque, vec::Vec};
 
 use tidings_wire::{
-    ConversationId, Timestamp, UserId,
+    ConversationId, DeviceId, Seq, Timestamp, UserId,
     frames::{Doing, PresenceState},
 };
 
-use crate::{context::Context, effects::ReactorId, home::SessionId, placement::Layout, residency::Entity};
+use crate::{
+    context::Context, effects::ReactorId, home::SessionId, lanes::Asker, placement::Layout, residency::Entity,
+};
 
 /// A message that may be lost.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +26,30 @@ pub enum Ephemeral {
         conversation: ConversationId,
         /// Who.
         watcher: Watcher,
+    },
+    /// To a conversation: more of what a message says that is being written, which is the payload.
+    Fragment(Fragment),
+    /// To a conversation: what does such a message say from an offset on?
+    More {
+        /// Who wants to know.
+        reader: Reader,
+        /// How much it has.
+        offset: u32,
+    },
+    /// To homes on a reactor: the same, for the users whose ids the payload begins with.
+    Grown {
+        /// Where.
+        conversation: ConversationId,
+        /// The message.
+        seq: Seq,
+        /// How many bytes it said before.
+        offset: u32,
+        /// Who writes it.
+        writer: UserId,
+        /// On which device, which knows what it wrote.
+        device: DeviceId,
+        /// How many users.
+        members: u16,
     },
     /// To the home's own reactor: a session wants to know whether the users are there whose ids are the payload.
     Watches {
@@ -66,6 +92,32 @@ pub struct Typing {
     pub doing: Doing,
 }
 
+/// A device, and a message that is being written.
+#[derive(Clone, Copy, Debug)]
+pub struct Reader {
+    /// Who asks.
+    pub asker: Asker,
+    /// On which reactor it is.
+    pub reactor: ReactorId,
+    /// The user.
+    pub user: UserId,
+    /// The device.
+    pub device: DeviceId,
+    /// Where.
+    pub conversation: ConversationId,
+    /// The message.
+    pub seq: Seq,
+}
+
+/// More of what a message says.
+#[derive(Clone, Copy, Debug)]
+pub struct Fragment {
+    /// Who writes it.
+    pub reader: Reader,
+    /// How many bytes it said before.
+    pub offset: u32,
+}
+
 /// Who wants to know whether somebody is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Watcher {
@@ -92,12 +144,15 @@ impl Ephemeral {
     /// What must be in memory for it; `None`: nothing, or several, of which each is looked for.
     pub fn entity(&self) -> Option<Entity> {
         match self {
-            Self::Typing(Typing { conversation, .. }) | Self::WatchMembers { conversation, .. } => {
-                Some(Entity::Conversation(*conversation))
-            }
+            Self::Typing(Typing { conversation, .. })
+            | Self::WatchMembers { conversation, .. }
+            | Self::Fragment(Fragment { reader: Reader { conversation, .. }, .. })
+            | Self::More { reader: Reader { conversation, .. }, .. } => Some(Entity::Conversation(*conversation)),
             Self::Watched { user, .. } => Some(Entity::Home(*user)),
             // Who has a session has a home in memory.
-            Self::Typed(_) | Self::Watches { .. } | Self::Watch { .. } | Self::Presence { .. } => None,
+            Self::Typed(_) | Self::Grown { .. } | Self::Watches { .. } | Self::Watch { .. } | Self::Presence { .. } => {
+                None
+            }
         }
     }
 }
@@ -116,6 +171,22 @@ pub(crate) fn spread<const N: usize>(mut to: Vec<(ReactorId, [u8; N])>, message:
     }
 }
 
+/// Sends the same to each of these reactors, once: the ids of users that are for it, and then `bytes`.
+pub(crate) fn spread_over(
+    mut to: Vec<(ReactorId, [u8; 16])>,
+    bytes: &[u8],
+    cx: &mut impl Context,
+    message: impl Fn(u16) -> Ephemeral,
+) {
+    to.sort_unstable();
+    for of_one in to.chunk_by(|one, other| one.0 == other.0) {
+        let ids = of_one.iter().flat_map(|(_, id)| *id);
+        let payload: Vec<u8> = ids.chain(bytes.iter().copied()).collect();
+        // Those who are told of everything are few.
+        cx.ephemeral(of_one[0].0, message(u16::try_from(of_one.len()).unwrap_or(u16::MAX)), &payload);
+    }
+}
+
 /// Asks the one-to-one conversations of somebody with these users what is between the two.
 pub(crate) fn watch(watcher: Watcher, users: impl Iterator<Item = UserId>, layout: Layout, cx: &mut impl Context) {
     let between = |user: UserId| ConversationId::direct(watcher.user, user);
@@ -126,7 +197,10 @@ pub(crate) fn watch(watcher: Watcher, users: impl Iterator<Item = UserId>, layou
 /// What a message costs, in users that it is about; those to a group look at all of its members.
 pub(crate) fn cost(message: &Ephemeral, payload: &[u8]) -> usize {
     match message {
-        Ephemeral::Typing(_) | Ephemeral::WatchMembers { .. } => MEMBERS_COST,
+        Ephemeral::Typing(_) | Ephemeral::WatchMembers { .. } | Ephemeral::Fragment(_) | Ephemeral::More { .. } => {
+            MEMBERS_COST
+        }
+        Ephemeral::Grown { members, .. } => 1 + usize::from(*members),
         _ => 1 + payload.len() / size_of::<UserId>(),
     }
 }

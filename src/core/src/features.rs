@@ -5,6 +5,7 @@
 mod about;
 mod group;
 pub(crate) mod receipt;
+mod streamed;
 mod text;
 pub(crate) mod timer;
 
@@ -12,7 +13,7 @@ use core::fmt;
 
 use tidings_wire::{
     ConversationId, ErrorCode, Seq, Timestamp, UserId,
-    frames::{Control, Role, about::control as about_control, group::control},
+    frames::{Control, Role, about::control as about_control, group::control, streamed::control as streamed_control},
 };
 
 pub use crate::conversation::changes::Changes;
@@ -147,6 +148,11 @@ impl<'a> Seen<'a> {
     /// The message that withdrew another one, if one did.
     pub fn erasure(&self, target: Seq) -> Option<Seq> {
         self.view.erasure(target)
+    }
+
+    /// True if a message has not ended.
+    pub fn grows(&self, seq: Seq) -> bool {
+        streamed::Streams::of(&self.view).writer(seq).is_some()
     }
 
     /// True if a message is committed: else it may yet be dropped.
@@ -298,6 +304,14 @@ pub const FEATURES: &[Row] = &[
     of_members(about_control::ERASE, "erase", &about::Erase),
     of_members(about_control::REACT, "react", &about::React),
     of_members(about_control::TIMER, "timer", &timer::ChangeTimer),
+    Row {
+        control: streamed_control::OPEN,
+        name: "open",
+        weight: Weight::Content,
+        actors: Actors::Members,
+        feature: &streamed::Open,
+    },
+    of_members(streamed_control::END, "end", &streamed::End),
 ];
 
 /// The weight of a control. What a later version of the server knew has none here.
@@ -311,4 +325,5 @@ pub(crate) fn find(features: &'static [Row], control: Control) -> Option<&'stati
 }
 
 pub(crate) use group::{Group, is_deleted, refusal_of_former};
+pub(crate) use streamed::Streams;
 pub(crate) use text::may_write;

@@ -22,6 +22,7 @@ mod retry;
 mod session;
 mod settings;
 mod sources;
+mod streamed;
 mod tails;
 mod told;
 mod upkeep;
@@ -45,7 +46,7 @@ use crate::{
     slab::Key,
     time::Mono,
 };
-pub use authentication::{Authenticated, Claims, Renewal, TokenFault, Verifier, authenticate, reauthenticate};
+pub use authentication::{Authenticated, Claims, Renewal, Scope, TokenFault, Verifier, authenticate, reauthenticate};
 pub(crate) use frames::Command;
 use index::{HomeKey, Index};
 pub use own::Bound;

@@ -49,7 +49,9 @@ pub use counters::{Counter, Counters};
 pub use effects::{CommittedEntry, ConnId, DurableBatch, Effects, JobId, NoCredit, Passage, ReactorId, RecordMeta};
 pub use engine::Damage;
 pub use ephemeral::Ephemeral;
-pub use home::{Authenticated, Bound, Claims, Renewal, SessionId, TokenFault, Verifier, authenticate, reauthenticate};
+pub use home::{
+    Authenticated, Bound, Claims, Renewal, Scope, SessionId, TokenFault, Verifier, authenticate, reauthenticate,
+};
 pub use lanes::{ToConversation, ToHome};
 pub use node::{Node, NodeConfig, Router};
 pub use placement::Layout;

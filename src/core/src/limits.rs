@@ -82,8 +82,26 @@ pub const ASKED_MAX: usize = 1 << 16;
 pub const EPHEMERAL_OUT: usize = OUT_SOFT / 4;
 /// What a user may say that is lost if need be.
 pub const EPHEMERAL_RATE: Rate = Rate { per_second: 16, burst: 1024 };
+/// The same of a service.
+pub const SERVICE_EPHEMERAL_RATE: Rate = Rate { per_second: 8192, burst: 32_768 };
+/// SENDs of a service that count as one of its user's rate.
+pub const SERVICE_SHARE: u64 = 10;
 /// What it takes of that to say that somebody is typing: as many as hear of it in a group of ordinary size.
 pub const TYPING_TOKENS: u32 = 32;
+/// What it takes to write at a message that grows, a fragment.
+pub const FRAGMENT_TOKENS: u32 = 8;
+/// What it takes to ask what such a message says.
+pub const MORE_TOKENS: u32 = 16;
+/// After how long nobody writes any more at a message whose writer is silent.
+pub const STREAM_SILENCE_MS: u64 = 60_000;
+/// How long a message may grow.
+pub const STREAM_LIFE_MS: u64 = 3_600_000;
+/// When a message that should have ended is looked at again.
+pub const STREAM_RETRY_MS: u64 = 1_000;
+/// When a writer is asked again for what was lost on its way.
+pub const STREAM_ASKED_MS: u64 = 1_000;
+/// Bytes of what messages say that have not ended; what is more comes when they end.
+pub const STREAM_BYTES_MAX: usize = 32 << 20;
 /// What it takes to ask who of a group is there; of others it is one each.
 pub const GROUP_WATCH_TOKENS: u32 = 200;
 /// Users that messages on ephemeral lanes are about, in one turn: what is more waits, or is dropped.
@@ -152,7 +170,11 @@ impl Bucket {
     /// Milliseconds until there are as many.
     #[inline]
     pub fn take_many(&mut self, rate: Rate, now: Mono, tokens: u32) -> Result<(), u32> {
-        let tokens = u64::from(tokens.min(rate.burst)) * TOKEN;
+        self.take_billionths(rate, now, u64::from(tokens.min(rate.burst)) * TOKEN)
+    }
+
+    #[inline]
+    fn take_billionths(&mut self, rate: Rate, now: Mono, tokens: u64) -> Result<(), u32> {
         let refilled = now.since(self.at).saturating_mul(u64::from(rate.per_second));
         self.used = self.used.saturating_sub(refilled);
         self.at = self.at.max(now);
@@ -163,6 +185,15 @@ impl Bucket {
         }
         let wait_ns = over.div_ceil(u64::from(rate.per_second.max(1)));
         Err(u32::try_from(wait_ns.div_ceil(1_000_000)).unwrap_or(u32::MAX))
+    }
+
+    /// Takes one of so many parts of a token.
+    ///
+    /// # Errors
+    /// Milliseconds until there is one.
+    #[inline]
+    pub fn take_part(&mut self, rate: Rate, now: Mono, of: u64) -> Result<(), u32> {
+        self.take_billionths(rate, now, TOKEN / of)
     }
 
     /// Whether there is one to take.

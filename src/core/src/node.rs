@@ -122,6 +122,11 @@ impl Node {
         self.homes.watchers()
     }
 
+    /// Bytes of what messages say that have not ended: at most [`STREAM_BYTES_MAX`](crate::limits::STREAM_BYTES_MAX).
+    pub fn stream_bytes(&self) -> usize {
+        self.conversations.stream_bytes()
+    }
+
     /// Records that were appended and are not applied yet.
     pub fn waiting(&self) -> usize {
         self.conversations.waiting() + self.homes.waiting()
@@ -408,11 +413,16 @@ impl<F: Effects> Router<'_, F> {
             return self.node.counters.count(Counter::EphemeralDropped);
         }
         match message {
-            Ephemeral::Typing(_) | Ephemeral::WatchMembers { .. } | Ephemeral::Watch { .. } => {
+            Ephemeral::Typing(_)
+            | Ephemeral::WatchMembers { .. }
+            | Ephemeral::Fragment(_)
+            | Ephemeral::More { .. }
+            | Ephemeral::Watch { .. } => {
                 let (conversations, mut side) = self.conversation_side();
                 conversations.hear(message, payload, &mut side);
             }
             Ephemeral::Typed(_)
+            | Ephemeral::Grown { .. }
             | Ephemeral::Watches { .. }
             | Ephemeral::Watched { .. }
             | Ephemeral::Presence { .. } => {

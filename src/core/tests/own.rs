@@ -1,6 +1,6 @@
 //! What a user keeps for itself: settings and devices. They are answered once durable, hold on all devices, and outlive a restart.
 
-use tidings_core::{Bound, Renewal, node::Progress};
+use tidings_core::{Bound, Renewal, Scope, node::Progress};
 use tidings_testkit::{Cluster, Device, Reactor, frames::Attempt, in_all_layouts, names::hello_called, user};
 use tidings_wire::{
     ConversationId, DeviceId, ErrorCode, Generation, Kind, Lineage, Seq, Timestamp, UserId, Uv, archive, frame,
@@ -350,7 +350,7 @@ fn a_device_that_renewed_its_token_is_not_touched_by_a_revocation() {
     cluster.now.wall = Timestamp(NOON);
     let laptop = cluster.enter(&hello(&format!("bob@{}", NOON - 9), 1, "laptop"), 1).unwrap();
     let phone = cluster.enter(&hello(&format!("bob@{}", NOON - 8), 2, "phone"), 2).unwrap();
-    let renewed = Renewal { until: None, issued: Timestamp(NOON - 1), bound: Bound::ToNone };
+    let renewed = Renewal { until: None, issued: Timestamp(NOON - 1), bound: Bound::ToNone, scope: Scope::User };
     let mut bytes = Vec::new();
     frame::append(&mut bytes, 4, &Reauth { token: frame::Span::default() });
     let reauth = split(&bytes, FRAME_MAX).unwrap().unwrap();

@@ -11,7 +11,7 @@ use ed25519_dalek::{
 };
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
-use tidings_core::{Claims, TokenFault, Verifier};
+use tidings_core::{Claims, Scope, TokenFault, Verifier};
 use tidings_wire::{DeviceId, Timestamp};
 
 /// The private key: PKCS #8 in PEM, as `openssl genpkey -algorithm ed25519` writes it.
@@ -41,7 +41,13 @@ struct Payload {
     /// Seconds since the epoch, with a fraction.
     #[serde(default)]
     iat: f64,
+    /// Words with blanks between them (RFC 8693): `service`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    scope: String,
 }
+
+/// The word that makes a session a service's.
+const SERVICE: &str = "service";
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
 fn is_zero(value: &u64) -> bool {
@@ -168,9 +174,27 @@ impl Issuer {
     /// # Errors
     /// If it cannot be signed.
     pub fn issue(&self, name: &str, device: Option<DeviceId>, now: Timestamp, ttl_s: u64) -> io::Result<String> {
+        self.issue_scoped(name, (device, Scope::User), now, ttl_s)
+    }
+
+    /// The same for what a token of this scope lets its sessions do.
+    ///
+    /// # Errors
+    /// If it cannot be signed.
+    pub fn issue_scoped(
+        &self,
+        name: &str,
+        (device, scope): (Option<DeviceId>, Scope),
+        now: Timestamp,
+        ttl_s: u64,
+    ) -> io::Result<String> {
         let device = device.map(|device| device.0);
+        let scope = match scope {
+            Scope::User => String::new(),
+            Scope::Service => SERVICE.into(),
+        };
         let (exp, iat) = ((now.0 / 1_000_000).saturating_add(ttl_s), now.0 as f64 / 1e6);
-        let payload = Payload { sub: name.into(), tenant: default_tenant(), device, exp, nbf: 0, iat };
+        let payload = Payload { sub: name.into(), tenant: default_tenant(), device, exp, nbf: 0, iat, scope };
         let der = self.key.to_pkcs8_der().map_err(|error| io::Error::other(error.to_string()))?;
         let key = EncodingKey::from_ed_der(der.as_bytes());
         encode(&Header::new(Algorithm::EdDSA), &payload, &key).map_err(io::Error::other)
@@ -199,7 +223,7 @@ impl Verifier for TokenVerifier {
         if data.header.crit.is_some() {
             return Err(TokenFault::Invalid);
         }
-        let Payload { sub, tenant, device, exp, nbf, iat } = data.claims;
+        let Payload { sub, tenant, device, exp, nbf, iat, scope } = data.claims;
         let now_s = now.0 / 1_000_000;
         if exp <= now_s {
             return Err(TokenFault::Expired);
@@ -215,7 +239,8 @@ impl Verifier for TokenVerifier {
         let issued = Timestamp((iat.max(0.0) * 1e6) as u64);
         let is_ahead = issued.0 > now.0.saturating_add(CLOCK_SKEW_S * 1_000_000);
         let issued = if is_ahead { Timestamp(0) } else { issued };
-        Ok(Claims { tenant: tenant.into(), name: sub.into(), device: device.map(DeviceId), until, issued })
+        let scope = if scope.split(' ').any(|word| word == SERVICE) { Scope::Service } else { Scope::User };
+        Ok(Claims { tenant: tenant.into(), name: sub.into(), device: device.map(DeviceId), until, issued, scope })
     }
 }
 
@@ -237,7 +262,15 @@ mod tests {
     }
 
     fn payload(tenant: &str, nbf: u64) -> Payload {
-        Payload { sub: "alice".into(), tenant: tenant.into(), device: None, exp: 2000, nbf, iat: 0.0 }
+        Payload {
+            sub: "alice".into(),
+            tenant: tenant.into(),
+            device: None,
+            exp: 2000,
+            nbf,
+            iat: 0.0,
+            scope: String::new(),
+        }
     }
 
     #[test]
@@ -301,9 +334,10 @@ mod tests {
         let dir = TempDir::new("keys").unwrap();
         assert!(Keys::load(dir.path()).unwrap().is_none());
         let made = Keys::make(dir.path()).unwrap();
-        let token = made.issuer.unwrap().issue("alice", None, NOW, 60).unwrap();
+        let token = made.issuer.unwrap().issue_scoped("alice", (None, Scope::Service), NOW, 60).unwrap();
         let again = Keys::load(dir.path()).unwrap().unwrap();
-        assert!(again.issuer.is_some() && again.verifier(&[]).verify(token.as_bytes(), NOW).is_ok());
+        let claims = again.verifier(&[]).verify(token.as_bytes(), NOW).unwrap();
+        assert!(again.issuer.is_some() && claims.scope == Scope::Service);
         fs::remove_file(dir.path().join(KEY_FILE)).unwrap();
         let public = Keys::load(dir.path()).unwrap().unwrap();
         assert!(public.issuer.is_none() && public.verifier(&[]).verify(token.as_bytes(), NOW).is_ok());

@@ -1,6 +1,6 @@
 //! The bounds of everything that could grow, checked after every turn.
 
-use tidings_core::limits::{FETCHES, OUT_HARD, WATCHERS_MAX};
+use tidings_core::limits::{FETCHES, OUT_HARD, STREAM_BYTES_MAX, WATCHERS_MAX};
 use tidings_log::{prepare::READY_AIM, writer::SEALED_MAX};
 use tidings_turn::{Gauge, PARKED_CARRY_MAX, PARKED_MESSAGES_MAX};
 use tidings_wire::limits::FRAME_MAX;
@@ -42,6 +42,7 @@ impl Limits {
             ("bytes of unparsed frames", gauge.carry, PARKED_CARRY_MAX + FRAME_MAX as usize + crate::CHUNK),
             ("fetches", gauge.fetches, FETCHES),
             ("watchers", gauge.watchers, WATCHERS_MAX),
+            ("bytes of what is being written", gauge.stream_bytes, STREAM_BYTES_MAX),
             ("records", gauge.waiting, (SEALED_MAX + 1) * self.batch / RECORD_MIN),
             ("parked messages", gauge.parked, PARKED_MESSAGES_MAX),
             ("segments", gauge.segments, self.segments.max(2) + SEGMENTS_SLACK),

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use tidings_core::{Authenticated, Claims, TokenFault, Verifier, authenticate};
+use tidings_core::{Authenticated, Claims, Scope, TokenFault, Verifier, authenticate};
 use tidings_wire::{DeviceId, Timestamp, UserId, frame::FrameBuilder, frames::Hello, limits::FRAME_MAX, split};
 
 /// The tenant of everybody.
@@ -11,7 +11,8 @@ pub const TENANT: &str = "t";
 /// Where everybody connects from.
 pub const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 
-/// Lets in whoever the token names: a name alone, or `name@issued` with the microseconds, or `name@issued#device` for one device only.
+/// Lets in whoever the token names: a name alone, or `name@issued` with the microseconds, or `name@issued#device` for one device only. Names that end with `-bot` are
+/// those of services.
 #[derive(Clone, Copy, Debug)]
 pub struct AnyToken;
 
@@ -23,7 +24,8 @@ impl Verifier for AnyToken {
         let number = |text: &str| text.parse::<u64>().map_err(|_| TokenFault::Invalid);
         let device = device.map(number).transpose()?.map(|device| DeviceId(device as u32));
         let issued = Timestamp(number(issued)?);
-        Ok(Claims { tenant: TENANT.into(), name: name.into(), device, until: None, issued })
+        let scope = if name.ends_with("-bot") { Scope::Service } else { Scope::User };
+        Ok(Claims { tenant: TENANT.into(), name: name.into(), device, until: None, issued, scope })
     }
 }
 

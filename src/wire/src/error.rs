@@ -156,6 +156,8 @@ codes! {
     NoSuchDevice = 70, "NO_SUCH_DEVICE", Never;
     /// Somebody who is named has blocked the sender, who cannot take it into a group.
     Blocked = 71, "BLOCKED", Never;
+    /// A fragment, or END, says something else than what was shown of the message.
+    StreamDiffers = 72, "STREAM_DIFFERS", Never;
 }
 
 impl ErrorCode {

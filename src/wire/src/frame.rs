@@ -123,6 +123,7 @@ impl<'a, T: FixedPart> FrameBuilder<'a, T> {
     ///
     /// # Panics
     /// If the frame passes 4 GiB.
+    #[inline(always)]
     pub fn finish(self, request_id: u64, fixed: &T) {
         let frame = &mut self.out[self.start..];
         archive::write(fixed, &mut frame[HEADER_LEN..]);

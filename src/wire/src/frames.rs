@@ -8,6 +8,7 @@ pub mod message;
 pub mod presence;
 pub mod receipt;
 pub mod session;
+pub mod streamed;
 pub mod sync;
 pub mod user;
 
@@ -21,6 +22,7 @@ pub use message::{Control, Message, MessageFlags, Send, Sent, TraceId};
 pub use presence::{Activity, Doing, Presence, PresenceState, SetActivity, Typing, Watch};
 pub use receipt::{Delivered, Read, Receipt, ReceiptKind, ReceiptOk};
 pub use session::{Bye, ByeReason, ErrorFrame, Hello, Ping, Pong, Reauth, ReauthOk, Welcome};
+pub use streamed::{Fragment, More, Opened};
 pub use sync::{Changed, ChangedConversation, Fetch, FetchOrder, Fetched, Resume, ResumeStatus, SyncDone};
 pub use user::{DeviceList, Devices, ListedDevice, Revoke, Set, Setting, SettingKey, Visibility};
 

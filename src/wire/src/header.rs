@@ -95,6 +95,10 @@ kinds! {
     Forget = 32, Control;
     /// Server: which they are.
     Forgotten = 33, Control;
+    /// Either side: more of what a message says that is being written.
+    Fragment = 34, Ephemeral;
+    /// Either side: what does it say from here on?
+    More = 35, Ephemeral;
 }
 
 /// What is shed first when there is too much: the higher number.

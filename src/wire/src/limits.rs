@@ -16,6 +16,12 @@ pub const MENTIONS_MAX: usize = 50;
 pub const KIND_MAX: usize = 64;
 /// Longest type of a media reference, in bytes.
 pub const MEDIA_TYPE_MAX: usize = 64;
+/// Bytes of one fragment of a message that is being written.
+pub const FRAGMENT_MAX: usize = 4 * 1024;
+/// Messages that are being written at once, in one conversation.
+pub const STREAMS_MAX: usize = 16;
+/// The same of one member.
+pub const STREAMS_OF_MEMBER: usize = 4;
 /// Longest media reference, in bytes.
 pub const MEDIA_REFERENCE_MAX: usize = 512;
 /// Longest reaction, in bytes: an emoji of several parts, encrypted.
@@ -44,6 +50,8 @@ pub const TOKEN_MAX: usize = 4 * 1024;
 pub const HELLO_MAX: u32 = (crate::HEADER_LEN + FIXED_MAX + TOKEN_MAX) as u32;
 /// SENDs that a session may have in flight. Announced in WELCOME.
 pub const WINDOW: u32 = 64;
+/// The same of a session of a service; more than [`WINDOW`] of them in one conversation may not be remembered until they are repeated.
+pub const SERVICE_WINDOW: u32 = 512;
 /// (client message id, sequence) pairs that are remembered per device and conversation.
 pub const REMEMBERED: usize = 128;
 /// Ranges of messages of a conversation that a user does not want to see any more.
@@ -65,6 +73,7 @@ pub const SHARDS_MAX: u32 = 1 << 15;
 
 const _: () = {
     assert!(REMEMBERED >= 2 * WINDOW as usize, "a full window of repeats must still be remembered");
-    assert!(FRAME_MAX as usize >= PAYLOAD_MAX as usize + FIXED_MAX + NAME_MAX + crate::HEADER_LEN);
+    // END has a body of the server's besides.
+    assert!(FRAME_MAX as usize >= PAYLOAD_MAX as usize + 2 * FIXED_MAX + CLEAR_MAX + NAME_MAX + crate::HEADER_LEN);
     assert!(HELLO_MAX < FRAME_MAX);
 };

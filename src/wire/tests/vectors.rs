@@ -32,6 +32,14 @@ fn hello() -> Vec<u8> {
     out
 }
 
+fn fragment(conversation: ConversationId) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut frame = FrameBuilder::<Fragment>::new(&mut out);
+    let bytes = frame.var(b"and so on");
+    frame.finish(0, &Fragment { conversation, seq: Seq(5), offset: 6, crc: Fragment::crc_of(b"and so on"), bytes });
+    out
+}
+
 fn send(conversation: ConversationId) -> Vec<u8> {
     let mut out = Vec::new();
     let mut frame = FrameBuilder::<Send>::new(&mut out);
@@ -355,6 +363,8 @@ fn vectors() -> Vec<(&'static str, Vec<u8>)> {
         ("WATCH", watch()),
         ("PRESENCE", simple(0, &Presence { user: user("bob"), state: PresenceState::Offline, last_seen: ts })),
         ("ACTIVITY", simple(0, &SetActivity { activity: Activity::Inactive })),
+        ("FRAGMENT", fragment(conversation)),
+        ("MORE", simple(0, &More { conversation, seq: Seq(5), offset: 6 })),
         ("link/alice-09", digest_of_link(group(), &[8; 16]).to_vec()),
         ("clear/bob", clear()),
         ("EDIT", edit()),

@@ -51,6 +51,9 @@ impl Member {
 
     /// Remembers an accepted attempt.
     pub(crate) fn remember(&mut self, device: DeviceId, id: ClientMsgId, seq: Seq) {
+        if id == ClientMsgId(0) {
+            return; // what the server writes for somebody is an attempt of no device
+        }
         let place = |devices: &[DeviceAttempts]| devices.binary_search_by_key(&device, |attempts| attempts.device);
         let at = place(&self.devices).unwrap_or_else(|_| {
             self.make_room(device);

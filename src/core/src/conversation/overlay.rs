@@ -82,7 +82,11 @@ impl Overlay {
     }
 
     fn of(&self, member: u32, device: DeviceId) -> impl DoubleEndedIterator<Item = &MessageFact> {
-        self.messages.iter().filter(move |fact| (fact.member, fact.device) == (member, device))
+        // What the server wrote for a member is an attempt of no device.
+        let is_of = move |fact: &&MessageFact| {
+            (fact.member, fact.device) == (member, device) && fact.client_msg_id > ClientMsgId(0)
+        };
+        self.messages.iter().filter(is_of)
     }
 
     /// A message is proposed, with what it changes; `members` are those who are there already.

@@ -141,6 +141,10 @@ impl Conversations {
         conversation.base.add(origin(self.config.log, at));
         let written = Written::new(fact.member, fact.ts, Nature::of(fact.control, fact.weight), fact.expires_at);
         conversation.index.push(&mut self.chunks, fact.seq, Stored { loc: at, len: to_u32(frame.len()), written });
+        if fact.control != Control::TEXT {
+            self.follow_committed(key, frame, at, cx.now().mono);
+        }
+        let conversation = &self.all[key.0];
         let MessageFact { seq, ts, client_msg_id, ordinal, .. } = fact;
         let (conversation, shard) = (conversation.id, conversation.shard);
         let was_large = conversation.is_group() && self.get(key).large.is_some();
@@ -300,7 +304,9 @@ impl Conversations {
                 }
                 self.overlays.release(&mut conversation.overlay);
                 let id = conversation.id;
-                self.answer(reactor, refuse_attempt(asker, (id, attempt), ErrorCode::Busy, ClientMsgId(0)), cx);
+                if asker != Asker::NOBODY {
+                    self.answer(reactor, refuse_attempt(asker, (id, attempt), ErrorCode::Busy, ClientMsgId(0)), cx);
+                }
             }
             Waiting::Receipt { key, member } => {
                 let conversation = &mut self.all[key.0];

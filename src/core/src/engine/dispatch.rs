@@ -5,7 +5,7 @@ use tidings_wire::{
     ClientMsgId, ConversationId, ErrorCode, HEADER_LEN, Kind, Seq, Timestamp, UserId,
     archive::{self, Archived},
     frame::FrameBuilder,
-    frames::{Control, Message, MessageFlags, ReceiptKind, Role, group::control},
+    frames::{Control, Message, MessageFlags, ReceiptKind, Role, group::control, streamed::control::END},
 };
 
 use super::{ConversationKey, Conversations, SentFrom, commit::Waiting};
@@ -96,53 +96,83 @@ impl Conversations {
                 }
                 self.on_repeat(from, send, key, seq, cx);
             }
-            Verdict::New => {
-                // Room that is left is for what is written down besides messages.
-                if cx.is_stuck() {
-                    let (attempt, none) = ((send.conversation, send.client_msg_id), ClientMsgId(0));
-                    let why = (ErrorCode::StorageFull, none);
-                    return cx.to_home(from, refuse_for(send.asker, attempt, why, STORAGE_RETRY_MS), &[]);
-                }
-                if cx.room() < HEADER_LEN + Message::LEN + parts.name.len() + parts.body.len() + parts.payload.len() {
-                    return refuse(from, send.asker, send, ErrorCode::Busy, ClientMsgId(0), cx);
-                }
-                let limited = found.filter(|key| self.is_rate_limited(*key, send));
-                let (rate, now) = (self.config.group_rate, cx.now().mono);
-                let large = limited.and_then(|key| self.large_mut(key));
-                if let Some(Err(wait_ms)) = large.map(|large| large.rate.check(rate, now)) {
-                    let attempt = (send.conversation, send.client_msg_id);
-                    let why = (ErrorCode::RateLimited, ClientMsgId(0));
-                    return cx.to_home(from, refuse_for(send.asker, attempt, why, wait_ms), &[]);
-                }
-                let begins = if found.is_none() { CONVERSATION_COST } else { 0 };
-                // Who is named in what changes a group has a home that writes it down.
-                let names = if send.control.is_of_group() { parts.body.len() } else { 0 };
-                let named = names as u64 / size_of::<UserId>() as u64;
-                let told = (found.map_or(0, |key| self.get(key).told_beyond_two()) + named) * MEMBER_COST;
-                let len = (parts.body.len() + parts.payload.len()) as u64 + begins + told;
-                let who = (send.sender, parts.name);
-                if let Err(wait_ms) = self.budgets.pay(who, send.network, len, cx.now().mono) {
-                    let attempt = (send.conversation, send.client_msg_id);
-                    let why = (ErrorCode::BudgetExceeded, ClientMsgId(0));
-                    return cx.to_home(from, refuse_for(send.asker, attempt, why, wait_ms), &[]);
-                }
-                // What is refused for another reason takes nothing from the others.
-                if let Some(large) = limited.and_then(|key| self.large_mut(key)) {
-                    large.rate.take(rate, now).expect("it was looked at");
-                }
-                let key = found.unwrap_or_else(|| {
-                    let shard = self.config.layout.conversation_shard(&send.conversation);
-                    self.entry(send.conversation, shard, || first_state(send))
-                });
-                self.propose(from, send, key, parts, cx);
-            }
+            Verdict::New if send.control == END => self.on_end(from, send, found, parts, cx),
+            Verdict::New => self.on_new::<Often>(from, send, found, parts, cx),
         }
+    }
+
+    /// END, by who wrote the message: it must say what was shown.
+    fn on_end(
+        &mut self,
+        from: ReactorId,
+        send: &SendCommand,
+        found: Option<ConversationKey>,
+        parts: Parts<'_>,
+        cx: &mut impl ConversationContext,
+    ) {
+        let key = found.expect("judged");
+        if !self.ends_as_shown(key, send.target, parts.payload) {
+            return refuse(from, send.asker, send, ErrorCode::StreamDiffers, ClientMsgId(0), cx);
+        }
+        let (body, _) = self.body_of_end(key, send.target);
+        let payload_crc = Message::crc_of_content(&body, parts.payload);
+        let send = SendCommand { payload_crc, body_len: to_u32(body.len()), ..*send };
+        self.on_new::<Seldom>(from, &send, found, Parts { body: &body, ..parts }, cx);
+    }
+
+    /// An attempt that is allowed: it gets a number, if there is room for it and it is paid for.
+    fn on_new<How>(
+        &mut self,
+        from: ReactorId,
+        send: &SendCommand,
+        found: Option<ConversationKey>,
+        parts: Parts<'_>,
+        cx: &mut impl ConversationContext,
+    ) {
+        // Room that is left is for what is written down besides messages.
+        if cx.is_stuck() {
+            let (attempt, none) = ((send.conversation, send.client_msg_id), ClientMsgId(0));
+            let why = (ErrorCode::StorageFull, none);
+            return cx.to_home(from, refuse_for(send.asker, attempt, why, STORAGE_RETRY_MS), &[]);
+        }
+        if cx.room() < HEADER_LEN + Message::LEN + parts.name.len() + parts.body.len() + parts.payload.len() {
+            return refuse(from, send.asker, send, ErrorCode::Busy, ClientMsgId(0), cx);
+        }
+        let limited = found.filter(|key| self.is_rate_limited(*key, send));
+        let (rate, now) = (self.config.group_rate, cx.now().mono);
+        let large = limited.and_then(|key| self.large_mut(key));
+        if let Some(Err(wait_ms)) = large.map(|large| large.rate.check(rate, now)) {
+            let attempt = (send.conversation, send.client_msg_id);
+            let why = (ErrorCode::RateLimited, ClientMsgId(0));
+            return cx.to_home(from, refuse_for(send.asker, attempt, why, wait_ms), &[]);
+        }
+        let begins = if found.is_none() { CONVERSATION_COST } else { 0 };
+        // Who is named in what changes a group has a home that writes it down.
+        let names = if send.control.is_of_group() { parts.body.len() } else { 0 };
+        let named = names as u64 / size_of::<UserId>() as u64;
+        let told = (found.map_or(0, |key| self.get(key).told_beyond_two()) + named) * MEMBER_COST;
+        let len = (parts.body.len() + parts.payload.len()) as u64 + begins + told;
+        let who = (send.sender, parts.name);
+        if let Err(wait_ms) = self.budgets.pay(who, send.network, len, cx.now().mono) {
+            let attempt = (send.conversation, send.client_msg_id);
+            let why = (ErrorCode::BudgetExceeded, ClientMsgId(0));
+            return cx.to_home(from, refuse_for(send.asker, attempt, why, wait_ms), &[]);
+        }
+        // What is refused for another reason takes nothing from the others.
+        if let Some(large) = limited.and_then(|key| self.large_mut(key)) {
+            large.rate.take(rate, now).expect("it was looked at");
+        }
+        let key = found.unwrap_or_else(|| {
+            let shard = self.config.layout.conversation_shard(&send.conversation);
+            self.entry(send.conversation, shard, || first_state(send))
+        });
+        self.propose::<How>(from, send, key, parts, cx);
     }
 
     /// True of what members write in a large group, all together. Its admins can always act.
     fn is_rate_limited(&self, key: ConversationKey, send: &SendCommand) -> bool {
         let role = || self.view(key).membership(send.sender).map_or(Role::None, |membership| membership.role);
-        self.is_large(key) && (send.control == Control::TEXT || role() < Role::Admin)
+        self.is_large(key) && (send.control.has_content() || role() < Role::Admin)
     }
 
     /// Judges an attempt: new or a repeat, or why it is refused. What is refused leaves nothing behind.
@@ -270,7 +300,7 @@ impl Conversations {
     }
 
     /// Numbers a message and appends its record: the MESSAGE frame that every device will get.
-    fn propose(
+    pub(super) fn propose<How>(
         &mut self,
         from: ReactorId,
         send: &SendCommand,
@@ -292,13 +322,14 @@ impl Conversations {
         let ordinal = view.ordinal() + if is_withheld { 0 } else { weight.counts() };
         let (device, client_msg_id) = (send.device, send.client_msg_id);
         let (sender, control, target) = (send.sender, send.control, send.target);
-        let told = row.feature.told(parts.body);
-        let payload_crc = if told.len() == parts.body.len() {
-            send.payload_crc
-        } else {
-            Message::crc_of_content(told, parts.payload)
-        };
-        let parts = Parts { body: told, ..parts };
+        let (mut parts, mut payload_crc) = (parts, send.payload_crc);
+        if control != Control::TEXT {
+            let told = row.feature.told(parts.body);
+            if told.len() != parts.body.len() {
+                payload_crc = Message::crc_of_content(told, parts.payload);
+                parts.body = told;
+            }
+        }
         let expires_at = match Nature::of(control, weight) {
             Nature::Content => timer::until(&view, ts, send.expires_at),
             // It goes with what it is about.
@@ -331,7 +362,12 @@ impl Conversations {
         conversation.seen_from(member, device, origin(from, send));
         self.overlays.get_mut(&mut conversation.overlay).push(fact, changes, &conversation.state.members);
         // So that clients who do not know controls show none of them as text.
-        let own = if control == Control::TEXT { 0 } else { MessageFlags::CONTROL };
+        let own = match control {
+            Control::TEXT => 0,
+            // No client has an attempt of this name.
+            END if client_msg_id == ClientMsgId(0) => MessageFlags::CONTROL | MessageFlags::ABORTED,
+            _ => MessageFlags::CONTROL,
+        };
         let large = if size == Size::Large { MessageFlags::LARGE } else { 0 };
         let withheld = if is_withheld { MessageFlags::WITHHELD } else { 0 };
         let flags = MessageFlags(send.flags.0 & !MessageFlags::OF_SERVER | own | large | withheld);
@@ -491,6 +527,11 @@ impl Conversations {
         self.receipts_due.get_or_insert(cx.now().mono.plus_ms(RECEIPT_DELAY_MS));
     }
 }
+
+/// How [`Conversations::propose`] is used: it is compiled for each, so that what every message passes stays one piece of code, whoever else proposes something.
+pub(super) struct Often;
+/// See [`Often`].
+pub(super) struct Seldom;
 
 /// True if a message may be the first of a group.
 fn begins_group(send: &SendCommand) -> bool {

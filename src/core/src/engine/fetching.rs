@@ -18,7 +18,7 @@ use crate::{
     conversation::{membership::Membership, state::State},
     counters::Counter,
     effects::{JobId, ReactorId},
-    emptied::emptied,
+    emptied::{emptied, ended},
     lanes::{Asker, Refusal, ToHome},
     limits::{DAMAGED_AFTER_MS, FETCH_PLACE_MS},
     narrow::to_usize,
@@ -199,6 +199,11 @@ impl Conversations {
             }
             let bytes = &bytes[offset..][..stored.len as usize];
             let (frame, message) = checked(bytes, conversation.id, job.next).ok_or(Unreadable::Wrong)?;
+            let ended = if message.seq == job.next { None } else { ended(&frame, &message) };
+            let (frame, message) = match ended.as_deref() {
+                None => (frame, message),
+                Some(bytes) => checked(bytes, conversation.id, job.next).expect("built here"),
+            };
             if job.probing {
                 job.next = job.next.next();
                 continue;

@@ -3,7 +3,7 @@
 use tidings_canary::{self as canary, Canary};
 use tidings_wire::{
     Frame, Kind, Seq, Timestamp, UserId,
-    frames::{Control, Fetch, FetchOrder, Fetched, Message},
+    frames::{Fetch, FetchOrder, Fetched, Message, streamed::control::END},
     limits::{FETCH_MAX, FRAME_MAX, PAGE_BYTES},
     split,
 };
@@ -119,6 +119,8 @@ impl Job {
             && seq <= self.page.last
             && let Some(stored) = index.get(chunks, seq)
             && (stored.loc.log(), stored.loc.generation()) == (first.loc.log(), first.loc.generation())
+            // One that has taken the place of an earlier one lies behind those that came between them.
+            && stored.loc.offset() >= end
             && stored.loc.offset() + u64::from(stored.len) <= first.loc.offset() + READ_WINDOW
         {
             end = stored.loc.offset() + u64::from(stored.len);
@@ -135,7 +137,7 @@ impl Job {
     }
 }
 
-/// Message `seq` if `bytes` begin with it, unharmed: what comes from the disk is not believed, since the segment may have been recycled
+/// Message `seq`, or the END that has taken its place, if `bytes` begin with it, unharmed: what comes from the disk is not believed, since the segment may have been recycled
 /// meanwhile, or damaged.
 pub fn checked(bytes: &[u8], conversation: tidings_wire::ConversationId, seq: Seq) -> Option<(Frame<'_>, Message)> {
     let frame = split(bytes, FRAME_MAX).ok()??;
@@ -148,7 +150,8 @@ pub fn checked(bytes: &[u8], conversation: tidings_wire::ConversationId, seq: Se
     }
     let payload = frame.var(message.payload).ok()?;
     let (name, body) = (frame.var(message.sender_name).ok()?, frame.var(message.body).ok()?);
-    let right = message.conversation == conversation && message.seq == seq;
+    let of = if message.control == END && message.target == seq { message.target } else { message.seq };
+    let right = message.conversation == conversation && of == seq;
     let whole = Message::crc_of_content(body, payload) == message.payload_crc
         && Message::crc_of_clear(name, body) == message.clear_crc;
     (right && whole).then_some((frame, message))
@@ -159,7 +162,7 @@ pub fn checked(bytes: &[u8], conversation: tidings_wire::ConversationId, seq: Se
 pub fn is_held_back(erasures: &Erasures, message: &Message, now: Timestamp) -> bool {
     let Message { seq, control, target, expires_at, .. } = *message;
     let is_about = control.is_about_target();
-    if control != Control::TEXT && !is_about {
+    if !control.has_content() && !is_about {
         return false;
     }
     let goes_with = is_about && erasures.of(target).is_some() && !canary::is(Canary::EditOutlives);

@@ -175,6 +175,14 @@ impl MessageIndex {
         Some(Stored { loc: chunk.locs[at], len: chunk.lens[at], written: chunk.written[at] })
     }
 
+    /// A message is stored elsewhere from now on, if it is stored.
+    pub fn move_to(&mut self, chunks: &mut Chunks, seq: Seq, loc: LogPosition, len: u32) {
+        let at = seq.0.checked_sub(self.first.0).and_then(|at| usize::try_from(at).ok());
+        let Some(at) = at.filter(|at| *at < self.len).map(|at| self.skipped + at) else { return };
+        let chunk = chunks.chunk(self.chunks[at / CHUNK]);
+        (chunk.locs[at % CHUNK], chunk.lens[at % CHUNK]) = (loc, len);
+    }
+
     /// Forgets messages at the front that are in segments of `log` below `oldest`.
     pub fn drop_below(&mut self, chunks: &mut Chunks, log: LogId, oldest: Generation) {
         while let Some(stored) = self.get(chunks, self.first)

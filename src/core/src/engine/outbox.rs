@@ -328,6 +328,7 @@ impl Conversations {
     /// After a start: all homes are asked how far they have what this reactor's shards told.
     pub(crate) fn start_asking(&mut self) {
         self.link_all();
+        self.start_streams();
         if canary::is(Canary::HeadUpdatesForgotten) {
             return;
         }

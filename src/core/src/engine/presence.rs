@@ -23,8 +23,11 @@ impl Conversations {
         match message {
             Ephemeral::Typing(typing) => self.on_typing(*typing, cx),
             Ephemeral::WatchMembers { conversation, watcher } => self.on_watch_members(*conversation, *watcher, cx),
+            Ephemeral::Fragment(fragment) => self.on_fragment(fragment, payload, cx),
+            Ephemeral::More { reader, offset } => self.on_more(reader, *offset, cx),
             Ephemeral::Watch { watcher } => self.on_watch(*watcher, ids(payload), cx),
             Ephemeral::Typed(_)
+            | Ephemeral::Grown { .. }
             | Ephemeral::Watches { .. }
             | Ephemeral::Watched { .. }
             | Ephemeral::Presence { .. } => {

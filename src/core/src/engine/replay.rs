@@ -132,8 +132,11 @@ impl Conversations {
         conversation.base.add(origin);
         let written = Written::new(member, ts, Nature::of(control, weight), expires_at);
         conversation.index.push(&mut self.chunks, seq, Stored { loc: at, len: to_u32(body.len()), written });
+        if control != Control::TEXT {
+            self.follow_streams(key, (&frame, &message), (at, body.len()), None);
+        }
         // What homes are told of: see `commit`.
-        let was_large = conversation.large.is_some();
+        let was_large = self.get(key).large.is_some();
         if self.is_large(key) {
             self.grow(key);
         }

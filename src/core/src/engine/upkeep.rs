@@ -62,7 +62,8 @@ const ROW_MAX: usize = {
 
 impl Conversations {
     pub(crate) fn next_timeout(&self) -> Option<Mono> {
-        self.receipts_due.into_iter().chain(self.risen.front().map(|(due, _)| *due)).min()
+        let risen = self.risen.front().map(|(due, _)| *due);
+        self.receipts_due.into_iter().chain(risen).chain(self.streams.next()).min()
     }
 
     pub(crate) fn sealed(&mut self) {
@@ -78,6 +79,7 @@ impl Conversations {
         self.send_answers(cx);
         self.pay_owed(cx);
         self.tell_receipts(cx);
+        self.end_silent(cx);
         self.work_outboxes(most, cx);
         self.continue_fetches(cx);
         self.evacuate(most, cx)

@@ -4,7 +4,7 @@
 use tidings_canary::{self as canary, Canary};
 use tidings_wire::{ErrorCode, frames::Role, limits::REACTION_MAX};
 
-use super::{Act, Allowed, Changes, Feature, Nature, Seen, Situation, Target, text};
+use super::{Act, Allowed, Changes, Feature, Nature, Seen, Situation, Target, streamed, text};
 
 /// Replaces what the target says.
 #[derive(Debug)]
@@ -35,7 +35,8 @@ impl Feature for Edit {
     fn judge(&self, seen: &Seen<'_>, act: &Act<'_>, situation: &Situation) -> Result<Allowed, ErrorCode> {
         text::check_clear(act)?;
         let target = check_target(seen, act, situation)?;
-        if target.nature != Nature::Content {
+        // What is still being written says more by itself.
+        if target.nature != Nature::Content || seen.grows(act.target) {
             return Err(ErrorCode::TargetInvalid);
         }
         if target.author != seen.sender() && !canary::is(Canary::EditByStranger) {
@@ -68,8 +69,9 @@ impl Feature for Erase {
         if late { Err(ErrorCode::TooLate) } else { Ok(Allowed::New) }
     }
 
-    fn apply(&self, _: &Seen<'_>, act: &Act<'_>, changes: &mut Changes) {
+    fn apply(&self, seen: &Seen<'_>, act: &Act<'_>, changes: &mut Changes) {
         changes.erase(act.target);
+        streamed::withdraw(seen, act.target, changes);
     }
 }
 

@@ -15,6 +15,17 @@ pub(super) fn check_clear(act: &Act<'_>) -> Result<(), ErrorCode> {
     if is_clear { Ok(()) } else { Err(ErrorCode::BodyInvalid) }
 }
 
+/// The sender may say something with this clear part and this target.
+#[inline]
+pub(super) fn check(seen: &Seen<'_>, act: &Act<'_>) -> Result<(), ErrorCode> {
+    check_clear(act)?;
+    // Most answer none: what the head is need not be looked up.
+    if act.target > Seq(0) && act.target > seen.head() {
+        return Err(ErrorCode::TargetInvalid);
+    }
+    may_write(seen)
+}
+
 /// The sender may write.
 pub(crate) fn may_write(seen: &Seen<'_>) -> Result<(), ErrorCode> {
     if seen.conversation().is_group() {
@@ -25,12 +36,7 @@ pub(crate) fn may_write(seen: &Seen<'_>) -> Result<(), ErrorCode> {
 
 impl Feature for Text {
     fn judge(&self, seen: &Seen<'_>, act: &Act<'_>, _: &Situation) -> Result<Allowed, ErrorCode> {
-        check_clear(act)?;
-        // Most answer none: what the head is need not be looked up.
-        if act.target > Seq(0) && act.target > seen.head() {
-            return Err(ErrorCode::TargetInvalid);
-        }
-        may_write(seen)?;
+        check(seen, act)?;
         Ok(Allowed::New)
     }
 

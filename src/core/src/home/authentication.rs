@@ -3,6 +3,10 @@
 use alloc::boxed::Box;
 
 use super::{own::Bound, retry::Pushes};
+use crate::{
+    limits::{Bucket, EPHEMERAL_RATE, Rate, SERVICE_EPHEMERAL_RATE, SERVICE_SHARE},
+    time::Mono,
+};
 use tidings_wire::{
     DeviceId, ErrorCode, Frame, Kind, Timestamp, UserId,
     frames::{Hello, Reauth},
@@ -22,6 +26,45 @@ pub struct Claims {
     pub until: Option<Timestamp>,
     /// When it was issued; 0: it does not say.
     pub issued: Timestamp,
+    /// What it lets its sessions do.
+    pub scope: Scope,
+}
+
+/// What a token lets its sessions do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Scope {
+    /// What a person does.
+    #[default]
+    User,
+    /// What a program does that speaks with many: it may have more under way, and say more.
+    Service,
+}
+
+impl Scope {
+    /// SENDs that a session may have in flight.
+    pub(super) fn window(self) -> u32 {
+        match self {
+            Self::User => limits::WINDOW,
+            Self::Service => limits::SERVICE_WINDOW,
+        }
+    }
+
+    /// Takes one SEND of its user's rate.
+    pub(super) fn take_send(self, bucket: &mut Bucket, rate: Rate, now: Mono) -> Result<(), u32> {
+        match self {
+            Self::User => bucket.take(rate, now),
+            Self::Service => bucket.take_part(rate, now, SERVICE_SHARE),
+        }
+    }
+
+    /// What its user may say that is lost if need be.
+    pub(super) fn ephemeral_rate(self) -> Rate {
+        match self {
+            Self::User => EPHEMERAL_RATE,
+            Self::Service => SERVICE_EPHEMERAL_RATE,
+        }
+    }
 }
 
 /// Why a token is refused.
@@ -57,6 +100,7 @@ pub struct Authenticated {
     bound: Bound,
     device_name: Box<str>,
     pushes: Pushes,
+    scope: Scope,
 }
 
 /// What REAUTH brings.
@@ -68,6 +112,8 @@ pub struct Renewal {
     pub issued: Timestamp,
     /// For which devices it is good.
     pub bound: Bound,
+    /// What it lets the session do.
+    pub scope: Scope,
 }
 
 impl Authenticated {
@@ -104,6 +150,11 @@ impl Authenticated {
     /// For which devices it is good.
     pub fn bound(&self) -> Bound {
         self.bound
+    }
+
+    /// What its sessions may do.
+    pub fn scope(&self) -> Scope {
+        self.scope
     }
 
     /// Whether the device acknowledges what is pushed to it.
@@ -153,10 +204,22 @@ pub fn authenticate(verifier: &impl Verifier, frame: &Frame<'_>, now: Timestamp)
     let connection_number = if hello.connection_number > farthest { 0 } else { hello.connection_number };
     let (device, request_id) = (hello.device, frame.header().request_id);
     let bound = bound(&claims);
-    let (Claims { name, until, issued, .. }, device_name) = (claims, device_name.into());
+    let (Claims { name, until, issued, scope, .. }, device_name) = (claims, device_name.into());
     let acknowledges = hello.capabilities & Hello::ACKNOWLEDGES != 0;
     let pushes = if acknowledges { Pushes::UntilAcknowledged } else { Pushes::Once };
-    Ok(Authenticated { user, device, name, connection_number, request_id, until, issued, bound, device_name, pushes })
+    Ok(Authenticated {
+        user,
+        device,
+        name,
+        connection_number,
+        request_id,
+        until,
+        issued,
+        bound,
+        device_name,
+        pushes,
+        scope,
+    })
 }
 
 fn bound(claims: &Claims) -> Bound {
@@ -180,7 +243,7 @@ pub fn reauthenticate(
     if whose != user {
         return Err(ErrorCode::TokenWrongUser);
     }
-    Ok(Renewal { until: claims.until, issued: claims.issued, bound: bound(&claims) })
+    Ok(Renewal { until: claims.until, issued: claims.issued, bound: bound(&claims), scope: claims.scope })
 }
 
 /// What a token says that is good for a device, and whose it is.

@@ -21,12 +21,17 @@ impl Homes {
     pub(crate) fn hear(&mut self, message: &Ephemeral, payload: &[u8], cx: &mut impl HomeContext) {
         match *message {
             Ephemeral::Typed(typing) => self.on_typed(typing, payload, cx),
+            Ephemeral::Grown { .. } => self.on_grown(message, payload, cx),
             Ephemeral::Watches { watcher } => ephemeral::watch(watcher, ids(payload), self.config.layout, cx),
             Ephemeral::Watched { user, watcher, relation } => self.on_watched(user, watcher, relation, cx),
             Ephemeral::Presence { user, state, last_seen } => {
                 self.on_presence(frames::Presence { user, state, last_seen }, payload, cx);
             }
-            Ephemeral::Typing(_) | Ephemeral::WatchMembers { .. } | Ephemeral::Watch { .. } => {
+            Ephemeral::Typing(_)
+            | Ephemeral::WatchMembers { .. }
+            | Ephemeral::Fragment(_)
+            | Ephemeral::More { .. }
+            | Ephemeral::Watch { .. } => {
                 unreachable!("it is for conversations")
             }
         }
@@ -41,8 +46,9 @@ impl Homes {
     ) -> Result<(), WireError> {
         let frames::Typing { conversation, doing, .. } = frame.fixed()?;
         let Some(session) = self.sessions.get(id) else { return Ok(()) };
-        let (typing, home) = (Typing { conversation, user: session.user, doing }, session.home);
-        if let Err(wait_ms) = self.take_ephemeral(home, TYPING_TOKENS, cx.now().mono) {
+        let (home, scope) = (session.home, session.scope);
+        let typing = Typing { conversation, user: session.user, doing };
+        if let Err(wait_ms) = self.take_ephemeral((home, scope), TYPING_TOKENS, cx.now().mono) {
             self.refuse_limited(id, frame, wait_ms, cx);
             return Ok(());
         }
@@ -63,7 +69,7 @@ impl Homes {
             return Err(WireError::Body);
         }
         let Some(session) = self.sessions.get(id) else { return Ok(()) };
-        let (user, home) = (session.user, session.home);
+        let (user, home, scope) = (session.user, session.home, session.scope);
         let is_strange = |other: &[u8; 16]| UserId(*other) == user || UserId(*other).tenant() != user.tenant();
         let refusal = match () {
             () if users.len() > Watch::USERS_MAX => Some(ErrorCode::TooMany),
@@ -76,7 +82,7 @@ impl Homes {
             return Ok(());
         }
         let of_group = if watch.conversation.is_none() { 0 } else { GROUP_WATCH_TOKENS };
-        if let Err(wait_ms) = self.take_ephemeral(home, to_u32(users.len()) + of_group, cx.now().mono) {
+        if let Err(wait_ms) = self.take_ephemeral((home, scope), to_u32(users.len()) + of_group, cx.now().mono) {
             self.refuse_limited(id, frame, wait_ms, cx);
             return Ok(());
         }

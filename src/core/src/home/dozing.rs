@@ -4,7 +4,7 @@
 use tidings_canary::{self as canary, Canary};
 use tidings_wire::{
     ConversationId, Frame, Uv, WireError,
-    frames::{Activity, Control, Message, MessageFlags, SetActivity, group::control},
+    frames::{Activity, Message, MessageFlags, SetActivity, group::control},
     limits::FRAME_MAX,
     split,
 };
@@ -81,7 +81,8 @@ fn is_for_people(message: &[u8]) -> bool {
     let frame = split(message, FRAME_MAX).ok().flatten();
     let message = frame.and_then(|frame| frame.fixed::<Message>().ok());
     message.is_some_and(|Message { control, flags, .. }| {
-        [Control::TEXT, control::CREATE, control::ADD].contains(&control) && flags.0 & MessageFlags::WITHHELD == 0
+        (control.has_content() || [control::CREATE, control::ADD].contains(&control))
+            && flags.0 & MessageFlags::WITHHELD == 0
     })
 }
 

@@ -92,9 +92,9 @@ impl Homes {
             Ok(renewal)
         });
         match outcome {
-            Ok(Renewal { until, issued, bound }) => {
+            Ok(Renewal { until, issued, bound, scope }) => {
                 if let Some(session) = self.sessions.get_mut(id) {
-                    session.issued = age(issued, bound);
+                    (session.issued, session.scope) = (age(issued, bound), scope);
                 }
                 if let Some(own) = &mut self.index.get_mut(home).own {
                     own.renewed(device, issued);

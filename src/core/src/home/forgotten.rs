@@ -9,7 +9,7 @@ use tidings_wire::{
     BatchPosition, ConversationId, ErrorCode, Frame, Seq, WireError,
     archive::{self, Archived},
     frame::{FrameBuilder, Span},
-    frames::{self, Control, Forget, ForgottenRange, Message, MessageFlags},
+    frames::{self, Forget, ForgottenRange, Message, MessageFlags},
     limits::{FORGOTTEN_MAX, FORGOTTEN_OF_USER_MAX, FRAME_MAX},
     split,
 };
@@ -235,10 +235,9 @@ impl Homes {
         if !is_forgotten {
             return None;
         }
-        Some(match message.control {
-            Control::TEXT => emptied(&frame, &message, MessageFlags::FORGOTTEN),
-            _ if is_about => emptied(&frame, &message, MessageFlags::FORGOTTEN),
-            _ => with_flags(&frame, &message, message.flags.0 | MessageFlags::FORGOTTEN),
+        Some(match message.control.has_content() || is_about {
+            true => emptied(&frame, &message, MessageFlags::FORGOTTEN),
+            false => with_flags(&frame, &message, message.flags.0 | MessageFlags::FORGOTTEN),
         })
     }
 

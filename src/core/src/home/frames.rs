@@ -113,6 +113,8 @@ impl Homes {
             Kind::Resume => self.resume(id, request_id, &frame.fixed::<Resume>()?, cx),
             Kind::Typing => self.on_typing(id, frame, cx)?,
             Kind::Watch => self.on_watch(id, frame, cx)?,
+            Kind::Fragment => self.on_fragment(id, frame, cx)?,
+            Kind::More => self.on_more(id, frame, cx)?,
             Kind::Activity => self.on_activity(id, frame, cx)?,
             Kind::Forget => self.on_forget(id, frame, cx)?,
             Kind::Ping => {
@@ -192,7 +194,7 @@ impl Homes {
         if body.len() + payload.len() > limits::PAYLOAD_MAX as usize {
             return refuse(ErrorCode::PayloadTooLarge);
         }
-        if u32::from(session.in_flight) >= limits::WINDOW {
+        if u32::from(session.in_flight) >= session.scope.window() {
             return refuse(ErrorCode::WindowExceeded);
         }
         if send.client_msg_id == ClientMsgId(0) {
@@ -226,9 +228,9 @@ impl Homes {
         if Message::crc_of_content(body, payload) != send.payload_crc {
             return refuse(ErrorCode::PayloadChecksum);
         }
-        let rate = self.config.user_rate;
+        let (rate, scope) = (self.config.user_rate, session.scope);
         let bucket = &mut self.index.get_mut(session.home).bucket;
-        bucket.take(rate, now.mono).map_err(|wait_ms| (ErrorCode::RateLimited, wait_ms))
+        scope.take_send(bucket, rate, now.mono).map_err(|wait_ms| (ErrorCode::RateLimited, wait_ms))
     }
 
     fn receipt<'f>(

@@ -90,6 +90,7 @@ impl Homes {
             issued: age(who.issued(), who.bound()),
             activity: Activity::Active,
             rung: None,
+            scope: who.scope(),
             ending: false,
         });
         let state = self.index.get_mut(home);
@@ -104,7 +105,7 @@ impl Homes {
             idle_timeout_s: self.config.idle_timeout_s,
             frame_max: limits::FRAME_MAX,
             payload_max: limits::PAYLOAD_MAX,
-            window: limits::WINDOW,
+            window: who.scope().window(),
             user,
             device,
             lineage: self.config.lineage,

@@ -15,14 +15,14 @@ use tidings_wire::{
     frames::{self, Activity, PresenceState, Visibility, Watch},
 };
 
-use super::{Homes, SessionId, index::HomeKey, session::Session};
+use super::{Homes, SessionId, authentication::Scope, index::HomeKey, session::Session};
 use crate::{
     context::HomeContext,
     counters::Counter,
     ephemeral::{Ephemeral, Relation, Watcher, spread},
     limits::{
-        Bucket, EPHEMERAL_OUT, EPHEMERAL_RATE, LEASES_PER_TURN, OFFLINE_AFTER_MS, PRESENCE_JITTER_MS,
-        PRESENCE_TOLD_PER_TURN, WATCHERS_MAX, WATCHERS_PER_USER, WATCHES_OF_ONE,
+        Bucket, EPHEMERAL_OUT, LEASES_PER_TURN, OFFLINE_AFTER_MS, PRESENCE_JITTER_MS, PRESENCE_TOLD_PER_TURN,
+        WATCHERS_MAX, WATCHERS_PER_USER, WATCHES_OF_ONE,
     },
     slab::Key,
     time::{Mono, Now},
@@ -112,8 +112,13 @@ impl Homes {
     ///
     /// # Errors
     /// Milliseconds until it may say as much.
-    pub(super) fn take_ephemeral(&mut self, home: HomeKey, tokens: u32, now: Mono) -> Result<(), u32> {
-        self.presences.rates.entry(home.0).or_default().take_many(EPHEMERAL_RATE, now, tokens)
+    pub(super) fn take_ephemeral(
+        &mut self,
+        (home, scope): (HomeKey, Scope),
+        tokens: u32,
+        now: Mono,
+    ) -> Result<(), u32> {
+        self.presences.rates.entry(home.0).or_default().take_many(scope.ephemeral_rate(), now, tokens)
     }
 
     /// Forgets what nobody needs to remember, one at a time.
@@ -124,7 +129,7 @@ impl Homes {
             return;
         };
         *rate_at = key;
-        if bucket.is_full(EPHEMERAL_RATE, now) {
+        if bucket.is_full(Scope::User.ephemeral_rate(), now) {
             rates.remove(&key);
         }
     }

@@ -6,6 +6,7 @@ use core::num::NonZeroU32;
 use tidings_wire::{ConversationId, DeviceId, Timestamp, UserId, Uv, frames::Activity};
 
 use super::{
+    authentication::Scope,
     index::HomeKey,
     retry::{Pushes, Unacknowledged},
 };
@@ -73,6 +74,8 @@ pub struct Session {
     /// Conversations of which it was pushed something since nobody looks; most are looked at.
     #[allow(clippy::box_collection, reason = "one word in each session")]
     pub rung: Option<Box<Vec<ConversationId>>>,
+    /// What its token lets it do.
+    pub scope: Scope,
     /// Its token has ended: nothing more is taken, and it ends once its SENDs are answered.
     pub ending: bool,
 }

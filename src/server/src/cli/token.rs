@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use tidings_core::Scope;
 use tidings_wire::DeviceId;
 
 use super::{
@@ -24,6 +25,9 @@ pub(super) struct Arguments {
     /// The only device that may use it; without it, any.
     #[arg(long, value_name = "N")]
     device: Option<u32>,
+    /// It is a program's that speaks with many: its sessions may have more under way, and say more.
+    #[arg(long)]
+    service: bool,
     /// How long it is good for: a number and s, m, h or d.
     #[arg(long, value_name = "TIME", default_value = "24h", value_parser = parse_ttl)]
     ttl: u64,
@@ -47,7 +51,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let issuer = Issuer::load(&arguments.data).map_err(|error| {
         format!("no key in {} ({error}): start `tidings serve` there first", arguments.data.display())
     })?;
-    out::line(&issuer.issue(&arguments.user, arguments.device.map(DeviceId), wall_clock(), arguments.ttl)?);
+    let scope = if arguments.service { Scope::Service } else { Scope::User };
+    let what = (arguments.device.map(DeviceId), scope);
+    out::line(&issuer.issue_scoped(&arguments.user, what, wall_clock(), arguments.ttl)?);
     Ok(())
 }
 

@@ -8,8 +8,8 @@ use std::{
 };
 
 use tidings_core::{
-    Budget, Claims, Entity, Ephemeral, Layout, Loaded, Mono, Node, NodeConfig, Now, ReactorId, Residency, StateStore,
-    ToConversation, ToHome, TokenFault, Verifier, limits::Rate,
+    Budget, Claims, Entity, Ephemeral, Layout, Loaded, Mono, Node, NodeConfig, Now, ReactorId, Residency, Scope,
+    StateStore, ToConversation, ToHome, TokenFault, Verifier, limits::Rate,
 };
 use tidings_log::Epoch;
 use tidings_mesh::{LaneSize, fence_before_look};
@@ -46,7 +46,7 @@ impl Verifier for Names {
         let (name, device) = token.and_then(|token| token.split_once(':')).ok_or(TokenFault::Invalid)?;
         let device = device.parse().map(DeviceId).map_err(|_| TokenFault::Invalid)?;
         let (tenant, issued) = (tidings_client::DEFAULT_TENANT.into(), Timestamp(0));
-        Ok(Claims { tenant, name: name.into(), device: Some(device), until: None, issued })
+        Ok(Claims { tenant, name: name.into(), device: Some(device), until: None, issued, scope: Scope::User })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use rkyv::{Archive, Deserialize, Serialize};
 
-use super::Control;
+use super::{Control, streamed::control::END};
 use crate::archive::{self, Archived};
 
 /// Numbers of these controls.
@@ -53,6 +53,6 @@ impl Control {
 
     /// True of what says something about its target, and goes with it when that is withdrawn.
     pub fn is_about_target(self) -> bool {
-        matches!(self, control::EDIT | control::REACT)
+        matches!(self, control::EDIT | control::REACT | END)
     }
 }

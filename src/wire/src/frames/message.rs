@@ -29,8 +29,13 @@ impl MessageFlags {
     pub const WITHHELD: u32 = 64;
     /// The user does not want to see it any more: payload and body are held back from its devices. Only the server sets it.
     pub const FORGOTTEN: u32 = 128;
+    /// Of OPEN: it has ended, and the payload is what END says. Only the server sets it.
+    pub const ENDED: u32 = 256;
+    /// Of END, and of an OPEN that has ended: who wrote it fell silent, and the server ended it. Only the server sets it.
+    pub const ABORTED: u32 = 512;
     /// What only the server sets.
-    pub const OF_SERVER: u32 = Self::LARGE | Self::EMPTIED | Self::WITHHELD | Self::FORGOTTEN;
+    pub const OF_SERVER: u32 =
+        Self::LARGE | Self::EMPTIED | Self::WITHHELD | Self::FORGOTTEN | Self::ENDED | Self::ABORTED;
 }
 
 /// What a message does besides saying something: text, or an act of some feature. The list is in `docs/protocol.md`.
