@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use tidings_wire::{
     ClientMsgId, ConversationId, Seq, Timestamp, UserId,
-    frames::{Control, MessageFlags, Timer, about::control},
+    frames::{MessageFlags, Timer, about::control},
 };
 
 use crate::{
@@ -137,7 +137,7 @@ impl Conversation {
         self.learn_name(&next, user);
         self.empty_forgotten(&mut next);
         self.keep_time(&mut next, user);
-        let has_content = next.control == Control::TEXT && !next.is_withheld();
+        let has_content = next.control.has_content() && !next.is_withheld();
         if next.ordinal > 0 || next.ts > Timestamp(0) {
             // Since the last whose ordinal was told all content is the user's.
             if std::mem::take(&mut self.wrote_uncounted) {
@@ -169,7 +169,7 @@ impl Conversation {
             return;
         }
         // What is about another message goes with that.
-        if message.sender == user && message.control == Control::TEXT && self.timer > 0 && message.ts > Timestamp(0) {
+        if message.sender == user && message.control.has_content() && self.timer > 0 && message.ts > Timestamp(0) {
             let timed = Timestamp(message.ts.0 + u64::from(self.timer) * 1_000_000);
             let asked = Some(message.expires_at).filter(|asked| *asked > Timestamp(0));
             message.expires_at = asked.map_or(timed, |asked| asked.min(timed));
@@ -233,7 +233,7 @@ impl Conversation {
         }
         if self.forgotten_ahead.iter().any(|(first, last)| (*first..=*last).contains(&message.seq)) {
             message.flags |= MessageFlags::FORGOTTEN;
-            if message.control == Control::TEXT || message.control.is_about_target() {
+            if message.control.has_content() || message.control.is_about_target() {
                 message.flags |= MessageFlags::EMPTIED;
                 (message.body, message.payload) = (Vec::new(), Vec::new());
             }

@@ -2,7 +2,10 @@
 
 use tidings_wire::{
     ClientMsgId, ConversationId, DeviceId, ErrorCode, Seq, Timestamp, UserId,
-    frames::{Clear, Control, DescribedMember, Doing, GroupSettings, MessageFlags, PresenceState, Visibility},
+    frames::{
+        Clear, Control, DescribedMember, Doing, GroupSettings, MessageFlags, PresenceState, Visibility,
+        streamed::control::{END, OPEN},
+    },
 };
 
 use crate::own::{Device, ReadReceipts};
@@ -56,6 +59,16 @@ impl Message {
     /// True if nothing is told of it but its number: this user blocked who wrote it.
     pub fn is_withheld(&self) -> bool {
         self.flags & MessageFlags::WITHHELD > 0
+    }
+
+    /// True of a message that grew while it was written, and has ended: it says what it says for good.
+    pub fn has_ended(&self) -> bool {
+        self.control == OPEN && self.flags & MessageFlags::ENDED > 0
+    }
+
+    /// True if who wrote it fell silent before it was whole: of a message that grew, and of what ended it.
+    pub fn was_aborted(&self) -> bool {
+        [OPEN, END].contains(&self.control) && self.flags & MessageFlags::ABORTED > 0
     }
 
     /// Whom it mentions, that it is passed on, what goes with it: of texts and edits.
@@ -316,6 +329,35 @@ pub enum Event {
         user: UserId,
         /// What; [`Doing::NOTHING`]: not any more.
         doing: Doing,
+    },
+    /// A message of somebody else, or of another device of the user, says more: it was opened, and has not ended. What it says for good comes with its end.
+    Grew {
+        /// Where.
+        conversation: ConversationId,
+        /// The message.
+        seq: Seq,
+        /// How many bytes it said before; where that is 0 again, it is said anew.
+        offset: u32,
+        /// What it says after them.
+        bytes: Vec<u8>,
+    },
+    /// A message that was opened with [`crate::Session::open_stream`] has ended, and is durable.
+    StreamEnded {
+        /// What [`crate::Session::open_stream`] gave.
+        stream: ClientMsgId,
+        /// Where.
+        conversation: ConversationId,
+        /// Its number.
+        seq: Seq,
+    },
+    /// A message could not be opened, or did not end as it was written: what the server had was said, if anything.
+    StreamFailed {
+        /// What [`crate::Session::open_stream`] gave.
+        stream: ClientMsgId,
+        /// Where.
+        conversation: ConversationId,
+        /// Why.
+        code: ErrorCode,
     },
     /// Whether somebody is there whom this device watches ([`crate::Session::watch`]).
     Presence {

@@ -59,8 +59,8 @@ impl Session {
 
     /// Puts a message in its place and releases what is next.
     pub(crate) fn place(&mut self, message: Message) {
-        let (id, user) = (message.conversation, self.config.user);
-        let own = message.sender == user;
+        let id = message.conversation;
+        let own = message.sender == self.config.user;
         let peer = match (id.is_group(), own) {
             (true, _) => UserId::NONE,
             (false, true) => message.peer,
@@ -79,11 +79,19 @@ impl Session {
                 conversation.ahead.pop_last();
             }
         }
-        while let Some(next) = conversation.release_next(user) {
+        self.release(id);
+        let has_gap = self.conversations.get(&id).is_some_and(Conversation::has_gap);
+        self.sync.may_have_gaps |= has_gap;
+        self.touch(id);
+    }
+
+    /// Tells of the messages that are next, as far as they are here.
+    fn release(&mut self, id: ConversationId) {
+        let user = self.config.user;
+        while let Some(next) = self.conversations.get_mut(&id).and_then(|known| known.release_next(user)) {
+            self.follow(&next);
             self.events.push_back(Event::Message(next));
         }
-        self.sync.may_have_gaps |= conversation.has_gap();
-        self.touch(id);
     }
 
     /// Asks for what is missing.
@@ -160,12 +168,10 @@ impl Session {
 
     /// A page answers for more than it brought: what is missing in it cannot be had, and what comes after it is released.
     pub(crate) fn pass_what_is_gone(&mut self, id: ConversationId, fetched: &Fetched) {
-        let (answered, user) = (fetched.answered(), self.config.user);
-        let Some(conversation) = self.conversations.get_mut(&id) else { return };
+        let answered = fetched.answered();
         loop {
-            while let Some(next) = conversation.release_next(user) {
-                self.events.push_back(Event::Message(next));
-            }
+            self.release(id);
+            let Some(conversation) = self.conversations.get_mut(&id) else { return };
             let from = conversation.last.next();
             let upto = match conversation.ahead.keys().next() {
                 Some(next) => Seq(next.0 - 1).min(Seq(*answered.end())),

@@ -33,6 +33,7 @@ mod outgoing;
 mod own;
 mod presence;
 mod session;
+mod streamed;
 mod sync;
 mod token;
 
@@ -47,6 +48,6 @@ pub use tidings_wire::{
     frames::{
         Activity, Clear, Control, DescribedMember, Doing, GroupAct, GroupSettings, HistoryFrom, LinkBody, Media,
         MessageFlags, PresenceState, Role, RoleBody, Timer, Users, Visibility, about::control as about_control,
-        group::control,
+        group::control, streamed::control as streamed_control,
     },
 };

@@ -93,6 +93,7 @@ impl Session {
         let Content { control, target, flags, expires_at, body, payload } = message.content;
         let (id, conversation, seq, ts) = (sent.client_msg_id, sent.conversation, sent.seq, sent.ts);
         self.events.push_back(Event::Sent { conversation, id, seq, ts });
+        self.stream_sent(id, seq);
         self.touch(conversation);
         // Somebody else may have withdrawn it before, which then was this: the message says who.
         let may_be_others = ts == Timestamp(0) && control == about::ERASE;
@@ -154,6 +155,7 @@ impl Session {
         let (conversation, id, retry_ms) = (error.conversation, error.client_msg_id, error.retry_after_ms);
         if !again {
             self.events.push_back(Event::SendFailed { conversation, id, code });
+            self.stream_refused(id, code);
         } else if retry_ms >= DELAY_TOLD_MS {
             self.events.push_back(Event::SendDelayed { conversation, id, code, retry_ms });
         }

@@ -21,6 +21,7 @@ use crate::{
     history::Reading,
     own::ReadReceipts,
     presence::Watching,
+    streamed::Streams,
     sync::{SavedMessage, Sync},
     token::Expiry,
 };
@@ -103,7 +104,7 @@ pub struct Session {
     /// The next connection's number: it rises as message ids do.
     connection_number: u64,
     pub(crate) window: u32,
-    payload_max: usize,
+    pub(crate) payload_max: usize,
     pub(crate) in_flight: u32,
     pub(crate) sync: Sync,
     /// Settings that are to be changed, until the server has.
@@ -113,6 +114,7 @@ pub struct Session {
     pub(crate) read_receipts: ReadReceipts,
     pub(crate) visibility: Visibility,
     pub(crate) watching: Watching,
+    pub(crate) streams: Streams,
     pub(crate) backoff: Backoff,
     pub(crate) expiry: Expiry,
     idle_ms: u64,
@@ -161,6 +163,7 @@ impl Session {
             read_receipts: ReadReceipts::default(),
             visibility: Visibility::default(),
             watching: Watching::default(),
+            streams: Streams::default(),
             backoff,
             expiry: Expiry::default(),
             idle_ms: u64::from(u16::MAX) * 1000,
@@ -327,6 +330,8 @@ impl Session {
             Ok(Kind::Setting) => self.on_setting(id, &frame.fixed()?),
             Ok(Kind::Forgotten) => self.on_forgotten(frame)?,
             Ok(Kind::Typing) => self.on_typing(&frame.fixed()?),
+            Ok(Kind::Fragment) => self.on_fragment(frame)?,
+            Ok(Kind::More) => self.on_more(&frame.fixed()?),
             Ok(Kind::Presence) => self.on_presence(&frame.fixed()?),
             Ok(Kind::DeviceList) => self.on_device_list(frame)?,
             Ok(Kind::Pong) => {
@@ -367,6 +372,7 @@ impl Session {
         self.ask_settings();
         self.ask_to_forget_all();
         self.ask_all_presence();
+        self.follow_again();
     }
 
     /// Puts a conversation on the list of those that may have something to send.
@@ -410,6 +416,10 @@ impl Session {
                     self.on_activity_refused(retry_ms);
                 } else if error.of_kind == Kind::Watch as u8 {
                     self.on_watch_refused(id, retry_ms);
+                } else if error.of_kind == Kind::Fragment as u8 {
+                    self.on_fragment_refused(id, (retry == Retry::Later as u8).then_some(retry_ms));
+                } else if error.of_kind == Kind::More as u8 {
+                    self.on_more_refused(retry_ms);
                 } else if let Some(request) = self.requests.remove(&id) {
                     self.on_request_error(request, code, (retry == Retry::Later as u8).then_some(retry_ms));
                 }
@@ -463,6 +473,7 @@ impl Session {
                 let always = [self.ping_at, self.repeat_at, self.dead_at()].into_iter().chain(self.expiry.ask_at);
                 let resting =
                     self.resting.iter().map(|(at, _)| *at).chain(self.sync.resume_at()).chain(self.presence_due());
+                let resting = resting.chain(self.streams_due());
                 waiting.chain(self.gap_retries()).chain(resting).chain(taken).chain(always).min()
             }
         }
@@ -496,6 +507,8 @@ impl Session {
                 self.touch_all(|conversation| conversation.recovers_at().is_some_and(|at| at <= now));
                 self.ask_again();
                 self.renew_presence();
+                self.pump_streams();
+                self.ask_for_more();
                 self.pump();
             }
             _ => {}

@@ -17,6 +17,7 @@ mod said;
 mod send;
 mod serve;
 mod set;
+mod stream;
 mod tail;
 mod token;
 
@@ -61,6 +62,8 @@ enum Command {
     Conversations(conversations::Arguments),
     /// Mark messages as read.
     Read(conversations::ReadArguments),
+    /// Send standard input as one message that others see grow while it comes.
+    Stream(stream::Arguments),
     /// Replace what a message of yours says; print the number of the edit.
     Edit(about::EditArguments),
     /// Withdraw a message for everybody.
@@ -104,6 +107,7 @@ pub fn main() -> ExitCode {
         Command::History(arguments) => history::run(&arguments),
         Command::Conversations(arguments) => conversations::run(&arguments),
         Command::Read(arguments) => conversations::read(&arguments),
+        Command::Stream(arguments) => stream::run(&arguments),
         Command::Edit(arguments) => about::edit(&arguments),
         Command::Erase(arguments) => about::erase(&arguments),
         Command::React(arguments) => about::react(&arguments),

@@ -5,6 +5,7 @@ mod own;
 mod peer;
 mod presence;
 mod receipts;
+mod streamed;
 
 use std::num::NonZeroU32;
 

@@ -95,7 +95,7 @@ pub(super) fn timer(arguments: &TimerArguments) -> Result<(), Failure> {
 }
 
 impl Place {
-    fn recipient(&self) -> Result<Recipient, Failure> {
+    pub(super) fn recipient(&self) -> Result<Recipient, Failure> {
         recipient(self.with.as_deref(), self.group)
     }
 

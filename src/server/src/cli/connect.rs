@@ -9,7 +9,7 @@ use std::{
 use clap::Args;
 use tidings_client::{
     Clear, ClientMsgId, Config, Content, Control, ConversationId, DEFAULT_TENANT, ErrorCode, Event, Media, Message,
-    Session, Timer, UserId, about_control, blocking::Client,
+    Session, Timer, UserId, about_control, blocking::Client, streamed_control,
 };
 use tidings_wire::{DeviceId, Timestamp, limits::NAME_MAX};
 
@@ -230,8 +230,15 @@ pub(super) fn to_json(message: &Message) -> serde_json::Value {
     if message.is_forgotten() {
         object["forgotten"] = true.into();
     }
+    // Of a message that grew while it was written.
+    if message.has_ended() {
+        object["ended"] = true.into();
+    }
+    if message.was_aborted() {
+        object["aborted"] = true.into();
+    }
     match message.control {
-        Control::TEXT | about_control::EDIT => clear_json(&mut object, &message.clear()),
+        Control::TEXT | streamed_control::OPEN | about_control::EDIT => clear_json(&mut object, &message.clear()),
         about_control::TIMER => {
             object["seconds"] = Timer::from_bytes(&message.body).unwrap_or_default().seconds.into();
         }

@@ -1,6 +1,8 @@
 //! What a message says, for people to read in a terminal.
 
-use tidings_client::{DEFAULT_TENANT, GroupAct, Message, Role, RoleBody, Timer, UserId, Users, about_control};
+use tidings_client::{
+    DEFAULT_TENANT, GroupAct, Message, Role, RoleBody, Timer, UserId, Users, about_control, streamed_control,
+};
 
 use super::out::harmless;
 
@@ -27,7 +29,8 @@ pub(super) fn said(message: &Message) -> Said {
     }
     let act = match GroupAct::read(message.control, &message.body) {
         Ok(Some(act)) => act,
-        _ if message.control.0 == 0 => return Said::Text(harmless(&text)),
+        _ if message.control == streamed_control::OPEN && text.is_empty() => return Said::Text("…".into()),
+        _ if message.control.has_content() => return Said::Text(harmless(&text)),
         _ => return Said::Act("did something that this version does not know".into()),
     };
     let names: Vec<&str> = text.lines().collect();
@@ -75,6 +78,7 @@ fn about(message: &Message, text: &str) -> Option<String> {
         about_control::ERASE => format!("withdrew {target}"),
         about_control::REACT if text.is_empty() => format!("took back a reaction to {target}"),
         about_control::REACT => format!("reacted to {target}: {}", harmless(text)),
+        streamed_control::END => format!("ended {target}: {}", harmless(text)),
         about_control::TIMER => match Timer::from_bytes(&message.body).unwrap_or_default().seconds {
             0 => "lets messages stay".into(),
             seconds => format!("lets messages disappear after {}", duration(seconds)),
@@ -135,6 +139,8 @@ mod tests {
         let of = |control, body: Vec<u8>, text: &str| said(&Message { target: Seq(4), ..message(control, body, text) });
         let act = |text: &str| Said::Act(text.into());
         assert_eq!(of(about_control::EDIT, Vec::new(), "new\u{7}"), act("changed 4 to: new<U+0007>"));
+        assert_eq!(of(streamed_control::END, Vec::new(), "all\u{7}"), act("ended 4: all<U+0007>"));
+        assert_eq!(of(streamed_control::OPEN, Vec::new(), ""), Said::Text("…".into()));
         assert_eq!(of(about_control::REACT, Vec::new(), ""), act("took back a reaction to 4"));
         let timer = Timer { seconds: 7200 }.to_bytes().to_vec();
         assert_eq!(of(about_control::TIMER, timer, ""), act("lets messages disappear after 2 hours"));

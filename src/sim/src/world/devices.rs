@@ -439,6 +439,7 @@ impl World {
             Told::Forgotten { conversation, first, last } => {
                 self.oracle.forgotten(user, &mut self.devices[at].given, conversation, (first, last));
             }
+            Told::Grew { .. } | Told::StreamEnded { .. } | Told::StreamFailed { .. } => {}
             Told::DevicesFailed { .. } | Told::SettingFailed { .. } => {}
             Told::ForgetFailed { code, .. } => self.stats.fault(code.name()),
             Told::Synced | Told::Described(_) | Told::DescribeFailed { .. } => {}

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tidings_client::{Control, Message, Seq, UserId, about_control as about};
+use tidings_client::{Message, Seq, UserId, about_control as about, streamed_control as streamed};
 
 use super::super::{
     out::harmless,
@@ -18,9 +18,27 @@ const REACTION_SHOWN: usize = 8;
 #[derive(Debug, Default)]
 pub struct Folded {
     edits: BTreeMap<Seq, String>,
+    /// What messages said when they ended, and what became of them.
+    ends: BTreeMap<Seq, (String, Note)>,
+    /// What messages say that have not ended.
+    growing: BTreeMap<Seq, String>,
     /// By whom.
     erased: BTreeMap<Seq, (UserId, String)>,
     reactions: BTreeMap<Seq, BTreeMap<UserId, String>>,
+}
+
+/// What is told of a message beside it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Note {
+    /// Nothing.
+    #[default]
+    None,
+    /// It was edited.
+    Edited,
+    /// It is being written.
+    Growing,
+    /// Who wrote it fell silent.
+    BrokenOff,
 }
 
 /// How a message looks with what was said about it.
@@ -28,8 +46,8 @@ pub struct Folded {
 pub struct Look {
     /// What it says.
     pub said: Said,
-    /// It was edited.
-    pub edited: bool,
+    /// What became of it.
+    pub note: Note,
     /// What others think of it: each reaction, and how often if more than once.
     pub reactions: String,
     /// The beginning of what it answers.
@@ -37,13 +55,18 @@ pub struct Look {
 }
 
 impl Folded {
-    /// Of messages in their order.
-    pub fn of<'a>(messages: impl Iterator<Item = &'a Message>) -> Self {
-        let mut folded = Self::default();
+    /// Of messages in their order, and of what those say that are being written.
+    pub fn of<'a>(messages: impl Iterator<Item = &'a Message>, growing: &BTreeMap<Seq, Vec<u8>>) -> Self {
+        let growing = growing.iter().map(|(seq, text)| (*seq, harmless(&String::from_utf8_lossy(text)))).collect();
+        let mut folded = Self { growing, ..Self::default() };
         for message in messages {
             let words = || harmless(&String::from_utf8_lossy(&message.payload));
             match message.control {
                 about::EDIT if !message.is_emptied() => drop(folded.edits.insert(message.target, words())),
+                streamed::END if !message.is_emptied() => {
+                    let note = if message.was_aborted() { Note::BrokenOff } else { Note::None };
+                    folded.ends.insert(message.target, (words(), note));
+                }
                 about::ERASE => {
                     let who = (message.sender, harmless(&message.sender_name));
                     folded.erased.insert(message.target, who);
@@ -78,35 +101,39 @@ impl Folded {
 
     /// How a message looks at a time, in microseconds since 1970.
     pub fn look(&self, messages: &BTreeMap<Seq, Message>, message: &Message, now_us: u64) -> Look {
-        let none = Look { said: self.words(message, now_us), edited: false, reactions: String::new(), answers: None };
-        if message.control != Control::TEXT || matches!(none.said, Said::Act(_)) {
+        let (said, note) = self.words(message, now_us);
+        let none = Look { said, note, reactions: String::new(), answers: None };
+        if !message.control.has_content() || matches!(none.said, Said::Act(_)) {
             return none;
         }
         let answers = messages.get(&message.target).map(|quoted| self.quote(quoted, now_us));
-        let (edited, reactions) = (self.edits.contains_key(&message.seq), self.reactions_to(message.seq));
-        Look { edited, reactions, answers, ..none }
+        let reactions = self.reactions_to(message.seq);
+        Look { reactions, answers, ..none }
     }
 
-    fn words(&self, message: &Message, now_us: u64) -> Said {
+    fn words(&self, message: &Message, now_us: u64) -> (Said, Note) {
+        let seq = message.seq;
         if let Some((who, name)) = self.erased.get(&message.seq) {
             let own = *who == message.sender;
-            return Said::Act(if own {
-                "withdrew a message".into()
-            } else {
-                format!("wrote something that {name} withdrew")
-            });
+            let act = if own { "withdrew a message".into() } else { format!("wrote something that {name} withdrew") };
+            return (Said::Act(act), Note::None);
         }
-        if message.control == Control::TEXT && self.is_gone(message, now_us) {
-            return Said::Act("wrote something that is gone".into());
+        if message.control.has_content() && self.is_gone(message, now_us) {
+            return (Said::Act("wrote something that is gone".into()), Note::None);
         }
-        match self.edits.get(&message.seq) {
-            Some(words) => Said::Text(words.clone()),
-            None => said(message),
+        if let Some(words) = self.edits.get(&seq) {
+            return (Said::Text(words.clone()), Note::Edited);
+        }
+        let aborted = if message.was_aborted() { Note::BrokenOff } else { Note::None };
+        match (message.has_ended(), self.ends.get(&seq), self.growing.get(&seq)) {
+            (false, Some((words, note)), _) => (Said::Text(words.clone()), *note),
+            (false, None, Some(words)) => (Said::Text(words.clone()), Note::Growing),
+            _ => (said(message), aborted),
         }
     }
 
     fn quote(&self, quoted: &Message, now_us: u64) -> String {
-        let (Said::Text(words) | Said::Act(words)) = self.words(quoted, now_us);
+        let (Said::Text(words) | Said::Act(words)) = self.words(quoted, now_us).0;
         let short: String = words.chars().take(QUOTED).collect();
         let rest = if short.len() < words.len() { "…" } else { "" };
         format!("{}: {short}{rest}", harmless(&quoted.sender_name))

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use super::{
     super::{out::harmless, said::Said},
     command::Command,
-    folded::{Folded, Look},
+    folded::{Folded, Look, Note},
     input::Input,
     people::People,
 };
 use tidings_client::{
-    ClientMsgId, Control, ConversationId, DescribedMember, Event, Group, Message, MessageFlags, Role, Seq, UserId,
-    Watermarks,
+    ClientMsgId, ConversationId, DescribedMember, Event, Group, Message, MessageFlags, Role, Seq, UserId, Watermarks,
+    streamed_control,
 };
 
 /// Rows that one press of a key scrolls.
@@ -85,6 +85,8 @@ pub struct Model {
     conversation: ConversationId,
     link: Link,
     messages: BTreeMap<Seq, Message>,
+    /// What messages say that are being written.
+    growing: BTreeMap<Seq, Vec<u8>>,
     pending: Vec<(ClientMsgId, String)>,
     failed: Vec<String>,
     /// Why nothing is taken for a while.
@@ -127,6 +129,7 @@ impl Model {
             conversation,
             link: Link::Connecting,
             messages: BTreeMap::new(),
+            growing: BTreeMap::new(),
             pending: Vec::new(),
             failed: Vec::new(),
             delayed: None,
@@ -183,7 +186,15 @@ impl Model {
                 self.pending.retain(|(id, _)| message.sender != self.my_id || *id != message.client_msg_id);
                 self.outdated |= message.control.0 != 0;
                 self.people.wrote(message.sender);
+                if message.control == streamed_control::END {
+                    self.growing.remove(&message.target);
+                }
                 self.messages.insert(message.seq, message);
+            }
+            Event::Grew { conversation, seq, offset, bytes } if conversation == self.conversation => {
+                let said = self.growing.entry(seq).or_default();
+                said.truncate(offset as usize);
+                said.extend_from_slice(&bytes);
             }
             Event::Sent { id, .. } => {
                 self.delayed = None;
@@ -247,7 +258,7 @@ impl Model {
     }
 
     fn last_own(&self) -> Option<Seq> {
-        let is_own_text = |message: &&Message| message.sender == self.my_id && message.control.0 == 0;
+        let is_own_text = |message: &&Message| message.sender == self.my_id && message.control.has_content();
         self.messages.values().rev().find(is_own_text).map(|last| last.seq)
     }
 
@@ -290,10 +301,9 @@ impl Model {
         if self.chosen.is_none() && !self.pending.is_empty() && matches!(command, Command::Edit(_) | Command::Erase) {
             return None;
         }
-        let folded = Folded::of(self.messages.values());
+        let folded = Folded::of(self.messages.values(), &self.growing);
         let last = |own: bool| {
-            let is_text =
-                |message: &&Message| message.control == Control::TEXT && !folded.is_gone(message, self.now_us);
+            let is_text = |message: &&Message| message.control.has_content() && !folded.is_gone(message, self.now_us);
             let of_them = self.shown().filter(is_text).filter(|message| (message.sender == self.my_id) == own);
             of_them.map(|message| message.seq).next_back()
         };
@@ -330,7 +340,7 @@ impl Model {
 
     /// All lines, oldest first.
     pub fn lines(&self) -> Vec<Line> {
-        let (last_own, folded) = (self.last_own(), Folded::of(self.messages.values()));
+        let (last_own, folded) = (self.last_own(), Folded::of(self.messages.values(), &self.growing));
         let stored = self.shown().map(|message| Line {
             from: harmless(&message.sender_name),
             look: folded.look(&self.messages, message, self.now_us),
@@ -341,7 +351,7 @@ impl Model {
         });
         let line = |tick, text: &String| {
             let (from, said) = (self.me.clone(), Said::Text(text.clone()));
-            let look = Look { said, edited: false, reactions: String::new(), answers: None };
+            let look = Look { said, note: Note::None, reactions: String::new(), answers: None };
             Line { from, look, seq: None, ts_us: 0, tick, readers: None }
         };
         let failed = self.failed.iter().map(|text| line(Tick::None, text));
@@ -403,7 +413,7 @@ impl Model {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tidings_client::{DeviceId, Timestamp, about_control};
+    use tidings_client::{Control, DeviceId, Timestamp, about_control};
 
     const HERE: ConversationId = ConversationId([1; 16]);
 
@@ -524,6 +534,39 @@ mod tests {
     }
 
     #[test]
+    fn a_message_that_is_being_written_grows_where_it_is_until_it_ends() {
+        let mut model = model();
+        let of = |seq, control, target, words: &str, flags| {
+            let (target, payload) = (Seq(target), words.as_bytes().to_vec());
+            Event::Message(Message { control, target, payload, flags, ..message(seq, "bob") })
+        };
+        let shown = |model: &Model| -> Vec<(String, Note)> {
+            let text = |line: Line| match line.look.said {
+                Said::Text(text) | Said::Act(text) => (text, line.look.note),
+            };
+            model.lines().into_iter().map(text).collect()
+        };
+        model.on_event(of(1, streamed_control::OPEN, 0, "", 0));
+        assert_eq!(shown(&model), [("…".into(), Note::None)]);
+        let grew = |offset, bytes: &str| {
+            let (conversation, seq, bytes) = (HERE, Seq(1), bytes.as_bytes().to_vec());
+            Event::Grew { conversation, seq, offset, bytes }
+        };
+        model.on_event(grew(0, "Once\u{1b} u"));
+        model.on_event(grew(7, "pon"));
+        assert_eq!(shown(&model), [("Once<U+001B> upon".into(), Note::Growing)]);
+        model.on_event(grew(0, "Twice"));
+        assert_eq!(shown(&model), [("Twice".into(), Note::Growing)], "its writer began anew");
+        model.on_event(of(2, streamed_control::END, 1, "Twice told", 0));
+        assert_eq!(shown(&model), [("Twice told".into(), Note::None)]);
+        model.on_event(of(3, about_control::EDIT, 1, "Never told", 0));
+        assert_eq!(shown(&model), [("Never told".into(), Note::Edited)]);
+        // One that was fetched after it had ended, since its writer fell silent.
+        model.on_event(of(4, streamed_control::OPEN, 0, "And", MessageFlags::ENDED | MessageFlags::ABORTED));
+        assert_eq!(shown(&model)[1], ("And".into(), Note::BrokenOff));
+    }
+
+    #[test]
     fn what_is_said_about_a_message_is_shown_where_it_is() {
         let mut model = model();
         let about = |seq, from: &str, control, target, words: &str| {
@@ -543,7 +586,7 @@ mod tests {
         let looks: Vec<Look> = model.lines().into_iter().map(|line| line.look).collect();
         let text = |words: &str| Said::Text(words.into());
         assert_eq!(looks.len(), 4);
-        assert_eq!((&looks[0].said, looks[0].edited, &*looks[0].reactions), (&text("better"), true, "👍 2"));
+        assert_eq!((&looks[0].said, looks[0].note, &*looks[0].reactions), (&text("better"), Note::Edited, "👍 2"));
         assert_eq!(looks[1].said, Said::Act("withdrew a message".into()));
         assert_eq!((&looks[2].said, &*looks[2].reactions), (&text("3"), ""));
         assert_eq!((&looks[3].said, looks[3].answers.as_deref()), (&text("yes"), Some("alice: better")));

@@ -10,6 +10,7 @@ use ratatui::{
 
 use super::{
     super::said::Said,
+    folded::Note,
     model::{Line, Link, Model, Tick},
     wrap::wrap,
 };
@@ -101,8 +102,11 @@ fn row(line: &Line, me: &str) -> Text<'static> {
             spans.push(Span::styled(format!(" {act}"), Style::new().add_modifier(Modifier::ITALIC)));
         }
     }
-    if look.edited {
-        spans.push(Span::styled("  (edited)", gray));
+    match look.note {
+        Note::None => {}
+        Note::Edited => spans.push(Span::styled("  (edited)", gray)),
+        Note::Growing => spans.push(Span::styled(" …", Style::new().fg(Color::Yellow))),
+        Note::BrokenOff => spans.push(Span::styled("  (broken off)", gray)),
     }
     if !look.reactions.is_empty() {
         spans.push(Span::styled(format!("  {}", look.reactions), Style::new().fg(Color::Yellow)));
