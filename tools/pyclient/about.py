@@ -5,6 +5,7 @@ from enum import IntEnum
 
 FORGOTTEN = 128  # flag of a MESSAGE that the user does not want to see any more
 WITHHELD = 64  # flag of a MESSAGE of somebody whom the user blocks
+ENDED = 256  # flag of an OPEN that has ended: it says what its END says
 EMPTIED = 32  # flag of a MESSAGE whose payload and body are held back
 MEDIA = struct.Struct("<Q32sB")
 
@@ -16,6 +17,8 @@ class Control(IntEnum):
     ERASE = 11
     REACT = 12
     TIMER = 13
+    OPEN = 14
+    END = 15
 
 
 class Part(IntEnum):

@@ -343,6 +343,27 @@ def forgetting(alice: Client, bob: Client) -> None:
     print("alice and bob: what bob forgets is served to it without what it says, and to alice as it is")
 
 
+def streams(alice: Client, bob: Client) -> None:
+    seq = alice.sent(alice.send_to(CHAT, b"", about.Control.OPEN)[0]).seq
+    opened = bob.receive()
+    expect("OPEN", (opened.seq, opened.control, opened.payload), (seq, about.Control.OPEN, b""))
+    for offset, piece in ((0, b"Once "), (5, b"upon a")):
+        alice.write_on(CHAT, seq, offset, piece)
+    bob.wait_until(lambda: bob.growing.get((CHAT, seq)) == b"Once upon a")
+    del bob.growing[CHAT, seq]
+    bob.more(CHAT, seq, 0)
+    bob.wait_until(lambda: bob.growing.get((CHAT, seq)) == b"Once upon a")
+    expect("another one's", bob.refused(bob.write_on(CHAT, seq, 11, b"!")), "TARGET_INVALID")
+    expect("other words", alice.refused(alice.write_on(CHAT, seq, 0, b"Twice")), "STREAM_DIFFERS")
+    expect("other words at the end", alice.refused(alice.send_to(CHAT, b"Twice", about.Control.END, target=seq)[0]), "STREAM_DIFFERS")
+    alice.sent(alice.send_to(CHAT, b"Once upon a time", about.Control.END, target=seq)[0])
+    end = bob.receive()
+    expect("END", (end.control, end.target, end.payload), (about.Control.END, seq, b"Once upon a time"))
+    stored = bob.fetch(CHAT, seq, seq)[0][0]
+    expect("what is stored", (stored.payload, stored.flags & about.ENDED), (b"Once upon a time", about.ENDED))
+    print("alice and bob: a message grows while it is written, and is whole for good when it ends")
+
+
 def wrote(client: Client, user: bytes) -> bool:
     """Whether somebody has written in the conversation of the two."""
     return any(message.sender == user for message in client.fetch(CHAT, 1)[0])
@@ -377,6 +398,7 @@ def conversation(alice_person: Person, bob_person: Person) -> None:
     presence(alice, bob)
     blocking(alice, bob)
     forgetting(alice, bob)
+    streams(alice, bob)
     devices(bob)
     for name, client in (("alice", alice), ("bob", bob)):
         ping(name, client)

@@ -448,6 +448,22 @@ class Presence(Body):
     last_seen: U64
 
 
+@_kind(34, EPHEMERAL_CLASS)
+class Fragment(Body):
+    conversation: Id
+    seq: U64
+    offset: U32
+    crc: U32
+    bytes: Span
+
+
+@_kind(35, EPHEMERAL_CLASS)
+class More(Body):
+    conversation: Id
+    seq: U64
+    offset: U32
+
+
 @_kind(31, activity=1)
 class Activity(Body):
     activity: U8

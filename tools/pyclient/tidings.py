@@ -39,6 +39,7 @@ class Client:
         self._resumed = self._list_open = self._listed_anew = False
         self._inbox: deque[k.Message] = deque()
         self.people: dict[bytes, k.Presence] = {}
+        self.growing: dict[tuple[bytes, int], bytes] = {}
         self.typing: dict[tuple[bytes, bytes], int] = {}
         self._answers: dict[int, k.Body] = {}
         self._in_flight: set[int] = set()
@@ -228,6 +229,14 @@ class Client:
         """Says that the user is typing (0: not any more). Nobody answers, and it may be lost."""
         self._request(k.Typing(conversation, k.NO_ID, doing))
 
+    def write_on(self, conversation: bytes, seq: int, offset: int, text: bytes) -> int:
+        """Says more of a message that was opened. Gives the request, for `refused`."""
+        return self._request(k.Fragment(conversation, seq, offset, crc32c(text), text))
+
+    def more(self, conversation: bytes, seq: int, offset: int) -> None:
+        """Asks what a message says from an offset on: `growing` says it."""
+        self._request(k.More(conversation, seq, offset))
+
     def watch(self, *users: bytes, conversation: bytes = k.NO_ID) -> int:
         """Asks who is there, for two minutes: `people` says it. Gives the request, for `refused`."""
         return self._request(k.Watch(conversation, b"".join(users)))
@@ -334,6 +343,12 @@ class Client:
                 self._take_cursor(body.uv)
             case k.Typing():
                 self.typing[body.conversation, body.user] = body.doing
+            case k.Fragment():
+                if crc32c(body.bytes) != body.crc:
+                    raise k.ProtocolError(f"a piece of message {body.seq} was harmed")
+                known = self.growing.setdefault((body.conversation, body.seq), b"")
+                if body.offset <= len(known) < body.offset + len(body.bytes):
+                    self.growing[body.conversation, body.seq] = known[: body.offset] + body.bytes
             case k.Presence():
                 self.people[body.user] = body
             case k.Pong():

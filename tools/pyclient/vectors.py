@@ -72,6 +72,8 @@ FRAMES: dict[str, tuple[int, k.Body]] = {
     "TYPING": (0, k.Typing(CHAT, BOB, doing=1)),
     "WATCH": (13, k.Watch(GROUP, BOB)),
     "PRESENCE": (0, k.Presence(BOB, state=0, last_seen=TIME)),
+    "FRAGMENT": (0, k.Fragment(CHAT, 5, 6, crc32c(b"and so on"), b"and so on")),
+    "MORE": (0, k.More(CHAT, 5, 6)),
     "ACTIVITY": (0, k.Activity(0)),
     "SET": (10, k.Set(k.NO_ID, 2, 1)),
     "SETTING": (10, k.Setting(CHAT, 8, 1, BOB)),

@@ -166,7 +166,7 @@ canaries! {
     EndForgotten, "end-forgotten";
     /// A message whose writer is gone is never ended.
     StreamNeverEnds, "stream-never-ends";
-    /// Who is in no conversation reads what is being written in it.
+    /// Who was removed from a group is shown what is being written in it.
     FragmentsLeak, "fragments-leak";
     /// What was read from the disk is served as it is.
     DamageServed, "damage-served";

@@ -52,7 +52,7 @@ pub enum Nature {
     Content,
     /// It says something about another message.
     About,
-    /// It changes the conversation.
+    /// It changes the conversation, or ends another message.
     Act,
 }
 
@@ -61,7 +61,7 @@ impl Nature {
     pub fn of(control: Control, weight: Weight) -> Self {
         match weight {
             Weight::Content => Self::Content,
-            Weight::Control if control.is_about_target() => Self::About,
+            Weight::Control if control.is_about_target() && control != streamed_control::END => Self::About,
             Weight::Control => Self::Act,
         }
     }

@@ -183,6 +183,7 @@ fn table(stats: &Stats) -> Vec<String> {
         ("told of damage", stats.damages),
         ("ranges of history read", stats.readings),
         ("told who types", stats.typings),
+        ("shown what grows", stats.fragments),
         ("told who is there", stats.presences),
         ("receipts of groups", stats.group_receipts),
         ("states compared", stats.compared),

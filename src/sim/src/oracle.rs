@@ -8,12 +8,14 @@ mod history;
 mod presence;
 mod roster;
 mod said;
+mod streamed;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use tidings_client::{
     ClientMsgId, ConversationId, DeviceId, ErrorCode, Loss, Message, Seq, Timestamp, UserId, Watermarks,
 };
+use tidings_wire::frames;
 
 pub use durable::Durable;
 pub use follower::Follower;
@@ -52,6 +54,14 @@ struct Attempt {
     erases: Option<Seq>,
 }
 
+impl Attempt {
+    /// Of something that the node wrote for somebody.
+    fn of_node(conversation: usize) -> Self {
+        let (acknowledged, refused, ever_refused) = (None, false, false);
+        Self { conversation, len: 0, acknowledged, refused, ever_refused, is_about: true, erases: None }
+    }
+}
+
 /// A message, as the first who saw it did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Known {
@@ -87,6 +97,8 @@ pub struct Given {
     shown: BTreeMap<usize, Watermarks>,
     /// What it was told that its user does not want to see any more.
     forgotten: BTreeSet<(ConversationId, Seq)>,
+    /// How much it was told of messages that grow.
+    grown: BTreeMap<(ConversationId, Seq), usize>,
 }
 
 impl Given {
@@ -143,13 +155,23 @@ pub fn identity(user: UserId, device: DeviceId, id: ClientMsgId) -> u64 {
     hash
 }
 
-/// The tag of a message: its payload's, or who attempted it.
-pub(crate) fn tag_of(payload: &[u8], (user, device, id): (UserId, DeviceId, ClientMsgId)) -> u64 {
-    payload.first_chunk().map_or_else(|| identity(user, device, id), |bytes| u64::from_le_bytes(*bytes))
+/// The tag of a message: its payload's, or who attempted it. What one says that was opened is its end's.
+pub(crate) fn tag_of(message: &frames::Message, payload: &[u8]) -> u64 {
+    let frames::Message { conversation, sender, sender_device, client_msg_id, control, target, .. } = *message;
+    if control.0 == streamed::END && message.flags.0 & frames::MessageFlags::ABORTED > 0 {
+        return streamed::aborted_tag(conversation, target);
+    }
+    let words = payload.first_chunk().filter(|_| control.0 != streamed::OPEN);
+    words.map_or_else(|| identity(sender, sender_device, client_msg_id), |bytes| u64::from_le_bytes(*bytes))
 }
 
 fn tag_of_message(message: &Message) -> u64 {
-    tag_of(&message.payload, (message.sender, message.sender_device, message.client_msg_id))
+    let Message { conversation, sender, sender_device, client_msg_id, control, target, .. } = *message;
+    if control.0 == streamed::END && message.was_aborted() {
+        return streamed::aborted_tag(conversation, target);
+    }
+    let words = message.payload.first_chunk().filter(|_| control.0 != streamed::OPEN);
+    words.map_or_else(|| identity(sender, sender_device, client_msg_id), |bytes| u64::from_le_bytes(*bytes))
 }
 
 impl Oracle {
@@ -343,11 +365,18 @@ impl Oracle {
             );
             return None;
         };
-        let Some(attempt) = self.attempts.get(&tag).copied() else {
+        let of_stream = self.words_of_stream(device, audits, message);
+        let unknown = || self.durable.streams.is_of_node(tag).then(|| Attempt::of_node(at));
+        let Some(attempt) = self.attempts.get(&tag).copied().or_else(unknown) else {
             self.violate("I3", format!("device {device} is given {tag:x} as {seq:?}, which nobody sent"));
             return None;
         };
-        let words = if emptied || attempt.len == 0 { Vec::new() } else { payload(tag, attempt.len) };
+        let words = match of_stream {
+            _ if emptied => Vec::new(),
+            Some(words) => words,
+            None if attempt.len == 0 => Vec::new(),
+            None => payload(tag, attempt.len),
+        };
         let right = attempt.conversation == at && words == message.payload;
         let said = self.durable.said(message.conversation);
         let shown = said.map_or(Shown::Whole, |said| said.shown(seq, self.wall));

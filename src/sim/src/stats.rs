@@ -33,6 +33,8 @@ pub struct Stats {
     pub group_receipts: u64,
     /// Times that a device was told that somebody is typing.
     pub typings: u64,
+    /// Pieces of messages that were shown while these were written.
+    pub fragments: u64,
     /// Times that a device was told whether somebody is there.
     pub presences: u64,
     /// Times that all that a node knew was compared with what a follower knew.
@@ -81,6 +83,7 @@ impl Stats {
             (&mut self.readings, other.readings),
             (&mut self.group_receipts, other.group_receipts),
             (&mut self.typings, other.typings),
+            (&mut self.fragments, other.fragments),
             (&mut self.presences, other.presences),
             (&mut self.compared, other.compared),
             (&mut self.drops, other.drops),

@@ -15,6 +15,7 @@ mod refusals;
 mod scripts;
 mod settle;
 mod storage;
+mod streamed;
 mod users;
 
 use std::{

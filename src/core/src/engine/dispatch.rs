@@ -333,11 +333,11 @@ impl Conversations {
         let expires_at = match Nature::of(control, weight) {
             Nature::Content => timer::until(&view, ts, send.expires_at),
             // It goes with what it is about.
-            Nature::About => {
+            _ if control.is_about_target() => {
                 let until = self.target(key, target).map_or(Timestamp(0), |target| target.expires_at);
                 timer::earlier(until, send.expires_at)
             }
-            Nature::Act => send.expires_at,
+            Nature::About | Nature::Act => send.expires_at,
         };
         let member = to_u32(member);
         let size = view.size();

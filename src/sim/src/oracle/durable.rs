@@ -7,10 +7,18 @@ use tidings_core::records::{ReceiptRecord, RecordKind};
 use tidings_log::{format::BatchHeader, records};
 use tidings_turn::recover::FoundLog;
 use tidings_wire::{
-    ConversationId, Generation, LogId, Lsn, Seq, UserId, archive, frames::Message, limits::FRAME_MAX, split,
+    ConversationId, Generation, LogId, Lsn, Seq, UserId, archive,
+    frames::{Message, MessageFlags},
+    limits::FRAME_MAX,
+    split,
 };
 
-use super::{Follower, Line, Roster, SaidAbout, blocks::Blocks, forgotten::Forgotten};
+use super::{
+    Follower, Line, Roster, SaidAbout,
+    blocks::Blocks,
+    forgotten::Forgotten,
+    streamed::{OPEN, Streams},
+};
 
 /// Where a message is.
 type Segment = (LogId, Generation);
@@ -35,6 +43,8 @@ pub struct Durable {
     pub forgotten: Forgotten,
     /// Who blocks whom.
     pub blocks: Blocks,
+    /// Messages that grow.
+    pub streams: Streams,
     marks: BTreeMap<(ConversationId, UserId), (Seq, Seq)>,
     shown: BTreeMap<(ConversationId, UserId), Seq>,
     /// The next batch of each log, and those that are there before it.
@@ -56,6 +66,7 @@ impl Durable {
             floors: BTreeMap::new(),
             forgotten: Forgotten::default(),
             blocks: Blocks::default(),
+            streams: Streams::default(),
             marks: BTreeMap::new(),
             shown: BTreeMap::new(),
             next: BTreeMap::new(),
@@ -200,7 +211,7 @@ impl Durable {
         let frame = split(body, FRAME_MAX).ok().flatten().ok_or("a message that is no frame")?;
         let message: Message = frame.fixed().map_err(|error| error.to_string())?;
         let payload = frame.var(message.payload).map_err(|error| error.to_string())?;
-        let tag = super::tag_of(payload, (message.sender, message.sender_device, message.client_msg_id));
+        let tag = super::tag_of(&message, payload);
         match self.messages.insert((message.conversation, message.seq), (tag, segment)) {
             Some((before, _)) if before != tag => {
                 return Err(format!("{:?} is logged as {before:x} and as {tag:x}", message.seq));
@@ -208,7 +219,8 @@ impl Durable {
             Some(_) => return Ok(()),
             None => {}
         }
-        let (conversation, seq, has_content) = (message.conversation, message.seq, message.control.0 == 0);
+        let (conversation, seq, has_content) =
+            (message.conversation, message.seq, [0, OPEN].contains(&message.control.0));
         let withheld = !conversation.is_group() && self.blocks.withhold(conversation, seq, message.peer);
         if withheld != (message.flags.0 & 64 > 0) {
             return Err(format!("{seq:?} of {conversation} is marked as withheld, or not, and should be {withheld}"));
@@ -224,9 +236,14 @@ impl Durable {
         let body = frame.var(message.body).map_err(|error| error.to_string())?;
         if message.conversation.is_group() {
             let roster = self.rosters.entry(message.conversation).or_default();
-            roster.add(message.sender, message.seq, message.control.0, body)?;
+            // What the node writes for somebody is not its act: it may have been removed.
+            match message.flags.0 & MessageFlags::ABORTED > 0 {
+                true => roster.pass(message.seq),
+                false => roster.add(message.sender, message.seq, message.control.0, body)?,
+            }
         }
         let Message { sender, control, target, ts, expires_at, .. } = message;
+        self.streams.add((conversation, seq), (control.0, target), (sender, payload, withheld))?;
         let roster = self.rosters.get(&conversation);
         let line = Line { sender, control: control.0, target, ts, expires_at, withheld };
         let said = self.said.entry(conversation).or_default();

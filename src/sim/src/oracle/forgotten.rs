@@ -72,7 +72,7 @@ impl Oracle {
         let of = |all: &Forgotten| all.has(user, id, seq) || about.is_some_and(|target| all.has(user, id, target));
         let (wanted, must) = (of(&self.to_forget), told || audits && of(&self.durable.forgotten));
         // What changes a conversation is only marked.
-        let emptied = message.is_emptied() || message.control.0 != 0 && about.is_none();
+        let emptied = message.is_emptied() || !message.control.has_content() && about.is_none();
         let right = says && wanted && emptied || !says && !must;
         self.check(right, "I22", || {
             format!("{seq:?} of {id} is given as forgotten {says}; wanted {wanted}, must {must}")

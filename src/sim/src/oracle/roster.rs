@@ -17,6 +17,8 @@ const EDIT: u16 = 10;
 const ERASE: u16 = 11;
 const REACT: u16 = 12;
 const TIMER: u16 = 13;
+const OPEN: u16 = 14;
+const END: u16 = 15;
 
 const MEMBER: u8 = 1;
 const ADMIN: u8 = 2;
@@ -79,7 +81,7 @@ impl Roster {
             }
         };
         match control {
-            0 | EDIT => needs(self.settings[0])?,
+            0 | EDIT | OPEN | END => needs(self.settings[0])?,
             ERASE | REACT => needs(MEMBER)?,
             TIMER => needs(self.settings[2])?,
             CREATE => {
@@ -160,6 +162,11 @@ impl Roster {
             _ => return Err(bad()),
         }
         Ok(())
+    }
+
+    /// The next message, which changes nothing.
+    pub fn pass(&mut self, seq: Seq) {
+        self.head = seq.0;
     }
 
     fn join(&mut self, user: UserId, role: u8, first: u64) {

@@ -1,6 +1,6 @@
 //! What was said about earlier messages, and how long messages live: from the log alone, as `docs/protocol.md` says it, not as the product does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tidings_client::{Seq, Timestamp, UserId};
 
@@ -9,6 +9,8 @@ const EDIT: u16 = 10;
 const ERASE: u16 = 11;
 const REACT: u16 = 12;
 const TIMER: u16 = 13;
+const OPEN: u16 = 14;
+const END: u16 = 15;
 
 /// How far the clocks of whoever serves and of whoever judges may be apart.
 const DOUBT_US: u64 = 60_000_000;
@@ -46,6 +48,8 @@ pub enum Shown {
 pub struct SaidAbout {
     lines: BTreeMap<Seq, Line>,
     erased: BTreeMap<Seq, Seq>,
+    /// Those that grew, and have ended.
+    ended: BTreeSet<Seq>,
     timer_s: u64,
 }
 
@@ -66,7 +70,10 @@ impl SaidAbout {
         let erased = self.erased.contains_key(&target);
         match control {
             EDIT | ERASE => {
-                let may = |of: u16| of == TEXT || control == ERASE && [EDIT, REACT].contains(&of);
+                let is_written = !self.lines.contains_key(&target) || self.ended.contains(&target);
+                let may = |of: u16| {
+                    of == TEXT || of == OPEN && is_written || control == ERASE && [EDIT, REACT, OPEN].contains(&of)
+                };
                 let Some(of) = of.filter(|of| may(of.control) && !erased) else {
                     return Err(format!(
                         "{seq:?} does {control} to {target:?}, of which it cannot be said, or which is withdrawn"
@@ -77,19 +84,24 @@ impl SaidAbout {
                     return Err(format!("{seq:?} does {control} to {target:?}, which is another's"));
                 }
             }
-            REACT if of.is_none_or(|of| of.control != TEXT) || erased => {
+            REACT if of.is_none_or(|of| ![TEXT, OPEN].contains(&of.control)) || erased => {
                 return Err(format!("{seq:?} reacts to {target:?}, which is no text, or withdrawn"));
             }
             _ => {}
         }
         let expected = match control {
-            TEXT if self.timer_s > 0 => ts.0 + self.timer_s * 1_000_000,
+            // Whether what it is about is still stored nobody but the node knows.
+            END => expires_at.0,
+            TEXT | OPEN if self.timer_s > 0 => ts.0 + self.timer_s * 1_000_000,
             // With what it is about, to the second.
             EDIT | REACT => of.map_or(0, |of| of.expires_at.0 / 1_000_000 * 1_000_000),
             _ => 0,
         };
         if expires_at.0 != expected {
             return Err(format!("{seq:?} disappears at {expires_at:?}, and should at {expected}"));
+        }
+        if control == END {
+            self.ended.insert(target);
         }
         if control == ERASE {
             self.erased.insert(target, seq);
@@ -111,7 +123,7 @@ impl SaidAbout {
     /// What is to be seen of a message, if the node's clock says this (`None`: nobody knows what it says).
     pub fn shown(&self, seq: Seq, now: Option<Timestamp>) -> Shown {
         let Some(line) = self.lines.get(&seq) else { return Shown::Whole };
-        let about = [EDIT, REACT].contains(&line.control);
+        let about = [EDIT, REACT, END].contains(&line.control);
         if self.erased.contains_key(&seq) || about && self.erased.contains_key(&line.target) {
             return Shown::Emptied;
         }

@@ -24,6 +24,8 @@ pub(super) const ABOUT_REFUSALS: &[ErrorCode] = &[
     ErrorCode::TargetInvalid,
     ErrorCode::TargetErased,
     ErrorCode::TooLate,
+    ErrorCode::TooMany,
+    ErrorCode::StreamDiffers,
 ];
 
 /// Seconds after which messages disappear: before anybody looks for the last time, or after.
@@ -35,7 +37,8 @@ impl World {
         let head = self.oracle.head(place).0;
         let near = *self.random.pick(&[3, 12, 100]);
         let target = Seq((head + 1).saturating_sub(self.random.below(near)));
-        match self.random.below(100) {
+        match self.random.below(115) {
+            100.. => self.write_stream(at, place, whom),
             0..35 => self.post_tagged(at, place, whom, |words| Content::text(words).as_edit_of(target)),
             35..60 if self.random.chance(3 * MILLION / 4) => {
                 self.post_tagged(at, place, whom, |words| Content { control: REACT, target, ..Content::text(words) });
@@ -54,7 +57,7 @@ impl World {
     }
 
     /// Something with words: their tag names it.
-    fn post_tagged(&mut self, at: usize, place: usize, whom: Whom, content: impl FnOnce(&[u8]) -> Content) {
+    pub(super) fn post_tagged(&mut self, at: usize, place: usize, whom: Whom, content: impl FnOnce(&[u8]) -> Content) {
         let tag = tag(self.id(), at);
         self.oracle.put_about(tag, place, WORDS, None);
         self.tell(Moment::Put(at, place, tag));

@@ -15,6 +15,7 @@ use super::{
     node::WALL_US,
     scripts::{SCRIPTS, Script},
     settle::Phase,
+    streamed::Writing,
 };
 use crate::{
     agenda::{MS, Nanos, SECOND},
@@ -81,6 +82,8 @@ pub(super) struct Device {
     pub(super) presence: BTreeMap<UserId, PresenceState>,
     /// It has asked for what its user wants others to be told.
     pub(super) wants_visibility: bool,
+    /// The message that it has opened.
+    pub(super) writing: Option<Writing>,
     /// When its connection began, and how many messages each conversation had then.
     pub(super) began: Nanos,
     pub(super) heads: BTreeMap<usize, Seq>,
@@ -180,6 +183,7 @@ impl World {
             came_revoked: false,
             presence: BTreeMap::new(),
             wants_visibility: false,
+            writing: None,
             began: 0,
             heads: BTreeMap::new(),
             planned: Nanos::MAX,
@@ -439,7 +443,12 @@ impl World {
             Told::Forgotten { conversation, first, last } => {
                 self.oracle.forgotten(user, &mut self.devices[at].given, conversation, (first, last));
             }
-            Told::Grew { .. } | Told::StreamEnded { .. } | Told::StreamFailed { .. } => {}
+            Told::Grew { conversation, seq, offset, bytes } => {
+                let given = &mut self.devices[at].given;
+                self.oracle.grew((at, user), given, (conversation, seq), offset, &bytes);
+            }
+            Told::StreamEnded { .. } => {}
+            Told::StreamFailed { stream, .. } => self.stream_failed(at, stream),
             Told::DevicesFailed { .. } | Told::SettingFailed { .. } => {}
             Told::ForgetFailed { code, .. } => self.stats.fault(code.name()),
             Told::Synced | Told::Described(_) | Told::DescribeFailed { .. } => {}
@@ -526,6 +535,7 @@ impl World {
         };
         self.tell(Moment::Sent(at, place, seq.0, tag));
         self.oracle.sent(at, tag, conversation, seq);
+        self.stream_sent(at, id, seq);
     }
 
     /// A device's process ends.
@@ -534,7 +544,7 @@ impl World {
         device.session = None;
         device.connecting = None;
         device.online = false;
-        device.waiting = 0;
+        (device.waiting, device.writing) = (0, None);
         (device.suspended, device.came_back) = (false, true);
         if forget {
             device.saved = None;

@@ -172,6 +172,7 @@ impl World {
         }
         self.run += 1;
         self.stats.starts += 1;
+        self.oracle.durable.streams.forget_shown();
         let calm = self.phase != Phase::Stormy && !self.plan.suffices;
         let reactors = self.random.between(1, self.plan.reactors) as u16;
         let shards = Shards::new(self.plan.shards).expect("a valid number of shards");

@@ -3,7 +3,7 @@
 use tidings_client::UserId;
 use tidings_wire::{
     Frame, Kind, WireError,
-    frames::{Message, MessageFlags, Receipt, ReceiptOk, Sent},
+    frames::{Fragment, Message, MessageFlags, Receipt, ReceiptOk, Sent},
     limits::FRAME_MAX,
     split,
 };
@@ -26,7 +26,7 @@ impl World {
             if let Some(what) = self.passed(id, &frame) {
                 self.oracle.violate("I3", format!("the node says on link {} {what}", id.0));
             }
-            match self.wrong(user, &frame) {
+            match self.wrong(user, &frame).and_then(|wrong| Ok(wrong.or(self.wrong_fragment(user, &frame)?))) {
                 Ok(None) => {}
                 Ok(Some((invariant, what))) => {
                     self.oracle.violate(invariant, format!("the node says on link {} {what}", id.0));
@@ -34,6 +34,23 @@ impl World {
                 Err(error) => self.oracle.violate("I12", format!("what the node says cannot be read: {error}")),
             }
         }
+    }
+
+    /// What is wrong with a piece of a message that is being written.
+    fn wrong_fragment(
+        &mut self,
+        user: Option<UserId>,
+        frame: &Frame<'_>,
+    ) -> Result<Option<(&'static str, String)>, WireError> {
+        if frame.kind() != Ok(Kind::Fragment) {
+            return Ok(None);
+        }
+        let Fragment { conversation, seq, offset, bytes, .. } = frame.fixed()?;
+        let bytes = frame.var(bytes)?;
+        let shown = self.oracle.fragment(user, (conversation, seq), offset, bytes);
+        self.oracle.showed((conversation, seq), offset, bytes);
+        self.stats.fragments += 1;
+        Ok(shown.err().map(|what| ("I23", what)))
     }
 
     /// What is wrong with a frame to a user's device.
@@ -68,9 +85,8 @@ impl World {
                     )));
                 }
                 let known = durable.tag(message.conversation, message.seq);
-                let by = (message.sender, message.sender_device, message.client_msg_id);
                 let emptied = message.flags.0 & MessageFlags::EMPTIED > 0 && payload.is_empty();
-                let there = known == Some(tag_of(payload, by)) || emptied && known.is_some();
+                let there = known == Some(tag_of(&message, payload)) || emptied && known.is_some();
                 (!there).then(|| ("I1", format!("{:?}, which is not durable", message.seq)))
             }
             Ok(Kind::Receipt) => {

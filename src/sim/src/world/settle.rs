@@ -88,6 +88,12 @@ impl World {
     }
 
     fn all_settled(&mut self, until: Nanos) -> bool {
+        if let Some(of) = self.oracle.durable.streams.unended() {
+            if self.now > until {
+                self.oracle.violate("I23", format!("{of:?} has not ended, and nobody writes it any more"));
+            }
+            return false;
+        }
         let unsettled = (0..self.devices.len()).find(|at| !self.is_settled(*at));
         if let Some(at) = unsettled
             && self.now > until
@@ -112,6 +118,7 @@ impl World {
             self.wake_suspended(at);
         }
         self.all_active();
+        (0..self.devices.len()).for_each(|at| self.end_stream(at));
         let again = self.random.chance(MILLION / 3) || self.plan.must_be_raised();
         if self.plan.has_media_faults() {
             self.down(Crash::PowerLost, 1);

@@ -75,6 +75,10 @@ impl World {
             self.write_messages(at, place, peer, 1);
             return self.drive(at);
         }
+        if self.plan.says_about && self.devices[at].writing.is_some() && self.random.chance(MILLION / 2) {
+            self.write_stream(at, place, peer);
+            return self.drive(at);
+        }
         match self.random.below(100) {
             0..30 if self.plan.is_ephemeral => self.do_something(at, place),
             0..35 if self.plan.says_about && self.devices[at].waiting < OUTBOX_MAX => self.say_about(at, place, peer),
