@@ -32,6 +32,7 @@ mod incoming;
 mod outgoing;
 mod own;
 mod presence;
+mod refusals;
 mod session;
 mod streamed;
 mod sync;

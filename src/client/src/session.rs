@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use tidings_canary::{self as canary, Canary};
 use tidings_wire::{
-    ClientMsgId, ConversationId, ErrorCode, Frame, Frames, Kind, Lineage, Retry, Stretch, UserId, Uv, WireError, frame,
+    ClientMsgId, ConversationId, ErrorCode, Frame, Frames, Kind, Lineage, Stretch, UserId, Uv, WireError, frame,
     frame::FrameBuilder,
-    frames::{self, Bye, ByeReason, ErrorFrame, Hello, MessageFlags, Ping, SettingKey, Visibility, Welcome},
+    frames::{self, Bye, ByeReason, Hello, MessageFlags, Ping, SettingKey, Visibility, Welcome},
     limits,
 };
 
@@ -393,39 +393,6 @@ impl Session {
         let mut ids: Vec<_> = chosen.map(|conversation| conversation.id).collect();
         ids.sort_unstable();
         ids.into_iter().for_each(|id| self.touch(id));
-    }
-
-    fn on_error(&mut self, id: u64, error: &ErrorFrame) {
-        let code = ErrorCode::from_u16(error.code);
-        let retry_ms = u64::from(error.retry_after_ms);
-        match error.retry {
-            retry if retry == Retry::Stop as u8 && code == Some(ErrorCode::TokenExpired) => self.token_ended(),
-            retry if retry == Retry::Stop as u8 => self.close(code.unwrap_or(ErrorCode::Malformed)),
-            retry if retry == Retry::Reconnect as u8 => self.drop_link(retry_ms),
-            retry => {
-                let code = code.unwrap_or(ErrorCode::UnknownKind);
-                if error.of_kind == Kind::Reauth as u8 {
-                    self.events.push_back(Event::TokenRefused { code });
-                } else if error.of_kind == Kind::Send as u8 {
-                    self.on_send_error(error, code, retry == Retry::Later as u8);
-                } else if error.of_kind == Kind::Resume as u8 {
-                    self.on_resume_refused(id, retry_ms);
-                } else if error.of_kind == Kind::Read as u8 {
-                    self.on_read_refused(error.conversation, error.retry_after_ms);
-                } else if error.of_kind == Kind::Activity as u8 {
-                    self.on_activity_refused(retry_ms);
-                } else if error.of_kind == Kind::Watch as u8 {
-                    self.on_watch_refused(id, retry_ms);
-                } else if error.of_kind == Kind::Fragment as u8 {
-                    self.on_fragment_refused(id, (retry == Retry::Later as u8).then_some(retry_ms));
-                } else if error.of_kind == Kind::More as u8 {
-                    self.on_more_refused(retry_ms);
-                } else if let Some(request) = self.requests.remove(&id) {
-                    self.on_request_error(request, code, (retry == Retry::Later as u8).then_some(retry_ms));
-                }
-                // A refused DELIVERED is repeated by tick().
-            }
-        }
     }
 
     /// What must be sent; the caller sends all of it.

@@ -9,13 +9,11 @@ mod presence;
 mod roster;
 mod said;
 mod streamed;
+mod tags;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tidings_client::{
-    ClientMsgId, ConversationId, DeviceId, ErrorCode, Loss, Message, Seq, Timestamp, UserId, Watermarks,
-};
-use tidings_wire::frames;
+use tidings_client::{ConversationId, ErrorCode, Loss, Message, Seq, Timestamp, UserId, Watermarks};
 
 pub use durable::Durable;
 pub use follower::Follower;
@@ -24,6 +22,9 @@ pub use history::{Asked, Reading};
 use presence::{People, Privacy};
 pub use roster::Roster;
 use said::{Line, SaidAbout, Shown};
+pub(crate) use tags::tag_of;
+use tags::tag_of_message;
+pub use tags::{identity, payload};
 
 /// A promise that was broken.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -132,46 +133,6 @@ pub struct Oracle {
     /// What the node's clock says, unless it jumps in this world.
     pub wall: Option<Timestamp>,
     violation: Option<Violation>,
-}
-
-/// What a message says: its tag, and bytes that follow from it.
-pub fn payload(tag: u64, len: usize) -> Vec<u8> {
-    let mut bytes = tag.to_le_bytes().to_vec();
-    let mut state = tag | 1;
-    while bytes.len() < len {
-        state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).rotate_left(17);
-        bytes.extend_from_slice(&state.to_le_bytes());
-    }
-    bytes.truncate(len.max(8));
-    bytes
-}
-
-/// What names a message without words: who attempted it.
-pub fn identity(user: UserId, device: DeviceId, id: ClientMsgId) -> u64 {
-    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-    for byte in user.0.into_iter().chain(device.0.to_le_bytes()).chain(id.0.to_le_bytes()) {
-        hash = (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
-    }
-    hash
-}
-
-/// The tag of a message: its payload's, or who attempted it. What one says that was opened is its end's.
-pub(crate) fn tag_of(message: &frames::Message, payload: &[u8]) -> u64 {
-    let frames::Message { conversation, sender, sender_device, client_msg_id, control, target, .. } = *message;
-    if control.0 == streamed::END && message.flags.0 & frames::MessageFlags::ABORTED > 0 {
-        return streamed::aborted_tag(conversation, target);
-    }
-    let words = payload.first_chunk().filter(|_| control.0 != streamed::OPEN);
-    words.map_or_else(|| identity(sender, sender_device, client_msg_id), |bytes| u64::from_le_bytes(*bytes))
-}
-
-fn tag_of_message(message: &Message) -> u64 {
-    let Message { conversation, sender, sender_device, client_msg_id, control, target, .. } = *message;
-    if control.0 == streamed::END && message.was_aborted() {
-        return streamed::aborted_tag(conversation, target);
-    }
-    let words = message.payload.first_chunk().filter(|_| control.0 != streamed::OPEN);
-    words.map_or_else(|| identity(sender, sender_device, client_msg_id), |bytes| u64::from_le_bytes(*bytes))
 }
 
 impl Oracle {

@@ -101,27 +101,8 @@ impl Conversations {
         }
     }
 
-    /// END, by who wrote the message: it must say what was shown.
-    fn on_end(
-        &mut self,
-        from: ReactorId,
-        send: &SendCommand,
-        found: Option<ConversationKey>,
-        parts: Parts<'_>,
-        cx: &mut impl ConversationContext,
-    ) {
-        let key = found.expect("judged");
-        if !self.ends_as_shown(key, send.target, parts.payload) {
-            return refuse(from, send.asker, send, ErrorCode::StreamDiffers, ClientMsgId(0), cx);
-        }
-        let (body, _) = self.body_of_end(key, send.target);
-        let payload_crc = Message::crc_of_content(&body, parts.payload);
-        let send = SendCommand { payload_crc, body_len: to_u32(body.len()), ..*send };
-        self.on_new::<Seldom>(from, &send, found, Parts { body: &body, ..parts }, cx);
-    }
-
     /// An attempt that is allowed: it gets a number, if there is room for it and it is paid for.
-    fn on_new<How>(
+    pub(super) fn on_new<How>(
         &mut self,
         from: ReactorId,
         send: &SendCommand,
@@ -300,6 +281,7 @@ impl Conversations {
     }
 
     /// Numbers a message and appends its record: the MESSAGE frame that every device will get.
+    #[allow(clippy::extra_unused_type_parameters, reason = "see `Often`")]
     pub(super) fn propose<How>(
         &mut self,
         from: ReactorId,

@@ -23,7 +23,7 @@ use tidings_wire::{
 
 use super::{
     ConversationKey, Conversations,
-    dispatch::{Seldom, refuse_other},
+    dispatch::{Seldom, refuse, refuse_other},
 };
 use crate::{
     budget::Network,
@@ -304,13 +304,13 @@ impl Conversations {
     }
 
     /// END says all that the target was shown to say, and perhaps more.
-    pub(super) fn ends_as_shown(&self, key: ConversationKey, target: Seq, payload: &[u8]) -> bool {
+    fn ends_as_shown(&self, key: ConversationKey, target: Seq, payload: &[u8]) -> bool {
         let shown = self.streams.all.get(&(key.0, target)).map_or(&[][..], |growing| &growing.text);
         payload.starts_with(shown) || canary::is(Canary::EndDiffers)
     }
 
     /// The body of an END in its record, and the name of who wrote the message: with it the record takes the place of OPEN's.
-    pub(super) fn body_of_end(&self, key: ConversationKey, target: Seq) -> (Vec<u8>, Box<[u8]>) {
+    fn body_of_end(&self, key: ConversationKey, target: Seq) -> (Vec<u8>, Box<[u8]>) {
         let growing = self.streams.all.get(&(key.0, target));
         let Some(beginning) = growing.and_then(|growing| growing.beginning.as_deref()) else {
             return Default::default();
@@ -319,6 +319,25 @@ impl Conversations {
         archive::write(&beginning.opened, &mut body);
         body.extend_from_slice(&beginning.body);
         (body, beginning.name.clone())
+    }
+
+    /// END, by who wrote the message: it must say what was shown.
+    pub(super) fn on_end(
+        &mut self,
+        from: ReactorId,
+        send: &SendCommand,
+        found: Option<ConversationKey>,
+        parts: Parts<'_>,
+        cx: &mut impl ConversationContext,
+    ) {
+        let key = found.expect("judged");
+        if !self.ends_as_shown(key, send.target, parts.payload) {
+            return refuse(from, send.asker, send, ErrorCode::StreamDiffers, ClientMsgId(0), cx);
+        }
+        let (body, _) = self.body_of_end(key, send.target);
+        let payload_crc = Message::crc_of_content(&body, parts.payload);
+        let send = SendCommand { payload_crc, body_len: to_u32(body.len()), ..*send };
+        self.on_new::<Seldom>(from, &send, found, Parts { body: &body, ..parts }, cx);
     }
 
     /// Ends what nobody has written at for too long, a few in a turn.

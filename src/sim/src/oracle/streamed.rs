@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tidings_client::{ConversationId, Message, MessageFlags, Seq, UserId};
 
-use super::{DeviceAt, Given, Oracle};
+use super::{DeviceAt, Given, Oracle, tags::aborted_tag};
 
 /// The control that opens one.
 pub(super) const OPEN: u16 = 14;
@@ -94,12 +94,6 @@ impl Streams {
     fn end(&self, of: (ConversationId, Seq)) -> Option<(Seq, &[u8])> {
         self.ends.get(&of).filter(|end| !end.withheld).map(|end| (end.seq, &*end.payload))
     }
-}
-
-/// What names an end that the node wrote for somebody: the message that it ended.
-pub(super) fn aborted_tag(conversation: ConversationId, target: Seq) -> u64 {
-    let (device, id) = (tidings_client::DeviceId(u32::MAX), tidings_client::ClientMsgId(target.0));
-    super::identity(UserId(conversation.0), device, id)
 }
 
 impl Oracle {
