@@ -16,7 +16,7 @@ use tidings_testkit::{
     user,
 };
 use tidings_turn::{
-    Completion, ConnectionLimits, Seed, Shared, Turn, TurnConfig,
+    Completion, ConnectionLimits, RECEIVES_PER_TURN, Seed, Shared, Turn, TurnConfig,
     recover::{LogSettings, log_parts, recover},
 };
 use tidings_wire::{
@@ -166,6 +166,7 @@ fn empty_turn() -> Turn<NullMachine, AnyToken> {
             idle_timeout_ms: 1000,
         },
         retention_bytes: 1 << 40,
+        receives_per_turn: RECEIVES_PER_TURN,
     };
     let seed = Seed {
         config,

@@ -53,6 +53,14 @@ counters! {
     EphemeralDropped, "ephemeral_dropped";
     /// TYPING and PRESENCE written to sessions.
     EphemeralTold, "ephemeral_told";
+    /// Times that somebody typed and that was shed, at any hop.
+    ShedTyping, "shed_typing";
+    /// The same of who is there, and of what messages say that are being written.
+    ShedPresence, "shed_presence";
+    /// Receipts that were shed.
+    ShedReceipts, "shed_receipts";
+    /// RESUMEs that waited for a later turn.
+    ResumesHeld, "resumes_held";
     /// Fragments of messages that are being written that were taken.
     Fragments, "fragments";
     /// Messages whose writer fell silent, and that were ended for it.

@@ -15,6 +15,7 @@ mod frames;
 mod index;
 mod listening;
 mod opening;
+mod overload;
 mod own;
 mod preferences;
 mod presence;
@@ -34,15 +35,17 @@ use alloc::{
     vec::Vec,
 };
 
-use tidings_wire::{BatchPosition, ConversationId, Lsn, UserId};
+use tidings_wire::{BatchPosition, ConversationId, Lsn, UserId, frames::Resume};
 
 use crate::{
     counters::{Counter, Counters},
     effects::ConnId,
     lanes::{Blocking, ToConversation},
+    limits::RESUMES_PER_TURN,
     node::NodeConfig,
     placement::Origin,
     records::HomeEntryRecord,
+    shedding::Shedding,
     slab::Key,
     time::Mono,
 };
@@ -84,6 +87,13 @@ pub(crate) struct Homes {
     unwritten_barred: VecDeque<(HomeKey, UserId)>,
     /// Who watches whom.
     presences: presence::Presences,
+    /// What is left undone since there is too much to do.
+    pub(crate) shedding: Shedding,
+    /// SENDs that any session may have in flight now; a service's may have more.
+    window: u16,
+    /// RESUMEs that wait for a turn, and how many this turn still answers.
+    resumes: VecDeque<(SessionId, u64, Resume)>,
+    resumes_left: usize,
     /// FETCHes of sessions that are for other reactors.
     far: BTreeMap<Key, far::Far>,
     /// Sessions that may have room for the next of those.
@@ -126,6 +136,10 @@ impl Homes {
             barred: BTreeMap::new(),
             unwritten_barred: VecDeque::new(),
             presences: presence::Presences::default(),
+            shedding: Shedding::default(),
+            window: Scope::User.window(),
+            resumes: VecDeque::new(),
+            resumes_left: RESUMES_PER_TURN,
             far: BTreeMap::new(),
             may_fetch: VecDeque::new(),
             alarms: BTreeSet::new(),
@@ -174,11 +188,13 @@ impl Homes {
     }
 
     /// The name of a home's user, until it is given back.
+    #[inline(always)]
     pub(crate) fn lend_name(&mut self, home: HomeKey) -> Box<str> {
         core::mem::take(&mut self.index.get_mut(home).name)
     }
 
     /// Gives back what [`Self::lend_name`] gave.
+    #[inline(always)]
     pub(crate) fn return_name(&mut self, home: HomeKey, name: Box<str>) {
         self.index.get_mut(home).name = name;
     }

@@ -39,6 +39,7 @@ pub mod placement;
 pub mod records;
 pub mod replay;
 pub mod residency;
+pub mod shedding;
 pub mod slab;
 pub mod table;
 pub mod time;

@@ -134,6 +134,12 @@ pub const REAUTH_TOKENS: u64 = 19;
 pub const REGISTERING_TOKENS: u64 = 9;
 /// When a message may be sent again that was refused since the disk is full.
 pub const STORAGE_RETRY_MS: u32 = 1000;
+/// SENDs that a session may have in flight while they are shed.
+pub const SHED_WINDOW: u16 = 8;
+/// When what was shed may be asked for again.
+pub const SHED_RETRY_MS: u32 = 200;
+/// RESUMEs that are answered in one turn; more wait for the next.
+pub const RESUMES_PER_TURN: usize = 16;
 /// What BUSY advises.
 pub const BUSY_RETRY_MS: u32 = 10;
 

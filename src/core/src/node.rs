@@ -29,6 +29,7 @@ use crate::{
     placement::Layout,
     records::{RecordKind, ShardRow, append},
     replay::Replayed,
+    shedding::{Backlog, Stage},
     time::{Mono, Now},
 };
 use sides::{ConversationSide, HomeSide};
@@ -127,6 +128,21 @@ impl Node {
         self.conversations.stream_bytes()
     }
 
+    /// A turn is over: what it left of what had come. To be called after each.
+    pub fn look_at_load(&mut self, backlog: Backlog, now: Mono) {
+        self.homes.look_at_load(backlog, now);
+    }
+
+    /// What is shed now.
+    pub fn shedding(&self) -> Stage {
+        self.homes.shedding.stage()
+    }
+
+    /// True if a RESUME waits for the next turn.
+    pub fn has_resumes(&self) -> bool {
+        self.homes.has_resumes()
+    }
+
     /// Records that were appended and are not applied yet.
     pub fn waiting(&self) -> usize {
         self.conversations.waiting() + self.homes.waiting()
@@ -159,7 +175,8 @@ impl Node {
 
     /// When [`Router::timeout`] has something to do, at the latest.
     pub fn next_timeout(&self) -> Option<Mono> {
-        self.homes.next_timeout().into_iter().chain(self.conversations.next_timeout()).min()
+        let calmer = self.homes.shedding.ends_at();
+        self.homes.next_timeout().into_iter().chain(self.conversations.next_timeout()).chain(calmer).min()
     }
 
     /// The open batch was sealed: what rides in it has no deadline any more.
@@ -178,6 +195,7 @@ impl Node {
             || self.homes.is_busy()
             || self.homes.has_posts()
             || self.homes.is_stirred()
+            || self.homes.has_resumes()
             || self.passes_on()
     }
 
@@ -409,6 +427,10 @@ impl<F: Effects> Router<'_, F> {
     }
 
     fn hear(&mut self, message: &Ephemeral, payload: &[u8]) {
+        let (homes, mut side) = self.home_side();
+        if homes.sheds(message, &mut side) {
+            return;
+        }
         if message.entity().is_some_and(|entity| !self.fx.is_here(entity)) {
             return self.node.counters.count(Counter::EphemeralDropped);
         }
@@ -476,6 +498,7 @@ impl<F: Effects> Router<'_, F> {
     pub fn timeout(&mut self) {
         let (homes, mut side) = self.home_side();
         homes.end_expired(&mut side);
+        homes.resume_waiting(&mut side);
         homes.push_again(&mut side);
         homes.flush(&mut side);
         homes.copy_posts(&mut side);

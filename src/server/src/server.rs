@@ -16,7 +16,7 @@ use tidings_log::{LogEnd, files::Files};
 use tidings_reactor::{Desk, Hosted, Notes, ReactorConfig, Report, Scribe, Seed, Shared, Wake};
 use tidings_ring::{RingConfig, socket};
 use tidings_turn::{
-    ConnectionLimits, TurnConfig,
+    ConnectionLimits, RECEIVES_PER_TURN, TurnConfig,
     config::{BATCH_MAX, EPHEMERAL_LANE, LANE},
     recover::{LogSettings, Recovered, RecoveryError, log_parts, recover},
 };
@@ -401,6 +401,7 @@ fn turn_config(config: &ServerConfig, reactors: usize) -> TurnConfig {
             idle_timeout_ms: u64::from(limits.idle_timeout_s) * 1000,
         },
         retention_bytes: config.retention.max_bytes / reactors as u64,
+        receives_per_turn: RECEIVES_PER_TURN,
     }
 }
 

@@ -187,6 +187,8 @@ fn table(stats: &Stats) -> Vec<String> {
         ("told who is there", stats.presences),
         ("receipts of groups", stats.group_receipts),
         ("states compared", stats.compared),
+        ("turns that shed", stats.stages[1..].iter().sum()),
+        ("turns that shed SENDs", stats.stages[4]),
         ("proposals dropped", stats.drops),
     ];
     let mut lines = vec!["What was exercised:".to_string()];

@@ -46,11 +46,13 @@ pub enum Profile {
     Features,
     /// Who types, who is there, and who is told.
     Ephemeral,
+    /// The same, and all else, with turns that take so long that there is more to do than can be done.
+    Overload,
 }
 
 impl Profile {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Small,
         Self::Swarm,
         Self::Crash,
@@ -65,6 +67,7 @@ impl Profile {
         Self::Huge,
         Self::Features,
         Self::Ephemeral,
+        Self::Overload,
     ];
 
     /// The name for the command line.
@@ -84,6 +87,7 @@ impl Profile {
             Self::Huge => "huge",
             Self::Features => "features",
             Self::Ephemeral => "ephemeral",
+            Self::Overload => "overload",
         }
     }
 
@@ -97,6 +101,9 @@ impl Profile {
         Self::ALL[(seed % Self::ALL.len() as u64) as usize]
     }
 }
+
+/// How often turns begin to take long in a world that has more to do than it can.
+pub const SLOW_EVERY: Nanos = 4 * SECOND;
 
 /// Something that befalls the world from time to time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -288,6 +295,10 @@ pub struct Plan {
     pub says_about: bool,
     /// Users type, watch each other, and do not always look at their devices.
     pub is_ephemeral: bool,
+    /// Receives that a turn looks at.
+    pub receives_per_turn: usize,
+    /// For how long turns take long, in each [`SLOW_EVERY`].
+    pub slow_for: Nanos,
     /// The first user writes large messages as fast as it can.
     pub flood: bool,
     /// Millionths of prefetches that find something not in memory.
@@ -327,7 +338,8 @@ impl Plan {
     pub fn draw(profile: Profile, random: &mut Random) -> Self {
         let small = profile == Profile::Small;
         let limits = profile == Profile::Limits || profile == Profile::Swarm && random.chance(MILLION / 4);
-        let groups = [Profile::Groups, Profile::Huge, Profile::Features, Profile::Ephemeral].contains(&profile);
+        let groups = [Profile::Groups, Profile::Huge, Profile::Features, Profile::Ephemeral, Profile::Overload]
+            .contains(&profile);
         let seldom = if profile == Profile::Features { MILLION / 2 } else { MILLION / 4 };
         let retention = profile == Profile::Retention || (groups || profile == Profile::Swarm) && random.chance(seldom);
         let batch_max = if limits { 640 << 10 } else { 2 << 20 };
@@ -356,7 +368,9 @@ impl Plan {
             group_rate: Rate { per_second: 100_000, burst: 100_000 },
             windows: Windows { edit_s: 24 * 3600, erase_s: 24 * 3600 },
             says_about: profile == Profile::Features,
-            is_ephemeral: profile == Profile::Ephemeral,
+            is_ephemeral: [Profile::Ephemeral, Profile::Overload].contains(&profile),
+            receives_per_turn: tidings_turn::RECEIVES_PER_TURN,
+            slow_for: 0,
             flood: profile == Profile::Flood,
             not_resident: if random.chance(MILLION / 3) { MILLION / 20 } else { 0 },
             pace: random.between(100, 1500) * MS,
@@ -411,6 +425,13 @@ impl Plan {
                 plan.faults.push((Fault::SlowLanes, random.between(2, 6) * SECOND));
             }
         }
+        if profile == Profile::Overload {
+            // One world for each stage: how long it is behind decides.
+            plan.slow_for = *random.pick(&[90, 170, 400, 1500]) * MS;
+            plan.receives_per_turn = 1;
+            (plan.pace, plan.users, plan.devices) = (random.between(5, 30) * MS, 5, 3);
+            plan.payload_max = plan.payload_max.min(1 << 10);
+        }
         plan.let_segments_grow();
         plan
     }
@@ -458,6 +479,7 @@ impl Plan {
             Profile::Retention => &[F::PowerLoss, F::Restart],
             Profile::Media => &media,
             Profile::Flood => &[F::DeviceLeaves, F::DeviceForgets],
+            Profile::Overload => &[F::Cut, F::DeviceLeaves],
             Profile::Groups | Profile::Huge | Profile::Features | Profile::Ephemeral => {
                 &[F::Kill, F::PowerLoss, F::LostLead, F::DeviceLeaves, F::Cut]
             }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tidings_core::Counters;
+use tidings_core::{Counters, shedding::Stage};
 
 /// Counts of one world, or of many.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -37,6 +37,8 @@ pub struct Stats {
     pub fragments: u64,
     /// Times that a device was told whether somebody is there.
     pub presences: u64,
+    /// Turns that ended with this stage of shedding.
+    pub stages: [u64; 5],
     /// Times that all that a node knew was compared with what a follower knew.
     pub compared: u64,
     /// Times that a reactor's proposals were dropped, and there were some.
@@ -48,6 +50,11 @@ pub struct Stats {
 }
 
 impl Stats {
+    /// A turn ended, and sheds so much.
+    pub fn stage(&mut self, stage: Stage) {
+        self.stages[stage as usize] += 1;
+    }
+
     /// A fault happened.
     pub fn fault(&mut self, name: &'static str) {
         *self.faults.entry(name).or_default() += 1;
@@ -89,6 +96,9 @@ impl Stats {
             (&mut self.drops, other.drops),
         ];
         for (sum, more) in pairs {
+            *sum += more;
+        }
+        for (sum, more) in self.stages.iter_mut().zip(other.stages) {
             *sum += more;
         }
         for (sum, more) in [(&mut self.faults, &other.faults), (&mut self.counters, &other.counters)] {

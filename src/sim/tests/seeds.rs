@@ -40,3 +40,18 @@ fn a_seed_is_the_same_every_time_and_every_kind_of_world_is_lived_through() {
         assert_ne!(first.hash, other.hash, "another seed is another world");
     }
 }
+
+#[test]
+fn where_there_is_too_much_to_do_every_stage_of_shedding_is_reached_and_left() {
+    let mut stats = tidings_sim::Stats::default();
+    for seed in 0..16 {
+        let outcome = run_guarded(seed, Some(Profile::Overload));
+        // Its end is calm: the settling asks for that.
+        assert_eq!(outcome.end, End::Held, "seed {seed}");
+        stats.add(&outcome.stats);
+    }
+    assert!(stats.stages.iter().all(|turns| *turns > 0), "turns by stage: {:?}", stats.stages);
+    for shed in ["shed_typing", "shed_presence", "shed_receipts", "OVERLOADED"] {
+        assert!(stats.counters.get(shed).is_some_and(|count| *count > 0), "{shed}");
+    }
+}

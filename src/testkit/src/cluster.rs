@@ -115,6 +115,10 @@ impl Cluster {
             let mut moved = false;
             for from in 0..self.reactors.len() {
                 let Reactor { node, world, .. } = &mut self.reactors[from];
+                if node.has_resumes() {
+                    node.at(self.now, world).timeout();
+                    moved = true;
+                }
                 if node.passes_on() {
                     node.at(self.now, world).pass_on();
                     moved = true;

@@ -28,6 +28,8 @@ pub struct TurnConfig {
     pub limits: ConnectionLimits,
     /// Bytes of log that this reactor may keep, its share of `retention.max_bytes`.
     pub retention_bytes: u64,
+    /// Receives that are looked at in one turn: [`RECEIVES_PER_TURN`], unless a test wants fewer.
+    pub receives_per_turn: usize,
 }
 
 /// Receives looked at in one turn.

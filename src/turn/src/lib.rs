@@ -21,7 +21,7 @@ mod suffix;
 mod sweep;
 pub mod turn;
 
-pub use config::{ConnectionLimits, TurnConfig};
+pub use config::{ConnectionLimits, RECEIVES_PER_TURN, TurnConfig};
 pub use log_port::{Archive, LogParts};
 pub use machine::{Completion, Machine, Purpose, Received, Receiving, Wake};
 pub use parking::{PARKED_CARRY_MAX, PARKED_MESSAGES_MAX};

@@ -158,6 +158,8 @@ codes! {
     Blocked = 71, "BLOCKED", Never;
     /// A fragment, or END, says something else than what was shown of the message.
     StreamDiffers = 72, "STREAM_DIFFERS", Never;
+    /// The server has more to do than it can: of each session it takes a few SENDs at a time.
+    Overloaded = 73, "OVERLOADED", Later;
 }
 
 impl ErrorCode {

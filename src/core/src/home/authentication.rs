@@ -43,14 +43,15 @@ pub enum Scope {
 
 impl Scope {
     /// SENDs that a session may have in flight.
-    pub(super) fn window(self) -> u32 {
+    pub(super) const fn window(self) -> u16 {
         match self {
-            Self::User => limits::WINDOW,
-            Self::Service => limits::SERVICE_WINDOW,
+            Self::User => narrow(limits::WINDOW),
+            Self::Service => narrow(limits::SERVICE_WINDOW),
         }
     }
 
     /// Takes one SEND of its user's rate.
+    #[inline]
     pub(super) fn take_send(self, bucket: &mut Bucket, rate: Rate, now: Mono) -> Result<(), u32> {
         match self {
             Self::User => bucket.take(rate, now),
@@ -65,6 +66,12 @@ impl Scope {
             Self::Service => SERVICE_EPHEMERAL_RATE,
         }
     }
+}
+
+#[allow(clippy::cast_possible_truncation, reason = "asserted")]
+const fn narrow(window: u32) -> u16 {
+    assert!(window <= u16::MAX as u32, "a session counts them in 16 bits");
+    window as u16
 }
 
 /// Why a token is refused.

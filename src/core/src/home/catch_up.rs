@@ -20,7 +20,9 @@ use super::{
 };
 use crate::{
     context::HomeContext,
+    counters::Counter,
     lanes::{Asker, Privacy, Refusal},
+    limits::{RESUMES_PER_TURN, SHED_RETRY_MS},
     narrow::to_u32,
 };
 
@@ -40,8 +42,42 @@ struct Range {
 }
 
 impl Homes {
+    /// RESUME, which waits for a later turn where many come at once: those who are there go on meanwhile.
+    pub(super) fn on_resume(&mut self, id: SessionId, request_id: u64, resume: &Resume, cx: &mut impl HomeContext) {
+        if self.resumes_left > 0 && self.resumes.is_empty() {
+            self.resumes_left -= 1;
+            return self.resume(id, request_id, resume, cx);
+        }
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        if core::mem::replace(&mut session.resuming, true) {
+            let refusal = Refusal::of(ErrorCode::RateLimited, Kind::Resume).for_ms(SHED_RETRY_MS);
+            return self.write_refusal(Asker { session: id, request_id }, &refusal, cx);
+        }
+        cx.count(Counter::ResumesHeld);
+        self.resumes.push_back((id, request_id, *resume));
+    }
+
+    /// RESUMEs that waited, as many as one turn answers. To be called once a turn.
+    pub(crate) fn resume_waiting(&mut self, cx: &mut impl HomeContext) {
+        self.resumes_left = RESUMES_PER_TURN;
+        while self.resumes_left > 0
+            && let Some((id, request_id, resume)) = self.resumes.pop_front()
+        {
+            self.resumes_left -= 1;
+            if let Some(session) = self.sessions.get_mut(id) {
+                session.resuming = false;
+                self.resume(id, request_id, &resume, cx);
+            }
+        }
+    }
+
+    /// True if a RESUME waits.
+    pub(crate) fn has_resumes(&self) -> bool {
+        !self.resumes.is_empty()
+    }
+
     /// RESUME: registers the session for pushes and answers, in one step, so that nothing falls between the two.
-    pub(super) fn resume(&mut self, id: SessionId, request_id: u64, resume: &Resume, cx: &mut impl HomeContext) {
+    fn resume(&mut self, id: SessionId, request_id: u64, resume: &Resume, cx: &mut impl HomeContext) {
         let Some(session) = self.sessions.get_mut(id) else { return };
         let home = session.home;
         let knows = resume.uv != Uv(0);

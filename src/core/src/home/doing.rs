@@ -14,6 +14,7 @@ use crate::{
     lanes::{Asker, Refusal},
     limits::{EPHEMERAL_OUT, GROUP_WATCH_TOKENS, TYPING_TOKENS},
     narrow::to_u32,
+    shedding::Stage,
 };
 
 impl Homes {
@@ -45,6 +46,9 @@ impl Homes {
         cx: &mut impl HomeContext,
     ) -> Result<(), WireError> {
         let frames::Typing { conversation, doing, .. } = frame.fixed()?;
+        if self.is_shed(Stage::Typing, Counter::ShedTyping, cx) {
+            return Ok(());
+        }
         let Some(session) = self.sessions.get(id) else { return Ok(()) };
         let (home, scope) = (session.home, session.scope);
         let typing = Typing { conversation, user: session.user, doing };
@@ -67,6 +71,9 @@ impl Homes {
         let (users, rest) = frame.var(watch.users)?.as_chunks::<16>();
         if !rest.is_empty() {
             return Err(WireError::Body);
+        }
+        if self.refuse_shed(id, frame, cx) {
+            return Ok(());
         }
         let Some(session) = self.sessions.get(id) else { return Ok(()) };
         let (user, home, scope) = (session.user, session.home, session.scope);

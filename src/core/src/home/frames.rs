@@ -16,6 +16,7 @@ use crate::{
         BUSY_RETRY_MS, FETCHES_PER_SESSION, FETCHES_PER_USER, ID_AHEAD_RETRY_MS, IDS_AHEAD_US, OUT_HARD, OUT_HARD_TEXT,
     },
     narrow::to_u32,
+    shedding::Stage,
     time::Now,
 };
 
@@ -77,12 +78,14 @@ impl Homes {
             Kind::Delivered => {
                 let Delivered { conversation, upto } = frame.fixed()?;
                 self.note_acknowledged(id);
-                Ok(self.receipt(id, request_id, (conversation, ReceiptKind::Delivered, upto, 0)))
+                let receipt = self.receipt(id, request_id, (conversation, ReceiptKind::Delivered, upto, 0));
+                Ok(receipt.filter(|_| !self.is_shed(Stage::Receipts, Counter::ShedReceipts, cx)))
             }
             Kind::Read => {
                 let Read { conversation, upto, ordinal } = frame.fixed()?;
                 self.note_acknowledged(id);
-                Ok(self.receipt(id, request_id, (conversation, ReceiptKind::Read, upto, ordinal)))
+                let receipt = self.receipt(id, request_id, (conversation, ReceiptKind::Read, upto, ordinal));
+                Ok(receipt.filter(|_| !self.is_shed(Stage::Receipts, Counter::ShedReceipts, cx)))
             }
             Kind::Fetch => self.on_fetch(id, frame, cx),
             _ => self.dispatch_other(id, frame, kind, cx),
@@ -110,7 +113,7 @@ impl Homes {
             Kind::Set => return self.on_set(id, frame, cx),
             Kind::Devices => self.on_devices(id, frame, cx)?,
             Kind::Revoke => self.on_revoke(id, frame, cx)?,
-            Kind::Resume => self.resume(id, request_id, &frame.fixed::<Resume>()?, cx),
+            Kind::Resume => self.on_resume(id, request_id, &frame.fixed::<Resume>()?, cx),
             Kind::Typing => self.on_typing(id, frame, cx)?,
             Kind::Watch => self.on_watch(id, frame, cx)?,
             Kind::Fragment => self.on_fragment(id, frame, cx)?,
@@ -194,8 +197,10 @@ impl Homes {
         if body.len() + payload.len() > limits::PAYLOAD_MAX as usize {
             return refuse(ErrorCode::PayloadTooLarge);
         }
-        if u32::from(session.in_flight) >= session.scope.window() {
-            return refuse(ErrorCode::WindowExceeded);
+        if session.in_flight >= self.window
+            && let Some(why) = self.over_window(session)
+        {
+            return Err(why);
         }
         if send.client_msg_id == ClientMsgId(0) {
             return refuse(ErrorCode::Stale);

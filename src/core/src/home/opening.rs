@@ -91,6 +91,7 @@ impl Homes {
             activity: Activity::Active,
             rung: None,
             scope: who.scope(),
+            resuming: false,
             ending: false,
         });
         let state = self.index.get_mut(home);
@@ -105,7 +106,7 @@ impl Homes {
             idle_timeout_s: self.config.idle_timeout_s,
             frame_max: limits::FRAME_MAX,
             payload_max: limits::PAYLOAD_MAX,
-            window: who.scope().window(),
+            window: who.scope().window().into(),
             user,
             device,
             lineage: self.config.lineage,

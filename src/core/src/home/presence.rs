@@ -24,6 +24,7 @@ use crate::{
         Bucket, EPHEMERAL_OUT, LEASES_PER_TURN, OFFLINE_AFTER_MS, PRESENCE_JITTER_MS, PRESENCE_TOLD_PER_TURN,
         WATCHERS_MAX, WATCHERS_PER_USER, WATCHES_OF_ONE,
     },
+    shedding::Stage,
     slab::Key,
     time::{Mono, Now},
 };
@@ -263,7 +264,7 @@ impl Homes {
         stirred.iter().for_each(|home| self.look_at(*home, now, cx));
         self.presences.stirred = stirred;
         self.presences.stirred.clear();
-        let mut left = PRESENCE_TOLD_PER_TURN;
+        let mut left = if self.shedding.sheds(Stage::Presence) { 0 } else { PRESENCE_TOLD_PER_TURN };
         while left > 0 {
             let Some((_, key)) = self.presences.due.first().copied().filter(|(at, _)| *at <= now.mono) else { break };
             self.presences.due.pop_first();

@@ -76,6 +76,8 @@ pub struct Session {
     pub rung: Option<Box<Vec<ConversationId>>>,
     /// What its token lets it do.
     pub scope: Scope,
+    /// It asks for what changed, and waits for a turn that answers.
+    pub resuming: bool,
     /// Its token has ended: nothing more is taken, and it ends once its SENDs are answered.
     pub ending: bool,
 }

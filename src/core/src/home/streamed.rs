@@ -61,6 +61,9 @@ impl Homes {
         tokens: u32,
         cx: &mut impl HomeContext,
     ) -> Option<Reader> {
+        if self.refuse_shed(id, frame, cx) {
+            return None;
+        }
         let session = self.sessions.get(id)?;
         let (home, user, device, scope) = (session.home, session.user, session.device, session.scope);
         if let Err(wait_ms) = self.take_ephemeral((home, scope), tokens, cx.now().mono) {

@@ -9,7 +9,7 @@ use std::{
 
 use tidings_core::{
     Budget, Claims, Entity, Ephemeral, Layout, Loaded, Mono, Node, NodeConfig, Now, ReactorId, Residency, Scope,
-    StateStore, ToConversation, ToHome, TokenFault, Verifier, limits::Rate,
+    StateStore, ToConversation, ToHome, TokenFault, Verifier, limits::Rate, shedding::Stage,
 };
 use tidings_log::Epoch;
 use tidings_mesh::{LaneSize, fence_before_look};
@@ -97,6 +97,8 @@ struct Reactor {
     /// Connections that wait until it accepts again.
     backlog: VecDeque<(LinkId, IpAddr)>,
     resting: bool,
+    /// What it shed after its last turn but one, and after its last.
+    sheds: (Stage, Stage),
     ended: bool,
     /// When the next turn is planned, and which plan counts.
     planned: Nanos,
@@ -267,6 +269,7 @@ impl World {
                 idle_timeout_ms: 20_000,
             },
             retention_bytes: plan.retention / reactors as u64,
+            receives_per_turn: plan.receives_per_turn,
         };
         let mut running = Vec::new();
         for (at, (((node, log), lanes), waker)) in nodes.into_iter().zip(parts).zip(lanes).zip(wakers).enumerate() {
@@ -298,6 +301,7 @@ impl World {
                 accepting,
                 backlog: VecDeque::new(),
                 resting,
+                sheds: (Stage::Calm, Stage::Calm),
                 ended,
                 planned,
                 version,
@@ -339,11 +343,15 @@ impl World {
 
     pub(super) fn turn(&mut self, run: u32, reactor: usize, version: u32) {
         let now = self.clock();
+        // Nothing happens on a reactor before its turn is over.
+        let takes = if self.is_slow() { self.random.between(10, 40) * MS } else { 0 };
+        let over = self.now + takes;
         let Some(process) = self.node.as_mut().filter(|_| run == self.run) else { return };
         let running = &mut process.reactors[reactor];
         if version != running.version {
             return;
         }
+        running.starved_until = running.starved_until.max(over);
         running.planned = Nanos::MAX;
         if std::mem::take(&mut running.resting) {
             running.turn.end_rest();
@@ -358,6 +366,8 @@ impl World {
         running.resting = rest.flatten().is_some();
         running.ended = matches!(outcome, Ok(Outcome::Ended));
         let gauge = running.turn.gauge();
+        running.sheds = (running.sheds.1, gauge.shedding);
+        self.stats.stage(gauge.shedding);
         let commands = running.turn.machine().take_commands();
         let closed = process.closings.take();
         if let Err((what, size, bound)) = process.limits.check(&gauge, &mut self.stats) {
@@ -378,6 +388,23 @@ impl World {
                 self.plan_turn(reactor, self.now + cost);
             }
         }
+    }
+
+    /// True while turns take so long that input is left over: for a while, again and again.
+    fn is_slow(&self) -> bool {
+        self.phase == Phase::Stormy && self.now % crate::plan::SLOW_EVERY < self.plan.slow_for
+    }
+
+    /// The most that a reactor shed around its last turn.
+    pub(super) fn sheds(&self, reactor: usize) -> Stage {
+        let running = self.node.as_ref().and_then(|process| process.reactors.get(reactor));
+        running.map_or(Stage::Calm, |running| running.sheds.0.max(running.sheds.1))
+    }
+
+    /// True if no reactor sheds anything.
+    pub(super) fn is_calm(&self) -> bool {
+        let reactors = self.node.iter().flat_map(|process| &process.reactors);
+        reactors.into_iter().all(|running| running.sheds.1 == Stage::Calm)
     }
 
     /// What a reactor put into its lanes is on its way.

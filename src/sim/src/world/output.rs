@@ -1,9 +1,10 @@
 //! What leaves the node, looked at in the moment when it leaves: whether what it says is true and durable then.
 
 use tidings_client::UserId;
+use tidings_core::shedding::Stage;
 use tidings_wire::{
-    Frame, Kind, WireError,
-    frames::{Fragment, Message, MessageFlags, Receipt, ReceiptOk, Sent},
+    ErrorCode, Frame, Kind, WireError,
+    frames::{ErrorFrame, Fragment, Message, MessageFlags, Receipt, ReceiptOk, Sent},
     limits::FRAME_MAX,
     split,
 };
@@ -23,6 +24,9 @@ impl World {
                 return self.oracle.violate("I12", format!("the node says what is no frame on link {}", id.0));
             };
             output = &output[Frame::bytes(&frame).len()..];
+            if let Some(what) = self.shed_too_early(id, &frame) {
+                self.oracle.violate("I24", format!("the node says on link {} {what}", id.0));
+            }
             if let Some(what) = self.passed(id, &frame) {
                 self.oracle.violate("I3", format!("the node says on link {} {what}", id.0));
             }
@@ -34,6 +38,18 @@ impl World {
                 Err(error) => self.oracle.violate("I12", format!("what the node says cannot be read: {error}")),
             }
         }
+    }
+
+    /// What is wrong with a refusal that says that there is too much to do: SENDs are shed last.
+    fn shed_too_early(&self, id: LinkId, frame: &Frame<'_>) -> Option<String> {
+        if frame.kind() != Ok(Kind::Error) {
+            return None;
+        }
+        let error: ErrorFrame = frame.fixed().ok()?;
+        let reactor = self.links.get(&id)?.node.as_ref()?.reactor;
+        let stage = self.sheds(reactor);
+        let is_early = error.code == ErrorCode::Overloaded as u16 && stage < Stage::Sends;
+        is_early.then(|| format!("that a SEND is too much, and sheds {stage:?}"))
     }
 
     /// What is wrong with a piece of a message that is being written.

@@ -94,6 +94,12 @@ impl World {
             }
             return false;
         }
+        if !self.is_calm() {
+            if self.now > until {
+                self.oracle.violate("I24", "something is still shed, and there is nothing to do".into());
+            }
+            return false;
+        }
         let unsettled = (0..self.devices.len()).find(|at| !self.is_settled(*at));
         if let Some(at) = unsettled
             && self.now > until

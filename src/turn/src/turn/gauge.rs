@@ -20,6 +20,8 @@ pub struct Gauge {
     pub fetches: usize,
     /// Leases of those who watch users.
     pub watchers: usize,
+    /// What is shed.
+    pub shedding: tidings_core::shedding::Stage,
     /// Bytes of what messages say that are being written.
     pub stream_bytes: usize,
     /// Records that were appended and are not applied: bounded by the bytes of all
@@ -48,6 +50,7 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
             carry: carries.max().unwrap_or(0),
             fetches: self.node.fetches(),
             watchers: self.node.watchers(),
+            shedding: self.node.shedding(),
             stream_bytes: self.node.stream_bytes(),
             waiting: self.node.waiting(),
             segments: self.io.log.log.segments().len(),

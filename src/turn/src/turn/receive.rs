@@ -3,7 +3,7 @@
 use std::io;
 
 use tidings_canary::{self as canary, Canary};
-use tidings_core::{Counter, Entity, Loaded, Now, Verifier, slab::Key};
+use tidings_core::{Counter, Entity, Loaded, Now, Verifier, shedding::Backlog, slab::Key};
 use tidings_wire::{ErrorCode, Stretch};
 
 use super::{Stage, Turn};
@@ -149,6 +149,7 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
     pub(super) fn take_inbox(&mut self, now: Now) -> bool {
         // What waits to be sent is not outrun by what comes in.
         let most = if self.io.connections.is_flushed() { RECEIVES_PER_TURN } else { SENDS_PER_TURN };
+        let most = most.min(self.config.receives_per_turn);
         for _ in 0..most.min(self.inbox.len()) {
             if !self.io.log.takes_input() {
                 break;
@@ -159,6 +160,8 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
             self.machine.give_back(chunk);
             self.arm(key);
         }
+        let is_left_over = !self.inbox.is_empty() && self.io.log.takes_input();
+        self.node.look_at_load(if is_left_over { Backlog::LeftOver } else { Backlog::Nothing }, now.mono);
         for _ in 0..ENDS_PER_TURN {
             let Some((key, _)) = self.ends.pop_front_if(|(_, before)| *before <= self.looked_at) else { break };
             match self.io.connections.get_mut(key) {

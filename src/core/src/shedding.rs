@@ -1,0 +1,147 @@
+//! What is left undone while there is more to do than a core can: in an order, so that who writes and who reads go on. A reactor is *behind* after a turn in which it took input and did not
+//! take all that had come. How long that lasts without a pause decides what is shed; that it has not lasted for a while, what is not any more: so that a load at the limit does not switch
+//! it on and off.
+
+use crate::time::Mono;
+
+/// What is shed; each stage sheds what those before it shed, too.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Stage {
+    /// Nothing.
+    #[default]
+    Calm = 0,
+    /// Who is typing.
+    Typing = 1,
+    /// Who is there, and what messages say that are being written.
+    Presence = 2,
+    /// Receipts. They are repeated by whoever gave them.
+    Receipts = 3,
+    /// SENDs beyond a few that a session has in flight. They are refused with a time, so that who writes little goes on.
+    Sends = 4,
+}
+
+/// Stages, and for how many milliseconds a reactor must be behind until each begins.
+const BEGIN: [(Stage, u64); 4] =
+    [(Stage::Typing, 50), (Stage::Presence, 100), (Stage::Receipts, 200), (Stage::Sends, 500)];
+/// To be behind for less than this is what happens under a load that can be borne.
+const BORNE_MS: u64 = 25;
+/// A stage ends when the reactor was not behind for [`BORNE_MS`] for so long; then the next one begins to count.
+const HELD_MS: u64 = 500;
+
+/// What a turn left of what had come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backlog {
+    /// Nothing, or it may not take any.
+    Nothing,
+    /// Something that it could have taken.
+    LeftOver,
+}
+
+/// What a reactor sheds.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Shedding {
+    stage: Stage,
+    behind_since: Option<Mono>,
+    /// When it was behind for [`BORNE_MS`] last, or a stage ended.
+    hard_at: Mono,
+}
+
+impl Shedding {
+    /// A turn is over. To be called after each.
+    pub fn look(&mut self, backlog: Backlog, now: Mono) {
+        if backlog == Backlog::Nothing {
+            self.behind_since = None;
+            if self.stage > Stage::Calm && self.hard_at.plus_ms(HELD_MS) <= now {
+                (self.stage, self.hard_at) = (before(self.stage), now);
+            }
+            return;
+        }
+        let since = *self.behind_since.get_or_insert(now);
+        if since.plus_ms(BORNE_MS) <= now {
+            self.hard_at = now;
+        }
+        for (stage, after_ms) in BEGIN {
+            if since.plus_ms(after_ms) <= now {
+                self.stage = self.stage.max(stage);
+            }
+        }
+    }
+
+    /// True if what this stage names is shed now.
+    #[inline]
+    pub fn sheds(&self, what: Stage) -> bool {
+        self.stage >= what
+    }
+
+    /// The stage.
+    pub fn stage(&self) -> Stage {
+        self.stage
+    }
+
+    /// When a stage may end, if there is one.
+    pub fn ends_at(&self) -> Option<Mono> {
+        (self.stage > Stage::Calm).then(|| self.hard_at.plus_ms(HELD_MS))
+    }
+}
+
+fn before(stage: Stage) -> Stage {
+    match stage {
+        Stage::Calm | Stage::Typing => Stage::Calm,
+        Stage::Presence => Stage::Typing,
+        Stage::Receipts => Stage::Presence,
+        Stage::Sends => Stage::Receipts,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Turns of a millisecond each, from `from` to `upto` milliseconds.
+    fn turns(shedding: &mut Shedding, (from, upto): (u64, u64), backlog: Backlog) -> Stage {
+        (from..=upto).for_each(|ms| shedding.look(backlog, Mono(ms * 1_000_000)));
+        shedding.stage()
+    }
+
+    #[test]
+    fn stages_begin_in_their_order_and_end_one_after_the_other() {
+        let (mut shedding, left) = (Shedding::default(), Backlog::LeftOver);
+        assert_eq!(turns(&mut shedding, (1000, 1049), left), Stage::Calm);
+        assert_eq!(turns(&mut shedding, (1050, 1099), left), Stage::Typing);
+        assert_eq!(turns(&mut shedding, (1100, 1199), left), Stage::Presence);
+        assert_eq!(turns(&mut shedding, (1200, 1499), left), Stage::Receipts);
+        assert_eq!(turns(&mut shedding, (1500, 2000), left), Stage::Sends);
+        assert!(shedding.sheds(Stage::Typing) && shedding.sheds(Stage::Sends));
+        for (upto, stage) in
+            [(2499, Stage::Sends), (2999, Stage::Receipts), (3499, Stage::Presence), (3999, Stage::Typing)]
+        {
+            assert_eq!(turns(&mut shedding, (upto - 499, upto), Backlog::Nothing), stage, "{upto}");
+            assert_eq!(shedding.ends_at(), Some(Mono((upto + 1) * 1_000_000)));
+        }
+        assert_eq!(turns(&mut shedding, (4000, 4000), Backlog::Nothing), Stage::Calm);
+        assert_eq!(shedding.ends_at(), None);
+    }
+
+    #[test]
+    fn a_load_that_can_be_borne_sheds_nothing_and_one_at_the_limit_does_not_switch_it_on_and_off() {
+        let mut shedding = Shedding::default();
+        // It is behind for 40 ms of every 50.
+        for round in 0..100 {
+            turns(&mut shedding, (round * 50, round * 50 + 40), Backlog::LeftOver);
+            assert_eq!(turns(&mut shedding, (round * 50 + 41, round * 50 + 49), Backlog::Nothing), Stage::Calm);
+        }
+        turns(&mut shedding, (6000, 6110), Backlog::LeftOver);
+        turns(&mut shedding, (6111, 6111), Backlog::Nothing);
+        // The same load holds the stage that a longer one began, and one that is borne lets it go.
+        for round in 0..100 {
+            turns(&mut shedding, (7000 + round * 50, 7000 + round * 50 + 40), Backlog::LeftOver);
+            assert_eq!(turns(&mut shedding, (7041 + round * 50, 7049 + round * 50), Backlog::Nothing), Stage::Presence);
+        }
+        for round in 0..30 {
+            turns(&mut shedding, (12_000 + round * 50, 12_020 + round * 50), Backlog::LeftOver);
+            turns(&mut shedding, (12_021 + round * 50, 12_049 + round * 50), Backlog::Nothing);
+        }
+        assert_eq!(shedding.stage(), Stage::Calm);
+    }
+}
