@@ -12,7 +12,7 @@ use std::{
 
 use tidings_ring::{Completion, Received, Ring, Token, Wait, Waker, socket};
 use tidings_wire::{
-    Kind, UserId, frame,
+    ErrorCode, Kind, UserId, frame,
     frames::{Delivered, ErrorFrame},
     limits,
 };
@@ -31,6 +31,8 @@ use crate::{
 /// A schedule is not left to a timer when its next message is due this soon: timers of idle cores are late.
 pub const SPIN: Duration = Duration::from_micros(100);
 const COMPLETIONS: usize = 1024;
+/// What a server refuses that has more to do than it can, and what comes behind that.
+const SHED: [Option<ErrorCode>; 2] = [Some(ErrorCode::Overloaded), Some(ErrorCode::OutOfOrder)];
 
 /// The engine, connected.
 #[derive(Debug)]
@@ -44,6 +46,8 @@ pub struct Pairs {
     completions: Vec<Completion>,
     ready: usize,
     depth: Option<u64>,
+    /// Pairs of which something was refused for now.
+    resting: Vec<usize>,
     measured: Measured,
 }
 
@@ -132,6 +136,7 @@ impl Pairs {
             completions: Vec::with_capacity(COMPLETIONS),
             ready: 0,
             depth: None,
+            resting: Vec::new(),
             measured: Measured::new(Instant::now(), Duration::ZERO),
         };
         let until = Instant::now() + Duration::from_secs(60);
@@ -174,12 +179,14 @@ impl Pairs {
     }
 
     fn pump(&mut self, at: usize) {
-        if self.pairs[at].pump(u64::from(limits::WINDOW), &self.payload, &mut self.connections[2 * at].pending) {
+        let (window, now) = (u64::from(limits::WINDOW), Instant::now());
+        if self.pairs[at].pump(window, &self.payload, now, &mut self.connections[2 * at].pending) {
             self.dirty.push(2 * at);
         }
     }
 
     fn turn(&mut self, wait: Wait) -> Result<(), Failure> {
+        self.go_on();
         self.flush();
         let mut completions = std::mem::take(&mut self.completions);
         self.ring.turn(wait, &mut completions);
@@ -198,6 +205,20 @@ impl Pairs {
         }
         self.completions = completions;
         Ok(())
+    }
+
+    /// Pairs that were refused something go on once they may.
+    fn go_on(&mut self) {
+        if self.resting.is_empty() {
+            return;
+        }
+        let now = Instant::now();
+        for at in std::mem::take(&mut self.resting) {
+            self.pump(at);
+            if self.pairs[at].offers.rests_until().is_some_and(|until| until > now) {
+                self.resting.push(at);
+            }
+        }
     }
 
     fn flush(&mut self) {
@@ -221,7 +242,11 @@ impl Pairs {
                 let (measured, ready) = (&mut self.measured, &mut self.ready);
                 self.connections[at].received(self.ring.bytes(&chunk), |frame, _| match frame.kind() {
                     Ok(Kind::Changed) => *ready += 1,
-                    Ok(Kind::Error) => refused = frame.fixed::<ErrorFrame>().ok(),
+                    Ok(Kind::Error) => {
+                        refused = frame.fixed::<ErrorFrame>().ok();
+                        let rest_ms = refused.as_ref().map_or(0, |error| u64::from(error.retry_after_ms));
+                        pair.offers.on_refused(now + Duration::from_millis(rest_ms), measured);
+                    }
                     Ok(Kind::Sent) => {
                         answered = true;
                         pair.on_sent(frame, now, measured);
@@ -231,7 +256,10 @@ impl Pairs {
                 })?;
                 self.ring.give_back(chunk);
                 if let Some(error) = refused {
-                    return Err(format!("the server refused: code {}", error.code).into());
+                    if !SHED.contains(&ErrorCode::from_u16(error.code)) {
+                        return Err(format!("the server refused: code {}", error.code).into());
+                    }
+                    self.resting.push(at / 2);
                 }
                 if let Some(upto) = confirm {
                     let conversation = self.pairs[at / 2].conversation();

@@ -8,6 +8,7 @@ mod compare;
 mod connection;
 mod connections;
 mod cpu;
+mod crowd;
 mod day;
 mod dsync;
 mod floor;
@@ -21,6 +22,7 @@ mod load;
 mod measure;
 mod offer;
 mod offers;
+mod overload;
 mod pace;
 mod pairs;
 #[cfg(feature = "peers")]
@@ -92,6 +94,8 @@ enum Workload {
     Huge(huge::Arguments),
     /// A rate held for long, with the disk's own durable writes beside it.
     Stall(stall::Arguments),
+    /// More messages than the server can take, with people who type and watch each other on top.
+    Overload(overload::Arguments),
     /// Nearly everybody is cut off at once and comes back.
     Storm(storm::Arguments),
 }
@@ -110,6 +114,7 @@ fn main() -> ExitCode {
             Workload::Groups(arguments) => groups::run(&arguments),
             Workload::Huge(arguments) => huge::run(&arguments),
             Workload::Stall(arguments) => stall::run(&arguments),
+            Workload::Overload(arguments) => overload::run(&arguments),
             Workload::Storm(arguments) => storm::run(&arguments),
         },
         Command::Floor(arguments) => floor::run(&arguments),

@@ -29,6 +29,8 @@ pub struct Measured {
     pub acked: u64,
     /// Messages that failed a check.
     pub wrong: u64,
+    /// Attempts that were refused for now.
+    pub refused: u64,
     window: (Instant, Instant),
 }
 
@@ -37,7 +39,17 @@ impl Measured {
     pub fn new(from: Instant, time: Duration) -> Self {
         let timeline = Timeline::new(from, time);
         let (sent_us, delivered_us, late_us) = (histogram(), histogram(), histogram());
-        Self { sent_us, delivered_us, late_us, timeline, due: 0, acked: 0, wrong: 0, window: (from, from + time) }
+        Self {
+            sent_us,
+            delivered_us,
+            late_us,
+            timeline,
+            due: 0,
+            acked: 0,
+            wrong: 0,
+            refused: 0,
+            window: (from, from + time),
+        }
     }
 
     /// The load came to a message that was due.
@@ -65,13 +77,16 @@ pub struct Offers {
     attempted: u64,
     sent: u64,
     delivered: u64,
+    /// Attempts that were refused for now, and until when nothing is attempted.
+    refused: u64,
+    rests_until: Option<Instant>,
 }
 
 impl Offers {
     /// Nothing was offered yet.
     pub fn new() -> Self {
         let due = vec![Instant::now(); REMEMBERED as usize];
-        Self { due, backlog: VecDeque::new(), attempted: 0, sent: 0, delivered: 0 }
+        Self { due, backlog: VecDeque::new(), attempted: 0, sent: 0, delivered: 0, refused: 0, rests_until: None }
     }
 
     /// A message is due, whether there is room for it or not: its time counts from now on.
@@ -92,7 +107,34 @@ impl Offers {
 
     /// Messages that are sent and not answered.
     pub fn in_flight(&self) -> u64 {
-        self.attempted - self.sent
+        self.attempted - self.sent - self.refused
+    }
+
+    /// When something may be attempted again, if it rests.
+    pub fn rests_until(&self) -> Option<Instant> {
+        self.rests_until
+    }
+
+    /// An attempt was refused for now. Those behind it are refused, too: once all are answered they are made again, in their order.
+    pub fn on_refused(&mut self, until: Instant, measured: &mut Measured) {
+        self.refused += 1;
+        measured.refused += 1;
+        self.rests_until = Some(self.rests_until.map_or(until, |before| before.max(until)));
+    }
+
+    /// True if something may be attempted.
+    fn goes_on(&mut self, now: Instant) -> bool {
+        if self.refused == 0 {
+            return true;
+        }
+        if self.in_flight() > 0 || self.rests_until.is_some_and(|until| until > now) {
+            return false;
+        }
+        for id in (self.sent + 1..=self.attempted).rev() {
+            self.backlog.push_front(self.due[(id % REMEMBERED) as usize]);
+        }
+        (self.attempted, self.refused, self.rests_until) = (self.sent, 0, None);
+        true
     }
 
     /// Messages that are answered.
@@ -101,8 +143,8 @@ impl Offers {
     }
 
     /// The next message that is due and fits into a window: its number.
-    pub fn next(&mut self, window: u64) -> Option<u64> {
-        if self.in_flight() >= window || self.attempted - self.delivered >= REMEMBERED {
+    pub fn next(&mut self, window: u64, now: Instant) -> Option<u64> {
+        if !self.goes_on(now) || self.in_flight() >= window || self.attempted - self.delivered >= REMEMBERED {
             return None;
         }
         let due = self.backlog.pop_front()?;
@@ -146,13 +188,29 @@ mod tests {
         let (mut offers, now) = (Offers::new(), Instant::now());
         let mut measured = Measured::new(now, Duration::from_secs(1));
         (0..3).for_each(|_| offers.put(now));
-        assert_eq!([offers.next(2), offers.next(2), offers.next(2)], [Some(1), Some(2), None], "the window is 2");
+        assert_eq!([(); 3].map(|()| offers.next(2, now)), [Some(1), Some(2), None], "the window is 2");
         offers.on_sent(1, true, now, &mut measured);
-        assert_eq!((offers.next(2), offers.unfinished()), (Some(3), 3));
+        assert_eq!((offers.next(2, now), offers.unfinished()), (Some(3), 3));
         offers.on_message(1, true, now, &mut measured);
         assert_eq!(measured.wrong, 0);
         offers.on_message(3, true, now, &mut measured);
         offers.on_message(3, false, now, &mut measured);
         assert_eq!((measured.wrong, measured.acked, measured.delivered_us.len()), (2, 1, 3));
+    }
+
+    #[test]
+    fn what_is_refused_is_attempted_again_in_its_order_once_all_is_answered() {
+        let (mut offers, now) = (Offers::new(), Instant::now());
+        let mut measured = Measured::new(now, Duration::from_secs(1));
+        (0..3).for_each(|_| offers.put(now));
+        assert_eq!([(); 3].map(|()| offers.next(3, now)), [Some(1), Some(2), Some(3)]);
+        let later = now + Duration::from_millis(5);
+        offers.on_refused(later, &mut measured);
+        assert_eq!((offers.next(3, later), offers.in_flight()), (None, 2), "two are not answered");
+        offers.on_sent(1, true, now, &mut measured);
+        offers.on_refused(later, &mut measured);
+        assert_eq!((offers.next(3, now), offers.in_flight(), offers.rests_until()), (None, 0, Some(later)));
+        assert_eq!([(); 3].map(|()| offers.next(3, later)), [Some(2), Some(3), None]);
+        assert_eq!((measured.refused, offers.rests_until()), (2, None));
     }
 }

@@ -119,9 +119,9 @@ impl Pair {
     }
 
     /// Appends what is due and fits into a window. True if something did.
-    pub fn pump(&mut self, window: u64, payload: &Payload, out: &mut Vec<u8>) -> bool {
+    pub fn pump(&mut self, window: u64, payload: &Payload, now: Instant, out: &mut Vec<u8>) -> bool {
         let before = out.len();
-        while let Some(id) = self.offers.next(window) {
+        while let Some(id) = self.offers.next(window, now) {
             append_send(self.conversation, self.peer, id, payload, out);
         }
         before < out.len()

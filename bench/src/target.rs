@@ -19,8 +19,8 @@ use tidings_wire::Timestamp;
 
 use crate::{Failure, cpu, cpu::Usage};
 
-/// Messages of one user are not limited here; the log may take this much.
-const SETTINGS: &str = "[limits]\nuser_per_second = 10000000\nuser_burst = 10000000\nuser_bytes = 9000000000000000000\n\
+/// Limits, and what follows: messages of one user are not limited here; the log may take this much.
+const SETTINGS: &str = "user_per_second = 10000000\nuser_burst = 10000000\nuser_bytes = 9000000000000000000\n\
                         address_bytes = 9000000000000000000\naddress_per_second = 1000000\naddress_burst = 1000000\n[retention]\nmax_bytes = 8589934592\n";
 
 /// Where the parts of a run are.
@@ -104,17 +104,29 @@ impl Drop for Killed {
 }
 
 impl Target {
-    /// The server: started in `dir`, unless one runs.
+    /// The server, which does everything that it is asked: started in `dir`, unless one runs.
     ///
     /// # Errors
     /// If it does not start.
     pub fn server(place: &Place, dir: &Path) -> Result<Self, Failure> {
+        Self::server_with(place, dir, "shed = false")
+    }
+
+    /// The same of one that leaves things undone where there is too much to do.
+    ///
+    /// # Errors
+    /// If it does not start.
+    pub fn server_that_sheds(place: &Place, dir: &Path) -> Result<Self, Failure> {
+        Self::server_with(place, dir, "shed = true")
+    }
+
+    fn server_with(place: &Place, dir: &Path, limit: &str) -> Result<Self, Failure> {
         if let (Some(addr), Some(data), Some(pid)) = (place.at, &place.data, place.pid) {
             return Ok(Self { process: Process::Foreign, addr, pid, issuer: Some(Issuer::load(data)?) });
         }
         let beside = || Ok::<_, std::io::Error>(std::env::current_exe()?.with_file_name("tidings"));
         let config = dir.join("bench.toml");
-        std::fs::write(&config, format!("{}\n{SETTINGS}", place.settings))?;
+        std::fs::write(&config, format!("{}\n[limits]\n{limit}\n{SETTINGS}", place.settings))?;
         let launch = Launch {
             binary: place.server.clone().map_or_else(beside, Ok)?,
             data: dir.join("data"),

@@ -137,7 +137,7 @@ impl Shared {
         if let Some(depth) = self.depth.get() {
             offers.refill(depth, Instant::now());
         }
-        offers.next(u64::from(tidings_wire::limits::WINDOW))
+        offers.next(u64::from(tidings_wire::limits::WINDOW), Instant::now())
     }
 
     async fn write(&self, at: usize, sender: impl Sender) -> Result<(), Failure> {

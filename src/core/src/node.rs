@@ -61,10 +61,22 @@ pub struct NodeConfig {
     pub idle_timeout_s: u16,
     /// Conversations and homes that may exist here, each.
     pub entities_max: u32,
+    /// Whether anything is shed where there is too much to do.
+    pub overload: Overload,
     /// Random: keys the hash tables.
     pub seed: u64,
     /// What messages may do: [`FEATURES`](crate::features::FEATURES), unless a test adds one.
     pub features: &'static [Row],
+}
+
+/// What is done where there is more to do than can be done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Overload {
+    /// Things are left undone, in an order: see [`shedding`](crate::shedding).
+    #[default]
+    Sheds,
+    /// Everything waits.
+    Waits,
 }
 
 /// Whether everything that could be done was.

@@ -11,6 +11,7 @@ use tidings_core::{
     budget::{CONVERSATION_COST, SEND_COST},
     features::Windows,
     limits::Rate,
+    node::Overload,
 };
 #[cfg(feature = "canary")]
 use tidings_reactor::Canary;
@@ -94,6 +95,8 @@ pub struct LimitSettings {
     /// Members of a group beyond which it is large: its messages are told to those who are connected, and to others when they come. A group that became
     /// large stays so.
     pub group_small_max: u32,
+    /// Whether things are left undone where a core has more to do than it can: who types, who is there, receipts, and at last messages beyond a few of each session.
+    pub shed: bool,
     /// Messages a second in one large group.
     pub group_per_second: u32,
     /// Messages that a large group may save up.
@@ -184,6 +187,7 @@ impl Default for LimitSettings {
             user_burst: 2000,
             user_bytes: 0,
             address_bytes: 0,
+            shed: true,
             group_small_max: 200,
             group_per_second: 10,
             group_burst: 100,
@@ -220,6 +224,11 @@ impl LimitSettings {
     /// How long messages may be changed.
     pub fn windows(&self) -> Windows {
         Windows { edit_s: self.edit_s, erase_s: self.erase_s }
+    }
+
+    /// What is done where there is more to do than can be done.
+    pub fn overload(&self) -> Overload {
+        if self.shed { Overload::Sheds } else { Overload::Waits }
     }
 
     /// The rate of an address.

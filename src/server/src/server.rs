@@ -324,6 +324,7 @@ fn node_config(at: u16, layout: Layout, data: &DataDir, config: &ServerConfig) -
         group_rate: config.limits.group_rate(),
         windows: config.limits.windows(),
         idle_timeout_s: config.limits.idle_timeout_s,
+        overload: config.limits.overload(),
         entities_max: config.limits.entities_max,
         seed: data.log_nonce() ^ u64::from(at),
         features: tidings_core::features::FEATURES,

@@ -103,7 +103,7 @@ impl Profile {
 }
 
 /// How often turns begin to take long in a world that has more to do than it can.
-pub const SLOW_EVERY: Nanos = 4 * SECOND;
+pub const SLOW_EVERY: Nanos = 6 * SECOND;
 
 /// Something that befalls the world from time to time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -427,7 +427,7 @@ impl Plan {
         }
         if profile == Profile::Overload {
             // One world for each stage: how long it is behind decides.
-            plan.slow_for = *random.pick(&[90, 170, 400, 1500]) * MS;
+            plan.slow_for = *random.pick(&[180, 400, 1100, 2800]) * MS;
             plan.receives_per_turn = 1;
             (plan.pace, plan.users, plan.devices) = (random.between(5, 30) * MS, 5, 3);
             plan.payload_max = plan.payload_max.min(1 << 10);

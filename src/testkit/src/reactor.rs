@@ -4,6 +4,7 @@ use tidings_core::{
     Budget, Layout, Mono, Node, NodeConfig, Now, ReactorId, Replayed,
     features::{FEATURES, Windows},
     limits::Rate,
+    node::Overload,
     records::RecordKind,
 };
 use tidings_log::{Epoch, Scanner, records};
@@ -35,6 +36,7 @@ pub fn node_config(me: u16, reactors: u16, shards: u32) -> NodeConfig {
         group_rate: Rate { per_second: 1000, burst: 1000 },
         windows: Windows { edit_s: 3600, erase_s: 7200 },
         idle_timeout_s: 60,
+        overload: Overload::Sheds,
         entities_max: 1000,
         seed: 5,
         features: FEATURES,

@@ -9,6 +9,7 @@ use crate::{
     counters::Counter,
     ephemeral::Ephemeral,
     limits::{SHED_RETRY_MS, SHED_WINDOW},
+    node::Overload,
     shedding::{Backlog, Stage},
     time::Mono,
 };
@@ -16,6 +17,9 @@ use crate::{
 impl Homes {
     /// A turn is over, which left so much of what had come.
     pub(crate) fn look_at_load(&mut self, backlog: Backlog, now: Mono) {
+        if self.config.overload == Overload::Waits {
+            return;
+        }
         self.shedding.look(backlog, now);
         let first = if canary::is(Canary::SendsShedFirst) { Stage::Typing } else { Stage::Sends };
         self.window = if self.shedding.sheds(first) { SHED_WINDOW } else { Scope::User.window() };

@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use tidings_core::{Budget, Layout, Node, NodeConfig, ReactorId, features::Windows, limits::Rate, records::RecordKind};
+use tidings_core::{
+    Budget, Layout, Node, NodeConfig, ReactorId, features::Windows, limits::Rate, node::Overload, records::RecordKind,
+};
 use tidings_log::{Record, format::RecordHeader};
 use tidings_turn::recover::replayed;
 use tidings_wire::{Entry, EntryIndex, Generation, Lineage, LogId, LogPosition, Shards};
@@ -34,6 +36,7 @@ impl Follower {
             group_rate: Rate { per_second: 1, burst: 1 },
             windows: Windows { edit_s: 0, erase_s: 0 },
             idle_timeout_s: 1,
+            overload: Overload::Sheds,
             entities_max: u32::MAX,
             seed: 1,
             features: tidings_core::features::FEATURES,

@@ -9,7 +9,7 @@ use std::{
 
 use tidings_core::{
     Budget, Claims, Entity, Ephemeral, Layout, Loaded, Mono, Node, NodeConfig, Now, ReactorId, Residency, Scope,
-    StateStore, ToConversation, ToHome, TokenFault, Verifier, limits::Rate, shedding::Stage,
+    StateStore, ToConversation, ToHome, TokenFault, Verifier, limits::Rate, node::Overload, shedding::Stage,
 };
 use tidings_log::Epoch;
 use tidings_mesh::{LaneSize, fence_before_look};
@@ -21,7 +21,7 @@ use tidings_wire::{DeviceId, Lineage, LogId, Shards, Timestamp};
 
 use super::{End, Event, World, settle::Phase, storage::Then};
 use crate::{
-    agenda::{MS, Nanos, US},
+    agenda::{MS, Nanos, SECOND, US},
     bounds,
     disk::{Crash, LogOnDisk, Pending},
     machine::{Closings, Command, LinkId, SimMachine, SimWaker},
@@ -97,8 +97,9 @@ struct Reactor {
     /// Connections that wait until it accepts again.
     backlog: VecDeque<(LinkId, IpAddr)>,
     resting: bool,
-    /// What it shed after its last turn but one, and after its last.
-    sheds: (Stage, Stage),
+    /// What it shed after its last turn, and when it shed SENDs last.
+    sheds: Stage,
+    shed_sends_at: Option<Nanos>,
     ended: bool,
     /// When the next turn is planned, and which plan counts.
     planned: Nanos,
@@ -193,6 +194,7 @@ impl World {
                 group_rate: self.plan.group_rate,
                 windows: self.plan.windows,
                 idle_timeout_s: 20,
+                overload: Overload::Sheds,
                 entities_max,
                 seed: NONCE ^ u64::from(at),
                 features: tidings_core::features::FEATURES,
@@ -301,7 +303,8 @@ impl World {
                 accepting,
                 backlog: VecDeque::new(),
                 resting,
-                sheds: (Stage::Calm, Stage::Calm),
+                sheds: Stage::Calm,
+                shed_sends_at: None,
                 ended,
                 planned,
                 version,
@@ -366,7 +369,10 @@ impl World {
         running.resting = rest.flatten().is_some();
         running.ended = matches!(outcome, Ok(Outcome::Ended));
         let gauge = running.turn.gauge();
-        running.sheds = (running.sheds.1, gauge.shedding);
+        running.sheds = gauge.shedding;
+        if gauge.shedding == Stage::Sends {
+            running.shed_sends_at = Some(self.now);
+        }
         self.stats.stage(gauge.shedding);
         let commands = running.turn.machine().take_commands();
         let closed = process.closings.take();
@@ -395,16 +401,17 @@ impl World {
         self.phase == Phase::Stormy && self.now % crate::plan::SLOW_EVERY < self.plan.slow_for
     }
 
-    /// The most that a reactor shed around its last turn.
-    pub(super) fn sheds(&self, reactor: usize) -> Stage {
+    /// True if a reactor shed SENDs not long ago: what it said of it may still be on its way out.
+    pub(super) fn shed_sends(&self, reactor: usize) -> bool {
         let running = self.node.as_ref().and_then(|process| process.reactors.get(reactor));
-        running.map_or(Stage::Calm, |running| running.sheds.0.max(running.sheds.1))
+        let at = running.and_then(|running| running.shed_sends_at);
+        at.is_some_and(|at| self.now <= at + 30 * SECOND)
     }
 
     /// True if no reactor sheds anything.
     pub(super) fn is_calm(&self) -> bool {
         let reactors = self.node.iter().flat_map(|process| &process.reactors);
-        reactors.into_iter().all(|running| running.sheds.1 == Stage::Calm)
+        reactors.into_iter().all(|running| running.sheds == Stage::Calm)
     }
 
     /// What a reactor put into its lanes is on its way.

@@ -1,7 +1,6 @@
 //! What leaves the node, looked at in the moment when it leaves: whether what it says is true and durable then.
 
 use tidings_client::UserId;
-use tidings_core::shedding::Stage;
 use tidings_wire::{
     ErrorCode, Frame, Kind, WireError,
     frames::{ErrorFrame, Fragment, Message, MessageFlags, Receipt, ReceiptOk, Sent},
@@ -47,9 +46,8 @@ impl World {
         }
         let error: ErrorFrame = frame.fixed().ok()?;
         let reactor = self.links.get(&id)?.node.as_ref()?.reactor;
-        let stage = self.sheds(reactor);
-        let is_early = error.code == ErrorCode::Overloaded as u16 && stage < Stage::Sends;
-        is_early.then(|| format!("that a SEND is too much, and sheds {stage:?}"))
+        let is_early = error.code == ErrorCode::Overloaded as u16 && !self.shed_sends(reactor);
+        is_early.then(|| "that a SEND is too much, and does not shed any".into())
     }
 
     /// What is wrong with a piece of a message that is being written.
