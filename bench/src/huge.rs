@@ -342,7 +342,7 @@ impl Crowd {
         let out = self.connections.out(at).ok_or("a device is gone")?;
         let payload = if control == Control::TEXT { self.payload.bytes() } else { &[] };
         let to = (person.conversation, person.peer);
-        append_attempt(to, (id, person.prev), (control, body, payload), out);
+        append_attempt(to, (id, person.prev), (control, Seq(0), body, payload), out);
         person.prev = id;
         Ok(id)
     }

@@ -39,6 +39,7 @@ mod seek;
 mod slo;
 mod stall;
 mod storm;
+mod stream;
 mod target;
 mod timeline;
 mod values;
@@ -96,6 +97,8 @@ enum Workload {
     Stall(stall::Arguments),
     /// More messages than the server can take, with people who type and watch each other on top.
     Overload(overload::Arguments),
+    /// One message that grows by many fragments, shown to many devices.
+    Stream(stream::Arguments),
     /// Nearly everybody is cut off at once and comes back.
     Storm(storm::Arguments),
 }
@@ -115,6 +118,7 @@ fn main() -> ExitCode {
             Workload::Huge(arguments) => huge::run(&arguments),
             Workload::Stall(arguments) => stall::run(&arguments),
             Workload::Overload(arguments) => overload::run(&arguments),
+            Workload::Stream(arguments) => stream::run(&arguments),
             Workload::Storm(arguments) => storm::run(&arguments),
         },
         Command::Floor(arguments) => floor::run(&arguments),

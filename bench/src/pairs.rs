@@ -74,7 +74,7 @@ pub fn append_traced(
 pub fn append_attempt(
     (conversation, peer): (ConversationId, UserId),
     (id, prev): (u64, u64),
-    (control, body, payload): (Control, &[u8], &[u8]),
+    (control, target, body, payload): (Control, Seq, &[u8], &[u8]),
     out: &mut Vec<u8>,
 ) {
     let mut send = FrameBuilder::<Send>::new(out);
@@ -92,7 +92,7 @@ pub fn append_attempt(
             payload_crc: Message::crc_of_content(body, payload),
             payload: payload_span,
             control,
-            target: Seq(0),
+            target,
             body: body_span,
         },
     );

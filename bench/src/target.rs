@@ -13,7 +13,7 @@ use clap::Args;
 use serde_json::Value;
 use tidings::{
     process::{Launch, ServerProcess, TempDir},
-    tokens::Issuer,
+    tokens::{Issuer, Scope},
 };
 use tidings_wire::Timestamp;
 
@@ -192,6 +192,17 @@ impl Target {
         let Some(issuer) = &self.issuer else { return Ok("none".into()) };
         let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
         Ok(issuer.issue(user, None, Timestamp(wall.as_micros() as u64), 3600)?)
+    }
+
+    /// The token of a service.
+    ///
+    /// # Errors
+    /// If the clock stands before 1970.
+    pub fn token_of_service(&self, user: &str) -> Result<String, Failure> {
+        let Some(issuer) = &self.issuer else { return Ok("none".into()) };
+        let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
+        let scope = (None, Scope::Service);
+        Ok(issuer.issue_scoped(user, scope, Timestamp(wall.as_micros() as u64), 3600)?)
     }
 
     /// Stops it: what it counted, of a server that was started here.

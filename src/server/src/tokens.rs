@@ -11,7 +11,8 @@ use ed25519_dalek::{
 };
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
-use tidings_core::{Claims, Scope, TokenFault, Verifier};
+pub use tidings_core::Scope;
+use tidings_core::{Claims, TokenFault, Verifier};
 use tidings_wire::{DeviceId, Timestamp};
 
 /// The private key: PKCS #8 in PEM, as `openssl genpkey -algorithm ed25519` writes it.
