@@ -11,8 +11,9 @@ use tidings_wire::{
         Clear, Control, Describe, Described, ErrorFrame, Fetch, FetchOrder, GroupAct, GroupSettings, HistoryFrom,
         Message, MessageFlags, Role, RoleBody, Sent, Timer, Users,
         about::control::{EDIT, ERASE, REACT, TIMER},
+        streamed::control::{END, OPEN},
     },
-    limits::{REACTION_MAX, TIMER_MAX_S},
+    limits::{REACTION_MAX, STREAMS_MAX, STREAMS_OF_MEMBER, TIMER_MAX_S},
 };
 
 /// In the group: the owner, two admins, a member, one who came later and sees only that, one who was removed. The first two talk alone, too.
@@ -31,6 +32,14 @@ struct Said {
     at: u64,
     gone_at: Option<u64>,
     erased: Option<u64>,
+    /// What it says since it has ended, if it was opened.
+    ended: Option<String>,
+}
+
+impl Said {
+    fn grows(&self) -> bool {
+        self.control == OPEN && self.ended.is_none() && self.erased.is_none()
+    }
 }
 
 #[derive(Clone, Debug, Default)]
@@ -82,13 +91,29 @@ impl Model {
         if control == TIMER {
             return if at == Where::Group && at.role(who) < Role::Admin { Err(NotAllowed) } else { Ok(next) };
         }
+        if [Control::TEXT, OPEN].contains(&control) && target >= next {
+            return Err(TargetInvalid);
+        }
         if control == Control::TEXT {
-            return if target >= next { Err(TargetInvalid) } else { Ok(next) };
+            return Ok(next);
+        }
+        if control == OPEN {
+            let growing = self.said.iter().filter(|said| said.grows());
+            let own = growing.clone().filter(|said| said.author == who).count();
+            let too_many = own >= STREAMS_OF_MEMBER || growing.count() >= STREAMS_MAX;
+            return if too_many { Err(ErrorCode::TooMany) } else { Ok(next) };
         }
         if target < at.first_readable(who) || target >= next {
             return Err(TargetInvalid);
         }
         let said = &self.said[target as usize - 1];
+        if control == END && said.erased.is_none() {
+            return match said.grows() && said.author == who {
+                true if target > committed => Err(ErrorCode::Busy),
+                true => Ok(next),
+                false => Err(TargetInvalid),
+            };
+        }
         if let Some(erasure) = said.erased {
             let is_committed = erasure <= committed;
             return match control {
@@ -100,8 +125,8 @@ impl Model {
         if said.gone_at.is_some_and(|gone| gone <= now) {
             return Err(TargetErased);
         }
-        let may = if control == ERASE { &[Control::TEXT, EDIT, REACT][..] } else { &[Control::TEXT] };
-        if !may.contains(&said.control) {
+        let may = if control == ERASE { &[Control::TEXT, OPEN, EDIT, REACT][..] } else { &[Control::TEXT, OPEN] };
+        if !may.contains(&said.control) || control == EDIT && said.grows() {
             return Err(TargetInvalid);
         }
         if control == REACT {
@@ -129,26 +154,27 @@ impl Model {
         match control {
             ERASE => self.said[target as usize - 1].erased = Some(next),
             TIMER => self.timer = words.parse().unwrap(),
+            END => self.said[target as usize - 1].ended = Some(words.to_owned()),
             _ => {}
         }
         let gone_at = match control {
-            Control::TEXT if self.timer > 0 => Some(now + u64::from(self.timer)),
-            EDIT | REACT => self.said[target as usize - 1].gone_at,
+            Control::TEXT | OPEN if self.timer > 0 => Some(now + u64::from(self.timer)),
+            EDIT | REACT | END => self.said[target as usize - 1].gone_at,
             _ => None,
         };
         let words = if control == TIMER { String::new() } else { words.to_owned() };
-        self.said.push(Said { author: who, control, target, words, at: now, gone_at, erased: None });
+        self.said.push(Said { author: who, control, target, words, at: now, gone_at, erased: None, ended: None });
     }
 
     /// What is to be seen of a message.
     fn shown(&self, seq: u64, now: u64) -> (String, bool) {
         let said = &self.said[seq as usize - 1];
-        let about = [EDIT, REACT].contains(&said.control);
+        let about = [EDIT, REACT, END].contains(&said.control);
         let erased = said.erased.is_some() || about && self.said[said.target as usize - 1].erased.is_some();
         if erased || said.gone_at.is_some_and(|at| at <= now) {
             return (String::new(), true);
         }
-        (said.words.clone(), false)
+        (said.ended.as_ref().unwrap_or(&said.words).clone(), false)
     }
 }
 
@@ -302,10 +328,10 @@ impl Run {
         self.model = self.committed.clone();
     }
 
+    /// By the clock on the wall. By the other one so little passes that nobody counts as silent who writes a message.
     fn later(&mut self, seconds: u64) {
         let now = &mut self.cluster.now;
-        (now.mono, now.wall) =
-            (Mono(now.mono.0 + seconds * 1_000_000_000), Timestamp(now.wall.0 + seconds * 1_000_000));
+        (now.mono, now.wall) = (Mono(now.mono.0 + 1_000_000_000), Timestamp(now.wall.0 + seconds * 1_000_000));
     }
 
     /// Everybody reads what the model shows, from either end.
@@ -377,15 +403,17 @@ fn run(seed: u64) {
                 run.connect();
             }
             _ => {
-                let controls = [Control::TEXT, Control::TEXT, EDIT, EDIT, ERASE, REACT, REACT, TIMER];
-                let control = controls[random.below(8) as usize];
+                let controls =
+                    [Control::TEXT, Control::TEXT, EDIT, EDIT, ERASE, REACT, REACT, TIMER, OPEN, OPEN, END, END, END];
+                let control = controls[random.below(controls.len() as u64) as usize];
                 let head = run.model.said.len() as u64;
                 let near = [3, 12][random.below(2) as usize];
                 let target = if control == TIMER { 0 } else { (head + 1).saturating_sub(random.below(near)) };
-                let target = if control == Control::TEXT && random.below(2) == 0 { 0 } else { target };
+                let is_content = [Control::TEXT, OPEN].contains(&control);
+                let target = if is_content && random.below(2) == 0 { 0 } else { target };
                 let words = match control {
                     TIMER => [0, 0, 50, 2000][random.below(4) as usize].to_string(),
-                    ERASE => String::new(),
+                    ERASE | OPEN => String::new(),
                     REACT if random.below(3) == 0 => String::new(),
                     _ => format!("words {step}"),
                 };

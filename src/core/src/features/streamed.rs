@@ -93,6 +93,8 @@ impl Feature for End {
             // It may yet be undone.
             (None, Some(by)) if seen.reads(act.target) && !seen.is_committed(by) => Err(ErrorCode::Busy),
             (None, Some(_)) if seen.reads(act.target) => Err(ErrorCode::TargetErased),
+            // What it was when it was opened is known once that is committed.
+            (Some(writer), _) if writer == seen.sender() && !seen.is_committed(act.target) => Err(ErrorCode::Busy),
             (Some(writer), _) if writer == seen.sender() => {
                 text::may_write(seen)?;
                 Ok(Allowed::New)
