@@ -168,6 +168,8 @@ canaries! {
     StreamNeverEnds, "stream-never-ends";
     /// Who was removed from a group is shown what is being written in it.
     FragmentsLeak, "fragments-leak";
+    /// Who was removed from a group while a message was written is told how it ended.
+    EndToldToAll, "end-told-to-all";
     /// As soon as anything is shed, SENDs are.
     SendsShedFirst, "sends-shed-first";
     /// What was read from the disk is served as it is.

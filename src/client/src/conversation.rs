@@ -179,7 +179,9 @@ impl Conversation {
     /// A message says what the conversation is called, if it is the other member's, or gives a group its title.
     fn learn_name(&mut self, message: &Message, user: UserId) {
         if !self.id.is_group() {
-            if message.sender != user && !message.is_withheld() && self.name != message.sender_name {
+            // What the server ended for somebody says who that was when it began, if it still knows.
+            let says_it = message.sender != user && !message.is_withheld() && !message.was_aborted();
+            if says_it && !message.sender_name.is_empty() && self.name != message.sender_name {
                 self.name.clone_from(&message.sender_name);
             }
         } else if let Some(title) = group::title_of(message) {

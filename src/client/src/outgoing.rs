@@ -7,6 +7,7 @@ use tidings_wire::{
         self, Delivered, ErrorFrame, MessageFlags, Read, Send, Sent, SettingKey, TraceId, about::control as about,
         group::control as group,
     },
+    limits::WINDOW,
 };
 
 use crate::{
@@ -32,7 +33,8 @@ impl Session {
             conversation.prev = conversation.acked;
         }
         // What is not allowed yet goes out with the next answers.
-        let allowed = conversation.allowed.saturating_sub(conversation.in_flight());
+        // Whatever its session may have in flight, a conversation remembers so many until they are repeated.
+        let allowed = conversation.allowed.min(WINDOW as usize).saturating_sub(conversation.in_flight());
         for message in conversation.outbox.iter_mut().filter(|message| !message.in_flight).take(allowed) {
             if self.in_flight >= self.window {
                 // Its turn comes when answers free the window.

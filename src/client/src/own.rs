@@ -184,6 +184,9 @@ impl Session {
                 let known = self.conversations.entry(conversation);
                 let known = known.or_insert_with(|| Conversation::new(conversation, peer));
                 known.preferences.blocked = value > 0;
+                if value > 0 {
+                    self.unfollow(conversation);
+                }
                 self.tell_conversation(conversation);
             }
             SettingKey::READ_PRIVATE => {

@@ -30,7 +30,7 @@ impl Session {
                 } else if error.of_kind == Kind::Fragment as u8 {
                     self.on_fragment_refused(id, (retry == Retry::Later as u8).then_some(retry_ms));
                 } else if error.of_kind == Kind::More as u8 {
-                    self.on_more_refused(retry_ms);
+                    self.on_more_refused(id, (retry == Retry::Later as u8).then_some(retry_ms));
                 } else if let Some(request) = self.requests.remove(&id) {
                     self.on_request_error(request, code, (retry == Retry::Later as u8).then_some(retry_ms));
                 }

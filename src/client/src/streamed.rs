@@ -24,6 +24,9 @@ use crate::{
 const ALIVE_MS: u64 = 20_000;
 /// How long the next piece of somebody else's message may take until it is asked for.
 const MISSING_MS: u64 = 1_000;
+/// Bounds of how long a piece waits after the one before it, once the server took no more for a while.
+const PACE_MIN_MS: u64 = 100;
+const PACE_MAX_MS: u64 = 5_000;
 /// Messages of others that are followed while they grow.
 const FOLLOWED_MAX: usize = 256;
 
@@ -41,6 +44,10 @@ struct Writing {
     alive_at: Time,
     /// The server takes nothing before.
     rests_until: Option<Time>,
+    /// The server took no more for a while: pieces go out no faster than one in so long.
+    pace_ms: Option<u64>,
+    /// What was refused is not there: nothing is said first, so that the server asks for it.
+    asks: bool,
     /// The server refused a piece for good: what is written goes out when it ends.
     is_quiet: bool,
     /// All is written.
@@ -56,6 +63,8 @@ struct Following {
     len: usize,
     /// When the rest is asked for.
     ask_at: Option<Time>,
+    /// The id of the last request for it.
+    request: u64,
 }
 
 /// All of them.
@@ -89,6 +98,8 @@ impl Session {
             sent: 0,
             alive_at: self.now,
             rests_until: None,
+            pace_ms: None,
+            asks: false,
             is_quiet: false,
             is_whole: false,
             end: None,
@@ -150,8 +161,8 @@ impl Session {
             if writing.rests_until.is_some_and(|until| until > now) {
                 continue;
             }
-            // What was refused meanwhile is not there: nothing is said first, so that the server asks for it.
-            let mut asks = writing.rests_until.take().is_some() || writing.alive_at <= now;
+            writing.rests_until = None;
+            let mut asks = std::mem::take(&mut writing.asks) || writing.alive_at <= now;
             while asks || writing.sent < writing.text.len() {
                 let upto = if asks { writing.sent } else { writing.text.len().min(writing.sent + FRAGMENT_MAX) };
                 asks = false;
@@ -161,6 +172,10 @@ impl Session {
                 let (conversation, offset) = (writing.conversation, length(writing.sent));
                 fragment.finish(id.0, &frames::Fragment { conversation, seq, offset, crc, bytes: span });
                 (writing.sent, writing.alive_at) = (upto, now.plus_ms(ALIVE_MS));
+                if let Some(pace_ms) = writing.pace_ms {
+                    writing.rests_until = Some(now.plus_ms(pace_ms));
+                    break;
+                }
             }
         }
     }
@@ -173,8 +188,10 @@ impl Session {
         let now = self.now;
         for ((conversation, seq), following) in &mut self.streams.following {
             if following.ask_at.take_if(|at| *at <= now).is_some() {
+                following.request = self.next_request;
+                self.next_request += 1;
                 let (conversation, seq, offset) = (*conversation, *seq, length(following.len));
-                frame::append(&mut self.out, 0, &More { conversation, seq, offset });
+                frame::append(&mut self.out, following.request, &More { conversation, seq, offset });
             }
         }
     }
@@ -190,7 +207,9 @@ impl Session {
     /// The server let us in: it may have forgotten what was written, and others may have written.
     pub(crate) fn follow_again(&mut self) {
         let now = self.now;
-        self.streams.writing.values_mut().for_each(|writing| writing.alive_at = now);
+        for writing in self.streams.writing.values_mut() {
+            (writing.alive_at, writing.rests_until, writing.pace_ms) = (now, None, None);
+        }
         self.streams.following.values_mut().for_each(|following| following.ask_at = Some(now));
         self.pump_streams();
         self.ask_for_more();
@@ -229,15 +248,33 @@ impl Session {
     pub(crate) fn on_fragment_refused(&mut self, request: u64, retry_ms: Option<u64>) {
         let Some(writing) = self.streams.writing.get_mut(&ClientMsgId(request)) else { return };
         match retry_ms {
-            Some(retry_ms) => writing.rests_until = Some(self.now.plus_ms(retry_ms.max(1))),
+            Some(retry_ms) => {
+                // The next one must find what takes that long to come back, and so must the one after it.
+                let pace_ms = (2 * retry_ms).clamp(PACE_MIN_MS, PACE_MAX_MS);
+                writing.pace_ms = Some(writing.pace_ms.unwrap_or_default().max(pace_ms));
+                (writing.rests_until, writing.asks) = (Some(self.now.plus_ms(retry_ms.max(1))), true);
+            }
             None => writing.is_quiet = true,
         }
     }
 
-    /// The server takes no question for a while.
-    pub(crate) fn on_more_refused(&mut self, retry_ms: u64) {
-        let at = self.now.plus_ms(retry_ms.max(MISSING_MS));
-        self.streams.following.values_mut().for_each(|following| following.ask_at = Some(at));
+    /// A question was refused, for a while or for good. Those that were asked together are not asked together again.
+    pub(crate) fn on_more_refused(&mut self, request: u64, retry_ms: Option<u64>) {
+        let spread_ms = self.backoff.random() % MISSING_MS;
+        let asked = self.streams.following.iter_mut().find(|(_, following)| following.request == request);
+        let Some((of, following)) = asked else { return };
+        match retry_ms {
+            Some(retry_ms) => following.ask_at = Some(self.now.plus_ms(retry_ms.max(MISSING_MS) + spread_ms)),
+            None => {
+                let of = *of;
+                self.streams.following.remove(&of);
+            }
+        }
+    }
+
+    /// The user blocks who writes there: it is told no more, not even that something has ended.
+    pub(crate) fn unfollow(&mut self, conversation: ConversationId) {
+        self.streams.following.retain(|(of, _), _| *of != conversation);
     }
 
     /// The server lacks something of an own message.
@@ -262,8 +299,10 @@ impl Session {
             // What is between is missing: it is asked for, once in a while.
             if following.ask_at.is_none_or(|at| at > now.plus_ms(MISSING_MS)) {
                 following.ask_at = Some(now.plus_ms(MISSING_MS));
+                following.request = self.next_request;
+                self.next_request += 1;
                 let offset = length(following.len);
-                frame::append(&mut self.out, 0, &More { conversation, seq, offset });
+                frame::append(&mut self.out, following.request, &More { conversation, seq, offset });
             }
             return Ok(());
         };
@@ -281,12 +320,10 @@ impl Session {
         let is_own = (message.sender, message.sender_device) == (self.config.user, self.config.device);
         let has_ended = message.flags & (MessageFlags::ENDED | MessageFlags::EMPTIED) != 0;
         match message.control {
-            OPEN if !is_own && !has_ended => {
-                let following = Following { len: 0, ask_at: Some(self.now.plus_ms(MISSING_MS)) };
+            // Of one too many the end alone is told.
+            OPEN if !is_own && !has_ended && self.streams.following.len() < FOLLOWED_MAX => {
+                let following = Following { len: 0, ask_at: Some(self.now.plus_ms(MISSING_MS)), request: 0 };
                 self.streams.following.insert((conversation, message.seq), following);
-                if self.streams.following.len() > FOLLOWED_MAX {
-                    self.streams.following.pop_first();
-                }
             }
             END | ERASE => drop(self.streams.following.remove(&(conversation, message.target))),
             _ => {}

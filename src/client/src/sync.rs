@@ -381,6 +381,9 @@ impl Session {
 
     fn on_changed_conversation(&mut self, entry: &ChangedConversation, name: &[u8]) {
         let (id, history) = (entry.conversation, self.config.history);
+        if entry.blocked {
+            self.unfollow(id);
+        }
         let conversation = self.conversations.entry(id).or_insert_with(|| Conversation::new(id, entry.peer));
         if !conversation.placed {
             place_at(conversation, history, entry.head.0);

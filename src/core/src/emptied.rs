@@ -41,11 +41,27 @@ pub(crate) fn with_flags(frame: &Frame<'_>, message: &Message, flags: u32) -> Ve
     out
 }
 
-/// The OPEN whose place an END has taken, with what that says; `None` if it has taken none.
-pub(crate) fn ended(frame: &Frame<'_>, end: &Message) -> Option<Vec<u8>> {
+/// What a reader learns of the end of a message that it reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum EndTold {
+    /// What it says.
+    Whole,
+    /// That it has ended, and nothing of what it says: its end is withheld from the reader.
+    Emptied,
+    /// Nothing, not even that it has ended: the reader had left before.
+    Nothing,
+}
+
+/// The OPEN whose place an END has taken, with what that says as far as a reader learns it; `None` if it has taken none.
+pub(crate) fn ended(frame: &Frame<'_>, end: &Message, told: EndTold) -> Option<Vec<u8>> {
     let body = frame.var(end.body).ok()?;
     let Opened { ts, device, flags, client_msg_id, expires_at, trace, target, ordinal } = archive::read(body).ok()?;
-    let (name, payload) = (frame.var(end.sender_name).ok()?, frame.var(end.payload).ok()?);
+    let name = frame.var(end.sender_name).ok()?;
+    let (payload, more) = match told {
+        EndTold::Whole => (frame.var(end.payload).ok()?, MessageFlags::ENDED | end.flags.0 & MessageFlags::ABORTED),
+        EndTold::Emptied => (&[][..], MessageFlags::ENDED | end.flags.0 & MessageFlags::ABORTED),
+        EndTold::Nothing => (&[][..], 0),
+    };
     let clear = body.get(Opened::LEN..)?;
     let mut out = Vec::new();
     let mut opened = FrameBuilder::<Message>::new(&mut out);
@@ -56,7 +72,7 @@ pub(crate) fn ended(frame: &Frame<'_>, end: &Message) -> Option<Vec<u8>> {
             seq: end.target,
             ts,
             sender_device: device,
-            flags: MessageFlags(flags.0 | MessageFlags::ENDED | end.flags.0 & MessageFlags::ABORTED),
+            flags: MessageFlags(flags.0 | more),
             client_msg_id,
             expires_at,
             trace,

@@ -135,6 +135,11 @@ impl Node {
         self.homes.watchers()
     }
 
+    /// Messages that have not ended.
+    pub fn streams(&self) -> usize {
+        self.conversations.streams()
+    }
+
     /// Bytes of what messages say that have not ended: at most [`STREAM_BYTES_MAX`](crate::limits::STREAM_BYTES_MAX).
     pub fn stream_bytes(&self) -> usize {
         self.conversations.stream_bytes()

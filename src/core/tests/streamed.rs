@@ -363,12 +363,18 @@ fn what_grows_is_shown_to_members_alone_and_not_to_whoever_blocked_its_writer() 
         let _control = GroupAct::Remove(Users::new(&[bob.user.0])).write(&mut body);
         assert_eq!(act(cluster, alice, (group, UserId::NONE), 3, (REMOVE, 0, &body, b"")), Ok(4));
         cluster.take(alice);
+        cluster.take(bob);
         write(cluster, bob, (group, 2), 6, "three");
+        assert_eq!(cluster.take(bob).error().0, ErrorCode::NotMember);
         assert!(grown(cluster, alice).is_empty());
         cluster.later(STREAM_SILENCE_MS);
         cluster.commit();
         let ended = MessageFlags::ENDED | MessageFlags::ABORTED;
-        assert_eq!(history(cluster, alice, group)[1].3, ended);
+        let rows = history(cluster, alice, group);
+        assert_eq!(rows[1], stored(2, OPEN, "onetwo", ended));
+        assert_eq!(rows[4], stored(5, END, "onetwo", MessageFlags::ABORTED));
+        // Who was removed before the end reads neither that nor what it says.
+        assert_eq!(history(cluster, carol, group)[1..], [stored(2, OPEN, "", 0), stored(3, REMOVE, "", 0)]);
 
         // One to one, with somebody who blocks its writer: it is withheld, and so is how it grows.
         let conversation = direct(alice, bob);
@@ -387,10 +393,28 @@ fn what_grows_is_shown_to_members_alone_and_not_to_whoever_blocked_its_writer() 
         assert!(grown(cluster, alice).is_empty(), "it was withheld when it was opened");
         let end = (END, 2, &b""[..], &b"let me in!"[..]);
         assert_eq!(act(cluster, bob, (conversation, alice.user), 3, end), Ok(3));
-        let texts: Vec<_> = history(cluster, alice, conversation).into_iter().map(|(_, _, text, _)| text).collect();
-        assert_eq!(texts[..2], ["x", ""]);
-        let own: Vec<_> = history(cluster, bob, conversation).into_iter().map(|(_, _, text, _)| text).collect();
-        assert_eq!(own, ["x", "let me in!", "let me in!"]);
+        let withheld = |seq| stored(seq, Control::TEXT, "", MessageFlags::EMPTIED);
+        assert_eq!(history(cluster, alice, conversation)[1..], [withheld(2), withheld(3)]);
+        let own = [stored(2, OPEN, "let me in!", MessageFlags::ENDED), stored(3, END, "let me in!", 0)];
+        assert_eq!(history(cluster, bob, conversation)[1..], own);
+
+        // One that was shown until its writer was blocked: what came then is withheld, and that it has ended is told.
+        assert_eq!(open(cluster, bob, alice, 4), 4);
+        write(cluster, bob, (conversation, 4), 0, "hello");
+        cluster.take(alice);
+        cluster.ask(alice, &Set { peer: bob.user, ..Set::new(conversation, SettingKey::BLOCKED, 1) });
+        cluster.commit();
+        write(cluster, bob, (conversation, 4), 5, ", you");
+        cluster.take(bob);
+        assert!(grown(cluster, alice).is_empty());
+        cluster.later(STREAM_SILENCE_MS + STREAM_RETRY_MS);
+        cluster.commit();
+        let hidden = [stored(4, OPEN, "", ended), withheld(5)];
+        assert_eq!(history(cluster, alice, conversation)[3..], hidden);
+        assert_eq!(history(cluster, bob, conversation)[3], stored(4, OPEN, "hello, you", ended));
+        cluster.restart();
+        let alice = cluster.live("alice", 1, 9);
+        assert_eq!(history(cluster, alice, conversation)[3..], hidden);
     });
 }
 

@@ -43,12 +43,26 @@ struct Payload {
     #[serde(default)]
     iat: f64,
     /// Words with blanks between them (RFC 8693): `service`.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(default, deserialize_with = "words", skip_serializing_if = "String::is_empty")]
     scope: String,
 }
 
 /// The word that makes a session a service's.
 const SERVICE: &str = "service";
+
+/// A scope as others write it, a list for example, says nothing here: such a token still lets its user in.
+fn words<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Words {
+        Text(String),
+        Other(serde::de::IgnoredAny),
+    }
+    Ok(match Words::deserialize(from)? {
+        Words::Text(words) => words,
+        Words::Other(serde::de::IgnoredAny) => String::new(),
+    })
+}
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
 fn is_zero(value: &u64) -> bool {
@@ -319,6 +333,10 @@ mod tests {
         assert_eq!(verify(&plain, fraction), Ok(Some(Timestamp(2_000_000_000))));
         let good = serde_json::json!({ "sub": "alice", "exp": 2000 });
         assert!(verify(&plain, good.clone()).is_ok());
+        // A scope that is no words is somebody else's: it makes nobody a service, and keeps nobody out.
+        for scope in [serde_json::json!(["service"]), serde_json::json!(null), serde_json::json!({ "a": 1 })] {
+            assert!(verify(&plain, serde_json::json!({ "sub": "alice", "exp": 2000, "scope": scope })).is_ok());
+        }
         let critical = Header { crit: Some(vec!["b64".into()]), ..plain.clone() };
         assert_eq!(verify(&critical, good), Err(TokenFault::Invalid));
         for odd in [

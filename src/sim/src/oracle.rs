@@ -326,7 +326,7 @@ impl Oracle {
             );
             return None;
         };
-        let of_stream = self.words_of_stream(device, audits, message);
+        let of_stream = self.words_of_stream((device, user), audits, message);
         let unknown = || self.durable.streams.is_of_node(tag).then(|| Attempt::of_node(at));
         let Some(attempt) = self.attempts.get(&tag).copied().or_else(unknown) else {
             self.violate("I3", format!("device {device} is given {tag:x} as {seq:?}, which nobody sent"));

@@ -364,6 +364,27 @@ fn after_a_refusal_the_outbox_goes_out_slowly() {
     assert_eq!(rounds[0], 1, "{rounds:?}");
 }
 
+/// A service may have more in flight than a conversation remembers: what is repeated there must still be known.
+#[test]
+fn however_large_the_window_a_conversation_has_no_more_in_flight_than_it_remembers() {
+    let mut peer = Peer::new(config());
+    peer.now = peer.now.plus_ms(60_000);
+    peer.session.connected(peer.now);
+    let hello = peer.sent().all::<Hello>();
+    peer.give(&bytes_of(hello[0].0, &Welcome { window: 512, ..welcome(LINEAGE) }));
+    let request = peer.sent().all::<Resume>()[0].0;
+    peer.give(&changed(request, &[], 5, 0));
+    for _ in 0..100 {
+        peer.session.send(user("bob"), b"hi");
+        peer.session.send(user("carol"), b"hi");
+    }
+    let sends = peer.sent().all::<Send>();
+    let (to_bob, to_carol): (Vec<_>, Vec<_>) = sends.into_iter().partition(|(_, send)| send.conversation == here());
+    assert_eq!((to_bob.len(), to_carol.len()), (64, 64));
+    peer.give(&sent_as(to_bob[0].0, &to_bob[0].1, 1));
+    assert_eq!(peer.sent().all::<Send>().len(), 1);
+}
+
 /// A late copy of an attempt that a device forgot is accepted by the server: the device gets that message, too.
 #[test]
 fn an_own_message_that_the_device_does_not_remember_is_fetched() {

@@ -4,7 +4,7 @@ use tidings_client::{Content, Control, ErrorCode, Event, Seq, streamed_control::
 use tidings_wire::{
     Frame, Kind,
     frame::FrameBuilder,
-    frames::{self, ErrorFrame, Fragment, Message, MessageFlags, More, Send},
+    frames::{self, ErrorFrame, Fragment, Message, MessageFlags, More, Send, Setting, SettingKey},
     split,
 };
 
@@ -59,7 +59,7 @@ fn what_is_written_goes_out_once_the_message_has_a_number_and_again_where_the_se
     assert!(pieces(&peer.sent()).is_empty());
     peer.later(1);
     assert_eq!(pieces(&peer.sent()), [piece(11, "")]);
-    // It is too much: then it is asked what is there.
+    // It is too much: then it is asked what is there, and what is written goes out in fewer pieces.
     let error = ErrorFrame { retry_after_ms: 500, ..ErrorFrame::new(ErrorCode::RateLimited, Kind::Fragment as u8) };
     peer.session.write_on(stream, b" time");
     peer.sent();
@@ -68,8 +68,11 @@ fn what_is_written_goes_out_once_the_message_has_a_number_and_again_where_the_se
     peer.later(499);
     assert!(pieces(&peer.sent()).is_empty());
     peer.later(1);
-    assert_eq!(pieces(&peer.sent()), [piece(16, ""), piece(16, " there")]);
+    assert_eq!(pieces(&peer.sent()), [piece(16, "")]);
     peer.give(&bytes_of(0, &More { conversation: here(), seq: Seq(1), offset: 11 }));
+    peer.later(999);
+    assert!(pieces(&peer.sent()).is_empty());
+    peer.later(1);
     assert_eq!(pieces(&peer.sent()), [piece(11, " time there")]);
     // The connection goes, and the server has forgotten all.
     peer.session.disconnected(peer.now);
@@ -118,7 +121,7 @@ fn a_message_that_cannot_be_opened_or_was_ended_before_fails_under_its_name() {
     let third = peer.session.open_stream_to(user("bob"), Content::default());
     sent_as(&mut peer, third, 2);
     assert!(peer.session.write_on(third, &[b'x'; 65536]) && !peer.session.write_on(third, b"x"));
-    assert_eq!(pieces(&peer.sent()).len(), 16);
+    assert_eq!(pieces(&peer.sent()).len(), 16, "a whole message is sent at once");
     peer.give(&bytes_of(third.0, &ErrorFrame::new(ErrorCode::TargetInvalid, Kind::Fragment as u8)));
     peer.later(30_000);
     assert!(pieces(&peer.sent()).is_empty());
@@ -168,6 +171,23 @@ fn what_others_write_is_told_in_order_and_what_is_missing_is_asked_for() {
     }));
     peer.later(5_000);
     assert!(peer.sent().all::<More>().is_empty());
+    // A question that is refused for a while is asked again; one that is refused for good is not.
+    peer.give(&message_with(0, 4, opened(OPEN, 0)));
+    peer.give(&message_with(0, 5, opened(OPEN, 0)));
+    peer.later(1_000);
+    let asked = peer.sent().all::<More>();
+    assert_eq!(asked.iter().map(|(_, more)| more.seq.0).collect::<Vec<_>>(), [4, 5]);
+    let refusal = |code| ErrorFrame { retry_after_ms: 50, ..ErrorFrame::new(code, Kind::More as u8) };
+    peer.give(&bytes_of(asked[0].0, &refusal(ErrorCode::RateLimited)));
+    peer.give(&bytes_of(asked[1].0, &refusal(ErrorCode::NotMember)));
+    peer.later(2_000);
+    let again = peer.sent().all::<More>();
+    assert_eq!(again.iter().map(|(_, more)| more.seq.0).collect::<Vec<_>>(), [4]);
+    // Whoever blocks somebody is told no more of what it writes.
+    peer.give(&fragment(4, 0, "a"));
+    peer.give(&bytes_of(0, &Setting { conversation: here(), key: SettingKey::BLOCKED, value: 1, peer: user("bob") }));
+    peer.give(&fragment(4, 1, "b"));
+    assert_eq!(grown(peer.events()), [piece(0, "a")]);
     // A harmed piece is the network's fault.
     let mut harmed = fragment(3, 0, "x");
     *harmed.last_mut().unwrap() ^= 1;

@@ -5,7 +5,11 @@ use tidings_wire::{
     ClientMsgId, ConversationId, ErrorCode, HEADER_LEN, Kind, Seq, Timestamp, UserId,
     archive::{self, Archived},
     frame::FrameBuilder,
-    frames::{Control, Message, MessageFlags, ReceiptKind, Role, group::control, streamed::control::END},
+    frames::{
+        Control, Message, MessageFlags, ReceiptKind, Role,
+        group::control,
+        streamed::control::{END, OPEN},
+    },
 };
 
 use super::{ConversationKey, Conversations, SentFrom, commit::Waiting};
@@ -21,7 +25,7 @@ use crate::{
     },
     counters::Counter,
     effects::ReactorId,
-    features::{self, Act, Actors, Allowed, KEPT_MAX, Nature, Seen, Situation, Target, receipt, timer},
+    features::{self, Act, Actors, Allowed, KEPT_MAX, Nature, Seen, Situation, Streams, Target, receipt, timer},
     lanes::{Asker, Named, Parts, ReceiptCommand, Refusal, SendCommand, ToConversation, ToHome, Watermarks},
     limits::{BUSY_RETRY_MS, RECEIPT_DELAY_MS, STORAGE_RETRY_MS},
     narrow::{to_u32, to_usize},
@@ -270,6 +274,9 @@ impl Conversations {
         if send.control == Control::TEXT {
             return Verdict::New; // it changes nothing, and names nobody
         }
+        if send.control == OPEN && self.streams.is_full() {
+            return refuse(ErrorCode::Busy);
+        }
         if send.named == Named::Blocking {
             return refuse(ErrorCode::Blocked);
         }
@@ -312,6 +319,12 @@ impl Conversations {
                 parts.body = told;
             }
         }
+        // So that clients who do not know controls show none of them as text.
+        let own = match control {
+            Control::TEXT => 0,
+            END => MessageFlags::CONTROL | flags_of_end(&view, client_msg_id, target),
+            _ => MessageFlags::CONTROL,
+        };
         let expires_at = match Nature::of(control, weight) {
             Nature::Content => timer::until(&view, ts, send.expires_at),
             // It goes with what it is about.
@@ -343,13 +356,6 @@ impl Conversations {
         let conversation = &mut self.all[key.0];
         conversation.seen_from(member, device, origin(from, send));
         self.overlays.get_mut(&mut conversation.overlay).push(fact, changes, &conversation.state.members);
-        // So that clients who do not know controls show none of them as text.
-        let own = match control {
-            Control::TEXT => 0,
-            // No client has an attempt of this name.
-            END if client_msg_id == ClientMsgId(0) => MessageFlags::CONTROL | MessageFlags::ABORTED,
-            _ => MessageFlags::CONTROL,
-        };
         let large = if size == Size::Large { MessageFlags::LARGE } else { 0 };
         let withheld = if is_withheld { MessageFlags::WITHHELD } else { 0 };
         let flags = MessageFlags(send.flags.0 & !MessageFlags::OF_SERVER | own | large | withheld);
@@ -508,6 +514,13 @@ impl Conversations {
         }
         self.receipts_due.get_or_insert(cx.now().mono.plus_ms(RECEIPT_DELAY_MS));
     }
+}
+
+/// What is said of an END: that the server wrote it, as attempt 0, which no client has; and that what it ends is withheld.
+fn flags_of_end(view: &View<'_>, attempt: ClientMsgId, target: Seq) -> u32 {
+    let aborted = if attempt == ClientMsgId(0) { MessageFlags::ABORTED } else { 0 };
+    let withheld = if Streams::of(view).is_withheld(target) { MessageFlags::WITHHELD } else { 0 };
+    aborted | withheld
 }
 
 /// How [`Conversations::propose`] is used: it is compiled for each, so that what every message passes stays one piece of code, whoever else proposes something.

@@ -1,8 +1,10 @@
 //! FETCH: reads stored messages from the log and sends them to who asked.
 
+use alloc::vec::Vec;
+
 use tidings_canary::{self as canary, Canary};
 use tidings_wire::{
-    ErrorCode, Generation, Kind, LogId, Seq, UserId,
+    ErrorCode, Frame, Generation, Kind, LogId, Seq, UserId,
     frames::{Fetch, FetchOrder, Message, MessageFlags},
 };
 
@@ -18,7 +20,7 @@ use crate::{
     conversation::{membership::Membership, state::State},
     counters::Counter,
     effects::{JobId, ReactorId},
-    emptied::{emptied, ended},
+    emptied::{EndTold, emptied, ended},
     lanes::{Asker, Refusal, ToHome},
     limits::{DAMAGED_AFTER_MS, FETCH_PLACE_MS},
     narrow::to_usize,
@@ -199,7 +201,7 @@ impl Conversations {
             }
             let bytes = &bytes[offset..][..stored.len as usize];
             let (frame, message) = checked(bytes, conversation.id, job.next).ok_or(Unreadable::Wrong)?;
-            let ended = if message.seq == job.next { None } else { ended(&frame, &message) };
+            let ended = self.ended_for(job, &frame, &message);
             let (frame, message) = match ended.as_deref() {
                 None => (frame, message),
                 Some(bytes) => checked(bytes, conversation.id, job.next).expect("built here"),
@@ -229,6 +231,22 @@ impl Conversations {
             }
         }
         Ok(())
+    }
+
+    /// What a job tells where the record of an END is stored in the place of what it ends.
+    fn ended_for(&self, job: &Job, frame: &Frame<'_>, end: &Message) -> Option<Vec<u8>> {
+        if end.seq == job.next {
+            return None;
+        }
+        let state = &self.get(job.conversation).state;
+        let reads = |member: usize| state.members[member].membership.reads(end.seq);
+        let told = match () {
+            () if canary::is(Canary::EndToldToAll) => EndTold::Whole,
+            () if !state.member(job.user).is_some_and(reads) => EndTold::Nothing,
+            () if is_withheld(end) && end.sender != job.user => EndTold::Emptied,
+            () => EndTold::Whole,
+        };
+        ended(frame, end, told)
     }
 
     /// Jobs that waited for room go on.

@@ -175,7 +175,8 @@ impl MessageIndex {
         Some(Stored { loc: chunk.locs[at], len: chunk.lens[at], written: chunk.written[at] })
     }
 
-    /// A message is stored elsewhere from now on, if it is stored.
+    /// A message is stored elsewhere from now on, if it is stored. It is then in a later segment than those after it, whose segments may be dropped before
+    /// its own: whoever reads steps over them.
     pub fn move_to(&mut self, chunks: &mut Chunks, seq: Seq, loc: LogPosition, len: u32) {
         let at = seq.0.checked_sub(self.first.0).and_then(|at| usize::try_from(at).ok());
         let Some(at) = at.filter(|at| *at < self.len).map(|at| self.skipped + at) else { return };
@@ -233,6 +234,16 @@ mod tests {
         assert_eq!(index.get(&chunks, Seq(399)), None);
         assert_eq!((400..1000).find(|seq| index.get(&chunks, Seq(*seq)) != Some(at(*seq))), None);
         assert_eq!(other.get(&chunks, Seq(399)), Some(at(400)));
+        // One that is stored later keeps those after it in the index, also where their segments are gone.
+        let moved = LogPosition::new(LogId(0), Generation(9), 16);
+        index.move_to(&mut chunks, Seq(450), moved, 77);
+        index.move_to(&mut chunks, Seq(399), moved, 77);
+        index.drop_below(&mut chunks, LogId(0), Generation(7));
+        assert_eq!((index.first(), index.get(&chunks, Seq(399))), (Seq(450), None));
+        assert_eq!(index.get(&chunks, Seq(450)), Some(Stored { loc: moved, len: 77, ..at(450) }));
+        assert_eq!(index.get(&chunks, Seq(451)), Some(at(451)));
+        index.drop_below(&mut chunks, LogId(0), Generation(10));
+        assert_eq!(index.first(), Seq(900));
         index.push(&mut chunks, Seq(2000), at(2000));
         assert_eq!((index.first(), index.get(&chunks, Seq(2000))), (Seq(2000), Some(at(2000))));
     }

@@ -15,6 +15,7 @@ use tidings_wire::{
     frames::{
         self, Message, MessageFlags, Opened, TraceId,
         about::control::ERASE,
+        group::control::DELETE,
         streamed::control::{END, OPEN},
     },
     limits::{FRAGMENT_MAX, FRAME_MAX, PAYLOAD_MAX},
@@ -35,7 +36,7 @@ use crate::{
     counters::Counter,
     effects::ReactorId,
     ephemeral::{Ephemeral, Fragment, Reader, spread_over},
-    features::{self, Streams},
+    features::{self, Seen, Streams},
     lanes::{Asker, Named, Parts, SendCommand, ToHome},
     limits::{STREAM_ASKED_MS, STREAM_BYTES_MAX, STREAM_LIFE_MS, STREAM_RETRY_MS, STREAM_SILENCE_MS},
     narrow::to_u32,
@@ -63,6 +64,10 @@ struct Growing {
     heard: Option<Mono>,
     /// Its writer was asked for what comes after so many bytes, at that time.
     asked: Option<(u32, Mono)>,
+    /// When it is looked at next.
+    due: Mono,
+    /// There was no room for what it says: what comes now is not kept, and comes with its end.
+    is_cut: bool,
 }
 
 /// Why a fragment is not taken.
@@ -88,6 +93,18 @@ impl Growing {
         }
     }
 
+    /// Bytes that are kept of it.
+    fn size(&self) -> usize {
+        let beginning = self.beginning.as_ref().map_or(0, |beginning| beginning.name.len() + beginning.body.len());
+        self.text.len() + beginning
+    }
+
+    /// True if it has disappeared.
+    fn is_gone(&self, now: Timestamp) -> bool {
+        let until = self.beginning.as_ref().map_or(Timestamp(0), |beginning| beginning.opened.expires_at);
+        until > Timestamp(0) && until <= now
+    }
+
     fn is_withheld(&self) -> bool {
         let flags = self.beginning.as_ref().map_or(0, |beginning| beginning.opened.flags.0);
         flags & MessageFlags::WITHHELD != 0
@@ -108,13 +125,36 @@ impl AllStreams {
     fn open(&mut self, key: Key, seq: Seq, growing: Growing) {
         let due = growing.heard.map_or(Mono(0), |heard| heard.plus_ms(STREAM_SILENCE_MS));
         self.due.insert((due, key, seq));
-        self.all.insert((key, seq), growing);
+        self.bytes += growing.size();
+        self.all.insert((key, seq), Growing { due, ..growing });
     }
 
     fn close(&mut self, key: Key, seq: Seq) {
         if let Some(growing) = self.all.remove(&(key, seq)) {
-            self.bytes -= growing.text.len();
+            self.due.remove(&(growing.due, key, seq));
+            self.bytes -= growing.size();
         }
+    }
+
+    /// It is looked at again at a time, if it has not ended.
+    fn look_again(&mut self, key: Key, seq: Seq, at: Mono) {
+        if let Some(growing) = self.all.get_mut(&(key, seq)) {
+            self.due.remove(&(growing.due, key, seq));
+            growing.due = at;
+            self.due.insert((at, key, seq));
+        }
+    }
+
+    /// All of a conversation.
+    fn close_all(&mut self, key: Key) {
+        let of = (key, Seq(0))..=(key, Seq(u64::MAX));
+        let numbers: Vec<_> = self.all.range(of).map(|((_, seq), _)| *seq).collect();
+        numbers.into_iter().for_each(|seq| self.close(key, seq));
+    }
+
+    /// True if there is no room for another one.
+    pub(super) fn is_full(&self) -> bool {
+        self.bytes >= STREAM_BYTES_MAX
     }
 
     /// When one is looked at.
@@ -127,6 +167,11 @@ impl Conversations {
     /// Bytes of what messages say that have not ended: at most [`STREAM_BYTES_MAX`].
     pub(crate) fn stream_bytes(&self) -> usize {
         self.streams.bytes
+    }
+
+    /// Messages that have not ended.
+    pub(crate) fn streams(&self) -> usize {
+        self.streams.all.len()
     }
 
     /// A message that is not a text is committed, or was read at a start.
@@ -157,11 +202,10 @@ impl Conversations {
                 self.streams.open(key.0, message.seq, growing);
             }
             ERASE => self.streams.close(key.0, message.target),
+            DELETE => self.streams.close_all(key.0),
             END => {
                 self.streams.close(key.0, message.target);
-                // What is withheld from somebody does not take the place of what is not.
-                let replaces =
-                    message.body.len as usize >= Opened::LEN && message.flags.0 & MessageFlags::WITHHELD == 0;
+                let replaces = message.body.len as usize >= Opened::LEN;
                 if replaces && !canary::is(Canary::EndForgotten) {
                     let Self { all, chunks, .. } = self;
                     all[key.0].index.move_to(chunks, message.target, loc, to_u32(len));
@@ -184,29 +228,37 @@ impl Conversations {
         let Self { all, streams, .. } = self;
         for (key, conversation) in all.iter() {
             let kept = Streams::of(&View { state: &conversation.state, overlay: None });
-            for (seq, _) in kept.iter().filter(|(seq, _)| !streams.all.contains_key(&(key, *seq))).collect::<Vec<_>>() {
+            for seq in kept.numbers().filter(|seq| !streams.all.contains_key(&(key, *seq))).collect::<Vec<_>>() {
                 streams.open(key, seq, Growing::default());
             }
         }
-        streams.all.retain(|(key, seq), _| {
-            let kept = Streams::of(&View { state: &all[*key].state, overlay: None });
-            kept.writer(*seq).is_some()
-        });
+        let grows = |key: Key, seq| Streams::of(&View { state: &all[key].state, overlay: None }).writer(seq).is_some();
+        let ended: Vec<_> = streams.all.keys().copied().filter(|(key, seq)| !grows(*key, *seq)).collect();
+        ended.into_iter().for_each(|(key, seq)| streams.close(key, seq));
     }
 
-    /// A conversation that a user is or was in.
-    fn member_in(&self, conversation: ConversationId, user: UserId) -> Option<ConversationKey> {
-        self.known_to(conversation, user).filter(|key| self.get(*key).state.member(user).is_some())
+    /// Where a user writes: a conversation that it is in, and may write in.
+    fn written_by(&self, conversation: ConversationId, user: UserId) -> Result<ConversationKey, ErrorCode> {
+        let key = self.known_to(conversation, user).ok_or(ErrorCode::NotMember)?;
+        let view = self.view(key);
+        if !view.membership(user).is_some_and(|membership| membership.is_current()) {
+            return Err(ErrorCode::NotMember);
+        }
+        features::may_write(&Seen::new(view, (conversation, user), OPEN))?;
+        Ok(key)
     }
 
     /// More of what a message says, from the device that writes it.
     pub(super) fn on_fragment(&mut self, fragment: &Fragment, bytes: &[u8], cx: &mut impl ConversationContext) {
         let Fragment { reader: Reader { asker, reactor, user, device, conversation, seq }, offset } = *fragment;
         let refuse = |code, cx: &mut _| refuse_if_room((reactor, asker), conversation, (code, Kind::Fragment), cx);
-        let Some(key) = self.member_in(conversation, user) else { return refuse(ErrorCode::NotMember, cx) };
-        let is_writer = |growing: &&mut Growing| match &growing.beginning {
-            Some(beginning) => beginning.opened.device == device,
-            None => false,
+        let key = match self.written_by(conversation, user) {
+            Ok(key) => key,
+            Err(code) => return refuse(code, cx),
+        };
+        // Which device it was is not known any more once its beginning is not stored.
+        let is_writer = |growing: &&mut Growing| {
+            growing.beginning.as_ref().is_none_or(|beginning| beginning.opened.device == device)
         };
         // Not once an END waits, which was judged by what was shown then.
         let is_own = Streams::of(&self.view(key)).writer(seq) == Some(user);
@@ -217,6 +269,9 @@ impl Conversations {
         let now = cx.now().mono;
         growing.heard = Some(now);
         growing.since.get_or_insert(now);
+        if growing.is_cut {
+            return cx.count(Counter::EphemeralDropped); // it comes with END
+        }
         let tail = match growing.tail(offset, bytes) {
             Ok(tail) => tail,
             Err(Fault::Differs) => return refuse(ErrorCode::StreamDiffers, cx),
@@ -238,6 +293,7 @@ impl Conversations {
             return;
         }
         if self.streams.bytes + tail.len() > STREAM_BYTES_MAX {
+            growing.is_cut = true;
             return cx.count(Counter::EphemeralDropped); // it comes with END
         }
         let at = to_u32(growing.text.len());
@@ -255,12 +311,12 @@ impl Conversations {
         bytes: &[u8],
         cx: &mut impl ConversationContext,
     ) {
-        let state = &self.get(key).state;
+        let (state, growing) = (&self.get(key).state, &self.streams.all[&(key.0, seq)]);
         // Of a large group nobody is told of everything that happens: it comes with END.
-        if state.size == Size::Large || !is_heard(state, writer) {
+        if state.size == Size::Large || !is_heard(state, writer) || growing.is_gone(cx.now().wall) {
             return;
         }
-        let alone = self.streams.all[&(key.0, seq)].is_withheld() && !canary::is(Canary::BlockedShown);
+        let alone = growing.is_withheld() && !canary::is(Canary::BlockedShown);
         let hears = |user: UserId| user == writer || !alone;
         let members = state.members.iter().filter(|member| {
             let membership = &member.membership;
@@ -282,7 +338,8 @@ impl Conversations {
     /// Somebody wants to know what a message says from an offset on.
     pub(super) fn on_more(&self, reader: &Reader, offset: u32, cx: &mut impl ConversationContext) {
         let Reader { asker, reactor, user, conversation, seq, .. } = *reader;
-        let Some(key) = self.member_in(conversation, user) else {
+        let Some(key) = self.known_to(conversation, user).filter(|key| self.get(*key).state.member(user).is_some())
+        else {
             return refuse_if_room((reactor, asker), conversation, (ErrorCode::NotMember, Kind::More), cx);
         };
         let state = &self.get(key).state;
@@ -290,17 +347,16 @@ impl Conversations {
         let membership = state.member(user).map(|at| &state.members[at].membership);
         let Some(writer) = Streams::of(&View { state, overlay: None }).writer(seq) else { return };
         let is_shown = writer == user || !growing.is_withheld() && is_heard(state, writer);
+        let is_shown = is_shown && !growing.is_gone(cx.now().wall);
         if !is_shown || !membership.is_some_and(|membership| membership.is_current() && membership.reads(seq)) {
             return;
         }
-        let rest = growing.text.get(offset as usize..).unwrap_or_default();
+        let Some(rest) = growing.text.get(offset as usize..).filter(|rest| !rest.is_empty()) else { return };
         let mut answer = Vec::new();
         for (at, bytes) in (offset..).step_by(FRAGMENT_MAX).zip(rest.chunks(FRAGMENT_MAX)) {
             write_fragment((conversation, seq, at), bytes, &mut answer);
         }
-        if !answer.is_empty() {
-            answer_if_room((reactor, asker), &answer, cx);
-        }
+        answer_if_room((reactor, asker), &answer, cx);
     }
 
     /// END says all that the target was shown to say, and perhaps more.
@@ -336,7 +392,7 @@ impl Conversations {
         }
         let (body, _) = self.body_of_end(key, send.target);
         let payload_crc = Message::crc_of_content(&body, parts.payload);
-        let send = SendCommand { payload_crc, body_len: to_u32(body.len()), ..*send };
+        let send = SendCommand { payload_crc, body_len: to_u32(body.len()), expires_at: Timestamp(0), ..*send };
         self.on_new::<Seldom>(from, &send, found, Parts { body: &body, ..parts }, cx);
     }
 
@@ -347,8 +403,10 @@ impl Conversations {
             let Some((due, key, seq)) = self.streams.due.first().copied().filter(|(due, ..)| *due <= now) else {
                 return;
             };
-            self.streams.due.remove(&(due, key, seq));
-            let Some(growing) = self.streams.all.get_mut(&(key, seq)) else { continue };
+            let Some(growing) = self.streams.all.get_mut(&(key, seq)) else {
+                self.streams.due.remove(&(due, key, seq));
+                continue;
+            };
             let heard = *growing.heard.get_or_insert(now);
             let since = *growing.since.get_or_insert(now);
             let until = heard.plus_ms(STREAM_SILENCE_MS).min(since.plus_ms(STREAM_LIFE_MS));
@@ -359,7 +417,7 @@ impl Conversations {
                 // Until it is committed it is looked at again: it may be dropped before.
                 now.plus_ms(STREAM_RETRY_MS)
             };
-            self.streams.due.insert((next, key, seq));
+            self.streams.look_again(key, seq, next);
         }
     }
 
@@ -398,6 +456,9 @@ impl Conversations {
             body_len: to_u32(body.len()),
         };
         cx.count(Counter::StreamsAborted);
+        // It is its writer's, who pays for it if it can.
+        let len = (body.len() + text.len()) as u64;
+        let _is_paid = self.budgets.pay((sender, &name), Network::Local, len, cx.now().mono).is_ok();
         self.propose::<Seldom>(self.config.me, &send, key, Parts { name: &name, body: &body, payload: &text }, cx);
     }
 }
@@ -436,5 +497,40 @@ fn refuse_if_room(
     match cx.asking(to, asker, 0) {
         Asking::Takes => refuse_other(to, asker, conversation, code, of_kind, cx),
         Asking::Full | Asking::Gone => cx.count(Counter::EphemeralDropped),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::slab::Slab;
+
+    fn growing(text: &str, name: &str) -> Growing {
+        let opened = archive::read(&[0; Opened::LEN]).unwrap();
+        let beginning = Beginning { opened, name: name.as_bytes().into(), body: Box::default() };
+        Growing { beginning: Some(Box::new(beginning)), text: text.into(), heard: Some(Mono(1)), ..Growing::default() }
+    }
+
+    #[test]
+    fn nothing_is_left_of_what_has_ended() {
+        let mut keys: Slab<()> = Slab::default();
+        let (one, other) = (keys.insert(()), keys.insert(()));
+        let mut streams = AllStreams::default();
+        streams.open(one, Seq(1), growing("four", "bob"));
+        streams.open(one, Seq(2), growing("", "bob"));
+        streams.open(other, Seq(1), growing("x", "carol"));
+        assert_eq!((streams.bytes, streams.all.len(), streams.due.len()), (16, 3, 3));
+        // It is looked at at one time, the last that was said.
+        streams.look_again(one, Seq(1), Mono(5));
+        streams.look_again(one, Seq(1), Mono(3));
+        streams.look_again(other, Seq(9), Mono(2));
+        assert_eq!((streams.next(), streams.due.len()), (Some(Mono(3)), 3));
+        streams.close(one, Seq(1));
+        streams.close(one, Seq(1));
+        assert_eq!((streams.bytes, streams.all.len(), streams.due.len()), (9, 2, 2));
+        streams.open(one, Seq(3), growing("more", ""));
+        streams.close_all(one);
+        assert_eq!((streams.bytes, streams.all.len(), streams.due.len()), (6, 1, 1));
+        assert!(streams.all.contains_key(&(other, Seq(1))));
     }
 }

@@ -20,8 +20,8 @@ pub(super) struct Open;
 #[derive(Debug)]
 pub(super) struct End;
 
-/// A number and a user id.
-const KEPT_LEN: usize = 8 + size_of::<UserId>();
+/// A number, a user id, and whether it is withheld.
+const KEPT_LEN: usize = 8 + size_of::<UserId>() + 1;
 
 const _: () = assert!(STREAMS_MAX * KEPT_LEN <= super::KEPT_MAX);
 
@@ -35,21 +35,32 @@ impl<'a> Streams<'a> {
         Self(view.kept(control::OPEN).as_chunks().0)
     }
 
-    /// All of them.
-    pub(crate) fn iter(self) -> impl Iterator<Item = (Seq, UserId)> {
+    /// All of them: each with who writes it, and whether it is withheld from the other member.
+    fn iter(self) -> impl Iterator<Item = (Seq, UserId, bool)> {
         self.0.iter().map(|kept| {
-            let (seq, user) = kept.split_first_chunk().expect("a number and an id");
-            (Seq(u64::from_le_bytes(*seq)), UserId(*user.as_array().expect("a number and an id")))
+            let (seq, rest) = kept.split_first_chunk().expect("a number and more");
+            let (user, withheld) = rest.split_first_chunk().expect("an id and more");
+            (Seq(u64::from_le_bytes(*seq)), UserId(*user), withheld != [0])
         })
+    }
+
+    /// Their numbers.
+    pub(crate) fn numbers(self) -> impl Iterator<Item = Seq> {
+        self.iter().map(|(seq, ..)| seq)
     }
 
     /// Who writes one, if it has not ended.
     pub(crate) fn writer(self, seq: Seq) -> Option<UserId> {
-        self.iter().find_map(|(of, user)| (of == seq).then_some(user))
+        self.iter().find_map(|(of, user, _)| (of == seq).then_some(user))
+    }
+
+    /// True of one that is withheld from the other member, and so is its end.
+    pub(crate) fn is_withheld(self, seq: Seq) -> bool {
+        self.iter().any(|(of, _, withheld)| of == seq && withheld)
     }
 
     fn without(self, seq: Seq) -> Vec<u8> {
-        let others = self.0.iter().zip(self.iter()).filter(|(_, (of, _))| *of != seq);
+        let others = self.0.iter().zip(self.numbers()).filter(|(_, of)| *of != seq);
         others.flat_map(|(kept, _)| *kept).collect()
     }
 }
@@ -62,6 +73,13 @@ pub(super) fn withdraw(seen: &Seen<'_>, target: Seq, changes: &mut Changes) {
     }
 }
 
+/// A group is deleted: nothing grows there any more.
+pub(super) fn delete(seen: &Seen<'_>, changes: &mut Changes) {
+    if Streams::of(&seen.view).numbers().next().is_some() {
+        changes.keep_as(control::OPEN, &[]);
+    }
+}
+
 impl Feature for Open {
     fn judge(&self, seen: &Seen<'_>, act: &Act<'_>, situation: &Situation) -> Result<Allowed, ErrorCode> {
         text::check(seen, act)?;
@@ -69,8 +87,8 @@ impl Feature for Open {
             return Err(ErrorCode::BodyInvalid);
         }
         let streams = Streams::of(&seen.view);
-        let own = streams.iter().filter(|(_, user)| *user == seen.sender()).count();
-        if own >= STREAMS_OF_MEMBER || streams.iter().count() >= STREAMS_MAX {
+        let own = streams.iter().filter(|(_, user, _)| *user == seen.sender()).count();
+        if own >= STREAMS_OF_MEMBER || streams.numbers().count() >= STREAMS_MAX {
             return Err(ErrorCode::TooMany);
         }
         Ok(Allowed::New)
@@ -80,6 +98,7 @@ impl Feature for Open {
         let mut kept = seen.kept().to_vec();
         kept.extend_from_slice(&act.seq.0.to_le_bytes());
         kept.extend_from_slice(&seen.sender().0);
+        kept.push(seen.is_withheld().into());
         changes.keep(seen, &kept);
     }
 }

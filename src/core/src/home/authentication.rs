@@ -31,7 +31,7 @@ pub struct Claims {
 }
 
 /// What a token lets its sessions do.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Scope {
     /// What a person does.

@@ -95,16 +95,16 @@ pub(super) struct Presences {
     due: BTreeSet<(Mono, Key)>,
     /// Homes whose sessions came, went, or became active or not, since the last turn.
     stirred: Vec<HomeKey>,
-    /// What users may say that is lost if need be, of those who did not long ago.
-    rates: BTreeMap<Key, Bucket>,
+    /// What users may say that is lost if need be, of those who did not long ago. A user's sessions of another scope say it apart.
+    rates: BTreeMap<(Key, Scope), Bucket>,
     /// The last of them that was looked at.
-    rate_at: Key,
+    rate_at: (Key, Scope),
 }
 
 impl Default for Presences {
     fn default() -> Self {
         let (watched, leases, due, stirred) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new(), Vec::new());
-        Self { watched, leases, watchers: 0, due, stirred, rates: BTreeMap::new(), rate_at: Key::NONE }
+        Self { watched, leases, watchers: 0, due, stirred, rates: BTreeMap::new(), rate_at: (Key::NONE, Scope::User) }
     }
 }
 
@@ -119,7 +119,7 @@ impl Homes {
         tokens: u32,
         now: Mono,
     ) -> Result<(), u32> {
-        self.presences.rates.entry(home.0).or_default().take_many(scope.ephemeral_rate(), now, tokens)
+        self.presences.rates.entry((home.0, scope)).or_default().take_many(scope.ephemeral_rate(), now, tokens)
     }
 
     /// Forgets what nobody needs to remember, one at a time.
@@ -130,7 +130,7 @@ impl Homes {
             return;
         };
         *rate_at = key;
-        if bucket.is_full(Scope::User.ephemeral_rate(), now) {
+        if bucket.is_full(key.1.ephemeral_rate(), now) {
             rates.remove(&key);
         }
     }
@@ -149,7 +149,8 @@ impl Homes {
 
     /// When somebody is to be told, or a lease ends.
     pub(super) fn next_presence(&self) -> Option<Mono> {
-        let due = self.presences.due.first().map(|(at, _)| *at);
+        let is_told = !self.shedding.sheds(Stage::Presence);
+        let due = self.presences.due.first().filter(|_| is_told).map(|(at, _)| *at);
         due.into_iter().chain(self.presences.leases.first().map(|(until, _)| *until)).min()
     }
 

@@ -45,9 +45,10 @@ impl Blocks {
         (count % 2 == 1).then_some((delivered, read))
     }
 
-    /// The next message, to this user: true if it is withheld from it.
-    pub fn withhold(&mut self, conversation: ConversationId, seq: Seq, to: UserId) -> bool {
-        let withheld = self.shown(conversation, to).is_some();
+    /// The next message, to this user, which may end another one: true if it is withheld from it.
+    pub fn withhold(&mut self, (conversation, seq): (ConversationId, Seq), to: UserId, ends: Option<Seq>) -> bool {
+        let ends_withheld = ends.is_some_and(|target| self.is_withheld(conversation, target));
+        let withheld = ends_withheld || self.shown(conversation, to).is_some();
         if withheld {
             self.withheld.insert((conversation, seq));
         }

@@ -17,7 +17,7 @@ use super::{
     Follower, Line, Roster, SaidAbout,
     blocks::Blocks,
     forgotten::Forgotten,
-    streamed::{OPEN, Streams},
+    streamed::{END, OPEN, Streams},
 };
 
 /// Where a message is.
@@ -221,7 +221,9 @@ impl Durable {
         }
         let (conversation, seq, has_content) =
             (message.conversation, message.seq, [0, OPEN].contains(&message.control.0));
-        let withheld = !conversation.is_group() && self.blocks.withhold(conversation, seq, message.peer);
+        // The end of what is withheld is withheld, whoever blocks whom then.
+        let ends = Some(message.target).filter(|_| message.control.0 == END);
+        let withheld = !conversation.is_group() && self.blocks.withhold((conversation, seq), message.peer, ends);
         if withheld != (message.flags.0 & 64 > 0) {
             return Err(format!("{seq:?} of {conversation} is marked as withheld, or not, and should be {withheld}"));
         }

@@ -89,11 +89,6 @@ impl Streams {
     pub fn unended(&self) -> Option<(ConversationId, Seq)> {
         self.open.keys().next().copied()
     }
-
-    /// What a message said when it ended, if its end is not withheld: and which message did it.
-    fn end(&self, of: (ConversationId, Seq)) -> Option<(Seq, &[u8])> {
-        self.ends.get(&of).filter(|end| !end.withheld).map(|end| (end.seq, &*end.payload))
-    }
 }
 
 impl Oracle {
@@ -165,21 +160,30 @@ impl Oracle {
     }
 
     /// What a message must say that grows, or ends one, whose words are not its tag's; `None` of all others.
-    pub(super) fn words_of_stream(&mut self, device: DeviceAt, audits: bool, message: &Message) -> Option<Vec<u8>> {
+    pub(super) fn words_of_stream(
+        &mut self,
+        (device, user): (DeviceAt, UserId),
+        audits: bool,
+        message: &Message,
+    ) -> Option<Vec<u8>> {
         let of = (message.conversation, message.seq);
         match message.control.0 {
             OPEN => {
                 let ended = message.flags & MessageFlags::ENDED > 0;
-                let end = self.durable.streams.end(of).map(|(seq, payload)| (seq, payload.to_vec()));
-                let is_there = |seq| !self.durable.is_dropped(message.conversation, seq);
-                let must = audits && end.as_ref().is_some_and(|(seq, _)| is_there(*seq));
+                // Who cannot read its end is not told that it has ended.
+                let place = self.place(message.conversation);
+                let reads = |end: &&End| place.is_some_and(|at| self.may_see(at, user, end.seq));
+                let end = self.durable.streams.ends.get(&of).filter(reads).cloned();
+                let is_there = |end: &End| !self.durable.is_dropped(message.conversation, end.seq);
+                let must = audits && end.as_ref().is_some_and(is_there);
                 self.check(if ended { end.is_some() } else { !must }, "I23", || {
                     format!(
                         "device {device} is given {of:?}, ended {ended}, and should be as {:?}",
-                        end.as_ref().map(|end| end.0)
+                        end.as_ref().map(|end| end.seq)
                     )
                 });
-                Some(end.filter(|_| ended).map(|(_, payload)| payload).unwrap_or_default())
+                let is_shown = |end: &End| ended && (!end.withheld || message.sender == user);
+                Some(end.filter(is_shown).map(|end| end.payload).unwrap_or_default())
             }
             END if message.was_aborted() => {
                 let end = self.durable.streams.ends.get(&(message.conversation, message.target));

@@ -99,6 +99,8 @@ struct Reactor {
     resting: bool,
     /// What it shed after its last turn, and when it shed SENDs last.
     sheds: Stage,
+    /// Messages that it knows as being written.
+    streams: usize,
     shed_sends_at: Option<Nanos>,
     ended: bool,
     /// When the next turn is planned, and which plan counts.
@@ -304,6 +306,7 @@ impl World {
                 backlog: VecDeque::new(),
                 resting,
                 sheds: Stage::Calm,
+                streams: 0,
                 shed_sends_at: None,
                 ended,
                 planned,
@@ -369,7 +372,7 @@ impl World {
         running.resting = rest.flatten().is_some();
         running.ended = matches!(outcome, Ok(Outcome::Ended));
         let gauge = running.turn.gauge();
-        running.sheds = gauge.shedding;
+        (running.sheds, running.streams) = (gauge.shedding, gauge.streams);
         if gauge.shedding == Stage::Sends {
             running.shed_sends_at = Some(self.now);
         }
@@ -412,6 +415,11 @@ impl World {
     pub(super) fn is_calm(&self) -> bool {
         let reactors = self.node.iter().flat_map(|process| &process.reactors);
         reactors.into_iter().all(|running| running.sheds == Stage::Calm)
+    }
+
+    /// Messages that the node knows as being written.
+    pub(super) fn streams(&self) -> usize {
+        self.node.iter().flat_map(|process| &process.reactors).map(|running| running.streams).sum()
     }
 
     /// What a reactor put into its lanes is on its way.

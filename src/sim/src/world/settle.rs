@@ -94,6 +94,13 @@ impl World {
             }
             return false;
         }
+        if self.streams() > 0 {
+            if self.now > until {
+                self.oracle
+                    .violate("I23", "the node knows of a message that is being written, and all have ended".into());
+            }
+            return false;
+        }
         if !self.is_calm() {
             if self.now > until {
                 self.oracle.violate("I24", "something is still shed, and there is nothing to do".into());

@@ -24,6 +24,8 @@ pub struct Gauge {
     pub shedding: tidings_core::shedding::Stage,
     /// Bytes of what messages say that are being written.
     pub stream_bytes: usize,
+    /// Messages that are being written.
+    pub streams: usize,
     /// Records that were appended and are not applied: bounded by the bytes of all
     /// batches that may be open or sealed.
     pub waiting: usize,
@@ -52,6 +54,7 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
             watchers: self.node.watchers(),
             shedding: self.node.shedding(),
             stream_bytes: self.node.stream_bytes(),
+            streams: self.node.streams(),
             waiting: self.node.waiting(),
             segments: self.io.log.log.segments().len(),
             ready: self.io.log.log.ready_segments(),

@@ -43,6 +43,7 @@ impl Feature for Delete {
     fn apply(&self, seen: &Seen<'_>, act: &Act<'_>, changes: &mut Changes) {
         let Ok((group, _)) = read(seen, act) else { return };
         Group { kept: Kept { deleted: act.seq, ..group.kept }, ..group }.keep(changes);
+        super::super::streamed::delete(seen, changes);
         // Of a large one each stays what it was: nothing can be done there any more.
         if seen.is_large() {
             return;

@@ -215,6 +215,10 @@ impl Model {
                 if conversation == self.conversation && !conversation.is_group() =>
             {
                 (self.peers, self.people.is_blocked) = (peers, preferences.blocked);
+                if preferences.blocked {
+                    // No more is told of it, not even that it has ended.
+                    self.growing.clear();
+                }
             }
             Event::Receipt { conversation, member, marks } if conversation == self.conversation => {
                 // Of somebody who is not known yet the group is described next.
