@@ -46,7 +46,7 @@ pub struct Arguments {
     #[arg(long, default_value_t = 8, value_parser = values::depth)]
     depth: u64,
     /// Threads that take their share of the server's core, all the time.
-    #[arg(long, default_value_t = 1, value_name = "N")]
+    #[arg(long, default_value_t = 3, value_name = "N")]
     hogs: usize,
     /// How many times what the server can do is offered.
     #[arg(long, default_value_t = 2.0, value_parser = values::positive)]

@@ -1,5 +1,5 @@
-//! What is left undone while there is more to do than a core can: in an order, so that who writes and who reads go on. A reactor is *behind* after a turn that did not take all that had
-//! come. How long it is so without a pause decides what is shed; that it was not so for a while, what is not any more: so that a load at the limit does not switch it on and off.
+//! What is left undone while there is more to do than a core can: in an order, so that who writes and who reads go on. A reactor is *behind* from a turn that did not take all that had
+//! come, and might have, to one that did. How long it is so without a pause decides what is shed; that it was not so for a while, what is not any more: so that a load at the limit does not switch it on and off.
 
 use crate::time::Mono;
 
@@ -31,9 +31,11 @@ const HELD_MS: u64 = 500;
 /// What a turn left over of what had come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Backlog {
-    /// Nothing, or nothing that it might have taken.
+    /// Nothing.
     Nothing,
-    /// Something.
+    /// Something, for which the log had no room: whoever is behind stays so, and who was not is waiting for the disk.
+    Waits,
+    /// Something that it might have taken, if it took more in a turn.
     LeftOver,
 }
 
@@ -49,14 +51,17 @@ pub struct Shedding {
 impl Shedding {
     /// A turn is over. To be called after each.
     pub fn look(&mut self, backlog: Backlog, now: Mono) {
-        if backlog == Backlog::Nothing {
-            self.behind_since = None;
+        match backlog {
+            Backlog::Nothing => self.behind_since = None,
+            Backlog::Waits => {}
+            Backlog::LeftOver => drop(self.behind_since.get_or_insert(now)),
+        }
+        let Some(since) = self.behind_since else {
             if self.stage > Stage::Calm && self.hard_at.plus_ms(HELD_MS) <= now {
                 (self.stage, self.hard_at) = (before(self.stage), now);
             }
             return;
-        }
-        let since = *self.behind_since.get_or_insert(now);
+        };
         if since.plus_ms(BORNE_MS) <= now {
             self.hard_at = now;
         }
@@ -119,6 +124,20 @@ mod tests {
         }
         assert_eq!(turns(&mut shedding, (7000, 7000), Backlog::Nothing), Stage::Calm);
         assert_eq!(shedding.ends_at(), None);
+    }
+
+    #[test]
+    fn what_waits_for_the_disk_alone_sheds_nothing_and_ends_nothing() {
+        let mut shedding = Shedding::default();
+        assert_eq!(turns(&mut shedding, (1000, 9000), Backlog::Waits), Stage::Calm);
+        // More than the server can do fills the log, too.
+        for round in 0..20 {
+            turns(&mut shedding, (9000 + round * 20, 9001 + round * 20), Backlog::LeftOver);
+            turns(&mut shedding, (9002 + round * 20, 9019 + round * 20), Backlog::Waits);
+        }
+        assert_eq!(shedding.stage(), Stage::Presence);
+        assert_eq!(turns(&mut shedding, (9400, 9899), Backlog::Nothing), Stage::Presence);
+        assert_eq!(turns(&mut shedding, (9900, 9900), Backlog::Nothing), Stage::Typing);
     }
 
     #[test]

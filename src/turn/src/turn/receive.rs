@@ -160,9 +160,12 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
             self.machine.give_back(chunk);
             self.arm(key);
         }
-        // What waits for the disk is no reason to shed anything: it is not taken.
-        let is_behind = !self.inbox.is_empty() && self.io.log.takes_input();
-        self.node.look_at_load(if is_behind { Backlog::LeftOver } else { Backlog::Nothing }, now.mono);
+        let backlog = match self.inbox.is_empty() {
+            true => Backlog::Nothing,
+            false if self.io.log.takes_input() => Backlog::LeftOver,
+            false => Backlog::Waits,
+        };
+        self.node.look_at_load(backlog, now.mono);
         for _ in 0..ENDS_PER_TURN {
             let Some((key, _)) = self.ends.pop_front_if(|(_, before)| *before <= self.looked_at) else { break };
             match self.io.connections.get_mut(key) {
