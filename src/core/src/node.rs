@@ -140,7 +140,7 @@ impl Node {
         self.conversations.streams()
     }
 
-    /// Bytes of what messages say that have not ended: at most [`STREAM_BYTES_MAX`](crate::limits::STREAM_BYTES_MAX).
+    /// Bytes of what messages say that have not ended: none is opened, and nothing is kept of what is written, beyond [`STREAM_BYTES_MAX`](crate::limits::STREAM_BYTES_MAX).
     pub fn stream_bytes(&self) -> usize {
         self.conversations.stream_bytes()
     }

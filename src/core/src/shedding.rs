@@ -136,8 +136,8 @@ mod tests {
             turns(&mut shedding, (9002 + round * 20, 9019 + round * 20), Backlog::Waits);
         }
         assert_eq!(shedding.stage(), Stage::Presence);
-        assert_eq!(turns(&mut shedding, (9400, 9899), Backlog::Nothing), Stage::Presence);
-        assert_eq!(turns(&mut shedding, (9900, 9900), Backlog::Nothing), Stage::Typing);
+        assert_eq!(turns(&mut shedding, (9400, 9898), Backlog::Nothing), Stage::Presence);
+        assert_eq!(turns(&mut shedding, (9899, 9899), Backlog::Nothing), Stage::Typing);
     }
 
     #[test]

@@ -25,7 +25,7 @@ use crate::{
     },
     counters::Counter,
     effects::ReactorId,
-    features::{self, Act, Actors, Allowed, KEPT_MAX, Nature, Seen, Situation, Streams, Target, receipt, timer},
+    features::{self, Act, Actors, Allowed, Feature, KEPT_MAX, Nature, Seen, Situation, Target, receipt, timer},
     lanes::{Asker, Named, Parts, ReceiptCommand, Refusal, SendCommand, ToConversation, ToHome, Watermarks},
     limits::{BUSY_RETRY_MS, RECEIPT_DELAY_MS, STORAGE_RETRY_MS},
     narrow::{to_u32, to_usize},
@@ -274,6 +274,18 @@ impl Conversations {
         if send.control == Control::TEXT {
             return Verdict::New; // it changes nothing, and names nobody
         }
+        self.changes_allowed(row.feature, (&seen, &act), send)
+    }
+
+    /// There is room for what something changes that is no text.
+    #[inline(never)]
+    fn changes_allowed(
+        &self,
+        feature: &dyn Feature,
+        (seen, act): (&Seen<'_>, &Act<'_>),
+        send: &SendCommand,
+    ) -> Verdict {
+        let refuse = |code| Verdict::Refused(code, ClientMsgId(0));
         if send.control == OPEN && self.streams.is_full() {
             return refuse(ErrorCode::Busy);
         }
@@ -282,7 +294,7 @@ impl Conversations {
         }
         // Only what was judged is ever applied, here as well.
         let mut changes = Changes::default();
-        row.feature.apply(&seen, &act, &mut changes);
+        feature.apply(seen, act, &mut changes);
         let too_much = |change: &Change| matches!(change, Change::Keep(_, kept) if kept.len() > KEPT_MAX);
         if changes.iter().any(too_much) { refuse(ErrorCode::BodyInvalid) } else { Verdict::New }
     }
@@ -319,12 +331,6 @@ impl Conversations {
                 parts.body = told;
             }
         }
-        // So that clients who do not know controls show none of them as text.
-        let own = match control {
-            Control::TEXT => 0,
-            END => MessageFlags::CONTROL | flags_of_end(&view, client_msg_id, target),
-            _ => MessageFlags::CONTROL,
-        };
         let expires_at = match Nature::of(control, weight) {
             Nature::Content => timer::until(&view, ts, send.expires_at),
             // It goes with what it is about.
@@ -356,6 +362,12 @@ impl Conversations {
         let conversation = &mut self.all[key.0];
         conversation.seen_from(member, device, origin(from, send));
         self.overlays.get_mut(&mut conversation.overlay).push(fact, changes, &conversation.state.members);
+        // So that clients who do not know controls show none of them as text.
+        let own = match control {
+            Control::TEXT => 0,
+            END => MessageFlags::CONTROL | self.streams.flags_of_end((key.0, target), client_msg_id),
+            _ => MessageFlags::CONTROL,
+        };
         let large = if size == Size::Large { MessageFlags::LARGE } else { 0 };
         let withheld = if is_withheld { MessageFlags::WITHHELD } else { 0 };
         let flags = MessageFlags(send.flags.0 & !MessageFlags::OF_SERVER | own | large | withheld);
@@ -514,13 +526,6 @@ impl Conversations {
         }
         self.receipts_due.get_or_insert(cx.now().mono.plus_ms(RECEIPT_DELAY_MS));
     }
-}
-
-/// What is said of an END: that the server wrote it, as attempt 0, which no client has; and that what it ends is withheld.
-fn flags_of_end(view: &View<'_>, attempt: ClientMsgId, target: Seq) -> u32 {
-    let aborted = if attempt == ClientMsgId(0) { MessageFlags::ABORTED } else { 0 };
-    let withheld = if Streams::of(view).is_withheld(target) { MessageFlags::WITHHELD } else { 0 };
-    aborted | withheld
 }
 
 /// How [`Conversations::propose`] is used: it is compiled for each, so that what every message passes stays one piece of code, whoever else proposes something.

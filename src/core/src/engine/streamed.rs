@@ -66,6 +66,8 @@ struct Growing {
     asked: Option<(u32, Mono)>,
     /// When it is looked at next.
     due: Mono,
+    /// It is withheld from the other one, and so is its end.
+    is_withheld: bool,
     /// There was no room for what it says: what comes now is not kept, and comes with its end.
     is_cut: bool,
 }
@@ -103,11 +105,6 @@ impl Growing {
     fn is_gone(&self, now: Timestamp) -> bool {
         let until = self.beginning.as_ref().map_or(Timestamp(0), |beginning| beginning.opened.expires_at);
         until > Timestamp(0) && until <= now
-    }
-
-    fn is_withheld(&self) -> bool {
-        let flags = self.beginning.as_ref().map_or(0, |beginning| beginning.opened.flags.0);
-        flags & MessageFlags::WITHHELD != 0
     }
 }
 
@@ -150,6 +147,14 @@ impl AllStreams {
         let of = (key, Seq(0))..=(key, Seq(u64::MAX));
         let numbers: Vec<_> = self.all.range(of).map(|((_, seq), _)| *seq).collect();
         numbers.into_iter().for_each(|seq| self.close(key, seq));
+    }
+
+    /// What is said of an END: that the server wrote it, as attempt 0, which no client has, and that what it ends is withheld.
+    #[inline(never)]
+    pub(super) fn flags_of_end(&self, target: (Key, Seq), attempt: ClientMsgId) -> u32 {
+        let aborted = if attempt == ClientMsgId(0) { MessageFlags::ABORTED } else { 0 };
+        let is_withheld = self.all.get(&target).is_some_and(|growing| growing.is_withheld);
+        aborted | if is_withheld { MessageFlags::WITHHELD } else { 0 }
     }
 
     /// True if there is no room for another one.
@@ -197,8 +202,9 @@ impl Conversations {
                 };
                 let part = |span| frame.var(span).unwrap_or_default().into();
                 let beginning = Beginning { opened, name: part(message.sender_name), body: part(message.body) };
-                let growing =
-                    Growing { beginning: Some(Box::new(beginning)), since: now, heard: now, ..Growing::default() };
+                let is_withheld = flags.0 & MessageFlags::WITHHELD != 0;
+                let beginning = Some(Box::new(beginning));
+                let growing = Growing { beginning, since: now, heard: now, is_withheld, ..Growing::default() };
                 self.streams.open(key.0, message.seq, growing);
             }
             ERASE => self.streams.close(key.0, message.target),
@@ -228,8 +234,9 @@ impl Conversations {
         let Self { all, streams, .. } = self;
         for (key, conversation) in all.iter() {
             let kept = Streams::of(&View { state: &conversation.state, overlay: None });
-            for seq in kept.numbers().filter(|seq| !streams.all.contains_key(&(key, *seq))).collect::<Vec<_>>() {
-                streams.open(key, seq, Growing::default());
+            let unread = kept.numbers().filter(|seq| !streams.all.contains_key(&(key, *seq)));
+            for seq in unread.collect::<Vec<_>>() {
+                streams.open(key, seq, Growing { is_withheld: kept.is_withheld(seq), ..Growing::default() });
             }
         }
         let grows = |key: Key, seq| Streams::of(&View { state: &all[key].state, overlay: None }).writer(seq).is_some();
@@ -316,7 +323,7 @@ impl Conversations {
         if state.size == Size::Large || !is_heard(state, writer) || growing.is_gone(cx.now().wall) {
             return;
         }
-        let alone = growing.is_withheld() && !canary::is(Canary::BlockedShown);
+        let alone = growing.is_withheld && !canary::is(Canary::BlockedShown);
         let hears = |user: UserId| user == writer || !alone;
         let members = state.members.iter().filter(|member| {
             let membership = &member.membership;
@@ -346,7 +353,7 @@ impl Conversations {
         let Some(growing) = self.streams.all.get(&(key.0, seq)) else { return };
         let membership = state.member(user).map(|at| &state.members[at].membership);
         let Some(writer) = Streams::of(&View { state, overlay: None }).writer(seq) else { return };
-        let is_shown = writer == user || !growing.is_withheld() && is_heard(state, writer);
+        let is_shown = writer == user || !growing.is_withheld && is_heard(state, writer);
         let is_shown = is_shown && !growing.is_gone(cx.now().wall);
         if !is_shown || !membership.is_some_and(|membership| membership.is_current() && membership.reads(seq)) {
             return;
