@@ -1,8 +1,9 @@
-//! The engine: what happens to all conversations alike. A message from a home is judged ([`dispatch`]), proposed as a record, committed with its
+//! The engine: what happens to all conversations alike. A message from a home is judged ([`dispatch`], [`allowed`]), proposed as a record, committed with its
 //! entry ([`commit`]), and told to homes ([`outbox`]); recovery does the same without the telling ([`replay`]); what is stored is read back
 //! ([`fetching`]), and written again before it is dropped ([`upkeep`]). What a message may do is a feature's
 //! ([`features`](crate::features)); what a conversation is, is in [`conversation`](crate::conversation).
 
+mod allowed;
 mod blocking;
 mod commit;
 mod damage;
