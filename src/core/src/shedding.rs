@@ -27,13 +27,15 @@ const BEGIN: [(Stage, u64); 4] =
 const BORNE_MS: u64 = 50;
 /// A stage ends when the reactor was not behind for [`BORNE_MS`] for so long; then the next one begins to count.
 const HELD_MS: u64 = 500;
+/// Who has had no room in the log for so long, and took what it could all the while, waits for the disk: it is not behind.
+const DISK_MS: u64 = 200;
 
 /// What a turn left over of what had come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Backlog {
     /// Nothing.
     Nothing,
-    /// Something, for which the log had no room: whoever is behind stays so, and who was not is waiting for the disk.
+    /// Something, for which the log had no room: whoever is behind stays so for 200 ms, and who was not waits for the disk.
     Waits,
     /// Something that it might have taken, if it took more in a turn.
     LeftOver,
@@ -44,6 +46,8 @@ pub enum Backlog {
 pub struct Shedding {
     stage: Stage,
     behind_since: Option<Mono>,
+    /// When something was left over last that might have been taken.
+    left_at: Mono,
     /// When it was behind for [`BORNE_MS`] last, or a stage ended.
     hard_at: Mono,
 }
@@ -53,8 +57,12 @@ impl Shedding {
     pub fn look(&mut self, backlog: Backlog, now: Mono) {
         match backlog {
             Backlog::Nothing => self.behind_since = None,
+            Backlog::Waits if self.left_at.plus_ms(DISK_MS) <= now => self.behind_since = None,
             Backlog::Waits => {}
-            Backlog::LeftOver => drop(self.behind_since.get_or_insert(now)),
+            Backlog::LeftOver => {
+                self.left_at = now;
+                self.behind_since.get_or_insert(now);
+            }
         }
         let Some(since) = self.behind_since else {
             if self.stage > Stage::Calm && self.hard_at.plus_ms(HELD_MS) <= now {
@@ -66,7 +74,7 @@ impl Shedding {
             self.hard_at = now;
         }
         for (stage, after_ms) in BEGIN {
-            if since.plus_ms(after_ms) <= now {
+            if backlog == Backlog::LeftOver && since.plus_ms(after_ms) <= now {
                 self.stage = self.stage.max(stage);
             }
         }
@@ -138,6 +146,12 @@ mod tests {
         assert_eq!(shedding.stage(), Stage::Presence);
         assert_eq!(turns(&mut shedding, (9400, 9898), Backlog::Nothing), Stage::Presence);
         assert_eq!(turns(&mut shedding, (9899, 9899), Backlog::Nothing), Stage::Typing);
+        // A disk that stands still for long is no overload, also where something was left over before it did and after.
+        let mut shedding = Shedding::default();
+        turns(&mut shedding, (1000, 1080), Backlog::LeftOver);
+        assert_eq!(turns(&mut shedding, (1081, 5000), Backlog::Waits), Stage::Calm);
+        assert_eq!(turns(&mut shedding, (5001, 5100), Backlog::LeftOver), Stage::Calm);
+        assert_eq!(turns(&mut shedding, (5101, 5101), Backlog::LeftOver), Stage::Typing);
     }
 
     #[test]
