@@ -1,0 +1,232 @@
+//! The little of HTTP/1.1 that leads to a WebSocket: one request's head, and its answer (RFC 6455, 4.2).
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use httparse::{EMPTY_HEADER, Request, Status};
+use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
+
+use crate::door::Rules;
+
+/// Bytes of a request's head: browsers send cookies and more.
+pub const HEAD_MAX: usize = 8 << 10;
+/// Header fields of a request.
+const FIELDS_MAX: usize = 64;
+/// Where the WebSocket is.
+pub const PATH: &str = "/v1";
+/// What is spoken in it.
+pub const SUBPROTOCOL: &str = "tidings.v1";
+/// What a server hashes together with a client's key, so that no other server's answer passes for one (RFC 6455, 1.3).
+const KEY_SUFFIX: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+/// Bytes of a client's key.
+const KEY_LEN: usize = 16;
+
+/// What becomes of a request.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// Its head is not whole.
+    More,
+    /// A WebSocket begins after so many bytes.
+    Upgrade(usize, Vec<u8>),
+    /// There is nothing more to say than this.
+    Refused(Vec<u8>),
+}
+
+/// Looks at the request at the front of some bytes.
+pub(crate) fn answer(bytes: &[u8], rules: &Rules) -> Answer {
+    let mut fields = [EMPTY_HEADER; FIELDS_MAX];
+    let mut request = Request::new(&mut fields);
+    match request.parse(&bytes[..bytes.len().min(HEAD_MAX)]) {
+        Ok(Status::Complete(used)) => match accept(&request, rules) {
+            Ok(answer) => Answer::Upgrade(used, answer),
+            Err(refusal) => Answer::Refused(refusal.write()),
+        },
+        Ok(Status::Partial) if bytes.len() >= HEAD_MAX => {
+            Answer::Refused(Refusal("431 Request Header Fields Too Large", "the head is too long", "").write())
+        }
+        Ok(Status::Partial) => Answer::More,
+        Err(httparse::Error::TooManyHeaders) => {
+            Answer::Refused(Refusal("431 Request Header Fields Too Large", "too many header fields", "").write())
+        }
+        Err(_) => Answer::Refused(Refusal("400 Bad Request", "this is no request", "").write()),
+    }
+}
+
+/// Why there is no WebSocket: the status, a sentence, and a header line of its own.
+#[derive(Debug)]
+struct Refusal(&'static str, &'static str, &'static str);
+
+impl Refusal {
+    fn write(&self) -> Vec<u8> {
+        let Self(status, why, line) = self;
+        let len = why.len() + 1;
+        format!(
+            "HTTP/1.1 {status}\r\n{line}Content-Type: text/plain; charset=utf-8\r\nContent-Length: {len}\r\nCache-Control: no-store\r\n\
+             X-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n{why}\n"
+        )
+        .into_bytes()
+    }
+}
+
+const fn bad(why: &'static str) -> Refusal {
+    Refusal("400 Bad Request", why, "")
+}
+
+/// The only value of a field; `None` if it is not there, or more than once.
+fn one<'a>(request: &Request<'_, 'a>, name: &str) -> Option<&'a str> {
+    let mut values = request.headers.iter().filter(|field| field.name.eq_ignore_ascii_case(name));
+    let value = values.next()?;
+    if values.next().is_some() {
+        return None;
+    }
+    std::str::from_utf8(value.value).ok()
+}
+
+/// True if a token is among the comma-separated ones of a field, which may be there several times.
+fn lists(request: &Request<'_, '_>, name: &str, token: &str) -> bool {
+    let fields = request.headers.iter().filter(|field| field.name.eq_ignore_ascii_case(name));
+    let values = fields.filter_map(|field| std::str::from_utf8(field.value).ok());
+    values.flat_map(|value| value.split(',')).any(|listed| listed.trim().eq_ignore_ascii_case(token))
+}
+
+fn accept(request: &Request<'_, '_>, rules: &Rules) -> Result<Vec<u8>, Refusal> {
+    let path = request.path.unwrap_or_default();
+    if path.split('?').next() != Some(PATH) {
+        return Err(Refusal("404 Not Found", "there is nothing here: the WebSocket is at /v1", ""));
+    }
+    if request.method != Some("GET") {
+        return Err(Refusal("405 Method Not Allowed", "the WebSocket is asked for with GET", "Allow: GET\r\n"));
+    }
+    if request.version != Some(1) {
+        return Err(bad("a WebSocket needs HTTP/1.1"));
+    }
+    if !lists(request, "upgrade", "websocket") || !lists(request, "connection", "upgrade") {
+        let line = "Upgrade: websocket\r\n";
+        return Err(Refusal("426 Upgrade Required", "this is the address of a WebSocket", line));
+    }
+    if one(request, "sec-websocket-version") != Some("13") {
+        let line = "Sec-WebSocket-Version: 13\r\n";
+        return Err(Refusal("426 Upgrade Required", "version 13 of the WebSocket protocol is understood", line));
+    }
+    let Some(host) = one(request, "host") else { return Err(bad("one Host is expected")) };
+    let key = one(request, "sec-websocket-key").unwrap_or_default();
+    if STANDARD.decode(key).map(|bytes| bytes.len()) != Ok(KEY_LEN) {
+        return Err(bad("Sec-WebSocket-Key is not 16 bytes in base64"));
+    }
+    if request.headers.iter().any(|field| field.name.eq_ignore_ascii_case("origin"))
+        && !one(request, "origin").is_some_and(|origin| may_come_from(origin, host, rules))
+    {
+        return Err(Refusal("403 Forbidden", "pages of this origin may not connect: see http.origins", ""));
+    }
+    if !lists(request, "sec-websocket-protocol", SUBPROTOCOL) {
+        return Err(bad("the subprotocol tidings.v1 is expected"));
+    }
+    let accept = STANDARD.encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, format!("{key}{KEY_SUFFIX}").as_bytes()));
+    let answer = format!(
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n\
+         Sec-WebSocket-Protocol: {SUBPROTOCOL}\r\n\r\n"
+    );
+    Ok(answer.into_bytes())
+}
+
+/// A page may connect to the host that it came from, and one of a listed origin to any.
+fn may_come_from(origin: &str, host: &str, rules: &Rules) -> bool {
+    let of_host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
+    let same = of_host.is_some_and(|of_host| of_host.eq_ignore_ascii_case(host));
+    same || rules.origins.iter().any(|listed| listed.eq_ignore_ascii_case(origin))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIELDS: [(&str, &str); 6] = [
+        ("Host", "chat.example:7600"),
+        ("Upgrade", "websocket"),
+        ("Connection", "keep-alive, Upgrade"),
+        ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+        ("Sec-WebSocket-Version", "13"),
+        ("Sec-WebSocket-Protocol", "other, tidings.v1"),
+    ];
+
+    fn request(line: &str, fields: &[(&str, &str)]) -> Vec<u8> {
+        let fields: String = fields.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        format!("{line}\r\n{fields}\r\n").into_bytes()
+    }
+
+    fn status(line: &str, fields: &[(&str, &str)]) -> String {
+        let rules = Rules { origins: vec!["https://app.example".into()], ..Rules::default() };
+        match answer(&request(line, fields), &rules) {
+            Answer::More => "more".into(),
+            Answer::Upgrade(_, answer) | Answer::Refused(answer) => {
+                String::from_utf8(answer).unwrap().split(' ').nth(1).unwrap().into()
+            }
+        }
+    }
+
+    /// All fields but one, which is as given or not there.
+    fn but(name: &'static str, value: Option<&'static str>) -> Vec<(&'static str, &'static str)> {
+        let others = FIELDS.into_iter().filter(|(other, _)| *other != name);
+        others.chain(value.map(|value| (name, value))).collect()
+    }
+
+    #[test]
+    fn the_answer_is_the_one_of_the_standard() {
+        let bytes = request("GET /v1 HTTP/1.1", &FIELDS);
+        let Answer::Upgrade(used, answer) = answer(&bytes, &Rules::default()) else { panic!("refused") };
+        assert_eq!(used, bytes.len());
+        let answer = String::from_utf8(answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
+        assert!(answer.contains("Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"), "{answer}");
+        assert!(answer.contains("Sec-WebSocket-Protocol: tidings.v1\r\n"), "{answer}");
+    }
+
+    #[test]
+    fn each_field_that_is_wrong_is_refused_with_its_status() {
+        let upgrade = "GET /v1 HTTP/1.1";
+        assert_eq!(status(upgrade, &FIELDS), "101");
+        assert_eq!(status("GET /v1?x=1 HTTP/1.1", &FIELDS), "101");
+        assert_eq!(status("GET / HTTP/1.1", &FIELDS), "404");
+        assert_eq!(status("POST /v1 HTTP/1.1", &FIELDS), "405");
+        assert_eq!(status("GET /v1 HTTP/1.0", &FIELDS), "400");
+        assert_eq!(status("GET /v1 HTTP/9", &FIELDS), "400");
+        for (name, value, expected) in [
+            ("Host", None, "400"),
+            ("Upgrade", None, "426"),
+            ("Upgrade", Some("h2c"), "426"),
+            ("Connection", Some("close"), "426"),
+            ("Sec-WebSocket-Version", Some("8"), "426"),
+            ("Sec-WebSocket-Version", None, "426"),
+            ("Sec-WebSocket-Key", None, "400"),
+            ("Sec-WebSocket-Key", Some("short"), "400"),
+            ("Sec-WebSocket-Key", Some("dGhlIHNhbXBsZQ=="), "400"),
+            ("Sec-WebSocket-Protocol", None, "400"),
+            ("Sec-WebSocket-Protocol", Some("mqtt"), "400"),
+            ("Origin", Some("https://chat.example:7600"), "101"),
+            ("Origin", Some("http://chat.example:7600"), "101"),
+            ("Origin", Some("https://app.example"), "101"),
+            ("Origin", Some("https://evil.example"), "403"),
+            ("Origin", Some("https://chat.example:7600.evil.example"), "403"),
+            ("Origin", Some("null"), "403"),
+            ("Origin", Some(""), "403"),
+        ] {
+            assert_eq!(status(upgrade, &but(name, value)), expected, "{name}: {value:?}");
+        }
+        let twice = [&FIELDS[..], &[("Host", "other.example")]].concat();
+        assert_eq!(status(upgrade, &twice), "400", "two hosts");
+        let twice = [&FIELDS[..], &[("Origin", "https://app.example"), ("Origin", "https://evil.example")]].concat();
+        assert_eq!(status(upgrade, &twice), "403", "two origins");
+    }
+
+    #[test]
+    fn a_head_may_come_in_pieces_and_is_bounded() {
+        let whole = request("GET /v1 HTTP/1.1", &FIELDS);
+        for len in 0..whole.len() {
+            assert_eq!(answer(&whole[..len], &Rules::default()), Answer::More, "{len} bytes");
+        }
+        let long = request("GET /v1 HTTP/1.1", &[("Cookie", &"x".repeat(HEAD_MAX))]);
+        let many = request("GET /v1 HTTP/1.1", &[("A", "b"); FIELDS_MAX + 1]);
+        for bytes in [long, many] {
+            let Answer::Refused(refused) = answer(&bytes, &Rules::default()) else { panic!("taken") };
+            assert!(refused.starts_with(b"HTTP/1.1 431 "));
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! What somebody speaks who has just connected: three bytes tell.
+
+/// What a connection's first bytes belong to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Speaks {
+    /// Frames as they are.
+    Raw,
+    /// TLS.
+    Tls,
+    /// HTTP, to ask for a WebSocket.
+    Http,
+}
+
+/// Bytes that decide.
+const DECIDES: usize = 3;
+/// A TLS record that holds a handshake (RFC 8446, 5.1), and the first byte of its version.
+const TLS_HANDSHAKE: [u8; 2] = [22, 3];
+
+/// What the first bytes of a connection belong to; `None` if there are too few.
+///
+/// A raw stream begins with the length of HELLO, a little-endian u32 far below 65,536: its third byte is 0, which neither TLS nor a
+/// method of HTTP has there. What is none of the three is taken for frames: those are refused with an ERROR.
+pub fn sniff(bytes: &[u8]) -> Option<Speaks> {
+    let first: [u8; DECIDES] = *bytes.first_chunk()?;
+    Some(match first {
+        [_, _, 0] => Speaks::Raw,
+        [kind, major, _] if [kind, major] == TLS_HANDSHAKE => Speaks::Tls,
+        letters if letters.iter().all(u8::is_ascii_uppercase) => Speaks::Http,
+        _ => Speaks::Raw,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn three_bytes_tell_frames_from_tls_from_http() {
+        for length in [24u32, 67, 278, 791, 4000, 5000] {
+            assert_eq!(sniff(&length.to_le_bytes()), Some(Speaks::Raw), "a HELLO of {length} bytes");
+        }
+        for version in 0..=4 {
+            assert_eq!(sniff(&[22, 3, version + 1, 0, 200]), Some(Speaks::Tls));
+        }
+        for method in ["GET / HTTP/1.1", "POST /", "HEAD", "PUT ", "PRI * HTTP/2.0", "OPTIONS"] {
+            assert_eq!(sniff(method.as_bytes()), Some(Speaks::Http), "{method}");
+        }
+        assert_eq!(sniff(b"get"), Some(Speaks::Raw));
+        assert_eq!(sniff(&[0xff; 3]), Some(Speaks::Raw));
+        assert_eq!((sniff(b""), sniff(b"GE")), (None, None));
+    }
+}
