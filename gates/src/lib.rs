@@ -174,6 +174,7 @@ fn empty_turn() -> Turn<NullMachine, AnyToken> {
         replica: recovered.replica,
         segment_len: settings.segment_len,
         log: log_parts(&recovered.logs, 1, settings).remove(0),
+        rules: Arc::new(tidings_door::Rules::plain()),
         lanes: tidings_mesh::connect(1, LaneSize { slots: 2, arena: 2 }, LaneSize { slots: 2, arena: 2 }).remove(0),
         verifier: AnyToken,
         store: Box::new(Everything),

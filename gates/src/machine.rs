@@ -76,6 +76,10 @@ impl Machine for NullMachine {
         chunk
     }
 
+    fn bytes_mut<'a>(&'a mut self, chunk: &'a mut Vec<u8>) -> &'a mut [u8] {
+        chunk
+    }
+
     fn give_back(&mut self, _: Vec<u8>) {}
 
     fn has_buffers(&self) -> bool {

@@ -27,6 +27,12 @@ pub struct Raw {
 #[derive(Debug, Clone)]
 pub struct Received(Vec<u8>);
 
+impl From<Vec<u8>> for Received {
+    fn from(frame: Vec<u8>) -> Self {
+        Self(frame)
+    }
+}
+
 impl Received {
     /// Its kind.
     ///
@@ -73,6 +79,32 @@ pub fn bytes_of<T: FixedPart>(request_id: u64, part: &T) -> Vec<u8> {
     bytes
 }
 
+/// A HELLO frame.
+pub fn hello_bytes(token: &[u8], device: DeviceId) -> Vec<u8> {
+    hello_as_bytes(token, device, UserId::NONE, (1, 1))
+}
+
+fn hello_as_bytes(token: &[u8], device: DeviceId, user: UserId, versions: (u16, u16)) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut frame = FrameBuilder::<Hello>::new(&mut bytes);
+    let token = frame.var(token);
+    let (version_min, version_max) = versions;
+    frame.finish(
+        1,
+        &Hello {
+            version_min,
+            version_max,
+            device,
+            user,
+            capabilities: 0,
+            token,
+            connection_number: 0,
+            device_name: Span::default(),
+        },
+    );
+    bytes
+}
+
 /// A SEND frame; its request id is `id`.
 pub fn send_bytes(from: &str, to: &str, id: u64, prev: u64, payload: &[u8]) -> Vec<u8> {
     let (from, peer) = (UserId::derive("default", from), UserId::derive("default", to));
@@ -114,24 +146,7 @@ impl Raw {
 
     /// Sends HELLO with everything that it can say.
     pub fn hello_as(&mut self, token: &[u8], device: DeviceId, user: UserId, versions: (u16, u16)) {
-        let mut bytes = Vec::new();
-        let mut frame = FrameBuilder::<Hello>::new(&mut bytes);
-        let token = frame.var(token);
-        let (version_min, version_max) = versions;
-        frame.finish(
-            1,
-            &Hello {
-                version_min,
-                version_max,
-                device,
-                user,
-                capabilities: 0,
-                token,
-                connection_number: 0,
-                device_name: Span::default(),
-            },
-        );
-        self.write(&bytes);
+        self.write(&hello_as_bytes(token, device, user, versions));
     }
 
     /// Waits for WELCOME.

@@ -1,6 +1,6 @@
 //! A server in this process, on data of its own.
 
-use tidings::{Server, ServerConfig, process::TempDir};
+use tidings::{Server, ServerConfig, front_door::SELF_SIGNED, process::TempDir};
 use tidings_client::{Config, DeviceId, Timestamp, blocking::Client};
 
 use crate::raw::Raw;
@@ -12,6 +12,24 @@ pub struct Serving {
     config: ServerConfig,
     /// Its data.
     pub dir: TempDir,
+}
+
+/// How a client speaks to the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// Frames as they are.
+    Raw,
+    /// In TLS.
+    Tls,
+    /// In a WebSocket.
+    WebSocket,
+    /// In a WebSocket in TLS.
+    WebSocketInTls,
+}
+
+impl Way {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Raw, Self::Tls, Self::WebSocket, Self::WebSocketInTls];
 }
 
 /// Settings for tests: two reactors, small segments, any port.
@@ -75,6 +93,29 @@ impl Serving {
     /// A client of the SDK.
     pub fn client(&self, user: &str, device: u32) -> Client {
         Client::new(self.server().addr(), self.client_config(user, device))
+    }
+
+    /// A client of the SDK that comes another way.
+    ///
+    /// # Panics
+    /// If the server has no certificate of its own.
+    pub fn client_by(&self, way: Way, user: &str, device: u32) -> Client {
+        Client::new(self.server_by(way), self.client_config(user, device))
+    }
+
+    /// Where the server is, another way.
+    ///
+    /// # Panics
+    /// If the server has no certificate of its own.
+    pub fn server_by(&self, way: Way) -> tidings_client::blocking::Server {
+        let server = tidings_client::blocking::Server::from(self.server().addr());
+        let trusted = || std::fs::read(self.server().data().join(SELF_SIGNED)).expect("it made its certificate");
+        match way {
+            Way::Raw => server,
+            Way::WebSocket => server.by_websocket(),
+            Way::Tls => server.trusting(trusted()),
+            Way::WebSocketInTls => server.by_websocket().trusting(trusted()),
+        }
     }
 
     /// Settings of a client of the SDK.

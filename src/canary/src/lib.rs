@@ -172,6 +172,10 @@ canaries! {
     EndToldToAll, "end-told-to-all";
     /// As soon as anything is shed, SENDs are.
     SendsShedFirst, "sends-shed-first";
+    /// A connection that moves to another reactor leaves its TLS and its WebSocket behind.
+    DoorLeftBehind, "door-left-behind";
+    /// The rest of a WebSocket's payload is unmasked as if it began there.
+    MaskBeginsAnew, "mask-begins-anew";
     /// What was read from the disk is served as it is.
     DamageServed, "damage-served";
 }

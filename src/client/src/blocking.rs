@@ -1,9 +1,12 @@
-//! A small shell around [`Session`]: one `TcpStream`, driven by whoever calls [`Client::poll`].
+//! A small shell around [`Session`]: one connection, driven by whoever calls [`Client::poll`].
+
+mod server;
+mod stream;
+#[cfg(feature = "tls")]
+mod tls;
 
 use std::{
-    fmt,
-    io::{self, Read, Write},
-    net::{SocketAddr, TcpStream},
+    fmt, io,
     time::{Duration, Instant},
 };
 
@@ -13,9 +16,8 @@ use crate::{
     session::Session,
 };
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
-const READ_BUFFER: usize = 64 * 1024;
+pub use server::{DEFAULT_PORT, Framing, NoServer, Secrecy, Server};
+use stream::{READ_BUFFER, Stream};
 
 /// Where new tokens come from.
 struct TokenSource(Box<dyn FnMut() -> Option<Vec<u8>> + Send>);
@@ -29,9 +31,10 @@ impl fmt::Debug for TokenSource {
 /// A client that connects, reconnects and waits on the calling thread.
 #[derive(Debug)]
 pub struct Client {
-    server: SocketAddr,
+    server: Server,
     session: Session,
-    stream: Option<TcpStream>,
+    stream: Option<Stream>,
+    failure: Option<io::Error>,
     origin: Instant,
     output: Vec<u8>,
     buffer: Vec<u8>,
@@ -40,16 +43,24 @@ pub struct Client {
 
 impl Client {
     /// A client of `server`; it connects with the first [`Self::poll`].
-    pub fn new(server: SocketAddr, config: Config) -> Self {
-        let (session, buffer) = (Session::new(config), vec![0; READ_BUFFER]);
-        Self { server, session, stream: None, origin: Instant::now(), output: Vec::new(), buffer, tokens: None }
+    pub fn new(server: impl Into<Server>, config: Config) -> Self {
+        Self {
+            server: server.into(),
+            session: Session::new(config),
+            stream: None,
+            failure: None,
+            origin: Instant::now(),
+            output: Vec::new(),
+            buffer: vec![0; READ_BUFFER],
+            tokens: None,
+        }
     }
 
     /// As [`Self::new`], but it asks `source` for a new token shortly before the one that it has ends, and goes on with it. If
     /// there is none to be had (`None`), the application is told [`Event::TokenNeeded`] and may still give one to
     /// [`Session::renew`].
     pub fn with_tokens(
-        server: SocketAddr,
+        server: impl Into<Server>,
         config: Config,
         source: impl FnMut() -> Option<Vec<u8>> + Send + 'static,
     ) -> Self {
@@ -79,8 +90,13 @@ impl Client {
     }
 
     /// Connects elsewhere from the next reconnect on.
-    pub fn set_server(&mut self, server: SocketAddr) {
-        self.server = server;
+    pub fn set_server(&mut self, server: impl Into<Server>) {
+        self.server = server.into();
+    }
+
+    /// Why it could not connect when it tried last; `None` if it could.
+    pub fn failure(&self) -> Option<&io::Error> {
+        self.failure.as_ref()
     }
 
     fn now(&self) -> Time {
@@ -126,16 +142,17 @@ impl Client {
     fn connect_if_wanted(&mut self) {
         let now = self.now();
         if self.session.wants_connection(now) {
-            self.stream = TcpStream::connect_timeout(&self.server, CONNECT_TIMEOUT).ok();
+            let connected = Stream::connect(&self.server);
             let now = self.now();
-            match &self.stream {
-                Some(stream) => {
-                    // Without it everything still works, only slower.
-                    let _slower = stream.set_nodelay(true);
-                    let _patient = stream.set_write_timeout(Some(WRITE_TIMEOUT));
+            match connected {
+                Ok(stream) => {
+                    (self.stream, self.failure) = (Some(stream), None);
                     self.session.connected(now);
                 }
-                None => self.session.disconnected(now),
+                Err(failure) => {
+                    self.failure = Some(failure);
+                    self.session.disconnected(now);
+                }
             }
         }
     }
@@ -148,7 +165,7 @@ impl Client {
             return Ok(());
         };
         if !self.output.is_empty() {
-            let sent = stream.write_all(&self.output);
+            let sent = stream.send(&self.output);
             self.output.clear();
             if sent.is_err() {
                 self.lost();
@@ -170,8 +187,8 @@ impl Client {
             return Ok(());
         };
         // A read time-out of zero would mean none at all.
-        stream.set_read_timeout(Some(time.max(Duration::from_micros(100))))?;
-        match stream.read(&mut self.buffer) {
+        stream.set_patience(time.max(Duration::from_micros(100)))?;
+        match stream.receive(&mut self.buffer) {
             Ok(0) => self.lost(),
             Ok(len) => {
                 let now = self.now();

@@ -2,13 +2,15 @@
 //!
 //! [`Session`] is its heart: a state machine without I/O that any executor can drive. It sends with retry and
 //! idempotency, releases messages of a conversation strictly as `last + 1` and fetches what is missing, repeats receipts
-//! until they are durable, and resumes after a reconnect. [`blocking::Client`] is a small shell around it over a
-//! `TcpStream`:
+//! until they are durable, and resumes after a reconnect. [`blocking::Client`] is a small shell around it, over
+//! TCP, TLS or a WebSocket (features `tls` and `websocket`):
 //!
 //! ```no_run
-//! use tidings_client::{Config, Event, UserId, blocking::Client};
+//! use tidings_client::{Config, Event, UserId, blocking::{Client, Server}};
 //!
-//! let mut client = Client::new("127.0.0.1:7600".parse()?, Config::new("alice", 1, b"token".to_vec()));
+//! // Or tls://chat.example, ws://, wss://
+//! let server: Server = "127.0.0.1:7600".parse()?;
+//! let mut client = Client::new(server, Config::new("alice", 1, b"token".to_vec()));
 //! client.session().send(UserId::derive("default", "bob"), b"hi bob");
 //! while let Some(event) = client.poll(std::time::Duration::from_secs(5))? {
 //!     if let Event::Sent { seq, .. } = event {

@@ -79,6 +79,12 @@ counters! {
     ProposalsDropped, "proposals_dropped";
     /// Connections that the reactor accepted.
     Accepted, "connections_accepted";
+    /// Connections that began TLS.
+    TlsBegun, "tls_begun";
+    /// Connections that became WebSockets.
+    WebSockets, "websockets_opened";
+    /// Connections that did not get as far as HELLO: what they spoke was wrong, or is not spoken here.
+    DoorRefused, "connections_refused_at_the_door";
     /// Connections handed to their home's reactor.
     HandedOver, "connections_handed_over";
     /// Connections whose peer vanished in the middle of a frame.

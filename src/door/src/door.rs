@@ -4,7 +4,7 @@ use std::{ops::Range, sync::Arc};
 
 use crate::{
     http::{self, Answer},
-    sniff::{Speaks, sniff},
+    sniff::{Speaks, refusal, sniff},
     tls::Tls,
     websocket::WebSocket,
 };
@@ -23,6 +23,11 @@ pub struct Rules {
 }
 
 impl Rules {
+    /// Frames as they are and WebSockets, without TLS.
+    pub fn plain() -> Self {
+        Self { plain: vec![Speaks::Raw, Speaks::Http], ..Self::default() }
+    }
+
     /// Whether somebody who has just connected may speak as it does, without TLS.
     pub fn allows(&self, speaks: Speaks) -> bool {
         match speaks {
@@ -120,6 +125,11 @@ impl Door {
         self.tls.as_ref().is_some_and(|tls| !tls.is_up())
     }
 
+    /// True if it is a WebSocket.
+    pub fn is_websocket(&self) -> bool {
+        matches!(self.framing, Framing::WebSocket(_))
+    }
+
     /// True while something that came is not whole.
     pub fn is_inside(&self) -> bool {
         let tls = self.tls.as_ref().is_some_and(Tls::is_inside);
@@ -166,6 +176,10 @@ impl Door {
         let allowed = if self.tls.is_some() { &rules.sealed } else { &rules.plain };
         match sniff(head) {
             None => (0..0, None),
+            Some(Speaks::Http) if !allowed.contains(&Speaks::Http) => {
+                self.said = refusal(Speaks::Http).to_vec();
+                (0..0, Some(End::Refused))
+            }
             Some(speaks) if !allowed.contains(&speaks) => (0..0, Some(End::Broken("this is not spoken here"))),
             Some(Speaks::Tls) => (0..0, Some(End::Broken("TLS in TLS"))),
             Some(Speaks::Raw) => {

@@ -12,5 +12,5 @@ mod websocket;
 
 pub use door::{Door, End, Last, Opened, Place, Rules};
 pub use http::{HEAD_MAX, PATH, SUBPROTOCOL};
-pub use sniff::{Speaks, sniff};
+pub use sniff::{Speaks, refusal, sniff};
 pub use websocket::{CloseCode, MESSAGE_MAX, WebSocket};

@@ -1,5 +1,7 @@
 //! The mask that clients put over what they send in a WebSocket (RFC 6455, 5.3).
 
+use tidings_canary::{self as canary, Canary};
+
 /// Four bytes that are repeated over a payload, from the next byte on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Mask(pub(crate) [u8; 4]);
@@ -16,7 +18,9 @@ impl Mask {
         for (byte, mask) in rest.iter_mut().zip(self.0.into_iter().cycle()) {
             *byte ^= mask;
         }
-        self.0.rotate_left(bytes.len() % 4);
+        if !canary::is(Canary::MaskBeginsAnew) {
+            self.0.rotate_left(bytes.len() % 4);
+        }
     }
 }
 

@@ -30,6 +30,19 @@ pub fn sniff(bytes: &[u8]) -> Option<Speaks> {
     })
 }
 
+/// What is told to somebody who speaks what is not spoken here, in what it speaks.
+pub fn refusal(speaks: Speaks) -> &'static [u8] {
+    match speaks {
+        Speaks::Raw => &[],
+        // A fatal alert: handshake_failure (RFC 8446, 6).
+        Speaks::Tls => &[21, 3, 3, 0, 2, 2, 40],
+        Speaks::Http => {
+            b"HTTP/1.1 403 Forbidden\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 32\r\nConnection: close\r\n\r\n\
+              HTTP is not spoken here, or TLS\n"
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -197,6 +197,10 @@ impl Machine for Uring {
         self.ring.bytes(chunk)
     }
 
+    fn bytes_mut<'a>(&'a mut self, chunk: &'a mut Chunk) -> &'a mut [u8] {
+        self.ring.bytes_mut(chunk)
+    }
+
     fn give_back(&mut self, chunk: Chunk) {
         self.ring.give_back(chunk);
     }

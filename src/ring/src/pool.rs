@@ -72,6 +72,15 @@ impl Pool {
         unsafe { std::slice::from_raw_parts(self.map.as_ptr().add(at), chunk.len as usize) }
     }
 
+    pub(crate) fn bytes_mut(&mut self, chunk: &mut Chunk) -> &mut [u8] {
+        assert!(chunk.buffer < self.entries && chunk.len as usize <= self.buffer_len);
+        let at = self.buffers_at + chunk.buffer as usize * self.buffer_len;
+        // SAFETY: inside the mapping; the kernel filled the first `len` bytes before it completed the receive and does not touch the
+        // buffer again until it is given back. The pool and the chunk, of which there is one for each buffer that is taken, are borrowed
+        // mutably, so nobody else reads these bytes meanwhile.
+        unsafe { std::slice::from_raw_parts_mut(self.map.as_ptr().add(at), chunk.len as usize) }
+    }
+
     /// A chunk from what a completion says.
     pub(crate) fn take(&mut self, buffer: u16, len: u32) -> Chunk {
         self.out += 1;

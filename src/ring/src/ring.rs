@@ -390,6 +390,11 @@ impl Ring {
         self.pool.as_ref().expect("the pool lives as long as the ring").bytes(chunk)
     }
 
+    /// The bytes of a chunk, to be changed where they are.
+    pub fn bytes_mut(&mut self, chunk: &mut Chunk) -> &mut [u8] {
+        self.pool.as_mut().expect("the pool lives as long as the ring").bytes_mut(chunk)
+    }
+
     /// Gives a chunk's buffer back to the pool. The kernel sees it with the next [`Self::turn`].
     pub fn give_back(&mut self, chunk: Chunk) {
         self.pool.as_mut().expect("the pool lives as long as the ring").give_back(chunk);

@@ -17,6 +17,8 @@ use tidings_core::{
 use tidings_reactor::Canary;
 use tidings_wire::TenantId;
 
+use crate::front_door::{DoorSettings, TlsSettings};
+
 /// Every setting, with its default.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -27,8 +29,12 @@ pub struct ServerConfig {
     pub listen: SocketAddr,
     /// Cores, one reactor each; empty: all that this process may use.
     pub cores: Vec<usize>,
-    /// Listen beyond loopback although connections are not encrypted.
+    /// Take connections without TLS from beyond loopback.
     pub insecure: bool,
+    /// TLS.
+    pub tls: TlsSettings,
+    /// What is spoken.
+    pub door: DoorSettings,
     /// Tenants whose users are let in; none: all that a signed token names.
     pub tenants: Vec<String>,
     /// Shards of a new data directory: a power of two.
@@ -152,6 +158,8 @@ impl Default for ServerConfig {
             listen: SocketAddr::from(([127, 0, 0, 1], 7600)),
             cores: Vec::new(),
             insecure: false,
+            tls: TlsSettings::default(),
+            door: DoorSettings::default(),
             shards: 64,
             tenants: Vec::new(),
             spin_us: 20,
@@ -265,6 +273,13 @@ fn online_cores() -> Option<Vec<usize>> {
 #[derive(Debug)]
 pub struct ConfigError(String);
 
+impl ConfigError {
+    /// In these words.
+    pub(crate) fn new(text: String) -> Self {
+        Self(text)
+    }
+}
+
 impl std::fmt::Display for ConfigError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.0)
@@ -317,18 +332,34 @@ impl ServerConfig {
         Budget::new(bytes, self.retention.window_s)
     }
 
+    /// Whether connections without TLS are taken.
+    pub fn takes_plain(&self) -> bool {
+        self.listen.ip().is_loopback() || self.insecure
+    }
+
     /// Checks what no type can.
     ///
     /// # Errors
     /// What is wrong, and what would be right.
     pub fn check(&self) -> Result<(), ConfigError> {
         let refuse = |text: String| Err(ConfigError(text));
-        if !self.listen.ip().is_loopback() && !self.insecure {
+        let has_tls = self.tls.certificate.is_some() || self.tls.self_signed;
+        if !self.takes_plain() && !has_tls {
             return refuse(format!(
-                "{} can be reached from other machines, and connections are not encrypted yet: listen on 127.0.0.1, or \
-                 say --insecure if the network is trusted",
+                "{} can be reached from other machines, and there is no certificate to encrypt connections with: name one \
+                 (--tls-certificate and --tls-key, or --self-signed to try things out), listen on 127.0.0.1, or say --insecure if the \
+                 network is trusted",
                 self.listen
             ));
+        }
+        if self.tls.certificate.is_some() != self.tls.key.is_some() {
+            return refuse("tls.certificate and tls.key belong together: name both".into());
+        }
+        if self.tls.certificate.is_some() && self.tls.self_signed {
+            return refuse("tls.self_signed makes a certificate, tls.certificate names one: take one of them".into());
+        }
+        if !self.door.raw && !self.door.websocket {
+            return refuse("door.raw and door.websocket are both off: nobody could speak to the server".into());
         }
         let smallest = 2 * tidings_turn::config::BATCH_MAX as u64;
         if self.log.segment_bytes < smallest

@@ -6,6 +6,7 @@ pub mod chatting;
 pub mod cli;
 pub mod config;
 pub mod data;
+pub mod front_door;
 pub mod process;
 pub mod server;
 pub mod tokens;

@@ -25,6 +25,7 @@ use tidings_wire::LogId;
 use crate::{
     config::{ConfigError, ServerConfig},
     data::{ControlFile, DataDir, DataError},
+    front_door::FrontDoor,
     tokens::{Issuer, KEY_FILE, Keys, PUBLIC_FILE, TokenVerifier},
 };
 
@@ -71,6 +72,7 @@ pub struct Server {
     ended: Receiver<()>,
     recovered: (u64, usize),
     keys: Keys,
+    front_door: FrontDoor,
     retention: u64,
 }
 
@@ -97,6 +99,7 @@ impl Server {
         let disk = rustix::fs::statvfs(data.path()).map(|disk| disk.f_blocks.saturating_mul(disk.f_frsize));
         config.settle_retention(disk.map_err(|error| StartError::System(error.to_string()))?);
         let keys = load_keys(&data)?;
+        let front_door = FrontDoor::open(&config, data.path()).map_err(StartError::Config)?;
         let reactors = config.cores.len() as u16;
         let settings = log_settings(&data, &config);
         let (recovered, files) =
@@ -115,7 +118,7 @@ impl Server {
         let notes = Arc::<ControlFile>::clone(data.control());
         let scribe = Scribe::start(notes).map_err(system)?;
         let desks = (0..reactors).map(|at| scribe.desk(&shared.peer(ReactorId(at as u16)).waker)).collect();
-        let seeds = seeds(&config, &data, recovered, &files, listeners, desks, &shared, &keys);
+        let seeds = seeds(&config, &data, recovered, &files, listeners, desks, &shared, &keys, &front_door);
         let mut hosted = Vec::new();
         for seed in seeds {
             let ended: Sender<()> = ended_sender.clone();
@@ -126,7 +129,7 @@ impl Server {
             hosted.push(started.map_err(StartError::System)?);
         }
         let retention = config.retention.max_bytes;
-        let server = Self { addr, data, shared, hosted, scribe, ended, recovered: counts, keys, retention };
+        let server = Self { addr, data, shared, hosted, scribe, ended, recovered: counts, keys, front_door, retention };
         server.wait_until_ready()
     }
 
@@ -176,6 +179,11 @@ impl Server {
     /// Signs tokens for it, if it has the private key.
     pub fn issuer(&self) -> Option<&Issuer> {
         self.keys.issuer.as_ref()
+    }
+
+    /// Its front door.
+    pub fn front_door(&self) -> &FrontDoor {
+        &self.front_door
     }
 
     /// A channel that says when a reactor ends.
@@ -356,6 +364,7 @@ fn seeds(
     desks: Vec<Desk>,
     shared: &Arc<Shared>,
     keys: &Keys,
+    front_door: &FrontDoor,
 ) -> Vec<Seed<TokenVerifier>> {
     let reactors = config.cores.len();
     let Recovered { nodes, replica, logs, .. } = recovered;
@@ -372,6 +381,7 @@ fn seeds(
             replica: replica.clone(),
             segment_len: settings.segment_len,
             log,
+            rules: Arc::clone(&front_door.rules),
             lanes,
             verifier: keys.verifier(&config.tenants),
             store: (config.store)(),

@@ -137,6 +137,10 @@ impl Machine for SimMachine {
         chunk
     }
 
+    fn bytes_mut<'a>(&'a mut self, chunk: &'a mut Vec<u8>) -> &'a mut [u8] {
+        chunk
+    }
+
     fn give_back(&mut self, _: Vec<u8>) {
         self.taken = self.taken.checked_sub(1).expect("a chunk is given back once");
     }

@@ -48,11 +48,13 @@ pub enum Profile {
     Ephemeral,
     /// The same, and all else, with turns that take so long that there is more to do than can be done.
     Overload,
+    /// Devices that come in TLS and in WebSockets, over bad connections.
+    Doors,
 }
 
 impl Profile {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Small,
         Self::Swarm,
         Self::Crash,
@@ -68,6 +70,7 @@ impl Profile {
         Self::Features,
         Self::Ephemeral,
         Self::Overload,
+        Self::Doors,
     ];
 
     /// The name for the command line.
@@ -88,6 +91,7 @@ impl Profile {
             Self::Features => "features",
             Self::Ephemeral => "ephemeral",
             Self::Overload => "overload",
+            Self::Doors => "doors",
         }
     }
 
@@ -295,6 +299,8 @@ pub struct Plan {
     pub says_about: bool,
     /// Users type, watch each other, and do not always look at their devices.
     pub is_ephemeral: bool,
+    /// Devices come in TLS and in WebSockets, not only with frames as they are.
+    pub doors: bool,
     /// Receives that a turn looks at.
     pub receives_per_turn: usize,
     /// For how long turns take long, in each [`SLOW_EVERY`].
@@ -369,6 +375,7 @@ impl Plan {
             windows: Windows { edit_s: 24 * 3600, erase_s: 24 * 3600 },
             says_about: profile == Profile::Features,
             is_ephemeral: [Profile::Ephemeral, Profile::Overload].contains(&profile),
+            doors: profile == Profile::Doors,
             receives_per_turn: tidings_turn::RECEIVES_PER_TURN,
             slow_for: 0,
             flood: profile == Profile::Flood,
@@ -473,7 +480,7 @@ impl Plan {
             Profile::Swarm => &[],
             Profile::Crash => &[F::Kill, F::PowerLoss, F::Restart, F::CrashInRecovery, F::LostLead],
             Profile::Disk => &disks,
-            Profile::Network => &network,
+            Profile::Network | Profile::Doors => &network,
             Profile::Devices => &devices,
             Profile::Limits => &[F::Starve, F::SlowLanes, F::StallReader, F::Stranger],
             Profile::Retention => &[F::PowerLoss, F::Restart],

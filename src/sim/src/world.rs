@@ -3,6 +3,7 @@
 mod about;
 mod clock;
 mod devices;
+mod doors;
 mod faults;
 mod groups;
 mod links;

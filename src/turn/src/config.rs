@@ -43,6 +43,8 @@ pub const SENDS_PER_TURN: usize = 128;
 pub const ENDS_PER_TURN: usize = 64;
 /// Tokens verified in one turn: each costs as much as a hundred messages.
 pub const HANDSHAKES_PER_TURN: usize = 8;
+/// How many of those a step of agreeing on TLS is: a signature, and a key made and used.
+pub const TLS_STEP: usize = 4;
 /// Connections that wait to be adopted from other reactors.
 pub const HANDOVERS_MAX: usize = 1024;
 /// The longest sleep: something is always looked at this often.

@@ -7,6 +7,8 @@ use tidings_core::{
     slab::{Key, Slab},
 };
 
+use tidings_door::{Door, Last};
+
 use crate::config::{SPARE_BUFFER_MAX, SPARE_BUFFERS};
 
 /// What a connection is good for.
@@ -31,6 +33,8 @@ pub struct Connection<S> {
     pub address: IpAddr,
     /// What it is good for.
     pub state: State,
+    /// What is between the socket and its frames, if anything is: TLS, a WebSocket.
+    pub door: Option<Box<Door>>,
     /// Bytes of a frame that is not whole yet.
     pub carry: Vec<u8>,
     /// Output that gathers.
@@ -57,6 +61,26 @@ pub struct Connection<S> {
     pub frame_since: Mono,
     /// When the send in flight began.
     pub send_since: Mono,
+}
+
+impl<S> Connection<S> {
+    /// True while something that began to come is not whole.
+    pub fn is_inside_a_frame(&self) -> bool {
+        !self.carry.is_empty() || self.door.as_ref().is_some_and(|door| door.is_inside())
+    }
+
+    /// What leaves now, if anything is to. `spare` gives an empty buffer, for a connection with a door.
+    pub fn take_output(&mut self, spare: impl FnOnce() -> Vec<u8>) -> Option<Vec<u8>> {
+        let Some(door) = &mut self.door else {
+            return (!self.pending.is_empty()).then(|| std::mem::take(&mut self.pending));
+        };
+        let last = if self.state == State::Leaving { Last::Yes } else { Last::No };
+        if self.pending.is_empty() && !door.has_output(last) {
+            return None;
+        }
+        let sealed = door.seal(&mut self.pending, last, spare());
+        (!sealed.is_empty()).then_some(sealed)
+    }
 }
 
 /// All connections of a reactor, and spare buffers for them.
@@ -100,6 +124,7 @@ impl<S> Connections<S> {
             socket,
             address,
             state: State::Greeting,
+            door: None,
             carry: Vec::new(),
             pending: Vec::new(),
             later: None,

@@ -4,6 +4,7 @@ use tidings_canary::{self as canary, Canary};
 use tidings_core::{
     Authenticated, Counter, Entity, Loaded, Node, Now, ReactorId, Verifier, authenticate, reauthenticate, slab::Key,
 };
+use tidings_door::End;
 use tidings_wire::{
     ErrorCode, Frame, Frames, Kind, Retry, Stretch, WireError,
     frames::ErrorFrame,
@@ -13,7 +14,7 @@ use tidings_wire::{
 use crate::{
     address::Addresses,
     config::ConnectionLimits,
-    connections::{State, conn_id},
+    connections::{Connection, State, conn_id},
     io::Io,
     machine::{Machine, Wake},
     parking::{FRAMES_AHEAD, Parked},
@@ -176,6 +177,31 @@ impl<M: Machine, V: Verifier> Input<'_, M, V> {
         self.io.leave(key);
     }
 
+    /// Nothing more comes through a connection's door.
+    pub(crate) fn end_at_door(&mut self, key: Key, end: End) {
+        let Some(state) = self.io.connections.get(key).map(|connection| connection.state) else { return };
+        match (state, end) {
+            (State::Leaving | State::Gone, _) => {}
+            (State::Live(session), End::Broken(what)) => {
+                self.node.at(self.now, self.io).close_with(session, ErrorCode::Malformed, 0, 0, what);
+            }
+            (State::Live(session), _) => {
+                self.node.close_session(session);
+                self.io.leave(key);
+            }
+            (State::Greeting, End::Broken(what)) => {
+                self.node.counters.count(Counter::DoorRefused);
+                self.turn_away(key, ErrorCode::Malformed, (0, 0), 0, what);
+            }
+            (State::Greeting, end) => {
+                if end == End::Refused {
+                    self.node.counters.count(Counter::DoorRefused);
+                }
+                self.io.leave(key);
+            }
+        }
+    }
+
     fn greet(&mut self, key: Key, frame: &Frame<'_>) -> Option<Authenticated> {
         let address = self.io.connections.get(key)?.address;
         let asked = (frame.header().kind, frame.header().request_id);
@@ -211,7 +237,11 @@ impl<M: Machine, V: Verifier> Input<'_, M, V> {
         assert!(idle, "a connection that moves has nothing in flight");
         let Some(connection) = self.io.connections.remove(key) else { return };
         let peer = self.shared.peer(home);
-        let handover = Handover { socket: connection.socket, who, unparsed: rest.to_vec() };
+        let Connection { socket, mut door, .. } = connection;
+        if canary::is(Canary::DoorLeftBehind) {
+            door = None;
+        }
+        let handover = Handover { socket, who, door, unparsed: rest.to_vec() };
         // With a thousand waiting already, dropping the connection is the answer: the client comes back.
         if peer.handovers.push(handover).is_ok() {
             self.node.counters.count(Counter::HandedOver);

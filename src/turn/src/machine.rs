@@ -144,6 +144,9 @@ pub trait Machine {
     /// The bytes of a chunk.
     fn bytes<'a>(&'a self, chunk: &'a Self::Chunk) -> &'a [u8];
 
+    /// The bytes of a chunk, to be opened where they are.
+    fn bytes_mut<'a>(&'a mut self, chunk: &'a mut Self::Chunk) -> &'a mut [u8];
+
     /// A chunk is done with.
     fn give_back(&mut self, chunk: Self::Chunk);
 

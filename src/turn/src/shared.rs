@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering}
 
 use crossbeam::{queue::ArrayQueue, utils::CachePadded};
 use tidings_core::{Authenticated, Counters, Damage, OverBudget, ReactorId, counters::COUNTERS};
+use tidings_door::Door;
 use tidings_mesh::Sleeper;
 use tidings_wire::{ErrorCode, Generation, LogId};
 
@@ -20,6 +21,8 @@ pub struct Handover<S> {
     pub socket: S,
     /// Who is at the other end.
     pub who: Authenticated,
+    /// What is between the socket and its frames.
+    pub door: Option<Box<Door>>,
     /// Bytes received behind HELLO.
     pub unparsed: Vec<u8>,
 }

@@ -31,7 +31,7 @@ fn judge<S>(connection: &Connection<S>, limits: &ConnectionLimits, now: Now) -> 
         }
         State::Live(_)
             if !connection.parked
-                && !connection.carry.is_empty()
+                && connection.is_inside_a_frame()
                 && passed(connection.frame_since, limits.frame_timeout_ms) =>
         {
             Verdict::TooSlow("a frame took too long")
@@ -77,7 +77,7 @@ pub(crate) fn cut<M: Machine>(machine: &mut M, node: &mut Node, io: &mut Io<M::S
         node.close_session(session);
     }
     if connection.state != State::Gone {
-        if !connection.carry.is_empty() {
+        if connection.is_inside_a_frame() {
             node.counters.count(Counter::CutFrames);
         }
         connection.state = State::Gone;

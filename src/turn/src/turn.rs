@@ -1,6 +1,7 @@
 //! The turn: everything a core does, in batches.
 
 mod gauge;
+mod greeting;
 mod lanes;
 mod receive;
 mod rest;
@@ -14,6 +15,7 @@ use tidings_core::{
     CommittedEntry, Counter, DurableBatch, Ephemeral, Mono, Node, Now, ReactorId, StateStore, ToConversation, ToHome,
     Verifier, slab::Key,
 };
+use tidings_door::Rules;
 use tidings_log::{LogEnd, Replica, Sealed, Solo};
 use tidings_mesh::Port;
 use tidings_wire::Committed;
@@ -46,6 +48,8 @@ pub struct Seed<M: Machine, V> {
     pub segment_len: u64,
     /// Its log.
     pub log: LogParts,
+    /// What may be spoken to it.
+    pub rules: Arc<Rules>,
     /// Its lanes.
     pub lanes: Port<ToConversation, ToHome, Ephemeral>,
     /// Checks tokens.
@@ -77,6 +81,7 @@ pub enum Outcome {
 pub struct Turn<M: Machine, V> {
     me: ReactorId,
     config: TurnConfig,
+    rules: Arc<Rules>,
     machine: M,
     node: Node,
     io: Io<M::Socket>,
@@ -103,6 +108,9 @@ pub struct Turn<M: Machine, V> {
     keys: Vec<Key>,
     /// The disk took nothing at the end of the last turn.
     was_stuck: bool,
+    /// Scratch space: what doors opened, and an empty buffer for what they seal.
+    opened: Vec<u8>,
+    spare: Vec<u8>,
     /// Scratch space.
     committed: Vec<Committed>,
     swept: Mono,
@@ -120,13 +128,14 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
     /// # Errors
     /// If the log's files cannot be opened.
     pub fn new(seed: Seed<M, V>, mut machine: M, now: Mono) -> io::Result<Self> {
-        let Seed { config, mut node, replica, segment_len, log, lanes, verifier, store, shared } = seed;
+        let Seed { config, mut node, replica, segment_len, log, rules, lanes, verifier, store, shared } = seed;
         let log = LogPort::open(node.config().log, log, &mut machine, now)?;
         let retention = Retention::new(config.retention_bytes, segment_len, &mut node);
         node.start();
         Ok(Self {
             me: node.config().me,
             config,
+            rules,
             machine,
             io: Io {
                 me: node.config().me,
@@ -155,6 +164,8 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
             starved: Vec::new(),
             keys: Vec::new(),
             was_stuck: false,
+            opened: Vec::new(),
+            spare: Vec::new(),
             committed: Vec::new(),
             swept: now,
         })

@@ -65,6 +65,8 @@ codes! {
     HelloTwice = 8, "HELLO_TWICE", Stop;
     /// A handshake or a frame took too long to arrive.
     TooSlow = 9, "TOO_SLOW", Reconnect;
+    /// What the connection speaks (frames without TLS, for example) is switched off here.
+    NotSpoken = 10, "NOT_SPOKEN", Stop;
 
     // Who is asking.
     /// HELLO has no token.

@@ -63,8 +63,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let mut config = arguments.connection.config()?;
     config.history = History::Recent(u64::from(PAGE.get()));
     let me = config.user;
-    let server = *arguments.connection.servers()?.first().ok_or("no address")?;
-    let mut client = arguments.connection.client(server, config)?;
+    let mut client = arguments.connection.client(config)?;
     let conversation = to.conversation(client.session());
     let name = arguments.to.as_deref().unwrap_or("a group");
     if let Recipient::User(user) = to {

@@ -1,7 +1,6 @@
 //! What the client commands share: whom to talk to, and as whom.
 
 use std::{
-    net::{SocketAddr, ToSocketAddrs},
     path::PathBuf,
     time::{Duration, Instant},
 };
@@ -9,7 +8,9 @@ use std::{
 use clap::Args;
 use tidings_client::{
     Clear, ClientMsgId, Config, Content, Control, ConversationId, DEFAULT_TENANT, ErrorCode, Event, Media, Message,
-    Session, Timer, UserId, about_control, blocking::Client, streamed_control,
+    Session, Timer, UserId, about_control,
+    blocking::{Client, Secrecy, Server},
+    streamed_control,
 };
 use tidings_wire::{DeviceId, Timestamp, limits::NAME_MAX};
 
@@ -22,9 +23,12 @@ use crate::tokens::Issuer;
 /// How a client command finds the server and proves who it is.
 #[derive(Debug, Args)]
 pub(super) struct Connection {
-    /// The server.
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7600")]
-    server: String,
+    /// The server: HOST:PORT, after tls://, ws:// or wss:// if it is not plain TCP.
+    #[arg(long, value_name = "SERVER", default_value = "127.0.0.1:7600")]
+    server: Server,
+    /// Trust the certificates in this file (PEM) instead of those that the system trusts.
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
     /// The server's data directory: a token is made with the key in it.
     #[arg(long, value_name = "DIR", default_value = "./tidings-data")]
     data: PathBuf,
@@ -89,8 +93,9 @@ impl Connection {
         Ok(Issuer::load(&self.data).map_err(missing)?)
     }
 
-    /// A client of one of the addresses. With the key at hand it makes itself new tokens for as long as it runs.
-    pub(super) fn client(&self, server: SocketAddr, config: Config) -> Result<Client, Failure> {
+    /// A client. With the key at hand it makes itself new tokens for as long as it runs.
+    pub(super) fn client(&self, config: Config) -> Result<Client, Failure> {
+        let server = self.server()?;
         if self.token.is_some() {
             return Ok(Client::new(server, config));
         }
@@ -99,29 +104,41 @@ impl Connection {
         Ok(Client::with_tokens(server, config, source))
     }
 
-    /// Where the server may be: every address of its name.
-    pub(super) fn servers(&self) -> Result<Vec<SocketAddr>, Failure> {
-        let found = self.server.to_socket_addrs().map_err(|error| format!("--server {}: {error}", self.server))?;
-        let found: Vec<_> = found.collect();
-        if found.is_empty() { Err(format!("--server {}: no address", self.server).into()) } else { Ok(found) }
+    /// Where the server is, and whom it must be.
+    fn server(&self) -> Result<Server, Failure> {
+        let Some(path) = &self.ca else { return Ok(self.server.clone()) };
+        if self.server.secrecy == Secrecy::Plain {
+            return Err(format!("--ca is for connections in TLS: --server tls://{}", self.server.authority()).into());
+        }
+        let pem = std::fs::read(path).map_err(|error| format!("--ca {}: {error}", path.display()))?;
+        Ok(self.server.clone().trusting(pem))
     }
 
     /// A client that is let in.
     pub(super) fn open(&self, config: &Config) -> Result<Client, Failure> {
-        let servers = self.servers()?;
-        let each = PATIENCE / servers.len() as u32;
-        for server in &servers {
-            let mut client = self.client(*server, config.clone())?;
-            let until = Instant::now() + each;
-            while Instant::now() < until {
-                match client.poll(Duration::from_millis(200))? {
-                    Some(Event::Connected) => return Ok(client),
-                    Some(Event::Rejected { code }) => return Err(rejected(code)),
-                    _ => {}
-                }
+        let mut client = self.client(config.clone())?;
+        let until = Instant::now() + PATIENCE;
+        while Instant::now() < until {
+            match client.poll(Duration::from_millis(200))? {
+                Some(Event::Connected) => return Ok(client),
+                Some(Event::Rejected { code }) => return Err(rejected(code)),
+                _ => {}
+            }
+            if let Some(failure) = client.failure() {
+                return Err(format!("no server at {}: {}", self.server, self.unreachable(failure)).into());
             }
         }
-        Err(format!("no server at {}: is it running?", self.server).into())
+        Err(format!("no server at {}: something listens there, and does not answer", self.server).into())
+    }
+
+    /// Why there is no connection, and what to do.
+    fn unreachable(&self, failure: &std::io::Error) -> String {
+        match failure.kind() {
+            std::io::ErrorKind::ConnectionRefused => "nothing listens there; is it running?".into(),
+            // A server without TLS, or another authority's certificate.
+            _ if self.server.secrecy != Secrecy::Plain => format!("{failure} (--ca names whom to trust)"),
+            _ => failure.to_string(),
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use hdrhistogram::Histogram;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use serde_json::{Map, Value};
 use signal_hook::{
-    consts::{SIGINT, SIGTERM, SIGUSR1},
+    consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1},
     iterator::Signals,
 };
 use tidings_core::{Damage, OverBudget};
@@ -28,7 +28,7 @@ When it serves, it prints one line on standard output:
   ready listen=127.0.0.1:7600 reactors=2 data=./tidings-data
 
 SIGTERM and SIGINT make it stop cleanly: connections are told, the last batch is made durable, exit status 0; counters and the log's latencies are \
-printed on standard error, as JSON. SIGUSR1 prints the counters meanwhile.")]
+printed on standard error, as JSON. SIGUSR1 prints the counters meanwhile. SIGHUP reads the certificate again.")]
 pub(super) struct Arguments {
     /// A TOML file with settings; docs/operating.md lists them.
     #[arg(long, value_name = "FILE")]
@@ -42,7 +42,16 @@ pub(super) struct Arguments {
     /// Cores, one reactor each, for example 0,1 or 0-3 [default: all].
     #[arg(long, value_name = "LIST")]
     cores: Option<String>,
-    /// Listen beyond loopback although connections are not encrypted.
+    /// The chain of the certificate that connections are encrypted with, in PEM.
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_certificate: Option<PathBuf>,
+    /// Its private key, in PEM.
+    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
+    tls_key: Option<PathBuf>,
+    /// Make a certificate in the data directory that signs itself (tls.crt), to try things out.
+    #[arg(long)]
+    self_signed: bool,
+    /// Take connections that are not encrypted from beyond loopback.
     #[arg(long)]
     insecure: bool,
 }
@@ -53,6 +62,9 @@ impl Arguments {
         config.data = self.data.unwrap_or(config.data);
         config.listen = self.listen.unwrap_or(config.listen);
         config.insecure |= self.insecure;
+        config.tls.self_signed |= self.self_signed;
+        config.tls.certificate = self.tls_certificate.or(config.tls.certificate);
+        config.tls.key = self.tls_key.or(config.tls.key);
         if let Some(cores) = &self.cores {
             config.cores = parse_cores(cores).map_err(|error| format!("--cores {cores}: {error}"))?;
         }
@@ -98,7 +110,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
     let mut config = arguments.config()?;
     let fit = raise_file_limit();
     config.limits.connections_max = config.limits.connections_max.min(usize::try_from(fit)?);
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1])?;
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1, SIGHUP])?;
     let (data, connections) = (config.data.clone(), config.limits.connections_max);
     let server = Server::start(config)?;
     let (records, torn) = server.recovered();
@@ -119,6 +131,12 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
         for signal in signals.pending() {
             if signal == SIGUSR1 {
                 out::note(&serde_json::json!({ "counters": counters(server.shared()) }).to_string());
+            } else if signal == SIGHUP {
+                out::note(&match server.front_door().reload() {
+                    None => "tidings: there is no certificate to read again".into(),
+                    Some(Ok(())) => "tidings: new connections are shown the certificate that is there now".into(),
+                    Some(Err(error)) => format!("tidings: the old certificate stays: {error}"),
+                });
             } else {
                 out::note("tidings: stopping");
                 let shared = Arc::clone(server.shared());

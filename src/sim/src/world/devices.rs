@@ -11,7 +11,7 @@ use tidings_wire::{Frame, Kind, limits::FRAME_MAX, split};
 use super::{
     Event, World,
     clock::DeviceClock,
-    links::{Side, Who},
+    links::Who,
     node::WALL_US,
     scripts::{SCRIPTS, Script},
     settle::Phase,
@@ -357,7 +357,7 @@ impl World {
             self.note_sends(link, &bytes);
         }
         if !bytes.is_empty() {
-            self.put_on_link(link, Side::Node, bytes);
+            self.say(link, bytes);
         }
     }
 

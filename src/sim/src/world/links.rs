@@ -6,7 +6,11 @@ use std::collections::VecDeque;
 use tidings_core::slab::Key;
 use tidings_turn::{Completion, Received, Receiving};
 
-use super::{Event, World, passing::Asked};
+use super::{
+    Event, World,
+    doors::{Caller, Heard, Reader},
+    passing::Asked,
+};
 use crate::{
     CHUNK,
     agenda::{Nanos, US},
@@ -89,6 +93,10 @@ pub(super) struct Link {
     pub(super) open: bool,
     /// SENDs that were not refused.
     pub(super) asked: VecDeque<Asked>,
+    /// How the device speaks, if it is not raw.
+    pub(super) caller: Option<Box<Caller>>,
+    /// Reads what the node says in a WebSocket, to check it.
+    checks: Option<Reader>,
 }
 
 impl World {
@@ -99,8 +107,55 @@ impl World {
         let end = NodeEnd { run: self.run, reactor, armed: None, sending: None, shut: false };
         let (to_node, to_device) = (Pipe::default(), Pipe::default());
         let (node, asked) = (Some(end), VecDeque::new());
-        self.links.insert(id, Link { who, latency, slowness: 0, to_node, to_device, node, open: true, asked });
+        let caller = if self.plan.doors && who != Who::Stranger { Caller::draw(&mut self.random) } else { None };
+        let checks = caller.is_some().then(Reader::default);
+        let caller = caller.map(Box::new);
+        let link = Link { who, latency, slowness: 0, to_node, to_device, node, open: true, asked, caller, checks };
+        self.links.insert(id, link);
         id
+    }
+
+    /// A device says something of the stream of frames.
+    pub(super) fn say(&mut self, id: LinkId, stream: Vec<u8>) {
+        let caller = self.links.get_mut(&id).and_then(|link| link.caller.as_mut());
+        let bytes = match caller {
+            Some(caller) => caller.wrap(stream),
+            None => stream,
+        };
+        self.put_on_link(id, Side::Node, bytes);
+    }
+
+    /// What the node says on a connection is looked at in the moment when it leaves, unless it is sealed.
+    fn check_sealed(&mut self, id: LinkId, output: &[u8]) {
+        let Some(Link { caller: Some(caller), checks: Some(reader), .. }) = self.links.get_mut(&id) else {
+            return self.check_output(id, output);
+        };
+        if caller.is_sealed() {
+            return;
+        }
+        match reader.read(output) {
+            Ok(stream) => self.check_output(id, &stream),
+            Err(what) => self.oracle.violate("I12", format!("on link {} {what}", id.0)),
+        }
+    }
+
+    /// What a device makes of what arrived: the stream of frames that is in it.
+    fn hear(&mut self, id: LinkId, arrived: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+        let mut heard = Vec::new();
+        for piece in arrived {
+            let Some(caller) = self.links.get_mut(&id).and_then(|link| link.caller.as_mut()) else {
+                heard.push(piece);
+                continue;
+            };
+            match caller.hear(&piece) {
+                Ok(Heard { stream, answer }) => {
+                    heard.push(stream);
+                    self.put_on_link(id, Side::Node, answer);
+                }
+                Err(what) => self.oracle.violate("I12", format!("on link {} {what}", id.0)),
+            }
+        }
+        heard
     }
 
     /// Bytes leave one end.
@@ -148,7 +203,9 @@ impl World {
             return;
         }
         pipe.under_way -= bytes.len();
-        let (len, crc) = (bytes.len(), crc32c::crc32c(&bytes));
+        let sealed = link.caller.as_ref().is_some_and(|caller| caller.is_sealed());
+        // In TLS nothing is the same twice but the length.
+        let (len, crc) = (bytes.len(), if sealed { 0 } else { crc32c::crc32c(&bytes) });
         pipe.arrived.push_back(bytes);
         match to {
             Side::Node => {
@@ -218,7 +275,7 @@ impl World {
     pub(super) fn send_from_node(&mut self, id: LinkId, key: Key, buffer: Vec<u8>) {
         let Some(Link { node: Some(end), .. }) = self.links.get_mut(&id) else { return };
         assert!(end.sending.is_none(), "one send a connection");
-        self.check_output(id, &buffer);
+        self.check_sealed(id, &buffer);
         let Some(Link { node: Some(end), .. }) = self.links.get_mut(&id) else { return };
         let short = std::mem::take(&mut self.weather.short_send);
         let taken = if short { self.random.below(buffer.len() as u64) as usize } else { buffer.len() };
@@ -281,6 +338,7 @@ impl World {
         let arrived: Vec<_> = link.to_device.arrived.drain(..).collect();
         let ended = link.to_device.ended;
         self.see_whether_taken(id);
+        let arrived = self.hear(id, arrived);
         if let (Who::Device(device), true) = (who, open) {
             self.device_received(device, id, &arrived, ended);
         } else if ended && open {

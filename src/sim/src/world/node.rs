@@ -275,6 +275,7 @@ impl World {
             retention_bytes: plan.retention / reactors as u64,
             receives_per_turn: plan.receives_per_turn,
         };
+        let rules = super::doors::rules();
         let mut running = Vec::new();
         for (at, (((node, log), lanes), waker)) in nodes.into_iter().zip(parts).zip(lanes).zip(wakers).enumerate() {
             let machine = SimMachine::new(LogId(at as u8), Rc::clone(&self.disk), Rc::clone(&closings), plan.buffers);
@@ -286,6 +287,7 @@ impl World {
                 replica: replica.clone(),
                 segment_len: settings.segment_len,
                 log,
+                rules: Arc::clone(&rules),
                 lanes,
                 verifier: Names,
                 store: Box::new(store),

@@ -4,11 +4,12 @@ use std::io;
 
 use tidings_canary::{self as canary, Canary};
 use tidings_core::{Counter, Entity, Loaded, Now, Verifier, shedding::Backlog, slab::Key};
+use tidings_door::{Door, Last, Opened, Place};
 use tidings_wire::{ErrorCode, Stretch};
 
 use super::{Stage, Turn};
 use crate::{
-    config::{ENDS_PER_TURN, HANDSHAKES_PER_TURN, RECEIVES_PER_TURN, SENDS_PER_TURN},
+    config::{ENDS_PER_TURN, RECEIVES_PER_TURN, SENDS_PER_TURN},
     connections::State,
     input::{Cut, Input},
     machine::{Machine, Received, Receiving},
@@ -17,15 +18,23 @@ use crate::{
     sweep,
 };
 
+/// The bytes of a place.
+fn bytes_at<'a>(place: &Place, here: &'a [u8], scratch: &'a [u8]) -> &'a [u8] {
+    match place {
+        Place::Here(range) => &here[range.clone()],
+        Place::Scratch(range) => &scratch[range.clone()],
+    }
+}
+
 /// Connections over the limit that are told so at once.
 const TOLD_FULL: usize = 64;
 
 impl<M: Machine, V: Verifier> Turn<M, V> {
     pub(super) fn take_handovers(&mut self, now: Now) -> bool {
         let mut busy = false;
-        while let Some(Handover { socket, who, unparsed }) = self.shared.peer(self.me).handovers.pop() {
+        while let Some(Handover { socket, who, door, unparsed }) = self.shared.peer(self.me).handovers.pop() {
             busy = true;
-            let Some(key) = self.adopt(socket, now) else { continue };
+            let Some(key) = self.adopt(socket, door, now) else { continue };
             let mut input = self.input(now);
             input.admit(key, &who);
             let used = match input.cut(key, &unparsed) {
@@ -38,20 +47,23 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
         busy
     }
 
-    fn adopt(&mut self, socket: M::Socket, now: Now) -> Option<Key> {
+    fn adopt(&mut self, socket: M::Socket, door: Option<Box<Door>>, now: Now) -> Option<Key> {
         let (open, most) = (self.io.connections.len(), self.config.limits.connections_max);
         if open >= most + TOLD_FULL || self.stage != Stage::Serving {
             return None;
         }
         let address = self.machine.greet(&socket).ok()?;
         let key = self.io.connections.insert(socket, address, now.mono);
+        if let Some(connection) = self.io.connections.get_mut(key) {
+            connection.door = door;
+        }
         if open >= most {
             self.input(now).turn_away(key, ErrorCode::Full, (0, 0), 0, "no more connections");
         }
         Some(key)
     }
 
-    fn input(&mut self, now: Now) -> Input<'_, M, V> {
+    pub(super) fn input(&mut self, now: Now) -> Input<'_, M, V> {
         self.input_and_machine(now).0
     }
 
@@ -92,7 +104,7 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
     pub(super) fn accepted(&mut self, result: io::Result<M::Socket>, more: bool, now: Now) {
         if let Ok(socket) = result {
             self.node.counters.count(Counter::Accepted);
-            if let Some(key) = self.adopt(socket, now) {
+            if let Some(key) = self.adopt(socket, None, now) {
                 self.arm(key);
             }
         }
@@ -120,10 +132,14 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
             Received::Bytes(chunk) => {
                 connection.heard = now.mono;
                 if connection.state == State::Greeting {
-                    if connection.carry.is_empty() {
+                    if !connection.is_inside_a_frame() {
                         connection.frame_since = now.mono;
                     }
-                    connection.carry.extend_from_slice(self.machine.bytes(&chunk));
+                    let bytes = self.machine.bytes(&chunk);
+                    match &mut connection.door {
+                        Some(door) => door.hold(bytes),
+                        None => connection.carry.extend_from_slice(bytes),
+                    }
                     self.machine.give_back(chunk);
                     return self.greetings.push_back(key);
                 }
@@ -154,9 +170,9 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
             if !self.io.log.takes_input() {
                 break;
             }
-            let Some((key, chunk)) = self.inbox.pop_front() else { break };
+            let Some((key, mut chunk)) = self.inbox.pop_front() else { break };
             self.looked_at += 1;
-            self.take_chunk(key, &chunk, now);
+            self.take_chunk(key, &mut chunk, now);
             self.machine.give_back(chunk);
             self.arm(key);
         }
@@ -176,17 +192,7 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
                 _ => sweep::cut(&mut self.machine, &mut self.node, &mut self.io, key),
             }
         }
-        for _ in 0..HANDSHAKES_PER_TURN.min(self.greetings.len()) {
-            if !self.io.log.takes_input() {
-                break;
-            }
-            let Some(key) = self.greetings.pop_front() else { break };
-            if let Some(connection) = self.io.connections.get_mut(key) {
-                let kept = std::mem::take(&mut connection.carry);
-                self.input(now).cut_stretch(key, Stretch::Joined(kept));
-                self.arm(key);
-            }
-        }
+        self.take_greetings(now);
         if self.machine.has_buffers() {
             for key in std::mem::take(&mut self.starved) {
                 self.arm(key);
@@ -201,10 +207,27 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
         self.inbox.is_empty() && self.greetings.is_empty() && self.ends.is_empty()
     }
 
-    fn take_chunk(&mut self, key: Key, chunk: &M::Chunk, now: Now) {
+    fn take_chunk(&mut self, key: Key, chunk: &mut M::Chunk, now: Now) {
+        let Some(connection) = self.io.connections.get_mut(key) else { return };
+        let Some(door) = &mut connection.door else {
+            return self.take_stretch(key, &Place::Here(0..self.machine.bytes(chunk).len()), chunk, now);
+        };
+        let Opened { place, end } = door.open(self.machine.bytes_mut(chunk), &mut self.opened, &self.rules);
+        let says = door.has_output(Last::No);
+        self.take_stretch(key, &place, chunk, now);
+        if let Some(end) = end {
+            return self.input(now).end_at_door(key, end);
+        }
+        if says {
+            self.io.connections.hurry(key);
+        }
+    }
+
+    /// The next stretch of a connection's frames.
+    fn take_stretch(&mut self, key: Key, place: &Place, chunk: &M::Chunk, now: Now) {
         let Some(connection) = self.io.connections.get_mut(key) else { return };
         if connection.parked {
-            connection.carry.extend_from_slice(self.machine.bytes(chunk));
+            connection.carry.extend_from_slice(bytes_at(place, self.machine.bytes(chunk), &self.opened));
             if connection.carry.len() > PARKED_CARRY_MAX
                 && let Some(entity) = self.io.parking.what_waits(key)
             {
@@ -213,8 +236,10 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
             return;
         }
         let kept = std::mem::take(&mut connection.carry);
+        let opened = std::mem::take(&mut self.opened);
         let (mut input, machine) = self.input_and_machine(now);
-        input.cut_stretch(key, Stretch::join(kept, machine.bytes(chunk)));
+        input.cut_stretch(key, Stretch::join(kept, bytes_at(place, machine.bytes(chunk), &opened)));
+        self.opened = opened;
     }
 
     /// A connection's first frame has waited long enough.

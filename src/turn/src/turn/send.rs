@@ -16,6 +16,8 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
         if !whole {
             return sweep::cut(&mut self.machine, &mut self.node, &mut self.io, key);
         }
+        self.greet_on(key);
+        let Some(connection) = self.io.connections.get_mut(key) else { return };
         let (state, empty) = (connection.state, connection.pending.is_empty());
         self.io.connections.mark_dirty(key);
         if let State::Live(session) = state {
@@ -38,13 +40,15 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
             if connection.sending > 0 || connection.later.is_some() {
                 continue;
             }
-            if !connection.pending.is_empty() && connection.state != State::Gone {
-                let buffer = std::mem::take(&mut connection.pending);
+            if connection.state != State::Gone
+                && let Some(buffer) = connection.take_output(|| std::mem::take(&mut self.spare))
+            {
                 (connection.sending, connection.send_since) = (buffer.len(), now.mono);
                 if connection.state == State::Leaving {
                     connection.since = now.mono; // its time to read the last words begins with them
                 }
                 self.machine.send(&connection.socket, key, buffer);
+                self.give_back_spent(key);
                 continue;
             }
             match connection.state {
@@ -60,5 +64,18 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
             }
         }
         busy
+    }
+
+    /// What a connection with a door wrote its output into is used again: it left in another buffer.
+    fn give_back_spent(&mut self, key: Key) {
+        if let Some(connection) = self.io.connections.get_mut(key)
+            && connection.door.is_some()
+        {
+            let spent = std::mem::take(&mut connection.pending);
+            self.io.connections.give_back(spent);
+            if self.spare.capacity() == 0 {
+                self.spare = self.io.connections.spare();
+            }
+        }
     }
 }

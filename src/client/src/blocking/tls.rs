@@ -1,0 +1,51 @@
+//! TLS on the client's side: whom it trusts, and the handshake.
+
+use std::{io, net::TcpStream, sync::Arc};
+
+use rustls::{
+    ClientConfig, ClientConnection, RootCertStore, StreamOwned,
+    pki_types::{CertificateDer, ServerName, pem::PemObject},
+};
+
+use super::server::Secrecy;
+
+pub(super) type TlsStream = StreamOwned<ClientConnection, TcpStream>;
+
+/// What frames in TLS are called (ALPN).
+const PROTOCOLS: [&[u8]; 2] = [b"tidings/1", b"http/1.1"];
+
+fn roots(secrecy: &Secrecy) -> io::Result<RootCertStore> {
+    let mut roots = RootCertStore::empty();
+    match secrecy {
+        Secrecy::Plain => {}
+        Secrecy::System => {
+            // Some that cannot be read are no reason to trust none.
+            for root in rustls_native_certs::load_native_certs().certs {
+                let _unreadable = roots.add(root);
+            }
+        }
+        Secrecy::Authorities(pem) => {
+            for root in CertificateDer::pem_slice_iter(pem) {
+                roots.add(root.map_err(io::Error::other)?).map_err(io::Error::other)?;
+            }
+        }
+    }
+    if roots.is_empty() {
+        return Err(io::Error::other("there is no authority to trust: no certificate could be read"));
+    }
+    Ok(roots)
+}
+
+/// Agrees with the server on TLS.
+pub(super) fn connect(mut tcp: TcpStream, host: &str, secrecy: &Secrecy) -> io::Result<TlsStream> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let mut config = builder.map_err(io::Error::other)?.with_root_certificates(roots(secrecy)?).with_no_client_auth();
+    config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).into();
+    let name = ServerName::try_from(host.to_string()).map_err(io::Error::other)?;
+    let mut connection = ClientConnection::new(Arc::new(config), name).map_err(io::Error::other)?;
+    while connection.is_handshaking() {
+        connection.complete_io(&mut tcp)?;
+    }
+    Ok(StreamOwned::new(connection, tcp))
+}
