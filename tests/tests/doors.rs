@@ -79,7 +79,7 @@ fn people_chat_over_every_way_and_a_restart() {
             assert!(got.iter().map(|message| &message.payload).eq(&sent), "{from:?} to {to:?}");
         }
     }
-    let counted = |name| serving.server().shared().counters().into_iter().find(|(other, _)| *other == name).unwrap().1;
+    let counted = |name| serving.server().shared().counter(name);
     assert!(counted("tls_begun") > 0 && counted("websockets_opened") > 0);
     assert_eq!(counted("connections_refused_at_the_door"), 0);
 }

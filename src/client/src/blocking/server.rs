@@ -92,7 +92,7 @@ impl FromStr for Server {
         };
         let port = port.map_or(Ok(DEFAULT_PORT), |port| port.parse().map_err(|_| refused()))?;
         // `:7601` is this machine.
-        let host = if host.is_empty() && text.contains(':') { "127.0.0.1" } else { host };
+        let host = if host.is_empty() && place.starts_with(':') { "127.0.0.1" } else { host };
         if host.is_empty() || host.contains('/') || host.contains(char::is_whitespace) {
             return Err(refused());
         }
