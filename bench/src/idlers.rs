@@ -12,6 +12,7 @@ use crate::{
     Failure,
     connection::{Connection, NOTHING_KNOWN, hang_up},
     relay::RING,
+    ways::Way,
 };
 
 /// Handshakes under way at a time: what a listen queue holds, and a idlers that would be let in at all would not overrun.
@@ -31,6 +32,7 @@ pub struct Member {
 #[derive(Debug)]
 pub struct Idlers {
     server: SocketAddr,
+    way: Way,
     members: Vec<Member>,
     ring: Ring,
     connections: Vec<Connection>,
@@ -47,8 +49,16 @@ impl Idlers {
     /// # Errors
     /// If no ring can be had.
     pub fn new(server: SocketAddr, members: Vec<Member>) -> Result<Self, Failure> {
+        Self::by(Way::default(), server, members)
+    }
+
+    /// The same, who come in some way.
+    ///
+    /// # Errors
+    /// If no ring can be had.
+    pub fn by(way: Way, server: SocketAddr, members: Vec<Member>) -> Result<Self, Failure> {
         let (ring, completions) = (Ring::new(&RING, Waker::new()?)?, Vec::with_capacity(COMPLETIONS));
-        Ok(Self { server, members, ring, connections: Vec::new(), ready: 0, round: 0, completions })
+        Ok(Self { server, way, members, ring, connections: Vec::new(), ready: 0, round: 0, completions })
     }
 
     /// Connects everybody; how long that took.
@@ -59,11 +69,12 @@ impl Idlers {
         let begin = Instant::now();
         (self.ready, self.round) = (0, self.round + 1);
         for at in 0..self.members.len() {
-            let mut connection = Connection::new(socket::connect(self.server)?);
+            let mut connection = Connection::by(socket::connect(self.server)?, &self.way)?;
             connection.greet(&self.members[at], &NOTHING_KNOWN);
             let token = Token(self.round << 32 | at as u64);
             self.ring.receive(&connection.socket, token);
-            self.ring.send(&connection.socket, token, std::mem::take(&mut connection.pending), 0);
+            let first = connection.take_output(Vec::new())?;
+            self.ring.send(&connection.socket, token, first, 0);
             self.connections.push(connection);
             while at + 1 - self.ready >= AT_A_TIME {
                 self.turn(begin, within)?;
@@ -99,6 +110,11 @@ impl Idlers {
                             Ok(Kind::Error) => refused = frame.fixed::<tidings_wire::frames::ErrorFrame>().ok(),
                             _ => {}
                         })?;
+                        if connection.has_output() {
+                            // Small enough for the kernel to take it at once.
+                            let more = connection.take_output(Vec::new())?;
+                            self.ring.send(&connection.socket, token, more, 0);
+                        }
                     }
                     self.ring.give_back(chunk);
                     self.ready += ready;

@@ -26,6 +26,7 @@ use crate::{
     offers::Measured,
     pairs::{Pair, Payload},
     relay::RING,
+    ways::Way,
 };
 
 /// A schedule is not left to a timer when its next message is due this soon: timers of idle cores are late.
@@ -125,6 +126,20 @@ impl Pairs {
         payload: usize,
         token: &dyn Fn(&str) -> Result<String, Failure>,
     ) -> Result<Self, Failure> {
+        Self::connect_by(&Way::default(), server, pairs, payload, token)
+    }
+
+    /// The same in some way.
+    ///
+    /// # Errors
+    /// If the server does not let them in.
+    pub fn connect_by(
+        way: &Way,
+        server: SocketAddr,
+        pairs: usize,
+        payload: usize,
+        token: &dyn Fn(&str) -> Result<String, Failure>,
+    ) -> Result<Self, Failure> {
         let id = |at| UserId::derive("default", &user(at));
         let mut this = Self {
             ring: Ring::new(&RING, Waker::new()?)?,
@@ -141,7 +156,7 @@ impl Pairs {
         };
         let until = Instant::now() + Duration::from_secs(60);
         for at in 0..2 * pairs {
-            this.open(server, &Member { device: at as u32, token: token(&user(at))? })?;
+            this.open(way, server, &Member { device: at as u32, token: token(&user(at))? })?;
             // No more handshakes at a time than a listen queue holds.
             while at + 1 - this.ready >= 256 {
                 this.turn(Wait::Upto(Duration::from_millis(100)))?;
@@ -162,8 +177,8 @@ impl Pairs {
         Ok(())
     }
 
-    fn open(&mut self, server: SocketAddr, member: &Member) -> Result<(), Failure> {
-        let (mut connection, at) = (Connection::new(socket::connect(server)?), self.connections.len());
+    fn open(&mut self, way: &Way, server: SocketAddr, member: &Member) -> Result<(), Failure> {
+        let (mut connection, at) = (Connection::by(socket::connect(server)?, way)?, self.connections.len());
         connection.greet(member, &NOTHING_KNOWN);
         self.ring.receive(&connection.socket, Token(at as u64));
         self.connections.push(connection);
@@ -187,7 +202,7 @@ impl Pairs {
 
     fn turn(&mut self, wait: Wait) -> Result<(), Failure> {
         self.go_on();
-        self.flush();
+        self.flush()?;
         let mut completions = std::mem::take(&mut self.completions);
         self.ring.turn(wait, &mut completions);
         for completion in completions.drain(..) {
@@ -221,16 +236,16 @@ impl Pairs {
         }
     }
 
-    fn flush(&mut self) {
+    fn flush(&mut self) -> Result<(), Failure> {
         while let Some(at) = self.dirty.pop() {
             let connection = &mut self.connections[at];
-            if !connection.sending && !connection.pending.is_empty() {
-                let next = self.spare.pop().unwrap_or_default();
-                let buffer = std::mem::replace(&mut connection.pending, next);
+            if !connection.sending && connection.has_output() {
+                let buffer = connection.take_output(self.spare.pop().unwrap_or_default())?;
                 connection.sending = true;
                 self.ring.send(&connection.socket, Token(at as u64), buffer, 0);
             }
         }
+        Ok(())
     }
 
     fn received(&mut self, at: usize, result: Received, more: bool) -> Result<(), Failure> {
@@ -255,6 +270,9 @@ impl Pairs {
                     _ => {}
                 })?;
                 self.ring.give_back(chunk);
+                if self.connections[at].has_output() {
+                    self.dirty.push(at);
+                }
                 if let Some(error) = refused {
                     if !SHED.contains(&ErrorCode::from_u16(error.code)) {
                         return Err(format!("the server refused: code {}", error.code).into());

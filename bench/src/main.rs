@@ -10,6 +10,7 @@ mod connections;
 mod cpu;
 mod crowd;
 mod day;
+mod doors;
 mod dsync;
 mod floor;
 mod groups;
@@ -43,6 +44,7 @@ mod stream;
 mod target;
 mod timeline;
 mod values;
+mod ways;
 
 use std::process::ExitCode;
 
@@ -99,6 +101,8 @@ enum Workload {
     Overload(overload::Arguments),
     /// One message that grows by many fragments, shown to many devices.
     Stream(stream::Arguments),
+    /// The four ways to the server: what a message, an idle connection and a handshake cost, and a storm of handshakes.
+    Doors(doors::Arguments),
     /// Nearly everybody is cut off at once and comes back.
     Storm(storm::Arguments),
 }
@@ -119,6 +123,7 @@ fn main() -> ExitCode {
             Workload::Stall(arguments) => stall::run(&arguments),
             Workload::Overload(arguments) => overload::run(&arguments),
             Workload::Stream(arguments) => stream::run(&arguments),
+            Workload::Doors(arguments) => doors::run(&arguments),
             Workload::Storm(arguments) => storm::run(&arguments),
         },
         Command::Floor(arguments) => floor::run(&arguments),

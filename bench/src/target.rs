@@ -120,6 +120,15 @@ impl Target {
         Self::server_with(place, dir, "shed = true")
     }
 
+    /// The server with a certificate that signs itself.
+    ///
+    /// # Errors
+    /// If it does not start.
+    pub fn server_with_tls(place: &Place, dir: &Path) -> Result<Self, Failure> {
+        let settings = format!("{}\ntls.self_signed = true", place.settings);
+        Self::server_with(&Place { settings, ..place.clone() }, dir, "shed = false")
+    }
+
     fn server_with(place: &Place, dir: &Path, limit: &str) -> Result<Self, Failure> {
         if let (Some(addr), Some(data), Some(pid)) = (place.at, &place.data, place.pid) {
             return Ok(Self { process: Process::Foreign, addr, pid, issuer: Some(Issuer::load(data)?) });
