@@ -1,5 +1,7 @@
 //! The server's settings: embedded defaults, a TOML file over them, the command line over that.
 
+mod tokens;
+
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -17,6 +19,7 @@ use tidings_core::{
 use tidings_reactor::Canary;
 use tidings_wire::TenantId;
 
+pub use self::tokens::TokenSettings;
 use crate::front_door::{DoorSettings, TlsSettings};
 
 /// Every setting, with its default.
@@ -45,6 +48,8 @@ pub struct ServerConfig {
     pub gather_us: u64,
     /// The log.
     pub log: LogSettings,
+    /// Whose tokens are believed.
+    pub tokens: TokenSettings,
     /// How much of the log is kept.
     pub retention: RetentionSettings,
     /// What clients may do.
@@ -165,6 +170,7 @@ impl Default for ServerConfig {
             spin_us: 20,
             gather_us: 200,
             log: LogSettings::default(),
+            tokens: TokenSettings::default(),
             retention: RetentionSettings::default(),
             limits: LimitSettings::default(),
             receive: ReceiveSettings::default(),

@@ -26,7 +26,7 @@ use crate::{
     config::{ConfigError, ServerConfig},
     data::{ControlFile, DataDir, DataError},
     front_door::FrontDoor,
-    tokens::{Issuer, KEY_FILE, Keys, PUBLIC_FILE, TokenVerifier},
+    tokens::{Issuer, KEY_FILE, Keys, News, PUBLIC_FILE, Refresher, TokenVerifier},
 };
 
 /// Why a server does not start.
@@ -73,6 +73,7 @@ pub struct Server {
     recovered: (u64, usize),
     keys: Keys,
     front_door: FrontDoor,
+    refresher: Option<Refresher>,
     retention: u64,
 }
 
@@ -99,6 +100,8 @@ impl Server {
         let disk = rustix::fs::statvfs(data.path()).map(|disk| disk.f_blocks.saturating_mul(disk.f_frsize));
         config.settle_retention(disk.map_err(|error| StartError::System(error.to_string()))?);
         let keys = load_keys(&data)?;
+        let refresher = config.tokens.refresher(data.path()).map_err(StartError::Config)?;
+        let verifier = keys.verifier(&config.tenants, refresher.as_ref().map(Refresher::trust));
         let front_door = FrontDoor::open(&config, data.path()).map_err(StartError::Config)?;
         let reactors = config.cores.len() as u16;
         let settings = log_settings(&data, &config);
@@ -118,7 +121,7 @@ impl Server {
         let notes = Arc::<ControlFile>::clone(data.control());
         let scribe = Scribe::start(notes).map_err(system)?;
         let desks = (0..reactors).map(|at| scribe.desk(&shared.peer(ReactorId(at as u16)).waker)).collect();
-        let seeds = seeds(&config, &data, recovered, &files, listeners, desks, &shared, &keys, &front_door);
+        let seeds = seeds(&config, &data, recovered, &files, listeners, desks, &shared, &verifier, &front_door);
         let mut hosted = Vec::new();
         for seed in seeds {
             let ended: Sender<()> = ended_sender.clone();
@@ -129,7 +132,9 @@ impl Server {
             hosted.push(started.map_err(StartError::System)?);
         }
         let retention = config.retention.max_bytes;
-        let server = Self { addr, data, shared, hosted, scribe, ended, recovered: counts, keys, front_door, retention };
+        let recovered = counts;
+        let server =
+            Self { addr, data, shared, hosted, scribe, ended, recovered, keys, front_door, refresher, retention };
         server.wait_until_ready()
     }
 
@@ -179,6 +184,11 @@ impl Server {
     /// Signs tokens for it, if it has the private key.
     pub fn issuer(&self) -> Option<&Issuer> {
         self.keys.issuer.as_ref()
+    }
+
+    /// What is new of the keys of the login server.
+    pub fn next_news_of_keys(&self) -> Option<News> {
+        self.refresher.as_ref().and_then(Refresher::next_news)
     }
 
     /// Its front door.
@@ -363,7 +373,7 @@ fn seeds(
     listeners: Vec<OwnedFd>,
     desks: Vec<Desk>,
     shared: &Arc<Shared>,
-    keys: &Keys,
+    verifier: &TokenVerifier,
     front_door: &FrontDoor,
 ) -> Vec<Seed<TokenVerifier>> {
     let reactors = config.cores.len();
@@ -383,7 +393,7 @@ fn seeds(
             log,
             rules: Arc::clone(&front_door.rules),
             lanes,
-            verifier: keys.verifier(&config.tenants),
+            verifier: verifier.clone(),
             store: (config.store)(),
             shared: Arc::clone(shared),
         };

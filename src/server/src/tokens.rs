@@ -1,7 +1,11 @@
-//! Tokens: JWT, signed with Ed25519. The server makes its key in the data directory; whoever can read that can issue. Where a login
-//! server signs, its public key alone is enough here.
+//! Tokens: JWT. The server makes an Ed25519 key in the data directory; whoever can read that can issue. Where a login
+//! server signs, its public key alone is enough here, or the set of its keys (JWKS).
 
-use std::{fs, io, path::Path, sync::Arc};
+mod jwks;
+mod refresh;
+mod verifier;
+
+use std::{fs, io, path::Path};
 
 use ed25519_dalek::{
     SigningKey, VerifyingKey,
@@ -9,19 +13,18 @@ use ed25519_dalek::{
         DecodePrivateKey, DecodePublicKey, EncodePrivateKey, EncodePublicKey, KeypairBytes, spki::der::pem::LineEnding,
     },
 };
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, encode};
+pub use jwks::{Expected, JwksError, KeySet, Trust};
+pub use refresh::{News, Refresher, Source};
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 pub use tidings_core::Scope;
-use tidings_core::{Claims, TokenFault, Verifier};
 use tidings_wire::{DeviceId, Timestamp};
+pub use verifier::TokenVerifier;
 
 /// The private key: PKCS #8 in PEM, as `openssl genpkey -algorithm ed25519` writes it.
 pub const KEY_FILE: &str = "token.key";
 /// The public key: SubjectPublicKeyInfo in PEM, as `openssl pkey -pubout` writes it.
 pub const PUBLIC_FILE: &str = "token.pub";
-/// Seconds that the clock of whoever signs may be ahead of the server's: a token counts so much before its `nbf`.
-const CLOCK_SKEW_S: u64 = 60;
-
 /// What a token carries.
 #[derive(Serialize, Deserialize)]
 struct Payload {
@@ -157,14 +160,9 @@ impl Keys {
         Ok(Self { public: issuer.key.verifying_key(), issuer: Some(issuer) })
     }
 
-    /// What checks tokens: of these tenants, or of any if there are none.
-    pub fn verifier(&self, tenants: &[String]) -> TokenVerifier {
-        let key = DecodingKey::from_ed_der(self.public.as_bytes());
-        // The algorithm is the key's, whatever a token's header says. Time is the caller's.
-        let mut validation = Validation::new(Algorithm::EdDSA);
-        validation.validate_exp = false;
-        validation.set_required_spec_claims(&["exp", "sub"]);
-        TokenVerifier { key, validation, tenants: tenants.into() }
+    /// What checks tokens: of these tenants, or of any if there are none. It believes this key, and those that `others` has.
+    pub fn verifier(&self, tenants: &[String], others: Option<Trust>) -> TokenVerifier {
+        TokenVerifier::new(DecodingKey::from_ed_der(self.public.as_bytes()), tenants, others)
     }
 }
 
@@ -216,51 +214,11 @@ impl Issuer {
     }
 }
 
-/// Checks tokens of one key.
-#[derive(Clone)]
-pub struct TokenVerifier {
-    key: DecodingKey,
-    validation: Validation,
-    /// Those that are let in; none: all.
-    tenants: Arc<[String]>,
-}
-
-impl std::fmt::Debug for TokenVerifier {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("TokenVerifier")
-    }
-}
-
-impl Verifier for TokenVerifier {
-    fn verify(&self, token: &[u8], now: Timestamp) -> Result<Claims, TokenFault> {
-        let data = decode::<Payload>(token, &self.key, &self.validation).map_err(|_| TokenFault::Invalid)?;
-        // Nothing that a token calls critical is known here.
-        if data.header.crit.is_some() {
-            return Err(TokenFault::Invalid);
-        }
-        let Payload { sub, tenant, device, exp, nbf, iat, scope } = data.claims;
-        let now_s = now.0 / 1_000_000;
-        if exp <= now_s {
-            return Err(TokenFault::Expired);
-        }
-        if nbf > now_s.saturating_add(CLOCK_SKEW_S) {
-            return Err(TokenFault::Invalid);
-        }
-        if !self.tenants.is_empty() && !self.tenants.contains(&tenant) {
-            return Err(TokenFault::Tenant);
-        }
-        let until = Some(Timestamp(exp.saturating_mul(1_000_000)));
-        // One of the future would be younger than what revokes it: then it does not say when it was issued.
-        let issued = Timestamp((iat.max(0.0) * 1e6) as u64);
-        let is_ahead = issued.0 > now.0.saturating_add(CLOCK_SKEW_S * 1_000_000);
-        let issued = if is_ahead { Timestamp(0) } else { issued };
-        let scope = if scope.split(' ').any(|word| word == SERVICE) { Scope::Service } else { Scope::User };
-        Ok(Claims { tenant: tenant.into(), name: sub.into(), device: device.map(DeviceId), until, issued, scope })
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use jsonwebtoken::EncodingKey;
+    use tidings_core::{TokenFault, Verifier};
+
     use super::*;
     use crate::process::TempDir;
 
@@ -292,12 +250,12 @@ mod tests {
     fn tokens_of_this_key_are_believed_until_they_expire_and_no_others_are() {
         let (ours, theirs) = (keys(1), keys(2));
         let token = ours.issuer.as_ref().unwrap().issue("alice", Some(DeviceId(7)), NOW, 60).unwrap();
-        let verifier = ours.verifier(&[]);
+        let verifier = ours.verifier(&[], None);
         let claims = verifier.verify(token.as_bytes(), NOW).unwrap();
         assert_eq!((&*claims.name, &*claims.tenant, claims.device), ("alice", "default", Some(DeviceId(7))));
         assert_eq!((claims.until, claims.issued), (Some(Timestamp(1_060_000_000)), NOW));
         assert_eq!(verifier.verify(token.as_bytes(), Timestamp(1_060_000_000)), Err(TokenFault::Expired));
-        assert_eq!(theirs.verifier(&[]).verify(token.as_bytes(), NOW), Err(TokenFault::Invalid));
+        assert_eq!(theirs.verifier(&[], None).verify(token.as_bytes(), NOW), Err(TokenFault::Invalid));
         let mut forged = token.into_bytes();
         *forged.last_mut().unwrap() ^= 1;
         assert_eq!(verifier.verify(&forged, NOW), Err(TokenFault::Invalid));
@@ -311,7 +269,7 @@ mod tests {
     fn a_token_counts_from_its_nbf_on_and_for_the_tenants_of_this_server() {
         let keys = keys(1);
         let verify = |tenants: &[String], payload: &Payload| {
-            keys.verifier(tenants).verify(signed(&keys, payload).as_bytes(), NOW).map(|claims| claims.tenant)
+            keys.verifier(tenants, None).verify(signed(&keys, payload).as_bytes(), NOW).map(|claims| claims.tenant)
         };
         assert!(verify(&[], &payload("one", 1060)).is_ok(), "clocks differ by a minute");
         assert_eq!(verify(&[], &payload("one", 1061)), Err(TokenFault::Invalid));
@@ -326,7 +284,7 @@ mod tests {
         let der = keys.issuer.as_ref().unwrap().key.to_pkcs8_der().unwrap();
         let verify = |header: &Header, claims: serde_json::Value| {
             let token = encode(header, &claims, &EncodingKey::from_ed_der(der.as_bytes())).unwrap();
-            keys.verifier(&[]).verify(token.as_bytes(), NOW).map(|claims| claims.until)
+            keys.verifier(&[], None).verify(token.as_bytes(), NOW).map(|claims| claims.until)
         };
         let plain = Header::new(Algorithm::EdDSA);
         let fraction = serde_json::json!({ "sub": "alice", "exp": 2000.75, "nbf": 999.5, "iat": 999.5 });
@@ -355,11 +313,11 @@ mod tests {
         let made = Keys::make(dir.path()).unwrap();
         let token = made.issuer.unwrap().issue_scoped("alice", (None, Scope::Service), NOW, 60).unwrap();
         let again = Keys::load(dir.path()).unwrap().unwrap();
-        let claims = again.verifier(&[]).verify(token.as_bytes(), NOW).unwrap();
+        let claims = again.verifier(&[], None).verify(token.as_bytes(), NOW).unwrap();
         assert!(again.issuer.is_some() && claims.scope == Scope::Service);
         fs::remove_file(dir.path().join(KEY_FILE)).unwrap();
         let public = Keys::load(dir.path()).unwrap().unwrap();
-        assert!(public.issuer.is_none() && public.verifier(&[]).verify(token.as_bytes(), NOW).is_ok());
+        assert!(public.issuer.is_none() && public.verifier(&[], None).verify(token.as_bytes(), NOW).is_ok());
         let other = Issuer { key: SigningKey::from_bytes(&[9; 32]) };
         fs::write(dir.path().join(KEY_FILE), other.to_pem().unwrap()).unwrap();
         assert!(Keys::load(dir.path()).unwrap_err().to_string().contains("not the public key"));

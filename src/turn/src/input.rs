@@ -21,6 +21,9 @@ use crate::{
     shared::{Handover, Shared},
 };
 
+/// When somebody is to come again whose token cannot be judged yet.
+const COME_AGAIN_MS: u32 = 1000;
+
 /// What cutting a stretch of bytes came to.
 pub(crate) enum Cut {
     /// So many bytes were whole frames; the rest waits for more.
@@ -212,7 +215,8 @@ impl<M: Machine, V: Verifier> Input<'_, M, V> {
         match authenticate(self.verifier, frame, self.now.wall) {
             Ok(who) => Some(who),
             Err(code) => {
-                self.turn_away(key, code, asked, 0, "");
+                let wait_ms = if code == ErrorCode::Busy { COME_AGAIN_MS } else { 0 };
+                self.turn_away(key, code, asked, wait_ms, "");
                 None
             }
         }

@@ -83,6 +83,8 @@ pub enum TokenFault {
     Expired,
     /// Its tenant is not one of this server's.
     Tenant,
+    /// The key that it names may be new: whoever comes again in a moment finds it known, or the token refused.
+    TryAgain,
 }
 
 /// Checks tokens.
@@ -270,6 +272,7 @@ fn check(
         TokenFault::Invalid => ErrorCode::TokenInvalid,
         TokenFault::Expired => ErrorCode::TokenExpired,
         TokenFault::Tenant => ErrorCode::TenantUnknown,
+        TokenFault::TryAgain => ErrorCode::Busy,
     })?;
     if claims.name.is_empty() || claims.name.len() > limits::NAME_MAX || claims.tenant.len() > limits::NAME_MAX {
         return Err(ErrorCode::TokenInvalid);

@@ -18,6 +18,7 @@ use super::{Failure, out};
 use crate::{
     config::{ServerConfig, parse_cores},
     server::Server,
+    tokens::News,
 };
 
 /// Arguments of `serve`.
@@ -128,6 +129,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
         tell_storage(server.shared(), &mut was_stuck);
         tell_over_budget(server.shared());
         tell_damages(server.shared());
+        tell_keys(&server);
         for signal in signals.pending() {
             if signal == SIGUSR1 {
                 out::note(&serde_json::json!({ "counters": counters(server.shared()) }).to_string());
@@ -169,6 +171,18 @@ fn tell_over_budget(shared: &Shared) {
             "tidings: alarm: {who} has filled as much of the log as it may ({setting}): what comes from there is refused until some \
              comes back; {refused} messages were, of everybody"
         ));
+    }
+}
+
+/// Says what became of the keys of the login server.
+fn tell_keys(server: &Server) {
+    while let Some(news) = server.next_news_of_keys() {
+        out::note(&match news {
+            News::Fetched(count) => format!("tidings: trusts {count} keys of the login server"),
+            News::Failed(error) => {
+                format!("tidings: alarm: the keys of the login server cannot be had, those from before count: {error}")
+            }
+        });
     }
 }
 
