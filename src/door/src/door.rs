@@ -87,7 +87,8 @@ enum Framing {
 /// What is between one socket and its stream of frames.
 #[derive(Debug)]
 pub struct Door {
-    tls: Option<Tls>,
+    /// Apart, since it is large, and WebSockets may do without.
+    tls: Option<Box<Tls>>,
     framing: Framing,
     /// Received and not looked at: see [`Self::hold`].
     held: Vec<u8>,
@@ -99,7 +100,7 @@ impl Door {
     /// The door of a connection whose first bytes are TLS or HTTP. `None` if TLS cannot begin: there is no certificate.
     pub fn new(speaks: Speaks, rules: &Rules) -> Option<Self> {
         let tls = match speaks {
-            Speaks::Tls => Some(Tls::new(rules.tls.as_ref()?).ok()?),
+            Speaks::Tls => Some(Box::new(Tls::new(rules.tls.as_ref()?).ok()?)),
             _ => None,
         };
         Some(Self { tls, framing: Framing::Unknown(Vec::new()), held: Vec::new(), said: Vec::new() })
@@ -132,7 +133,7 @@ impl Door {
 
     /// True while something that came is not whole.
     pub fn is_inside(&self) -> bool {
-        let tls = self.tls.as_ref().is_some_and(Tls::is_inside);
+        let tls = self.tls.as_ref().is_some_and(|tls| tls.is_inside());
         tls || match &self.framing {
             Framing::Unknown(head) => !head.is_empty(),
             Framing::Raw => false,
