@@ -143,7 +143,8 @@ fn ways(data: &Path) -> Result<[Way; 4], Failure> {
 fn serve(place: &Place) -> Result<(Target, std::path::PathBuf, tidings::process::TempDir), Failure> {
     let (dir, temporary) = place.make_dir()?;
     let target = Target::server_with_tls(place, &dir)?;
-    Ok((target, dir.join("data"), temporary))
+    let data = target.data.clone().ok_or("a server has a data directory")?;
+    Ok((target, data, temporary))
 }
 
 /// Runs it.

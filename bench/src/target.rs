@@ -89,6 +89,8 @@ pub struct Target {
     pub addr: SocketAddr,
     /// Its process.
     pub pid: u32,
+    /// Its data directory, if it has one.
+    pub data: Option<PathBuf>,
     issuer: Option<Issuer>,
 }
 
@@ -131,7 +133,8 @@ impl Target {
 
     fn server_with(place: &Place, dir: &Path, limit: &str) -> Result<Self, Failure> {
         if let (Some(addr), Some(data), Some(pid)) = (place.at, &place.data, place.pid) {
-            return Ok(Self { process: Process::Foreign, addr, pid, issuer: Some(Issuer::load(data)?) });
+            let (data, issuer) = (Some(data.clone()), Some(Issuer::load(data)?));
+            return Ok(Self { process: Process::Foreign, addr, pid, data, issuer });
         }
         let beside = || Ok::<_, std::io::Error>(std::env::current_exe()?.with_file_name("tidings"));
         let config = dir.join("bench.toml");
@@ -146,7 +149,8 @@ impl Target {
         };
         let server = launch.start()?;
         let (addr, pid) = (server.addr(), server.id());
-        Ok(Self { process: Process::Server(server), addr, pid, issuer: Some(Issuer::load(&launch.data)?) })
+        let (data, issuer) = (Some(launch.data.clone()), Some(Issuer::load(&launch.data)?));
+        Ok(Self { process: Process::Server(server), addr, pid, data, issuer })
     }
 
     /// The null relay, which writes as many bytes as it relays in `dir`, if there is one.
@@ -182,7 +186,7 @@ impl Target {
         BufReader::new(relay.0.stdout.as_mut().ok_or("the relay has no output")?).read_line(&mut line)?;
         let addr = line.trim().strip_prefix("ready listen=").ok_or("the relay did not start")?.parse()?;
         let pid = relay.0.id();
-        Ok(Self { process: Process::Relay(relay), addr, pid, issuer: None })
+        Ok(Self { process: Process::Relay(relay), addr, pid, data: None, issuer: None })
     }
 
     /// What its process used so far.
