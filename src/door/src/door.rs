@@ -218,6 +218,9 @@ impl Door {
     /// What goes to the socket: a part of the stream, with what else there is to say. An empty buffer is left in `stream`: either its own or
     /// `spare`.
     pub fn seal(&mut self, stream: &mut Vec<u8>, last: Last, mut spare: Vec<u8>) -> Vec<u8> {
+        if self.tls.is_none() && stream.capacity() == 0 {
+            std::mem::swap(stream, &mut spare);
+        }
         match &mut self.framing {
             Framing::WebSocket(socket) => socket.seal(stream, last),
             // Who never got so far as to speak of frames is told nothing in frames.

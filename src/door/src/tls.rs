@@ -167,7 +167,8 @@ impl Tls {
 
     /// Data in records, after what else there is to say, appended to `out`.
     pub(crate) fn seal(&mut self, plain: &[u8], last: Last, out: &mut Vec<u8>) {
-        out.append(&mut self.outgoing);
+        // Into a buffer that is used again; its own is not needed for long.
+        out.extend_from_slice(&std::mem::take(&mut self.outgoing));
         let closes = last == Last::Yes && self.up && !self.over;
         // To a peer with whom nothing was agreed on nothing can be said.
         if self.over || !self.up || plain.is_empty() && !closes {
