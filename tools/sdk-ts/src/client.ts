@@ -1,0 +1,491 @@
+/** The client: a session over a WebSocket, which connects and reconnects by itself and keeps what must be kept. */
+
+import { devicesOf, membersOf, type Device, type Member } from "./changed.js";
+import { Backoff } from "./backoff.js";
+import { concat, fromHex, text as textOf, u16, u32, utf8 } from "./bytes.js";
+import { crc32c } from "./crc32c.js";
+import { ProtocolError } from "./frames.js";
+import { DEFAULT_TENANT, directConversation, groupId, isGroup, NONE, userId, type ConversationId, type UserId } from "./ids.js";
+import { CONTROL } from "./message.js";
+import type { Outgoing } from "./outbox.js";
+import { Session, type Event, type Page } from "./session.js";
+import { MemoryStore, type Store } from "./store.js";
+
+/** What a client needs of a WebSocket: the browser's has it, and that of `ws`. */
+export interface Socket {
+  binaryType: string;
+  onopen: ((event: never) => void) | null;
+  onmessage: ((event: { data: unknown }) => void) | null;
+  onclose: ((event: never) => void) | null;
+  onerror: ((event: never) => void) | null;
+  send(bytes: Uint8Array): void;
+  close(): void;
+}
+
+/** How a client is made. */
+export interface ClientOptions {
+  /** Where the server is: `wss://chat.example/v1`. */
+  readonly url: string;
+  /** The user's name. */
+  readonly user: string;
+  readonly tenant?: string;
+  /** The device's number, below 2^31: one for each installation. From 2^31 up it is a guest that is forgotten after some time. */
+  readonly device: number;
+  /** What the user calls the device. */
+  readonly deviceName?: string;
+  /** A token, or where one comes from; it is asked again before one ends. */
+  readonly token: string | (() => string | Promise<string>);
+  /** Where state and unsent messages are kept; in memory by default. */
+  readonly store?: Store;
+  /** How many messages of each conversation a device is given that begins to know it; all by default. */
+  readonly history?: number;
+  /** Makes a WebSocket, where there is none by itself: `(url, protocol) => new WebSocket(url, protocol)` of `ws`. */
+  readonly webSocket?: (url: string, protocol: string) => Socket;
+}
+
+/** What happened to a message. */
+export interface Sent {
+  readonly conversation: ConversationId;
+  readonly seq: bigint;
+  /** When the server took it, in microseconds since 1970; 0: it had taken it before. */
+  readonly ts: bigint;
+}
+
+/** To whom: a user by name, or a conversation by id. */
+export type To = { readonly user: string } | { readonly conversation: ConversationId };
+
+/** A message that is being written. */
+export interface Stream {
+  /** Its number, once it has one. */
+  readonly opened: Promise<Sent>;
+  /** Says more. */
+  write(text: string): void;
+  /** Says no more: resolves once the whole message is durable. */
+  end(): Promise<Sent>;
+}
+
+/** Roles in a group. */
+export const ROLE = { member: 1, admin: 2, owner: 3 } as const;
+
+type Handler = (event: Event) => void;
+
+const SUBPROTOCOL = "tidings.v1";
+/** What is written at messages goes out at most so often, in milliseconds, and in pieces of so many bytes. */
+const PACE_MS = 40;
+const FRAGMENT_MAX = 16_384;
+/** The longest that a browser's timer is asked to wait. */
+const TIMER_MAX_MS = 60_000;
+
+interface Writing {
+  readonly conversation: ConversationId;
+  bytes: Uint8Array;
+  seq: bigint | undefined;
+  shown: number;
+  timer: ReturnType<typeof setTimeout> | undefined;
+}
+
+/** A device of a user. */
+export class Client {
+  readonly me: UserId;
+  private readonly session: Session;
+  private readonly store: Store;
+  private readonly handlers = new Set<Handler>();
+  private readonly backoff = new Backoff();
+  private readonly waiting = new Map<bigint, { resolve: (sent: Sent) => void; reject: (error: Error) => void }>();
+  private readonly writing = new Set<Writing>();
+  private socket: Socket | undefined;
+  private open = false;
+  private timer: ReturnType<typeof setTimeout> | undefined;
+  private reconnectTimer: ReturnType<typeof setTimeout> | undefined;
+  private saving: Promise<void> = Promise.resolve();
+  private started: Promise<void> | undefined;
+  private hadFreshToken = false;
+  private closed = false;
+
+  constructor(private readonly options: ClientOptions) {
+    this.me = userId(options.user, options.tenant ?? DEFAULT_TENANT);
+    this.store = options.store ?? new MemoryStore();
+    const { device, deviceName, history } = options;
+    this.session = new Session({ device, ...(deviceName === undefined ? {} : { deviceName }), ...(history === undefined ? {} : { history }) });
+  }
+
+  /** Calls `handler` with everything that happens; what it gives back ends that. Messages are acknowledged once all handlers returned and the store kept how far the device is. */
+  on(handler: Handler): () => void {
+    this.handlers.add(handler);
+    return () => void this.handlers.delete(handler);
+  }
+
+  /** Begins: loads what was kept, and connects. It stays connected until {@link close}. */
+  start(): Promise<void> {
+    this.started ??= (async () => {
+      const [saved, unsent] = await Promise.all([this.store.load(), this.store.outbox()]);
+      this.session.restore(saved, unsent);
+      void this.connect();
+    })();
+    return this.started;
+  }
+
+  /** Ends: what is unsent stays in the store. */
+  async close(): Promise<void> {
+    this.closed = true;
+    this.session.close();
+    this.flush();
+    clearTimeout(this.timer);
+    clearTimeout(this.reconnectTimer);
+    for (const writing of this.writing) clearTimeout(writing.timer);
+    this.socket?.close();
+    await this.saving;
+  }
+
+  /** True while there is a session. */
+  get isConnected(): boolean {
+    return this.session.isUp;
+  }
+
+  /** Messages that the server has not acknowledged. */
+  get unsent(): number {
+    return this.session.outbox.size;
+  }
+
+  /** A user's id by name. */
+  userNamed(name: string): UserId {
+    return userId(name, this.options.tenant ?? DEFAULT_TENANT);
+  }
+
+  /** The conversation with somebody. */
+  conversationOf(to: To): ConversationId {
+    return "user" in to ? directConversation(this.me, this.userNamed(to.user)) : to.conversation;
+  }
+
+  /** Sends text. Resolves once it is durable; it is sent again as often as it takes, also after a reload. */
+  send(to: To, text: string, options: { readonly answers?: bigint; readonly expiresAt?: bigint } = {}): Promise<Sent> {
+    return this.post(to, { payload: utf8(text), target: options.answers ?? 0n, expiresAt: options.expiresAt ?? 0n });
+  }
+
+  /** Sends bytes. */
+  sendBytes(to: To, payload: Uint8Array): Promise<Sent> {
+    return this.post(to, { payload });
+  }
+
+  /** Replaces what an own message says. */
+  edit(conversation: ConversationId, seq: bigint, text: string): Promise<Sent> {
+    return this.post({ conversation }, { payload: utf8(text), control: CONTROL.edit, target: seq });
+  }
+
+  /** Withdraws a message for everyone. */
+  erase(conversation: ConversationId, seq: bigint): Promise<Sent> {
+    return this.post({ conversation }, { control: CONTROL.erase, target: seq });
+  }
+
+  /** Says what the user thinks of a message; empty: nothing any more. */
+  react(conversation: ConversationId, seq: bigint, reaction: string): Promise<Sent> {
+    return this.post({ conversation }, { payload: utf8(reaction), control: CONTROL.react, target: seq });
+  }
+
+  /** Lets messages disappear that are written from now on, after so many seconds; 0: they stay. */
+  setTimer(conversation: ConversationId, seconds: number): Promise<Sent> {
+    return this.post({ conversation }, { control: CONTROL.timer, body: u32(seconds) });
+  }
+
+  /** Makes a group, with this user as its owner. */
+  async createGroup(title: string, members: readonly string[]): Promise<ConversationId> {
+    const nonce = crypto.getRandomValues(new Uint8Array(16));
+    const conversation = groupId(this.me, nonce);
+    const [named, ids] = [utf8(title), members.map((name) => fromHex(this.userNamed(name)))];
+    // Members write, admins add and edit, new members see what is said from then on.
+    const settings = Uint8Array.of(1, 2, 2, 0);
+    const body = concat(nonce, settings, u16(named.length), u16(ids.length), named, ...ids);
+    await this.post({ conversation }, { control: CONTROL.create, body });
+    return conversation;
+  }
+
+  /** Takes users into a group. */
+  addMembers(group: ConversationId, names: readonly string[]): Promise<Sent> {
+    return this.post({ conversation: group }, { control: CONTROL.add, body: this.named(names) });
+  }
+
+  /** Removes users from a group. */
+  removeMembers(group: ConversationId, names: readonly string[]): Promise<Sent> {
+    return this.post({ conversation: group }, { control: CONTROL.remove, body: this.named(names) });
+  }
+
+  /** Leaves a group. */
+  leave(group: ConversationId): Promise<Sent> {
+    return this.post({ conversation: group }, { control: CONTROL.leave });
+  }
+
+  /** Gives a member of a group a role. */
+  setRole(group: ConversationId, name: string, role: number): Promise<Sent> {
+    return this.post({ conversation: group }, { control: CONTROL.role, body: concat(fromHex(this.userNamed(name)), Uint8Array.of(role)) });
+  }
+
+  /** Begins a message that is shown while it is written. */
+  openStream(to: To): Stream {
+    const conversation = this.conversationOf(to);
+    const writing: Writing = { conversation, bytes: new Uint8Array(), seq: undefined, shown: 0, timer: undefined };
+    this.writing.add(writing);
+    const opened = this.post(to, { control: CONTROL.open });
+    opened.then(
+      ({ seq }) => {
+        writing.seq = seq;
+        this.show(writing);
+      },
+      () => this.writing.delete(writing),
+    );
+    const write = (text: string): void => {
+      writing.bytes = concat(writing.bytes, utf8(text));
+      writing.timer ??= setTimeout(() => this.show(writing), PACE_MS);
+    };
+    const end = async (): Promise<Sent> => {
+      const { seq } = await opened;
+      clearTimeout(writing.timer);
+      this.writing.delete(writing);
+      return this.post({ conversation }, { payload: writing.bytes, control: CONTROL.end, target: seq });
+    };
+    return { opened, write, end };
+  }
+
+  /** The user has read a message, and all before it. */
+  read(conversation: ConversationId, seq: bigint, ordinal: bigint): void {
+    this.session.read(conversation, seq, ordinal, now());
+    this.after();
+  }
+
+  /** Says that the user is typing (1), or not any more (0). It may be lost. */
+  typing(conversation: ConversationId, doing = 1): void {
+    this.session.say("typing", { conversation, user: NONE, doing });
+    this.flush();
+  }
+
+  /** Says whether somebody looks at this device. */
+  setActive(active: boolean): void {
+    this.session.say("activity", { activity: active ? 1 : 0 });
+    this.flush();
+  }
+
+  /** Asks who is there, for two minutes: of users, or of a group's members. */
+  watch(who: readonly string[] | ConversationId): void {
+    const watch = typeof who === "string" ? { conversation: who, users: new Uint8Array() } : { conversation: NONE, users: concat(...who.map((name) => fromHex(this.userNamed(name)))) };
+    this.session.say("watch", watch);
+    this.flush();
+  }
+
+  /** Stored messages, oldest first: the last `limit` of those up to `upto` (0: the newest). */
+  history(conversation: ConversationId, upto = 0n, limit = 50): Promise<Page> {
+    const page = this.session.history(conversation, upto, limit);
+    this.flush();
+    return page;
+  }
+
+  /** What a conversation is, and who is in it. */
+  async describe(conversation: ConversationId): Promise<{ readonly title: string; readonly members: Member[] }> {
+    const members: Member[] = [];
+    for (;;) {
+      const asked = this.session.ask("describe", { conversation, first: members.length, limit: 0, counted: 0n }, "described");
+      this.flush();
+      const described = await asked;
+      const part = membersOf(described);
+      members.push(...part);
+      if (part.length === 0 || members.length >= described.members) return { title: textOf(described.title), members };
+    }
+  }
+
+  /** The user's devices. */
+  async devices(): Promise<Device[]> {
+    const asked = this.session.ask("devices", { reserved: 0 }, "deviceList");
+    this.flush();
+    return devicesOf(await asked);
+  }
+
+  /** Lets a device in no more. The devices that are left. */
+  async revoke(device: number): Promise<Device[]> {
+    const asked = this.session.ask("revoke", { device }, "deviceList");
+    this.flush();
+    return devicesOf(await asked);
+  }
+
+  /** Changes a setting of the user's (docs/protocol.md, SET); resolves once it is durable. */
+  async set(conversation: ConversationId, key: number, value: bigint, peer: UserId = NONE): Promise<void> {
+    const asked = this.session.ask("set", { conversation, key, value, peer }, "setting");
+    this.flush();
+    await asked;
+  }
+
+  /** Messages that the user does not want to see any more. */
+  async forget(conversation: ConversationId, first: bigint, last: bigint): Promise<void> {
+    const asked = this.session.ask("forget", { conversation, first, last }, "forgotten");
+    this.flush();
+    await asked;
+  }
+
+  private named(names: readonly string[]): Uint8Array {
+    return concat(u16(names.length), ...names.map((name) => fromHex(this.userNamed(name))));
+  }
+
+  private post(to: To, what: Partial<Pick<Outgoing, "payload" | "control" | "target" | "body" | "flags" | "expiresAt">>): Promise<Sent> {
+    const conversation = this.conversationOf(to);
+    const peer = "user" in to ? this.userNamed(to.user) : NONE;
+    const message = this.session.message(isGroup(conversation) ? { conversation } : { conversation, peer }, what, wallUs());
+    return new Promise((resolve, reject) => {
+      this.waiting.set(message.clientMsgId, { resolve, reject });
+      // Kept first: what was sent and is forgotten would be repeated by nobody. One after the other, so that their order is that of their ids.
+      this.saving = this.saving.then(async () => {
+        await this.start();
+        await this.store.put(message);
+        this.session.post(message, now());
+        this.after();
+      });
+      this.saving = this.saving.catch((error: unknown) => {
+        this.waiting.delete(message.clientMsgId);
+        reject(error instanceof Error ? error : new Error(String(error)));
+      });
+    });
+  }
+
+  private show(writing: Writing): void {
+    writing.timer = undefined;
+    const { conversation, bytes, seq } = writing;
+    if (seq === undefined || !this.session.isUp) return;
+    while (writing.shown < bytes.length) {
+      const piece = bytes.slice(writing.shown, writing.shown + FRAGMENT_MAX);
+      this.session.say("fragment", { conversation, seq, offset: writing.shown, crc: crc32c(piece), bytes: piece });
+      writing.shown += piece.length;
+    }
+    this.flush();
+  }
+
+  private async connect(): Promise<void> {
+    if (this.closed || this.session.isClosed) return;
+    let token: string;
+    try {
+      token = typeof this.options.token === "string" ? this.options.token : await this.options.token();
+    } catch {
+      return this.reconnect(0);
+    }
+    const { url } = this.options;
+    const make = this.options.webSocket ?? ((url: string, protocol: string) => new WebSocket(url, protocol) as unknown as Socket);
+    let socket: Socket;
+    try {
+      socket = make(url, SUBPROTOCOL);
+    } catch {
+      return this.reconnect(0);
+    }
+    this.socket = socket;
+    socket.binaryType = "arraybuffer";
+    let worked = false;
+    socket.onopen = () => {
+      this.open = true;
+      this.session.connected(token, wallUs(), now());
+      this.after();
+    };
+    socket.onmessage = ({ data }) => {
+      if (this.socket !== socket) return;
+      try {
+        this.session.received(new Uint8Array(data as ArrayBuffer), now());
+      } catch (error) {
+        if (!(error instanceof ProtocolError)) throw error;
+        return socket.close();
+      }
+      if (this.session.isUp && !worked) {
+        worked = true;
+        this.backoff.reset();
+      }
+      this.after();
+    };
+    socket.onerror = () => socket.close();
+    socket.onclose = () => {
+      if (this.socket !== socket) return;
+      [this.socket, this.open] = [undefined, false];
+      const asked = this.session.disconnected();
+      this.after();
+      this.reconnect(asked);
+    };
+  }
+
+  private reconnect(askedMs: number): void {
+    if (this.closed || this.session.isClosed) return;
+    this.reconnectTimer = setTimeout(() => void this.connect(), this.backoff.next(askedMs));
+  }
+
+  /** Tells, keeps, sends, and plans when to look again. */
+  private after(): void {
+    for (const event of this.session.takeEvents()) this.tell(event);
+    if (this.session.takeDirty()) {
+      const saved = this.session.saved();
+      this.saving = this.saving.then(async () => {
+        await this.store.save(saved);
+        this.session.stored(saved, now());
+        this.flush();
+      });
+      this.saving = this.saving.catch((error: unknown) => console.error("tidings: what must be kept cannot be", error));
+    }
+    this.flush();
+    this.plan();
+  }
+
+  private plan(): void {
+    clearTimeout(this.timer);
+    if (this.closed || !this.open) return;
+    const wait = Math.min(Math.max(this.session.nextTick() - now(), 1), TIMER_MAX_MS);
+    this.timer = setTimeout(() => {
+      if (this.session.isDead(now())) this.socket?.close();
+      this.session.tick(now());
+      this.after();
+    }, wait);
+  }
+
+  private flush(): void {
+    const output = this.session.takeOutput();
+    if (output && this.open) {
+      // The server takes messages of a mebibyte.
+      for (let at = 0; at < output.length; at += 1 << 19) this.socket?.send(output.subarray(at, at + (1 << 19)));
+    }
+  }
+
+  private tell(event: Event): void {
+    if (event.type === "sent") {
+      void this.store.remove(event.message).catch((error: unknown) => console.error("tidings: what was sent cannot be forgotten", error));
+      this.waiting.get(event.message.clientMsgId)?.resolve({ conversation: event.message.conversation, seq: event.seq, ts: event.ts });
+      this.waiting.delete(event.message.clientMsgId);
+    } else if (event.type === "sendFailed") {
+      void this.store.remove(event.message).catch((error: unknown) => console.error("tidings: what was refused cannot be forgotten", error));
+      this.waiting.get(event.message.clientMsgId)?.reject(event.error);
+      this.waiting.delete(event.message.clientMsgId);
+    } else if (event.type === "wanted") {
+      for (const writing of this.writing) {
+        if (writing.conversation !== event.conversation || writing.seq !== event.seq) continue;
+        writing.shown = Math.min(writing.shown, event.offset);
+        this.show(writing);
+      }
+    } else if (event.type === "connected") {
+      this.hadFreshToken = false;
+    } else if (event.type === "tokenNeeded") {
+      void this.renew();
+    } else if (event.type === "rejected" && event.error.code.startsWith("TOKEN_") && typeof this.options.token === "function" && !this.hadFreshToken) {
+      // The token ended with its session: a new one may do.
+      this.hadFreshToken = true;
+      this.session.reopen();
+      return;
+    }
+    for (const handler of this.handlers) handler(event);
+  }
+
+  private async renew(): Promise<void> {
+    if (typeof this.options.token !== "function") return;
+    try {
+      const token = await this.options.token();
+      const asked = this.session.ask("reauth", { token: utf8(token) }, "reauthOk");
+      this.flush();
+      this.session.renewed((await asked).tokenUntil, wallUs(), now());
+      this.plan();
+    } catch {
+      // The session ends with its token, and the next begins with another.
+    }
+  }
+}
+
+/** Milliseconds of a clock that never goes back. */
+const now = (): number => performance.now();
+/** Microseconds since 1970. */
+const wallUs = (): bigint => BigInt(Date.now()) * 1000n;
+

@@ -1,0 +1,12 @@
+/** A client of the tidings messaging server. */
+
+export type { Conversation, Device, Member } from "./changed.js";
+export { Client, ROLE, type ClientOptions, type Sent, type Socket, type Stream, type To } from "./client.js";
+export { ERROR_NAMES, Refused } from "./errors.js";
+export { PAYLOAD_MAX, ProtocolError } from "./frames.js";
+export { DEFAULT_TENANT, directConversation, groupId, isGroup, NONE, userId, type ConversationId, type UserId } from "./ids.js";
+export { IndexedDbStore } from "./indexeddb.js";
+export { CONTROL, FLAG, type Message } from "./message.js";
+export type { Outgoing } from "./outbox.js";
+export { Session, type Event, type Page, type SessionOptions } from "./session.js";
+export { MemoryStore, type Saved, type SavedConversation, type Store } from "./store.js";

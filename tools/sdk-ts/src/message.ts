@@ -1,0 +1,54 @@
+/** A message as the application sees it, and what messages do. */
+
+import { text } from "./bytes.js";
+import { crc32c } from "./crc32c.js";
+import { ProtocolError, type FrameOf } from "./frames.js";
+import type { ConversationId, UserId } from "./ids.js";
+
+/** What a message does besides having a place in its conversation. */
+export const CONTROL = {
+  text: 0, create: 1, add: 2, remove: 3, leave: 4, role: 5, settings: 6, delete: 7, link: 8, join: 9, edit: 10, erase: 11, react: 12, timer: 13, open: 14, end: 15,
+} as const;
+
+/** Flags of a message that the server sets. */
+export const FLAG = { large: 16, emptied: 32, withheld: 64, forgotten: 128, ended: 256, aborted: 512 } as const;
+
+/** A message. */
+export interface Message {
+  readonly conversation: ConversationId;
+  readonly seq: bigint;
+  /** When the server took it, in microseconds since 1970. */
+  readonly ts: bigint;
+  readonly sender: UserId;
+  readonly senderName: string;
+  readonly senderDevice: number;
+  /** One to one: who did not write it; else zeros. */
+  readonly peer: string;
+  readonly clientMsgId: bigint;
+  readonly control: number;
+  /** The message that this one is about, or answers; 0: none. */
+  readonly target: bigint;
+  /** How many messages with content there are up to and including this one. */
+  readonly ordinal: bigint;
+  readonly flags: number;
+  readonly expiresAt: bigint;
+  readonly payload: Uint8Array;
+  readonly body: Uint8Array;
+  /** The payload as text. */
+  readonly text: string;
+}
+
+/** A frame as a message. Throws a ProtocolError if a checksum does not match. */
+export function messageOf(frame: FrameOf<"message">): Message {
+  if (crc32c(frame.payload, crc32c(frame.body)) !== frame.payloadCrc) {
+    throw new ProtocolError(`the body or the payload of message ${frame.seq} was harmed`);
+  }
+  if (frame.clearCrc !== 0 && crc32c(frame.body, crc32c(frame.senderName)) !== frame.clearCrc) {
+    throw new ProtocolError(`the name or the body of message ${frame.seq} was harmed`);
+  }
+  const { conversation, seq, ts, sender, senderDevice, peer, clientMsgId, control, target, ordinal, flags, expiresAt, payload, body } = frame;
+  return {
+    conversation, seq, ts, sender, senderName: text(frame.senderName), senderDevice, peer, clientMsgId, control, target, ordinal, flags, expiresAt,
+    payload, body, text: text(payload),
+  };
+}

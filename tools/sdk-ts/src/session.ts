@@ -1,0 +1,623 @@
+/**
+ * One device's session, without a connection and without a clock: bytes go in and come out, and it says when it wants to be looked at again. What it does
+ * is what docs/sdk.md asks of every SDK: it sends with retry under ids that stay, releases messages of a conversation one after the other, fetches what is
+ * missing, repeats receipts until they are durable, and resumes.
+ */
+
+import { conversationsOf, type Conversation } from "./changed.js";
+import { concat, text } from "./bytes.js";
+import { crc32c } from "./crc32c.js";
+import { ERROR_NAMES, RETRY, Refused } from "./errors.js";
+import { decode, encode, FRAME_MAX, ProtocolError, VERSION, wholeFrame, WINDOW, type Fixed, type Frame, type FrameOf, type KindName } from "./frames.js";
+import { NONE, type ConversationId, type UserId } from "./ids.js";
+import { CONTROL, messageOf, type Message } from "./message.js";
+import { Order, type Placed } from "./order.js";
+import { Outbox, type Outgoing } from "./outbox.js";
+import type { Saved, SavedConversation } from "./store.js";
+
+/** What the application is told. */
+export type Event =
+  | { readonly type: "connected"; readonly user: UserId }
+  | { readonly type: "disconnected" }
+  /** The server does not want this device, and trying again the same way will not help. */
+  | { readonly type: "rejected"; readonly error: Refused }
+  /** Everything that had changed was told. */
+  | { readonly type: "synced" }
+  | { readonly type: "message"; readonly message: Message }
+  | { readonly type: "sent"; readonly message: Outgoing; readonly seq: bigint; readonly ts: bigint; readonly ordinal: bigint }
+  | { readonly type: "sendFailed"; readonly message: Outgoing; readonly error: Refused }
+  /** Messages that cannot be had any more. */
+  | { readonly type: "lost"; readonly conversation: ConversationId; readonly first: bigint; readonly last: bigint }
+  /** What the list of conversations says of one. */
+  | { readonly type: "conversation"; readonly conversation: Conversation }
+  | { readonly type: "receipt"; readonly conversation: ConversationId; readonly member: UserId; readonly delivered: bigint; readonly read: bigint }
+  | { readonly type: "typing"; readonly conversation: ConversationId; readonly user: UserId; readonly doing: number }
+  | { readonly type: "presence"; readonly user: UserId; readonly state: number; readonly lastSeen: bigint }
+  /** What a message says so far that is still being written. */
+  | { readonly type: "grew"; readonly conversation: ConversationId; readonly seq: bigint; readonly text: string }
+  /** Somebody lacks what an own message says that is being written. */
+  | { readonly type: "wanted"; readonly conversation: ConversationId; readonly seq: bigint; readonly offset: number }
+  | { readonly type: "tokenNeeded" };
+
+/** Settings of a session. */
+export interface SessionOptions {
+  readonly device: number;
+  readonly deviceName?: string;
+  /** How many messages of each conversation a device is given that begins to know it; all of them by default. */
+  readonly history?: number;
+}
+
+/** What is wanted of the past. */
+export interface Page {
+  readonly messages: Message[];
+  /** The first number that is stored. */
+  readonly oldest: bigint;
+  readonly head: bigint;
+}
+
+/** FETCHes under way. */
+const FETCHES_MAX = 8;
+/** Messages of one FETCH. */
+const FETCH_PAGE = 64;
+/** When a receipt is repeated that is not durable yet. */
+const RECEIPT_REPEAT_MS = 5_000;
+/** How long before a token ends another is asked for. */
+const RENEW_MS = 60_000;
+/** How long something waits whose refusal says no time. */
+const PAUSE_MS = 100;
+
+interface Place {
+  readonly order: Order<Item>;
+  /** What the application was given and stored. */
+  delivered: bigint;
+  deliveredOk: bigint;
+  read: bigint;
+  readOrdinal: bigint;
+  readOk: bigint;
+  repeatAt: number;
+  fetching: boolean;
+}
+
+interface Item extends Placed {
+  /** None of a message that this session wrote. */
+  readonly message?: Message;
+}
+
+interface Fetching {
+  readonly conversation: ConversationId;
+  readonly messages: Message[];
+  /** A gap that is filled; else somebody waits for a page. */
+  readonly gap?: { first: bigint; last: bigint };
+  readonly resolve?: (page: Page) => void;
+  readonly reject?: (error: Error) => void;
+}
+
+interface Asking {
+  readonly resolve: (frame: Frame) => void;
+  readonly reject: (error: Error) => void;
+}
+
+/** The state of a session. */
+export class Session {
+  /** The user, once the server said who that is. */
+  user: UserId | undefined;
+  readonly outbox = new Outbox();
+  private readonly places = new Map<ConversationId, Place>();
+  private readonly growing = new Map<string, Uint8Array>();
+  private readonly events: Event[] = [];
+  private readonly output: Uint8Array[] = [];
+  private input: Uint8Array = new Uint8Array();
+  private state: "down" | "greeting" | "up" | "closed" = "down";
+  private lineage = NONE;
+  private uv = 0n;
+  private lastMsgId = 0n;
+  private requests = 0n;
+  private window = WINDOW;
+  private frameMax = FRAME_MAX;
+  private idleMs = 90_000;
+  private heardAt = 0;
+  private pingAt = 0;
+  private renewAt = Infinity;
+  private fetchAt = 0;
+  private resumeRequest: bigint | undefined;
+  private cursor: bigint | undefined;
+  private listOpen = false;
+  private listAgain = false;
+  private hasSynced = false;
+  private askedRetryMs = 0;
+  private readonly fetches = new Map<bigint, Fetching>();
+  private readonly asks = new Map<bigint, Asking>();
+  private dirty = false;
+  private toldConnected = false;
+
+  constructor(private readonly options: SessionOptions) {}
+
+  /** What was kept in an earlier run; before the first connection. */
+  restore(saved: Saved | undefined, unsent: readonly Outgoing[]): void {
+    if (saved) {
+      ({ lineage: this.lineage, uv: this.uv, lastMsgId: this.lastMsgId } = saved);
+      for (const [id, { last, read, readOrdinal }] of saved.conversations) {
+        const place = this.place(id, last);
+        [place.delivered, place.read, place.readOrdinal] = [last, read, readOrdinal];
+      }
+    }
+    for (const message of unsent) {
+      this.outbox.push(message);
+      if (message.clientMsgId > this.lastMsgId) this.lastMsgId = message.clientMsgId;
+    }
+  }
+
+  /** What is to be kept now. Once it is, call {@link stored} with it. */
+  saved(): Saved {
+    const conversations = new Map<ConversationId, SavedConversation>();
+    for (const [id, place] of this.places) conversations.set(id, { last: place.order.last, read: place.read, readOrdinal: place.readOrdinal });
+    return { lineage: this.lineage, uv: this.uv, lastMsgId: this.lastMsgId, conversations };
+  }
+
+  /** True if something is to be kept that was not. */
+  takeDirty(): boolean {
+    const dirty = this.dirty;
+    this.dirty = false;
+    return dirty;
+  }
+
+  /** This was kept: what the application was given is acknowledged. */
+  stored(saved: Saved, now: number): void {
+    for (const [id, { last }] of saved.conversations) {
+      const place = this.places.get(id);
+      if (place && last > place.delivered) {
+        place.delivered = last;
+        place.repeatAt = now;
+      }
+    }
+    this.tick(now);
+  }
+
+  get isUp(): boolean {
+    return this.state === "up";
+  }
+
+  get isClosed(): boolean {
+    return this.state === "closed";
+  }
+
+  /** There is a connection. */
+  connected(token: string, wallUs: bigint, now: number): void {
+    this.state = "greeting";
+    this.requests = 0n;
+    this.input = new Uint8Array();
+    this.output.length = 0;
+    this.heardAt = this.pingAt = now;
+    const { device, deviceName = "" } = this.options;
+    const encoder = new TextEncoder();
+    this.put("hello", {
+      versionMin: VERSION, versionMax: VERSION, device, user: this.user ?? NONE, capabilities: 1n, token: encoder.encode(token), connectionNumber: wallUs,
+      deviceName: encoder.encode(deviceName),
+    });
+  }
+
+  /** The connection is gone. What the server said about when to come again, in milliseconds. */
+  disconnected(): number {
+    if (this.state !== "closed") this.state = "down";
+    if (this.toldConnected) this.events.push({ type: "disconnected" });
+    this.toldConnected = false;
+    this.outbox.disconnected();
+    for (const { reject } of [...this.asks.values(), ...this.fetches.values()]) reject?.(new Error("the connection was lost"));
+    this.asks.clear();
+    this.fetches.clear();
+    for (const place of this.places.values()) place.fetching = false;
+    [this.resumeRequest, this.cursor, this.listOpen, this.listAgain, this.hasSynced] = [undefined, undefined, false, false, false];
+    const wait = this.askedRetryMs;
+    this.askedRetryMs = 0;
+    return wait;
+  }
+
+  /** It was turned away, and is to try again all the same. */
+  reopen(): void {
+    this.state = "down";
+  }
+
+  /** The application is done. */
+  close(): void {
+    if (this.state === "up") this.put("bye", { reason: 0, retryAfterMs: 0 });
+    this.state = "closed";
+  }
+
+  /** Takes bytes of the server. Throws a ProtocolError if they are nonsense: then the connection is to be dropped. */
+  received(bytes: Uint8Array, now: number): void {
+    this.heardAt = now;
+    this.input = this.input.length ? concat(this.input, bytes) : bytes;
+    for (let length = wholeFrame(this.input, this.frameMax); length !== undefined; length = wholeFrame(this.input, this.frameMax)) {
+      const frame = decode(this.input.subarray(0, length));
+      this.input = this.input.subarray(length);
+      if (frame) this.take(frame, now);
+    }
+    this.tick(now);
+  }
+
+  /** What is to be sent; `undefined`: nothing. */
+  takeOutput(): Uint8Array | undefined {
+    if (this.output.length === 0) return undefined;
+    const all = concat(...this.output);
+    this.output.length = 0;
+    return all;
+  }
+
+  /** What the application is to be told. */
+  takeEvents(): Event[] {
+    return this.events.splice(0);
+  }
+
+  /** Does what is due. */
+  tick(now: number): void {
+    if (this.state !== "up") return;
+    if (now >= this.renewAt) {
+      this.renewAt = Infinity;
+      this.events.push({ type: "tokenNeeded" });
+    }
+    if (now >= this.pingAt) {
+      this.pingAt = now + this.idleMs / 3;
+      this.put("ping", { opaque: 0n });
+    }
+    for (const next of this.outbox.take(this.window, WINDOW, now, () => ++this.requests)) this.putSend(next.request, next.message, next.prev);
+    for (const [conversation, place] of this.places) this.repeatReceipts(conversation, place, now);
+    this.fillGaps(now);
+  }
+
+  /** True if nothing was heard for so long that the connection is dead. */
+  isDead(now: number): boolean {
+    return this.state !== "down" && now - this.heardAt > this.idleMs;
+  }
+
+  /** When to call {@link tick} next. */
+  nextTick(): number {
+    let next = Math.min(this.pingAt, this.renewAt, this.heardAt + this.idleMs + 1, this.outbox.nextTime() ?? Infinity);
+    if (this.fetchAt > 0) next = Math.min(next, this.fetchAt);
+    for (const place of this.places.values()) {
+      if (place.delivered > place.deliveredOk || place.read > place.readOk) next = Math.min(next, place.repeatAt);
+    }
+    return next;
+  }
+
+  /** Makes a message; it is to be kept before it is handed to {@link post}. */
+  message(to: { conversation: ConversationId; peer?: string }, what: Partial<Pick<Outgoing, "payload" | "control" | "target" | "body" | "flags" | "expiresAt">>, wallUs: bigint): Outgoing {
+    this.lastMsgId = this.lastMsgId + 1n > wallUs ? this.lastMsgId + 1n : wallUs;
+    this.dirty = true;
+    const nothing = new Uint8Array();
+    return { peer: NONE, payload: nothing, control: CONTROL.text, target: 0n, body: nothing, flags: 0, expiresAt: 0n, ...what, ...to, clientMsgId: this.lastMsgId };
+  }
+
+  /** Sends a message, now or once there is a connection. */
+  post(message: Outgoing, now: number): void {
+    this.outbox.push(message);
+    this.tick(now);
+  }
+
+  /** The user has read a message, and all before it. */
+  read(conversation: ConversationId, seq: bigint, ordinal: bigint, now: number): void {
+    const place = this.place(conversation);
+    if (seq <= place.read) return;
+    [place.read, place.readOrdinal, place.repeatAt, this.dirty] = [seq, ordinal, now, true];
+    this.tick(now);
+  }
+
+  /** Asks something that has one answer. */
+  ask<K extends KindName, A extends KindName>(kind: K, values: Fixed<K>, answer: A): Promise<FrameOf<A>> {
+    if (this.state !== "up") return Promise.reject(new Error("there is no connection"));
+    const request = this.put(kind, values);
+    return new Promise((resolve, reject) => {
+      const take = (frame: Frame): void => {
+        if (frame.kind === answer) resolve(frame as FrameOf<A>);
+        else reject(new ProtocolError(`${frame.kind} came where ${answer} was due`));
+      };
+      this.asks.set(request, { resolve: take, reject });
+    });
+  }
+
+  /** Says something that nobody answers; without a connection it is lost. */
+  say<K extends KindName>(kind: K, values: Fixed<K>): void {
+    if (this.state === "up") this.put(kind, values);
+  }
+
+  /** Stored messages: the last `limit` of those up to `upto` (0: the newest). */
+  history(conversation: ConversationId, upto: bigint, limit: number): Promise<Page> {
+    if (this.state !== "up") return Promise.reject(new Error("there is no connection"));
+    const request = this.put("fetch", { conversation, from: 1n, upto, limit, order: 1 });
+    return new Promise((resolve, reject) => this.fetches.set(request, { conversation, messages: [], resolve, reject }));
+  }
+
+  /** The last number of a conversation that the application was given. */
+  last(conversation: ConversationId): bigint {
+    return this.places.get(conversation)?.order.last ?? 0n;
+  }
+
+  private put<K extends KindName>(kind: K, values: Fixed<K>): bigint {
+    const request = ++this.requests;
+    this.output.push(encode(kind, request, values));
+    return request;
+  }
+
+  private putSend(request: bigint, message: Outgoing, prev: bigint): void {
+    const { conversation, peer, clientMsgId, payload, control, target, body, flags, expiresAt } = message;
+    const payloadCrc = crc32c(payload, crc32c(body));
+    this.output.push(encode("send", request, { conversation, peer, clientMsgId, prev, expiresAt, trace: NONE, flags, payloadCrc, payload, control, target, body }));
+  }
+
+  private place(conversation: ConversationId, last = 0n): Place {
+    let place = this.places.get(conversation);
+    if (!place) {
+      place = { order: new Order<Item>(last), delivered: 0n, deliveredOk: 0n, read: 0n, readOrdinal: 0n, readOk: 0n, repeatAt: 0, fetching: false };
+      this.places.set(conversation, place);
+    }
+    return place;
+  }
+
+  /** A conversation of which there is something up to `head`: a device that begins to know it is given the last ones alone, if it wants that. */
+  private hear(conversation: ConversationId, head: bigint): Place {
+    const known = this.places.has(conversation);
+    const place = this.place(conversation);
+    const { history } = this.options;
+    if (!known && history !== undefined && head > BigInt(history)) {
+      place.order.last = head - BigInt(history);
+      this.dirty = true;
+    }
+    place.order.hear(head);
+    return place;
+  }
+
+  private take(frame: Frame, now: number): void {
+    switch (frame.kind) {
+      case "welcome":
+        return this.welcomed(frame, now);
+      case "message":
+        return this.takeMessage(frame);
+      case "sent":
+        return this.takeSent(frame);
+      case "error":
+        return this.takeError(frame, now);
+      case "changed":
+        return this.takeChanged(frame);
+      case "fetched":
+        return this.takeFetched(frame);
+      case "receipt":
+        this.events.push({ type: "receipt", conversation: frame.conversation, member: frame.member, delivered: frame.delivered, read: frame.read });
+        return;
+      case "receiptOk":
+        return this.takeReceiptOk(frame);
+      case "pong":
+        return this.takeCursor(frame.uv);
+      case "typing":
+        this.events.push({ type: "typing", conversation: frame.conversation, user: frame.user, doing: frame.doing });
+        return;
+      case "presence":
+        this.events.push({ type: "presence", user: frame.user, state: frame.state, lastSeen: frame.lastSeen });
+        return;
+      case "fragment":
+        return this.takeFragment(frame);
+      case "more":
+        this.events.push({ type: "wanted", conversation: frame.conversation, seq: frame.seq, offset: frame.offset });
+        return;
+      case "bye":
+        this.askedRetryMs = frame.retryAfterMs;
+        return;
+      default: {
+        const asking = this.asks.get(frame.requestId);
+        this.asks.delete(frame.requestId);
+        asking?.resolve(frame);
+      }
+    }
+  }
+
+  private welcomed(frame: FrameOf<"welcome">, now: number): void {
+    [this.state, this.user, this.window, this.frameMax] = ["up", frame.user, frame.window, frame.frameMax];
+    this.idleMs = frame.idleTimeoutS * 1000;
+    this.pingAt = now + this.idleMs / 3;
+    const leftMs = Number(frame.tokenUntil - frame.serverTime) / 1000;
+    this.renewAt = frame.tokenUntil === 0n ? Infinity : now + Math.max(leftMs - RENEW_MS, leftMs / 2);
+    this.toldConnected = true;
+    this.events.push({ type: "connected", user: frame.user });
+    for (const place of this.places.values()) [place.deliveredOk, place.readOk, place.repeatAt] = [0n, 0n, now];
+    this.resume(0n);
+  }
+
+  /** A new token is good until then. */
+  renewed(tokenUntil: bigint, wallUs: bigint, now: number): void {
+    const leftMs = Number(tokenUntil - wallUs) / 1000;
+    this.renewAt = tokenUntil === 0n ? Infinity : now + Math.max(leftMs - RENEW_MS, leftMs / 2);
+  }
+
+  private resume(below: bigint): void {
+    this.listOpen = true;
+    this.resumeRequest = this.put("resume", { lineage: this.lineage, uv: this.uv, below, page: 0, tails: 0, tail: 0 });
+  }
+
+  private takeChanged(frame: FrameOf<"changed">): void {
+    const answers = frame.requestId === this.resumeRequest;
+    if (frame.lineage !== this.lineage) {
+      // A restored server: numbers may be others now.
+      if (this.lineage !== NONE) for (const place of this.places.values()) [place.order.last, place.order.head, place.delivered, place.read] = [0n, 0n, 0n, 0n];
+      [this.lineage, this.uv, this.dirty] = [frame.lineage, 0n, true];
+    }
+    if (frame.status === 2) {
+      this.uv = 0n;
+      this.cursor = undefined;
+      return this.resume(0n);
+    }
+    for (const entry of conversationsOf(frame)) {
+      const place = this.hear(entry.conversation, entry.head);
+      if (entry.delivered > place.deliveredOk) place.deliveredOk = entry.delivered;
+      if (entry.read > place.readOk) place.readOk = entry.read;
+      this.events.push({ type: "conversation", conversation: entry });
+    }
+    if (!answers && this.listOpen) {
+      // It is taken anew after the one that is under way.
+      if (frame.next !== 0n) this.listAgain = true;
+      return;
+    }
+    this.cursor ??= frame.uv;
+    if (frame.next !== 0n) return this.resume(frame.next);
+    [this.listOpen, this.resumeRequest] = [false, undefined];
+    if (this.listAgain) {
+      [this.listAgain, this.cursor] = [false, undefined];
+      return this.resume(0n);
+    }
+  }
+
+  private hasGaps(): boolean {
+    for (const { order } of this.places.values()) if (order.last < order.head) return true;
+    return false;
+  }
+
+  private takeCursor(uv: bigint): void {
+    if (!this.listOpen && this.cursor === undefined && uv > this.uv && !this.hasGaps()) [this.uv, this.dirty] = [uv, true];
+  }
+
+  private takeMessage(frame: FrameOf<"message">): void {
+    const message = messageOf(frame);
+    const fetching = this.fetches.get(frame.requestId);
+    if (fetching) {
+      fetching.messages.push(message);
+      return;
+    }
+    if (frame.requestId !== 0n) return;
+    this.release(this.hear(message.conversation, message.seq).order.put({ seq: message.seq, message }));
+  }
+
+  private release(items: readonly Item[]): void {
+    for (const { message } of items) {
+      this.dirty = true;
+      if (!message) continue;
+      if (message.control === CONTROL.end) this.growing.delete(`${message.conversation}/${message.target}`);
+      this.events.push({ type: "message", message });
+    }
+  }
+
+  private takeSent(frame: FrameOf<"sent">): void {
+    const message = this.outbox.sent(frame.requestId);
+    if (!message) return;
+    this.events.push({ type: "sent", message, seq: frame.seq, ts: frame.ts, ordinal: frame.ordinal });
+    // A repeat was a message of an earlier connection: it may have come back as a MESSAGE, and stands where it stood.
+    this.release(this.hear(frame.conversation, frame.seq).order.put({ seq: frame.seq }));
+  }
+
+  private takeError(frame: FrameOf<"error">, now: number): void {
+    const error = new Refused(ERROR_NAMES[frame.code] ?? String(frame.code), text(frame.text));
+    const until = now + (frame.retryAfterMs || PAUSE_MS);
+    if (frame.retry === RETRY.stop) {
+      this.state = "closed";
+      this.events.push({ type: "rejected", error });
+      return;
+    }
+    if (frame.retry === RETRY.reconnect) {
+      this.askedRetryMs = frame.retryAfterMs;
+      return;
+    }
+    const fetching = this.fetches.get(frame.requestId);
+    if (fetching) {
+      this.fetches.delete(frame.requestId);
+      fetching.reject?.(error);
+      const place = this.place(fetching.conversation);
+      if (!fetching.gap) return;
+      place.fetching = false;
+      if (frame.retry === RETRY.later) this.fetchAt = until;
+      else this.lose(fetching.conversation, place, fetching.gap.last);
+      return;
+    }
+    const asking = this.asks.get(frame.requestId);
+    if (asking) {
+      this.asks.delete(frame.requestId);
+      asking.reject(error);
+      return;
+    }
+    if (frame.retry === RETRY.later && error.code !== "ID_AHEAD") {
+      this.outbox.refusedForNow(frame.requestId, frame.highest, until);
+      return;
+    }
+    const message = this.outbox.refused(frame.requestId, now);
+    if (message) this.events.push({ type: "sendFailed", message, error });
+  }
+
+  private takeReceiptOk(frame: FrameOf<"receiptOk">): void {
+    const place = this.places.get(frame.conversation);
+    if (place) {
+      if (frame.delivered > place.deliveredOk) place.deliveredOk = frame.delivered;
+      if (frame.read > place.readOk) place.readOk = frame.read;
+      if (frame.read > place.read) [place.read, this.dirty] = [frame.read, true];
+    }
+    if (this.user) this.events.push({ type: "receipt", conversation: frame.conversation, member: this.user, delivered: frame.delivered, read: frame.read });
+    this.takeCursor(frame.uv);
+  }
+
+  private repeatReceipts(conversation: ConversationId, place: Place, now: number): void {
+    const [delivers, reads] = [place.delivered > place.deliveredOk, place.read > place.readOk];
+    if (now < place.repeatAt || (!delivers && !reads)) return;
+    place.repeatAt = now + RECEIPT_REPEAT_MS;
+    if (delivers) this.put("delivered", { conversation, upto: place.delivered });
+    if (reads) this.put("read", { conversation, upto: place.read, ordinal: place.readOrdinal });
+  }
+
+  private fillGaps(now: number): void {
+    if (now < this.fetchAt) return;
+    this.fetchAt = 0;
+    for (const [conversation, place] of this.places) {
+      if (this.fetches.size >= FETCHES_MAX) return;
+      const gap = place.fetching ? undefined : place.order.gap();
+      if (!gap) continue;
+      place.fetching = true;
+      const request = this.put("fetch", { conversation, from: gap.first, upto: gap.last, limit: FETCH_PAGE, order: 0 });
+      this.fetches.set(request, { conversation, messages: [], gap });
+    }
+    if (!this.listOpen && !this.hasGaps()) {
+      if (this.cursor !== undefined) {
+        if (this.cursor > this.uv) [this.uv, this.dirty] = [this.cursor, true];
+        this.cursor = undefined;
+      }
+      if (!this.hasSynced) {
+        this.hasSynced = true;
+        this.events.push({ type: "synced" });
+      }
+    }
+  }
+
+  private takeFetched(frame: FrameOf<"fetched">): void {
+    const fetching = this.fetches.get(frame.requestId);
+    if (!fetching) return;
+    this.fetches.delete(frame.requestId);
+    const { conversation, messages, gap } = fetching;
+    if (!gap) {
+      fetching.resolve?.({ messages, oldest: frame.oldest, head: frame.head });
+      return;
+    }
+    const place = this.place(conversation);
+    place.fetching = false;
+    if (frame.from > gap.first || frame.upto < gap.first) throw new ProtocolError(`FETCH did not answer for message ${gap.first}`);
+    for (const message of messages) {
+      this.lose(conversation, place, message.seq - 1n);
+      this.release(place.order.put({ seq: message.seq, message }));
+    }
+    this.lose(conversation, place, frame.upto < gap.last ? frame.upto : gap.last);
+  }
+
+  /** What is not there up to `seq` is given up. */
+  private lose(conversation: ConversationId, place: Place, seq: bigint): void {
+    if (seq <= place.order.last) return;
+    this.events.push({ type: "lost", conversation, first: place.order.last + 1n, last: seq });
+    this.release(place.order.skipTo(seq));
+    this.dirty = true;
+  }
+
+  private takeFragment(frame: FrameOf<"fragment">): void {
+    if (crc32c(frame.bytes) !== frame.crc) throw new ProtocolError(`a piece of message ${frame.seq} was harmed`);
+    const { conversation, seq, offset, bytes } = frame;
+    const key = `${conversation}/${seq}`;
+    const known = this.growing.get(key) ?? new Uint8Array();
+    if (offset > known.length) {
+      this.say("more", { conversation, seq, offset: known.length });
+      return;
+    }
+    if (offset + bytes.length <= known.length) return;
+    const grown = concat(known.subarray(0, offset), bytes);
+    this.growing.set(key, grown);
+    this.events.push({ type: "grew", conversation, seq, text: text(grown) });
+  }
+}

@@ -1,0 +1,87 @@
+/** A real server in a process of its own: the binary that TIDINGS_BIN names. */
+
+import { execFileSync, spawn, type ChildProcess } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+
+import WebSocket from "ws";
+
+import { Client, type ClientOptions, type Event, type Socket } from "../src/index.js";
+
+const BINARY = process.env["TIDINGS_BIN"];
+
+/** False where there is no server to talk to. */
+export const hasServer = BINARY !== undefined;
+
+/** A server. */
+export class Server {
+  private readonly dir = mkdtempSync(join(tmpdir(), "tidings-ts-"));
+  private process: ChildProcess | undefined;
+  private port = 0;
+
+  private get data(): string {
+    return join(this.dir, "data");
+  }
+
+  get url(): string {
+    return `ws://127.0.0.1:${this.port}/v1`;
+  }
+
+  /** Starts it, on the port that it had before. */
+  async start(): Promise<void> {
+    const listen = `127.0.0.1:${this.port}`;
+    const child = spawn(BINARY!, ["serve", "--data", this.data, "--listen", listen, "--cores", "0,1"], { stdio: ["ignore", "pipe", "inherit"] });
+    this.process = child;
+    for await (const line of createInterface({ input: child.stdout! })) {
+      const ready = /^ready listen=127\.0\.0\.1:(\d+) /.exec(line);
+      if (ready) {
+        this.port = Number(ready[1]);
+        return;
+      }
+    }
+    throw new Error("the server did not start");
+  }
+
+  /** Kills it, as a crash would. */
+  async kill(): Promise<void> {
+    const child = this.process;
+    if (!child) return;
+    this.process = undefined;
+    const ended = new Promise((resolve) => child.once("exit", resolve));
+    child.kill("SIGKILL");
+    await ended;
+  }
+
+  /** Kills it, and removes its data. */
+  async remove(): Promise<void> {
+    await this.kill();
+    rmSync(this.dir, { recursive: true });
+  }
+
+  token(user: string, ttl = 3600): string {
+    return execFileSync(BINARY!, ["token", "--data", this.data, "--user", user, "--ttl", `${ttl}s`], { encoding: "utf8" }).trim();
+  }
+
+  client(user: string, device = 1, more: Partial<ClientOptions> = {}): Client {
+    const webSocket = (url: string, protocol: string): Socket => new WebSocket(url, protocol) as unknown as Socket;
+    return new Client({ url: this.url, user, device, token: this.token(user), webSocket, ...more });
+  }
+}
+
+/** Waits until something is so; fails with `what` after half a minute. */
+export async function until(is: () => boolean, what: string): Promise<void> {
+  const end = performance.now() + 30_000;
+  while (!is()) {
+    if (performance.now() > end) throw new Error(`it did not come about that ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}
+
+/** Everything that a client is told. */
+export function listen(client: Client): Event[] {
+  const events: Event[] = [];
+  client.on((event) => void events.push(event));
+  return events;
+}

@@ -1,0 +1,244 @@
+/** The session against a server that is played: order, gaps, repeats, refusals, receipts. */
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { concat, utf8 } from "../src/bytes.js";
+import { crc32c } from "../src/crc32c.js";
+import { decode, encode, wholeFrame, type Fixed, type Frame, type FrameOf, type KindName } from "../src/frames.js";
+import { directConversation, NONE, userId } from "../src/ids.js";
+import { Order } from "../src/order.js";
+import { Session, type Event } from "../src/session.js";
+
+const [alice, bob] = [userId("alice"), userId("bob")];
+const chat = directConversation(alice, bob);
+const LINEAGE = "03".repeat(16);
+
+/** A session, and the server that it talks to. */
+class Played {
+  readonly session: Session;
+  now = 1000;
+
+  constructor(options: { history?: number } = {}) {
+    this.session = new Session({ device: 1, ...options });
+  }
+
+  /** What the session says. */
+  said(): Frame[] {
+    const frames: Frame[] = [];
+    let bytes = this.session.takeOutput() ?? new Uint8Array();
+    for (let length = wholeFrame(bytes); length; length = wholeFrame(bytes)) {
+      frames.push(decode(bytes.subarray(0, length))!);
+      bytes = bytes.subarray(length);
+    }
+    return frames;
+  }
+
+  saidOf<K extends KindName>(kind: K): FrameOf<K>[] {
+    return this.said().filter((frame) => frame.kind === kind) as FrameOf<K>[];
+  }
+
+  tell<K extends KindName>(kind: K, requestId: bigint, values: Fixed<K>): void {
+    this.session.received(encode(kind, requestId, values), this.now);
+  }
+
+  events(): Event[] {
+    return this.session.takeEvents();
+  }
+
+  /** Connects: HELLO, WELCOME, RESUME, and an empty list. What was said besides. */
+  connect(uv = 5n): Frame[] {
+    this.session.connected("token", 7n, this.now);
+    const [hello] = this.said();
+    assert.equal(hello?.kind, "hello");
+    this.tell("welcome", 1n, {
+      version: 1, idleTimeoutS: 90, frameMax: 73_728, payloadMax: 65_536, window: 64, user: alice, device: 1, lineage: LINEAGE, session: 1n, serverTime: 1n,
+      redirect: new Uint8Array(), tokenUntil: 0n,
+    });
+    const said = this.said();
+    const resume = said.find((frame) => frame.kind === "resume");
+    assert.ok(resume);
+    this.tell("changed", resume.requestId, { status: 0, lineage: LINEAGE, uv, next: 0n, count: 0, entryLen: 128, entries: new Uint8Array(), settings: 0, names: new Uint8Array() });
+    return said;
+  }
+
+  push(seq: bigint, text: string, requestId = 0n): void {
+    const [payload, senderName] = [utf8(text), utf8("bob")];
+    this.tell("message", requestId, {
+      conversation: chat, seq, ts: seq, sender: bob, peer: alice, senderDevice: 1, flags: 0, clientMsgId: seq, expiresAt: 0n, trace: NONE, payloadCrc: crc32c(payload),
+      senderName, payload, control: 0, target: 0n, ordinal: seq, body: new Uint8Array(), clearCrc: crc32c(senderName),
+    });
+  }
+
+  texts(): string[] {
+    return this.events().flatMap((event) => (event.type === "message" ? [event.message.text] : []));
+  }
+
+  post(text: string): bigint {
+    const message = this.session.message({ conversation: chat, peer: bob }, { payload: utf8(text) }, 0n);
+    this.session.post(message, this.now);
+    return message.clientMsgId;
+  }
+}
+
+test("an order releases each number once, and in order", () => {
+  const order = new Order<{ seq: bigint }>();
+  assert.deepEqual(order.put({ seq: 3n }), []);
+  assert.deepEqual(order.gap(), { first: 1n, last: 2n });
+  assert.deepEqual(order.put({ seq: 1n }).map(({ seq }) => seq), [1n]);
+  assert.deepEqual(order.put({ seq: 1n }), []);
+  assert.deepEqual(order.put({ seq: 2n }).map(({ seq }) => seq), [2n, 3n]);
+  assert.equal(order.gap(), undefined);
+  order.put({ seq: 7n });
+  assert.deepEqual(order.skipTo(6n).map(({ seq }) => seq), [7n]);
+});
+
+test("messages are released once and in order, and what is missing is fetched", () => {
+  const played = new Played();
+  played.connect();
+  assert.deepEqual(played.events().map(({ type }) => type), ["connected", "synced"]);
+  played.push(1n, "one");
+  played.push(1n, "one");
+  played.push(4n, "four");
+  assert.deepEqual(played.texts(), ["one"]);
+  const [fetch] = played.saidOf("fetch");
+  assert.ok(fetch);
+  assert.deepEqual([fetch.from, fetch.upto], [2n, 3n]);
+  played.push(2n, "two", fetch.requestId);
+  played.push(3n, "three", fetch.requestId);
+  played.tell("fetched", fetch.requestId, { conversation: chat, first: 2n, last: 3n, head: 4n, oldest: 1n, from: 2n, upto: 3n, damaged: 0n });
+  assert.deepEqual(played.texts(), ["two", "three", "four"]);
+});
+
+test("what cannot be had any more is told, and what is after it comes", () => {
+  const played = new Played();
+  played.connect();
+  played.push(5n, "five");
+  const [fetch] = played.saidOf("fetch");
+  played.push(3n, "three", fetch!.requestId);
+  played.tell("fetched", fetch!.requestId, { conversation: chat, first: 3n, last: 3n, head: 5n, oldest: 3n, from: 1n, upto: 4n, damaged: 0n });
+  const told = played.events().filter(({ type }) => type === "lost" || type === "message");
+  assert.deepEqual(told.map((event) => (event.type === "lost" ? [event.first, event.last] : event.type === "message" ? event.message.text : "")), [[1n, 2n], "three", [4n, 4n], "five"]);
+});
+
+test("a device that begins to know a conversation may want the last messages alone", () => {
+  const played = new Played({ history: 2 });
+  played.connect();
+  played.push(100n, "hundred");
+  assert.deepEqual(played.saidOf("fetch").map(({ from, upto }) => [from, upto]), [[99n, 99n]]);
+});
+
+test("unsent messages are repeated after a reconnect, oldest first, and once", () => {
+  const played = new Played();
+  const ids = ["one", "two", "three"].map((text) => played.post(text));
+  const sends = played.connect().filter((frame) => frame.kind === "send");
+  assert.deepEqual(sends.map(({ clientMsgId, prev }) => [clientMsgId, prev]), [[ids[0], 0n], [ids[1], ids[0]], [ids[2], ids[1]]]);
+  played.tell("sent", sends[0]!.requestId, { conversation: chat, clientMsgId: ids[0]!, seq: 1n, ts: 1n, ordinal: 1n });
+  played.session.disconnected();
+  const again = played.connect().filter((frame) => frame.kind === "send");
+  assert.deepEqual(again.map(({ clientMsgId, prev }) => [clientMsgId, prev]), [[ids[1], 0n], [ids[2], ids[1]]]);
+  assert.equal(again[0]!.payloadCrc, crc32c(utf8("two")));
+});
+
+test("after a refusal all is sent again in order once what is in flight was answered, and after the time that was said", () => {
+  const played = new Played();
+  played.connect();
+  played.said();
+  const ids = ["one", "two"].map((text) => played.post(text));
+  const [first, second] = played.saidOf("send");
+  const refuse = (requestId: bigint, code: number, highest: bigint): void =>
+    played.tell("error", requestId, { code, retry: 1, ofKind: 3, retryAfterMs: 50, conversation: chat, clientMsgId: 0n, highest, text: new Uint8Array() });
+  refuse(first!.requestId, 60, 0n);
+  played.now += 60;
+  played.session.tick(played.now);
+  assert.deepEqual(played.saidOf("send"), [], "the other one is still in flight");
+  refuse(second!.requestId, 44, 0n);
+  assert.ok(played.session.nextTick() <= played.now + 50);
+  played.now += 50;
+  played.session.tick(played.now);
+  assert.deepEqual(played.saidOf("send").map(({ clientMsgId, prev }) => [clientMsgId, prev]), [[ids[0], 0n], [ids[1], ids[0]]]);
+});
+
+test("a message that is refused for good is given up, and those behind it go on", () => {
+  const played = new Played();
+  played.connect();
+  played.said();
+  const ids = ["one", "two"].map((text) => played.post(text));
+  const [first, second] = played.saidOf("send");
+  played.tell("error", first!.requestId, { code: 41, retry: 0, ofKind: 3, retryAfterMs: 0, conversation: chat, clientMsgId: ids[0]!, highest: 0n, text: utf8("no") });
+  played.tell("error", second!.requestId, { code: 44, retry: 1, ofKind: 3, retryAfterMs: 0, conversation: chat, clientMsgId: ids[1]!, highest: 0n, text: new Uint8Array() });
+  const failed = played.events().filter(({ type }) => type === "sendFailed");
+  assert.deepEqual(failed.map((event) => event.type === "sendFailed" && [event.message.clientMsgId, event.error.code]), [[ids[0], "BAD_PEER"]]);
+  played.now += 1000;
+  played.session.tick(played.now);
+  assert.deepEqual(played.saidOf("send").map(({ clientMsgId, prev }) => [clientMsgId, prev]), [[ids[1], 0n]]);
+});
+
+test("no more is in flight than the window", () => {
+  const played = new Played();
+  played.connect();
+  played.said();
+  for (let at = 0; at < 100; at++) played.post(String(at));
+  const sends = played.saidOf("send");
+  assert.equal(sends.length, 64);
+  const [first] = sends;
+  played.tell("sent", first!.requestId, { conversation: chat, clientMsgId: first!.clientMsgId, seq: 1n, ts: 1n, ordinal: 1n });
+  assert.equal(played.saidOf("send").length, 1);
+});
+
+test("what was stored is acknowledged, until that is durable", () => {
+  const played = new Played();
+  played.connect();
+  played.push(1n, "one");
+  played.push(2n, "two");
+  assert.deepEqual(played.saidOf("delivered"), [], "nothing was stored");
+  assert.ok(played.session.takeDirty());
+  played.session.stored(played.session.saved(), played.now);
+  assert.deepEqual(played.saidOf("delivered").map(({ upto }) => upto), [2n]);
+  played.now += 5000;
+  played.session.tick(played.now);
+  assert.deepEqual(played.saidOf("delivered").map(({ upto }) => upto), [2n], "said again");
+  played.tell("receiptOk", 0n, { conversation: chat, delivered: 2n, read: 0n, uv: 9n, seen: 0n });
+  played.session.read(chat, 2n, 2n, played.now);
+  played.now += 20_000;
+  played.session.tick(played.now);
+  const said = played.said();
+  assert.deepEqual(said.filter(({ kind }) => kind === "delivered"), []);
+  assert.ok(said.some((frame) => frame.kind === "read" && frame.upto === 2n && frame.ordinal === 2n));
+});
+
+test("a cursor is kept once there are no gaps, and state comes back after a restart", () => {
+  const played = new Played();
+  played.connect(8n);
+  assert.equal(played.session.saved().uv, 8n);
+  played.push(2n, "two");
+  played.tell("pong", 9n, { opaque: 0n, uv: 12n, serverTime: 0n });
+  assert.equal(played.session.saved().uv, 8n, "message 1 is missing");
+  const later = new Played();
+  later.session.restore({ ...played.session.saved(), conversations: new Map([[chat, { last: 2n, read: 1n, readOrdinal: 1n }]]) }, []);
+  later.connect(8n);
+  later.push(2n, "two");
+  later.push(3n, "three");
+  assert.deepEqual(later.texts(), ["three"]);
+});
+
+test("a piece of a message that was lost is asked for", () => {
+  const played = new Played();
+  played.connect();
+  played.said();
+  const piece = (offset: number, text: string): void => played.tell("fragment", 0n, { conversation: chat, seq: 1n, offset, crc: crc32c(utf8(text)), bytes: utf8(text) });
+  piece(0, "one ");
+  piece(8, "three");
+  assert.deepEqual(played.saidOf("more").map(({ offset }) => offset), [4]);
+  piece(4, "two three");
+  const grew = played.events().flatMap((event) => (event.type === "grew" ? [event.text] : []));
+  assert.deepEqual(grew, ["one ", "one two three"]);
+});
+
+test("nonsense ends the connection, and silence is noticed", () => {
+  const played = new Played();
+  played.connect();
+  assert.equal(played.session.isDead(played.now + 89_000), false);
+  assert.equal(played.session.isDead(played.now + 91_000), true);
+  assert.throws(() => played.session.received(concat(Uint8Array.of(3, 0, 0, 0), new Uint8Array(20)), played.now));
+});
