@@ -1,23 +1,25 @@
 //! One port, four ways to it: frames as they are, TLS, WebSockets, and both; and what is not spoken.
 
 use std::{
-    io::{Read, Write},
+    io::{ErrorKind, Read, Write},
     net::{SocketAddr, TcpStream},
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
+use rcgen::CertificateParams;
 use tidings::{
     ServerConfig,
     front_door::{SELF_SIGNED, SELF_SIGNED_KEY},
+    process::TempDir,
 };
 use tidings_client::{DeviceId, ErrorCode, Event, Message, Seq, UserId, blocking::Client};
 use tidings_tests::{
     Raw, Serving,
-    raw::{Received, hello_bytes},
+    raw::{Received, bytes_of, hello_bytes},
     serving::{Way, small},
 };
-use tidings_wire::Kind;
+use tidings_wire::{Kind, frames::Ping};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -53,6 +55,13 @@ fn settle(writer: &mut Client, reader: &mut Client, got: &mut Vec<Message>, coun
 #[test]
 fn people_chat_over_every_way_and_a_restart() {
     let mut serving = Serving::start(sealed());
+    let (mut tls, mut websockets, mut refused) = (0, 0, 0);
+    let mut count = |serving: &Serving| {
+        let counted = |name| serving.server().shared().counter(name);
+        tls += counted("tls_begun");
+        websockets += counted("websockets_opened");
+        refused += counted("connections_refused_at_the_door");
+    };
     let sizes = [1, 20, 125, 126, 1000, 8_000, 16_384, 40_000, 65_536];
     for (at, from) in Way::ALL.into_iter().enumerate() {
         // Names of which some have their homes on the other reactor, so that connections move.
@@ -69,6 +78,7 @@ fn people_chat_over_every_way_and_a_restart() {
                 settle(&mut writer, &mut reader, &mut got, sent.len());
                 // Once for each way is enough: a restart takes its time.
                 if round == 0 && at == number {
+                    count(&serving);
                     serving.restart();
                     writer.set_server(serving.server_by(from));
                     reader.set_server(serving.server_by(to));
@@ -79,9 +89,10 @@ fn people_chat_over_every_way_and_a_restart() {
             assert!(got.iter().map(|message| &message.payload).eq(&sent), "{from:?} to {to:?}");
         }
     }
-    let counted = |name| serving.server().shared().counter(name);
-    assert!(counted("tls_begun") > 0 && counted("websockets_opened") > 0);
-    assert_eq!(counted("connections_refused_at_the_door"), 0);
+    count(&serving);
+    // Of the sixteen pairs half of the ends are in TLS and half in a WebSocket, and four pairs came twice.
+    assert!(tls >= 16 && websockets >= 16, "{tls} in TLS, {websockets} WebSockets");
+    assert_eq!(refused, 0);
 }
 
 fn connect(addr: SocketAddr) -> TcpStream {
@@ -90,11 +101,13 @@ fn connect(addr: SocketAddr) -> TcpStream {
     stream
 }
 
-/// Everything that comes until the end.
+/// Everything that comes until the end, which must come.
 fn read_all(stream: &mut impl Read) -> Vec<u8> {
     let mut bytes = Vec::new();
-    // A reset is an end, too.
-    let _reset = stream.read_to_end(&mut bytes);
+    if let Err(error) = stream.read_to_end(&mut bytes) {
+        // A reset is an end, too.
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset, "it does not end; it said {bytes:?}");
+    }
     bytes
 }
 
@@ -128,7 +141,9 @@ fn what_is_not_spoken_here_is_refused_in_what_is_spoken_there() {
     let serving = Serving::start(config);
     for way in [Way::WebSocket, Way::WebSocketInTls] {
         let mut client = serving.client_by(way, "alice", 1);
+        let until = Instant::now() + PATIENCE;
         while client.failure().is_none() {
+            assert!(Instant::now() < until, "{way:?} is taken");
             assert_eq!(client.poll(Duration::from_millis(10)).unwrap(), None);
         }
         let said = client.failure().unwrap().to_string();
@@ -189,7 +204,9 @@ impl Web {
             }
             let mut buffer = [0; 4096];
             match self.stream.read(&mut buffer) {
-                Ok(0) | Err(_) => return None,
+                Ok(0) => return None,
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => return None,
+                Err(error) => panic!("it does not end: {error}"),
                 Ok(len) => self.received.extend_from_slice(&buffer[..len]),
             }
         }
@@ -283,6 +300,128 @@ fn a_handshake_that_stalls_is_ended_and_disturbs_nobody() {
         let said = read_all(stream);
         assert!(said.len() < 1000, "it ends, with a few words: {said:?}");
     }
+}
+
+/// What comes slowly within the time that a frame may take is no reason to end a session, however long ago the frame before was.
+#[test]
+fn a_frame_that_begins_after_a_long_silence_has_its_time() {
+    let mut config = small();
+    config.limits.frame_timeout_ms = 1500;
+    let serving = Serving::start(config);
+    let mut web = Web::open(&serving);
+    web.hello(&serving, "alice");
+    std::thread::sleep(Duration::from_millis(1700));
+    let ping = bytes_of(7, &Ping { opaque: 7 });
+    let mut frame = vec![0x82, 0x80 | ping.len() as u8, 0, 0, 0, 0];
+    frame.extend(&ping);
+    // In the header, and in the payload: connections are looked at every 250 ms.
+    for piece in [&frame[..3], &frame[3..20], &frame[20..]] {
+        web.stream.write_all(piece).unwrap();
+        std::thread::sleep(Duration::from_millis(350));
+    }
+    assert_eq!(web.next().map(|(_, pong)| Received::from(pong).kind()), Some(Kind::Pong));
+    // One that does not end in its time does end the session.
+    web.stream.write_all(&frame[..3]).unwrap();
+    let error = web.next().and_then(|(_, error)| Received::from(error).error()).unwrap().0;
+    assert_eq!(error, ErrorCode::TooSlow);
+}
+
+/// Whoever goes on talking after a request that was refused is told once, and not listened to.
+#[test]
+fn after_a_refused_request_nothing_is_read() {
+    let serving = Serving::start(small());
+    let mut stream = connect(serving.server().addr());
+    stream.write_all(b"POST / HTTP/1.1\r\n\r\n").unwrap();
+    let mut talks = stream.try_clone().unwrap();
+    let talking = std::thread::spawn(move || {
+        let begun = Instant::now();
+        // It is cut off in the end.
+        while talks.write_all(&[b'x'; 4096]).is_ok() {
+            assert!(begun.elapsed() < PATIENCE, "it is listened to for ever");
+        }
+    });
+    let said = read_all(&mut stream);
+    assert_eq!(String::from_utf8_lossy(&said).matches("HTTP/1.1 ").count(), 1);
+    talking.join().unwrap();
+}
+
+/// HELLO and the end in one piece, also where the user's home is on another reactor.
+#[test]
+fn who_says_hello_and_goodbye_at_once_is_let_go() {
+    let serving = Serving::start(small());
+    for at in 0..8 {
+        let mut web = Web::open(&serving);
+        let hello = hello_bytes(serving.token(&format!("user{at}")).as_bytes(), DeviceId(1));
+        let mut bytes = vec![0x82, 0xfe];
+        bytes.extend((hello.len() as u16).to_be_bytes());
+        bytes.extend([0; 4]);
+        bytes.extend(hello);
+        bytes.extend([0x88, 0x82, 0, 0, 0, 0, 3, 232]);
+        web.stream.write_all(&bytes).unwrap();
+        let (_, welcome) = web.next().unwrap();
+        assert_eq!(Received::from(welcome).kind(), Kind::Welcome);
+        assert_eq!(web.next(), Some((0x88, vec![3, 232])), "user{at}");
+        assert_eq!(web.next(), None);
+    }
+}
+
+#[test]
+fn an_address_that_shakes_hands_too_often_is_refused_before_anything_is_computed() {
+    let mut config = ServerConfig { cores: vec![0], ..sealed() };
+    (config.limits.address_per_second, config.limits.address_burst) = (1, 3);
+    let serving = Serving::start(config);
+    let refused = (0..10).filter(|_| {
+        let mut stream = connect(serving.server().addr());
+        stream.write_all(&CLIENT_HELLO).unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        read_all(&mut stream) == [21, 3, 3, 0, 2, 2, 40]
+    });
+    assert!(refused.count() >= 5);
+    assert!(serving.server().shared().errors(ErrorCode::RateLimited) >= 5);
+}
+
+/// What the SDK must not trust: another host's certificate, one whose time is over, and one that nobody knows.
+#[test]
+fn certificates_that_do_not_fit_are_refused_by_the_client() {
+    let dir = TempDir::new("certificates").unwrap();
+    let (chain, key) = (dir.path().join("chain.pem"), dir.path().join("key.pem"));
+    let long = rcgen::date_time_ymd(2100, 1, 1);
+    let over = rcgen::date_time_ymd(2020, 1, 1);
+    for (name, not_after, why) in
+        [("127.0.0.1", long, ""), ("other.example", long, "not valid for name"), ("127.0.0.1", over, "expired")]
+    {
+        let mut params = CertificateParams::new(vec![name.to_string()]).unwrap();
+        params.not_after = not_after;
+        let pair = rcgen::KeyPair::generate().unwrap();
+        std::fs::write(&chain, params.self_signed(&pair).unwrap().pem()).unwrap();
+        std::fs::write(&key, pair.serialize_pem()).unwrap();
+        let mut config = small();
+        (config.tls.certificate, config.tls.key) = (Some(chain.clone()), Some(key.clone()));
+        let serving = Serving::start(config);
+        let server = tidings_client::blocking::Server::from(serving.server().addr());
+        let mut trusting =
+            Client::new(server.clone().trusting(std::fs::read(&chain).unwrap()), serving.client_config("alice", 1));
+        let until = Instant::now() + PATIENCE;
+        while trusting.failure().is_none() && !trusting.session().is_up() {
+            assert!(Instant::now() < until);
+            trusting.poll(Duration::from_millis(10)).unwrap();
+        }
+        let failure = trusting.failure().map(ToString::to_string).unwrap_or_default();
+        assert!(failure.contains(why) && failure.is_empty() == why.is_empty(), "{name}: {failure}");
+        drop(trusting);
+        let (other, _) = made_elsewhere();
+        let mut stranger = Client::new(server.trusting(other), serving.client_config("alice", 2));
+        while stranger.failure().is_none() {
+            assert!(Instant::now() < until && !stranger.session().is_up(), "it trusts a stranger");
+            stranger.poll(Duration::from_millis(10)).unwrap();
+        }
+    }
+}
+
+/// A certificate of somebody else, and its key.
+fn made_elsewhere() -> (Vec<u8>, Vec<u8>) {
+    let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".into()]).unwrap();
+    (made.cert.pem().into_bytes(), made.signing_key.serialize_pem().into_bytes())
 }
 
 /// Whoever operates it replaces the files, and says so; who is connected stays.

@@ -52,6 +52,7 @@ fn an_idle_connection_keeps_no_buffers() {
         while gone(&serving) < u64::from(CONNECTIONS) && Instant::now() < until {
             std::thread::yield_now();
         }
+        assert!(gone(&serving) >= u64::from(CONNECTIONS), "they do not go");
         BYTES.store(0, Ordering::SeqCst);
         MEASURING.store(true, Ordering::SeqCst);
         let clients = come(&serving, way, 1);

@@ -65,7 +65,12 @@ fn set(keys: &[&Key]) -> String {
 }
 
 fn claims() -> Value {
-    json!({ "sub": "alice", "exp": now().0 / 1_000_000 + 3600, "aud": ["chat", "mail"], "iss": "https://login.example" })
+    claims_of(now().0 / 1_000_000)
+}
+
+/// Of a token that was issued at a time.
+fn claims_of(iat: u64) -> Value {
+    json!({ "sub": "alice", "iat": iat, "exp": now().0 / 1_000_000 + 3600, "aud": ["chat", "mail"], "iss": "https://login.example" })
 }
 
 fn config(jwks: &str) -> ServerConfig {
@@ -231,9 +236,11 @@ fn keys_at_an_address_change_while_it_runs_and_one_that_is_down_is_waited_for() 
     login.say(set(&[&first, &second]));
     assert_eq!(hello(&serving, &second.sign(&claims())), Some(ErrorCode::Busy));
     gets_in(&serving, second.sign(&claims()));
-    let invented = Key::new("invented", Algorithm::EdDSA);
+    // An invented one is not good, if it says that it is older than what was fetched; else nobody can know that.
+    let (invented, long_ago) = (Key::new("invented", Algorithm::EdDSA), now().0 / 1_000_000 - 1000);
     for _ in 0..50 {
-        assert_eq!(hello(&serving, &invented.sign(&claims())), Some(ErrorCode::TokenInvalid));
+        assert_eq!(hello(&serving, &invented.sign(&claims_of(long_ago))), Some(ErrorCode::TokenInvalid));
+        assert_eq!(hello(&serving, &invented.sign(&claims())), Some(ErrorCode::Busy));
     }
     let most = 2 + begun.elapsed().as_secs() as usize / 10;
     assert!((2..=most).contains(&login.asked.load(Ordering::SeqCst)), "it is asked too often");
@@ -254,7 +261,7 @@ fn keys_at_an_address_change_while_it_runs_and_one_that_is_down_is_waited_for() 
     gets_in(&serving, third.sign(&claims()));
     // A key that is not in the set any more is not believed any more, once it was asked for again.
     loop {
-        match hello(&serving, &first.sign(&claims())) {
+        match hello(&serving, &first.sign(&claims_of(long_ago))) {
             Some(ErrorCode::TokenInvalid) => break,
             answer => assert_eq!(answer, Some(ErrorCode::Busy)),
         }

@@ -17,7 +17,7 @@ use crate::{
 };
 
 pub use server::{DEFAULT_PORT, Framing, NoServer, Secrecy, Server};
-use stream::{READ_BUFFER, Stream};
+use stream::{READ_BUFFER, Stream, Trusted};
 
 /// Where new tokens come from.
 struct TokenSource(Box<dyn FnMut() -> Option<Vec<u8>> + Send>);
@@ -35,6 +35,7 @@ pub struct Client {
     session: Session,
     stream: Option<Stream>,
     failure: Option<io::Error>,
+    trusted: Trusted,
     origin: Instant,
     output: Vec<u8>,
     buffer: Vec<u8>,
@@ -49,6 +50,7 @@ impl Client {
             session: Session::new(config),
             stream: None,
             failure: None,
+            trusted: Trusted::default(),
             origin: Instant::now(),
             output: Vec::new(),
             buffer: vec![0; READ_BUFFER],
@@ -142,7 +144,7 @@ impl Client {
     fn connect_if_wanted(&mut self) {
         let now = self.now();
         if self.session.wants_connection(now) {
-            let connected = Stream::connect(&self.server);
+            let connected = Stream::connect(&self.server, &mut self.trusted);
             let now = self.now();
             match connected {
                 Ok(stream) => {

@@ -49,7 +49,9 @@ use crate::{
     slab::Key,
     time::Mono,
 };
-pub use authentication::{Authenticated, Claims, Renewal, Scope, TokenFault, Verifier, authenticate, reauthenticate};
+pub use authentication::{
+    Authenticated, COME_AGAIN_MS, Claims, Renewal, Scope, TokenFault, Verifier, authenticate, reauthenticate,
+};
 pub(crate) use frames::Command;
 use index::{HomeKey, Index};
 pub use own::Bound;

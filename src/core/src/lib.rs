@@ -51,7 +51,8 @@ pub use effects::{CommittedEntry, ConnId, DurableBatch, Effects, JobId, NoCredit
 pub use engine::Damage;
 pub use ephemeral::Ephemeral;
 pub use home::{
-    Authenticated, Bound, Claims, Renewal, Scope, SessionId, TokenFault, Verifier, authenticate, reauthenticate,
+    Authenticated, Bound, COME_AGAIN_MS, Claims, Renewal, Scope, SessionId, TokenFault, Verifier, authenticate,
+    reauthenticate,
 };
 pub use lanes::{ToConversation, ToHome};
 pub use node::{Node, NodeConfig, Router};

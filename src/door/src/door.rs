@@ -44,6 +44,8 @@ pub enum End {
     Closed,
     /// What it asked for it does not get; why, the output says.
     Refused,
+    /// Frames are not taken here as they are.
+    NotSpoken,
     /// It broke the rules of what it speaks: in words.
     Broken(&'static str),
 }
@@ -64,6 +66,14 @@ pub enum Place {
     Here(Range<usize>),
     /// In the scratch space.
     Scratch(Range<usize>),
+}
+
+impl Place {
+    /// True if there are none.
+    pub fn is_empty(&self) -> bool {
+        let (Self::Here(range) | Self::Scratch(range)) = self;
+        range.is_empty()
+    }
 }
 
 /// What came of received bytes.
@@ -94,6 +104,8 @@ pub struct Door {
     held: Vec<u8>,
     /// Goes out before the stream.
     said: Vec<u8>,
+    /// Nothing more comes through.
+    ended: Option<End>,
 }
 
 impl Door {
@@ -103,7 +115,7 @@ impl Door {
             Speaks::Tls => Some(Box::new(Tls::new(rules.tls.as_ref()?).ok()?)),
             _ => None,
         };
-        Some(Self { tls, framing: Framing::Unknown(Vec::new()), held: Vec::new(), said: Vec::new() })
+        Some(Self { tls, framing: Framing::Unknown(Vec::new()), held: Vec::new(), said: Vec::new(), ended: None })
     }
 
     /// Keeps received bytes until somebody has time for them.
@@ -126,6 +138,21 @@ impl Door {
         self.tls.as_ref().is_some_and(|tls| !tls.is_up())
     }
 
+    /// Why nothing more comes through, if that is so.
+    pub fn ended(&self) -> Option<End> {
+        self.ended
+    }
+
+    /// True if nothing more can be said through it, although nobody was told: keys that are used up.
+    pub fn is_dead(&self) -> bool {
+        self.ended.is_none() && self.tls.as_ref().is_some_and(|tls| tls.is_over())
+    }
+
+    /// True if it is in TLS.
+    pub fn is_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
     /// True if it is a WebSocket.
     pub fn is_websocket(&self) -> bool {
         matches!(self.framing, Framing::WebSocket(_))
@@ -144,6 +171,15 @@ impl Door {
     /// Takes received bytes; `scratch` is cleared.
     pub fn open(&mut self, bytes: &mut [u8], scratch: &mut Vec<u8>, rules: &Rules) -> Opened {
         scratch.clear();
+        if self.ended.is_some() {
+            return Opened { place: Place::Scratch(0..0), end: None };
+        }
+        let opened = self.open_layers(bytes, scratch, rules);
+        self.ended = opened.end;
+        opened
+    }
+
+    fn open_layers(&mut self, bytes: &mut [u8], scratch: &mut Vec<u8>, rules: &Rules) -> Opened {
         let Some(tls) = &mut self.tls else { return self.unframe(bytes, scratch, rules) };
         let ended = tls.open(bytes, scratch);
         let mut plain = std::mem::take(scratch);
@@ -181,7 +217,7 @@ impl Door {
                 self.said = refusal(Speaks::Http).to_vec();
                 (0..0, Some(End::Refused))
             }
-            Some(speaks) if !allowed.contains(&speaks) => (0..0, Some(End::Broken("this is not spoken here"))),
+            Some(Speaks::Raw) if !allowed.contains(&Speaks::Raw) => (0..0, Some(End::NotSpoken)),
             Some(Speaks::Tls) => (0..0, Some(End::Broken("TLS in TLS"))),
             Some(Speaks::Raw) => {
                 *scratch = std::mem::take(head);

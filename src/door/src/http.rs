@@ -114,7 +114,7 @@ fn accept(request: &Request<'_, '_>, rules: &Rules) -> Result<Vec<u8>, Refusal> 
     if request.headers.iter().any(|field| field.name.eq_ignore_ascii_case("origin"))
         && !one(request, "origin").is_some_and(|origin| may_come_from(origin, host, rules))
     {
-        return Err(Refusal("403 Forbidden", "pages of this origin may not connect: see http.origins", ""));
+        return Err(Refusal("403 Forbidden", "pages of this origin may not connect: see door.origins", ""));
     }
     if !lists(request, "sec-websocket-protocol", SUBPROTOCOL) {
         return Err(bad("the subprotocol tidings.v1 is expected"));

@@ -89,6 +89,11 @@ impl Tls {
         self.up
     }
 
+    /// True if nothing more can be sealed.
+    pub(crate) fn is_over(&self) -> bool {
+        self.over
+    }
+
     /// True while a record is not whole.
     pub(crate) fn is_inside(&self) -> bool {
         !self.incoming.is_empty()

@@ -2,7 +2,8 @@
 
 use tidings_canary::{self as canary, Canary};
 use tidings_core::{
-    Authenticated, Counter, Entity, Loaded, Node, Now, ReactorId, Verifier, authenticate, reauthenticate, slab::Key,
+    Authenticated, COME_AGAIN_MS, Counter, Entity, Loaded, Node, Now, ReactorId, Verifier, authenticate,
+    reauthenticate, slab::Key,
 };
 use tidings_door::End;
 use tidings_wire::{
@@ -21,8 +22,10 @@ use crate::{
     shared::{Handover, Shared},
 };
 
-/// When somebody is to come again whose token cannot be judged yet.
-const COME_AGAIN_MS: u32 = 1000;
+/// What is told to who speaks in frames where they are not taken.
+pub(crate) const RAW_IS_OFF: &str = "frames are not taken here as they are: a WebSocket is";
+/// The same where TLS is missing.
+pub(crate) const TLS_IS_MISSING: &str = "not without TLS";
 
 /// What cutting a stretch of bytes came to.
 pub(crate) enum Cut {
@@ -189,8 +192,17 @@ impl<M: Machine, V: Verifier> Input<'_, M, V> {
                 self.node.at(self.now, self.io).close_with(session, ErrorCode::Malformed, 0, 0, what);
             }
             (State::Live(session), _) => {
+                // What came before still waits, and is taken first.
+                if let Some(connection) = self.io.connections.get_mut(key).filter(|connection| connection.parked) {
+                    connection.ended = true;
+                    return;
+                }
                 self.node.close_session(session);
                 self.io.leave(key);
+            }
+            (State::Greeting, End::NotSpoken) => {
+                self.node.counters.count(Counter::DoorRefused);
+                self.turn_away(key, ErrorCode::NotSpoken, (0, 0), 0, RAW_IS_OFF);
             }
             (State::Greeting, End::Broken(what)) => {
                 self.node.counters.count(Counter::DoorRefused);
@@ -206,9 +218,12 @@ impl<M: Machine, V: Verifier> Input<'_, M, V> {
     }
 
     fn greet(&mut self, key: Key, frame: &Frame<'_>) -> Option<Authenticated> {
-        let address = self.io.connections.get(key)?.address;
+        let connection = self.io.connections.get(key)?;
+        // A handshake in TLS was paid for when it began.
+        let is_paid = connection.door.as_ref().is_some_and(|door| door.is_tls());
+        let address = connection.address;
         let asked = (frame.header().kind, frame.header().request_id);
-        if let Err(wait_ms) = self.addresses.take(address, self.limits.address_rate, self.now.mono) {
+        if !is_paid && let Err(wait_ms) = self.addresses.take(address, self.limits.address_rate, self.now.mono) {
             self.turn_away(key, ErrorCode::RateLimited, asked, wait_ms, "too many connections from this address");
             return None;
         }

@@ -63,7 +63,11 @@ impl std::error::Error for NoServer {}
 
 impl From<SocketAddr> for Server {
     fn from(addr: SocketAddr) -> Self {
-        let (host, port) = (addr.ip().to_string(), addr.port());
+        let scope = match addr {
+            SocketAddr::V6(addr) if addr.scope_id() > 0 => format!("%{}", addr.scope_id()),
+            _ => String::new(),
+        };
+        let (host, port) = (format!("{}{scope}", addr.ip()), addr.port());
         Self { host, port, secrecy: Secrecy::Plain, framing: Framing::Raw }
     }
 }

@@ -7,6 +7,13 @@ use std::{
 };
 
 use super::server::{Framing, Secrecy, Server};
+#[cfg(feature = "tls")]
+pub(super) use super::tls::Trusted;
+
+/// Whom a client trusts: nobody, in a build without TLS.
+#[cfg(not(feature = "tls"))]
+#[derive(Debug, Default)]
+pub(super) struct Trusted;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
@@ -34,18 +41,19 @@ impl Stream {
     ///
     /// # Errors
     /// Why the last one did not, or why TLS or the WebSocket did not come about.
-    pub(super) fn connect(server: &Server) -> io::Result<Self> {
+    pub(super) fn connect(server: &Server, trusted: &mut Trusted) -> io::Result<Self> {
         let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
         for address in server.addresses()? {
             match TcpStream::connect_timeout(&address, CONNECT_TIMEOUT) {
-                Ok(tcp) => return Self::over(tcp, server),
+                Ok(tcp) => return Self::over(tcp, server, trusted),
                 Err(error) => failure = error,
             }
         }
         Err(failure)
     }
 
-    fn over(tcp: TcpStream, server: &Server) -> io::Result<Self> {
+    #[cfg_attr(not(feature = "tls"), allow(unused_variables, reason = "nobody is trusted without TLS"))]
+    fn over(tcp: TcpStream, server: &Server, trusted: &mut Trusted) -> io::Result<Self> {
         // Without it everything still works, only slower.
         let _slower = tcp.set_nodelay(true);
         tcp.set_write_timeout(Some(WRITE_TIMEOUT))?;
@@ -53,7 +61,7 @@ impl Stream {
         let socket = match &server.secrecy {
             Secrecy::Plain => Socket::Plain(tcp),
             #[cfg(feature = "tls")]
-            secrecy => Socket::Tls(Box::new(super::tls::connect(tcp, server.host(), secrecy)?)),
+            secrecy => Socket::Tls(Box::new(super::tls::connect(tcp, server.host(), secrecy, trusted)?)),
             #[cfg(not(feature = "tls"))]
             _ => return Err(io::Error::new(io::ErrorKind::Unsupported, "this build has no TLS")),
         };
@@ -84,7 +92,8 @@ impl Stream {
     /// Sends bytes of the stream of frames.
     pub(super) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         match self {
-            Self::Raw(socket) => socket.write_all(bytes),
+            // What TLS still holds is sent, too: an error of that would be heard of by nobody.
+            Self::Raw(socket) => socket.write_all(bytes).and_then(|()| socket.flush()),
             #[cfg(feature = "websocket")]
             Self::WebSocket(socket) => {
                 // The server takes messages of a mebibyte.

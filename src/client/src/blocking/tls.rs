@@ -36,14 +36,40 @@ fn roots(secrecy: &Secrecy) -> io::Result<RootCertStore> {
     Ok(roots)
 }
 
-/// Agrees with the server on TLS.
-pub(super) fn connect(mut tcp: TcpStream, host: &str, secrecy: &Secrecy) -> io::Result<TlsStream> {
+/// Whom a client trusts, read once, and the tickets with which it comes back.
+#[derive(Debug, Default)]
+pub(super) struct Trusted(Option<(Secrecy, Arc<ClientConfig>)>);
+
+impl Trusted {
+    fn config(&mut self, secrecy: &Secrecy) -> io::Result<Arc<ClientConfig>> {
+        if let Some((of, config)) = &self.0
+            && of == secrecy
+        {
+            return Ok(Arc::clone(config));
+        }
+        let config = Arc::new(config(secrecy)?);
+        self.0 = Some((secrecy.clone(), Arc::clone(&config)));
+        Ok(config)
+    }
+}
+
+fn config(secrecy: &Secrecy) -> io::Result<ClientConfig> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     let mut config = builder.map_err(io::Error::other)?.with_root_certificates(roots(secrecy)?).with_no_client_auth();
     config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).into();
+    Ok(config)
+}
+
+/// Agrees with the server on TLS.
+pub(super) fn connect(
+    mut tcp: TcpStream,
+    host: &str,
+    secrecy: &Secrecy,
+    trusted: &mut Trusted,
+) -> io::Result<TlsStream> {
     let name = ServerName::try_from(host.to_string()).map_err(io::Error::other)?;
-    let mut connection = ClientConnection::new(Arc::new(config), name).map_err(io::Error::other)?;
+    let mut connection = ClientConnection::new(trusted.config(secrecy)?, name).map_err(io::Error::other)?;
     while connection.is_handshaking() {
         connection.complete_io(&mut tcp)?;
     }

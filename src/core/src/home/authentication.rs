@@ -87,6 +87,9 @@ pub enum TokenFault {
     TryAgain,
 }
 
+/// When somebody is to come again whose token cannot be judged yet.
+pub const COME_AGAIN_MS: u32 = 1000;
+
 /// Checks tokens.
 pub trait Verifier {
     /// What `token` says, if it can be believed at `now`.

@@ -8,7 +8,12 @@ use tidings_wire::{
     frames::{ErrorFrame, ReauthOk},
 };
 
-use super::{Homes, SessionId, authentication::Renewal, index::HomeKey, settings::age};
+use super::{
+    Homes, SessionId,
+    authentication::{COME_AGAIN_MS, Renewal},
+    index::HomeKey,
+    settings::age,
+};
 use crate::{
     context::HomeContext,
     limits::REAUTH_TOKENS,
@@ -106,7 +111,11 @@ impl Homes {
             Err(code) => {
                 cx.counters().error(code);
                 // The token before still counts, whatever the code means elsewhere.
-                let error = ErrorFrame { retry: Retry::Never as u8, ..ErrorFrame::new(code, Kind::Reauth as u8) };
+                let (retry, retry_after_ms) = match code {
+                    ErrorCode::Busy => (Retry::Later as u8, COME_AGAIN_MS),
+                    _ => (Retry::Never as u8, 0),
+                };
+                let error = ErrorFrame { retry, retry_after_ms, ..ErrorFrame::new(code, Kind::Reauth as u8) };
                 error.append(cx.out(conn), request_id, "");
             }
         }

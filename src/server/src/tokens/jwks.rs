@@ -18,6 +18,8 @@ use super::verifier::validation;
 
 /// Keys of a set.
 pub const KEYS_MAX: usize = 64;
+/// Keys that are tried for one token.
+const TRIED_MAX: usize = 2;
 /// Bytes of a set.
 pub const JWKS_MAX: u64 = 256 << 10;
 /// A set is fetched at most so often because of a key that is not in it, in seconds.
@@ -128,9 +130,15 @@ impl KeySet {
         if keys.is_empty() { Err(JwksError::Empty) } else { Ok(Self(keys)) }
     }
 
-    /// The keys that may have signed a token which names this one, or none.
-    pub(super) fn of<'a>(&'a self, kid: Option<&'a str>) -> impl Iterator<Item = &'a Key> {
-        self.0.iter().filter(move |key| kid.is_none() || key.kid.as_deref() == kid)
+    /// The keys of a kind that may have signed a token which names this one, or none: the first few, since each costs as much as a handshake.
+    pub(super) fn of<'a>(&'a self, kid: Option<&'a str>, algorithm: Algorithm) -> impl Iterator<Item = &'a Key> {
+        let may = move |key: &&Key| key.algorithm == algorithm && (kid.is_none() || key.kid.as_deref() == kid);
+        self.0.iter().filter(may).take(TRIED_MAX)
+    }
+
+    /// True if a token that names this key, or none, could have been signed by one of these.
+    pub(super) fn knows(&self, kid: Option<&str>) -> bool {
+        self.0.iter().any(|key| kid.is_none() || key.kid.as_deref() == kid)
     }
 
     /// How many.
@@ -150,6 +158,8 @@ struct Shared {
     keys: RwLock<Arc<KeySet>>,
     /// When they were asked for last because of a key that is not among them, in seconds since 1970.
     asked_s: AtomicU64,
+    /// When what is there was fetched.
+    fetched_s: AtomicU64,
     /// They were, and could not be had yet: nobody knows whether such a key is good.
     pending: AtomicBool,
     ask: Sender<()>,
@@ -160,10 +170,11 @@ struct Shared {
 pub struct Trust(Arc<Shared>);
 
 impl Trust {
-    /// These keys; whoever asks for newer ones says so on the channel.
-    pub(super) fn new(keys: KeySet, ask: Sender<()>) -> Self {
-        let keys = RwLock::new(Arc::new(keys));
-        Self(Arc::new(Shared { keys, asked_s: AtomicU64::new(0), pending: AtomicBool::new(false), ask }))
+    /// These keys, which were asked for at a time; whoever asks for newer ones says so on the channel.
+    pub(super) fn new(keys: KeySet, begun_s: u64, ask: Sender<()>) -> Self {
+        let (keys, asked_s) = (RwLock::new(Arc::new(keys)), AtomicU64::new(0));
+        let (fetched_s, pending) = (AtomicU64::new(begun_s), AtomicBool::new(false));
+        Self(Arc::new(Shared { keys, asked_s, fetched_s, pending, ask }))
     }
 
     /// The keys that are trusted now.
@@ -171,15 +182,20 @@ impl Trust {
         Arc::clone(&self.0.keys.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// These were fetched just now.
-    pub(super) fn replace(&self, keys: KeySet) {
+    /// These were fetched; when that began, in seconds since 1970.
+    pub(super) fn replace(&self, keys: KeySet, begun_s: u64) {
         *self.0.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
-        self.0.pending.store(false, Ordering::Relaxed);
+        self.0.fetched_s.store(begun_s, Ordering::Relaxed);
+        // Who asked while it was under way may have asked for something newer.
+        if self.0.asked_s.load(Ordering::Relaxed) <= begun_s {
+            self.0.pending.store(false, Ordering::Relaxed);
+        }
     }
 
-    /// Asks for newer keys. False if they were fetched for that reason a moment ago: they are as they are.
-    pub(super) fn ask(&self, now_s: u64) -> bool {
-        let Shared { asked_s, pending, ask, .. } = &*self.0;
+    /// Whether a key may be new that a token names and nobody here knows: the token was issued after the keys were fetched, or they are being fetched for
+    /// such a reason. Asks for newer ones, unless that was done a moment ago.
+    pub(super) fn may_be_new(&self, issued_s: u64, now_s: u64) -> bool {
+        let Shared { asked_s, fetched_s, pending, ask, .. } = &*self.0;
         let before = asked_s.load(Ordering::Relaxed);
         let is_time = now_s >= before.saturating_add(ASK_EVERY_S) || before > now_s;
         if is_time {
@@ -188,6 +204,6 @@ impl Trust {
             // Several reactors may ask at once: the channel has room for one.
             let _asked_already = ask.try_send(());
         }
-        pending.load(Ordering::Relaxed)
+        pending.load(Ordering::Relaxed) || issued_s >= fetched_s.load(Ordering::Relaxed)
     }
 }

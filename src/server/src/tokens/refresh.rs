@@ -3,11 +3,11 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    thread::JoinHandle,
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use crossbeam::channel::{Receiver, Sender, TryRecvError, bounded, unbounded};
+use crossbeam::channel::{Receiver, Sender, bounded, unbounded};
+use ureq::http::Uri;
 
 use super::jwks::{Expected, JWKS_MAX, JwksError, KeySet, Trust};
 
@@ -40,9 +40,8 @@ pub enum News {
 pub struct Refresher {
     trust: Trust,
     news: Receiver<News>,
-    /// Ends the thread.
-    end: Option<Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    /// Ends the thread with it.
+    _end: Sender<()>,
 }
 
 /// Where to get keys, and what their tokens must say.
@@ -60,15 +59,17 @@ impl Source {
     /// # Errors
     /// If it is an address that anybody on the way could answer for.
     pub fn new(place: &str, expected: Expected, every: Duration, data: &Path) -> Result<Self, String> {
-        let place = match place.split_once("://") {
-            None => Place::File(place.into()),
-            Some(("https", _)) => Place::Address(place.into()),
-            Some(("http", rest)) if is_loopback(rest) => Place::Address(place.into()),
-            Some(_) => {
+        let place = if place.contains("://") {
+            let uri: Uri = place.parse().map_err(|error| format!("{place}: {error}"))?;
+            let is_near = uri.host().is_some_and(|host| ["localhost", "127.0.0.1", "[::1]"].contains(&host));
+            if uri.scheme_str() != Some("https") && !(uri.scheme_str() == Some("http") && is_near) {
                 return Err(format!(
                     "{place}: https:// or a file is expected: whoever can change the keys lets anybody in"
                 ));
             }
+            Place::Address(place.into())
+        } else {
+            Place::File(place.into())
         };
         Ok(Self { place, expected, every, copy: data.join(COPY) })
     }
@@ -93,19 +94,63 @@ impl Source {
     }
 }
 
-fn is_loopback(authority: &str) -> bool {
-    let host = authority.split('/').next().unwrap_or_default();
-    let host = host.rsplit_once(':').map_or(host, |(host, _)| host);
-    host == "localhost" || host == "127.0.0.1" || host == "[::1]"
-}
-
 fn get(url: &str) -> Result<Vec<u8>, String> {
-    let config = ureq::Agent::config_builder().timeout_global(Some(PATIENCE)).max_redirects(0).build();
+    let config = ureq::Agent::config_builder().timeout_global(Some(PATIENCE)).max_redirects(0).proxy(None).build();
     let mut answer = ureq::Agent::new_with_config(config).get(url).call().map_err(|error| error.to_string())?;
     if answer.status() != 200 {
         return Err(format!("status {}", answer.status()));
     }
     answer.body_mut().with_config().limit(JWKS_MAX + 1).read_to_vec().map_err(|error| error.to_string())
+}
+
+/// Seconds since 1970.
+fn now_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+/// The thread that fetches.
+struct Fetcher {
+    source: Source,
+    trust: Trust,
+    say: Sender<News>,
+    /// The set that is trusted, and whether the last attempt failed.
+    known: Vec<u8>,
+    is_down: bool,
+}
+
+impl Fetcher {
+    fn run(mut self, asked: &Receiver<()>, ended: &Receiver<()>) {
+        loop {
+            let wait = if self.is_down { self.source.every.min(RETRY) } else { self.source.every };
+            crossbeam::select! {
+                recv(asked) -> _ => {}
+                recv(ended) -> _ => return,
+                default(wait) => {}
+            }
+            let begun_s = now_s();
+            let fetched = self.source.fetch();
+            let was_down = std::mem::replace(&mut self.is_down, fetched.is_err());
+            match fetched {
+                Ok((keys, bytes)) => {
+                    let count = keys.len();
+                    self.trust.replace(keys, begun_s);
+                    if was_down || bytes != self.known {
+                        tell(&self.say, News::Fetched(count));
+                        keep(&self.source, &bytes, &self.say);
+                        self.known = bytes;
+                    }
+                }
+                // Once: until it is there again.
+                Err(error) if !was_down => tell(&self.say, News::Failed(error)),
+                Err(_) => {}
+            }
+        }
+    }
+}
+
+/// Says something to whoever listens, if anybody does.
+fn tell(say: &Sender<News>, news: News) {
+    let _nobody_listens = say.send(news);
 }
 
 impl Refresher {
@@ -116,49 +161,26 @@ impl Refresher {
     /// If a file is not a set of keys, or no thread can be had.
     pub fn start(source: Source) -> Result<Self, String> {
         let (say, news) = unbounded();
-        let keys = match source.fetch() {
+        let mut begun_s = now_s();
+        let (keys, known, is_down) = match source.fetch() {
             Ok((keys, bytes)) => {
                 keep(&source, &bytes, &say);
-                keys
+                (keys, bytes, false)
             }
             Err(error) if matches!(source.place, Place::File(_)) => return Err(error),
             Err(error) => {
-                // Nobody hears of it before the server serves.
-                let _heard_later = say.send(News::Failed(error));
-                source.kept().unwrap_or_default()
+                tell(&say, News::Failed(error));
+                begun_s = 0;
+                (source.kept().unwrap_or_default(), Vec::new(), true)
             }
         };
         let ((ask, asked), (end, ended)) = (bounded(1), bounded(1));
-        let trust = Trust::new(keys, ask);
-        let kept = trust.clone();
-        let mut wait = if kept.keys().is_empty() { source.every.min(RETRY) } else { source.every };
-        let run = move || {
-            while ended.try_recv() == Err(TryRecvError::Empty) {
-                crossbeam::select! {
-                    recv(asked) -> _ => {}
-                    recv(ended) -> _ => return,
-                    default(wait) => {}
-                }
-                wait = source.every;
-                let before = kept.keys().len();
-                match source.fetch() {
-                    Ok((keys, bytes)) => {
-                        let count = keys.len();
-                        kept.replace(keys);
-                        keep(&source, &bytes, &say);
-                        if count != before {
-                            let _nobody_listens = say.send(News::Fetched(count));
-                        }
-                    }
-                    Err(error) => {
-                        wait = source.every.min(RETRY);
-                        let _nobody_listens = say.send(News::Failed(error));
-                    }
-                }
-            }
-        };
-        let thread = std::thread::Builder::new().name("keys".into()).spawn(run).map_err(|error| error.to_string())?;
-        Ok(Self { trust, news, end: Some(end), thread: Some(thread) })
+        let trust = Trust::new(keys, begun_s, ask);
+        let fetcher = Fetcher { source, trust: trust.clone(), say, known, is_down };
+        // Nobody waits for its end: an address that does not answer would hold up a stop.
+        let started = std::thread::Builder::new().name("keys".into()).spawn(move || fetcher.run(&asked, &ended));
+        started.map_err(|error| error.to_string())?;
+        Ok(Self { trust, news, _end: end })
     }
 
     /// What verifiers share.
@@ -178,16 +200,6 @@ fn keep(source: &Source, bytes: &[u8], say: &Sender<News>) {
     let same = fs::read(&source.copy).is_ok_and(|kept| kept == bytes);
     let kept: io::Result<()> = if same { Ok(()) } else { tidings_log::files::replace(&source.copy, bytes) };
     if let Err(error) = kept {
-        let _nobody_listens = say.send(News::Failed(format!("{}: {error}", source.copy.display())));
-    }
-}
-
-impl Drop for Refresher {
-    fn drop(&mut self) {
-        drop(self.end.take());
-        if let Some(thread) = self.thread.take() {
-            // A panic of it was told on standard error.
-            let _told = thread.join();
-        }
+        tell(say, News::Failed(format!("{}: {error}", source.copy.display())));
     }
 }

@@ -17,6 +17,8 @@ use tidings_door::{
     tls::{Certificates, Tickets, Versions, certified, server_config},
 };
 
+use tidings_wire::Kind;
+
 use super::node::WALL_US;
 use crate::random::{MILLION, Random};
 
@@ -74,8 +76,8 @@ pub(super) struct Caller {
     tls: Option<ClientConnection>,
     socket: Option<Socket>,
     random: Random,
-    /// Nothing came yet.
-    is_new: bool,
+    /// What came first, until it is enough to tell.
+    first: Option<Vec<u8>>,
     turned_away: bool,
 }
 
@@ -84,6 +86,9 @@ impl fmt::Debug for Caller {
         write!(f, "Caller(tls {}, websocket {})", self.tls.is_some(), self.socket.is_some())
     }
 }
+
+/// Where a frame says its kind.
+const KIND_AT: usize = 4;
 
 /// What came of received bytes.
 #[derive(Debug, Default)]
@@ -106,7 +111,7 @@ impl Caller {
         });
         let mut random = random.fork(way);
         let socket = (way & 2 > 0).then(|| Socket::new(random.chance(MILLION / 2)));
-        (way > 0).then_some(Self { tls, socket, random, is_new: true, turned_away: false })
+        (way > 0).then_some(Self { tls, socket, random, first: Some(Vec::new()), turned_away: false })
     }
 
     /// True if nobody else can read what is said.
@@ -140,13 +145,24 @@ impl Caller {
     /// What is wrong with them.
     pub(super) fn hear(&mut self, bytes: &[u8]) -> Result<Heard, String> {
         let mut plain = Vec::new();
-        if std::mem::take(&mut self.is_new) && sniff(bytes) == Some(Speaks::Raw) {
-            // Turned away before anything of it was looked at: that is told in frames, and the end follows.
-            self.turned_away = self.tls.is_some() || self.socket.is_some();
-        }
+        let first = std::mem::take(&mut self.first);
+        let bytes = match first {
+            Some(mut first) => {
+                first.extend_from_slice(bytes);
+                if first.len() <= KIND_AT {
+                    self.first = Some(first);
+                    return Ok(Heard::default());
+                }
+                // Turned away before anything of it was looked at: that is told in a frame as it is, and the end follows.
+                self.turned_away = sniff(&first) == Some(Speaks::Raw) && first[KIND_AT] == Kind::Error as u8;
+                first
+            }
+            None => bytes.to_vec(),
+        };
         if self.turned_away {
             return Ok(Heard::default());
         }
+        let bytes = &bytes[..];
         if let Some(tls) = &mut self.tls {
             let mut rest = bytes;
             while !rest.is_empty() {

@@ -8,6 +8,7 @@ use super::Turn;
 use crate::{
     config::{HANDSHAKES_PER_TURN, TLS_STEP},
     connections::State,
+    input::{RAW_IS_OFF, TLS_IS_MISSING},
     machine::Machine,
 };
 
@@ -28,6 +29,9 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
     /// The next step of a connection towards its session. What it costs, in handshakes.
     fn take_greeting(&mut self, key: Key, now: Now) -> usize {
         let Some(connection) = self.io.connections.get_mut(key) else { return 0 };
+        if connection.state != State::Greeting {
+            return 0; // it waited for too long, and is on its way out
+        }
         if connection.door.is_some() && connection.sending > 0 {
             return 0; // it may have to move, and does not while something is in flight: looked at again once it is sent
         }
@@ -35,29 +39,42 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
             match sniff(&connection.carry) {
                 Some(Speaks::Raw) if !self.rules.allows(Speaks::Raw) => {
                     self.node.counters.count(Counter::DoorRefused);
-                    self.input(now).turn_away(key, ErrorCode::NotSpoken, (0, 0), 0, "TLS is expected here");
+                    let why = if self.rules.plain.is_empty() { TLS_IS_MISSING } else { RAW_IS_OFF };
+                    self.input(now).turn_away(key, ErrorCode::NotSpoken, (0, 0), 0, why);
                 }
-                Some(speaks @ (Speaks::Tls | Speaks::Http)) => match Door::new(speaks, &self.rules) {
-                    Some(mut door) if self.rules.allows(speaks) => {
-                        door.hold(&connection.carry);
-                        connection.carry.clear();
-                        connection.door = Some(Box::new(door));
-                        if speaks == Speaks::Tls {
-                            self.node.counters.count(Counter::TlsBegun);
-                        }
-                    }
-                    _ => {
-                        self.node.counters.count(Counter::DoorRefused);
-                        self.io.connections.out(key).extend_from_slice(refusal(speaks));
-                        self.io.leave(key);
-                    }
-                },
+                Some(speaks @ (Speaks::Tls | Speaks::Http)) => self.make_door(key, speaks, now),
                 _ => {}
             }
         }
         let cost = self.open_greeting(key, now);
         self.arm(key);
         cost
+    }
+
+    /// Makes a door for somebody who speaks TLS or HTTP, or says that there is none. A handshake in TLS counts for its address.
+    fn make_door(&mut self, key: Key, speaks: Speaks, now: Now) {
+        let Some(connection) = self.io.connections.get_mut(key) else { return };
+        let rate = self.config.limits.address_rate;
+        let may_come = speaks != Speaks::Tls || self.addresses.take(connection.address, rate, now.mono).is_ok();
+        let door = if may_come && self.rules.allows(speaks) { Door::new(speaks, &self.rules) } else { None };
+        match door {
+            Some(mut door) => {
+                door.hold(&connection.carry);
+                connection.carry.clear();
+                connection.door = Some(Box::new(door));
+                if speaks == Speaks::Tls {
+                    self.node.counters.count(Counter::TlsBegun);
+                }
+            }
+            None => {
+                self.node.counters.count(Counter::DoorRefused);
+                if !may_come {
+                    self.node.counters.error(ErrorCode::RateLimited);
+                }
+                self.io.connections.out(key).extend_from_slice(refusal(speaks));
+                self.io.leave(key);
+            }
+        }
     }
 
     /// Opens what came, and looks at its frames.

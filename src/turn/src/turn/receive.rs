@@ -34,7 +34,14 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
         let mut busy = false;
         while let Some(Handover { socket, who, door, unparsed }) = self.shared.peer(self.me).handovers.pop() {
             busy = true;
+            // What it said with HELLO may have been its last word.
+            let end = door.as_ref().and_then(|door| door.ended());
             let Some(key) = self.adopt(socket, door, now) else { continue };
+            let is_wanted = self.io.connections.get(key).is_some_and(|connection| connection.state == State::Greeting);
+            if !is_wanted {
+                self.arm(key);
+                continue; // told that there are no more connections to be had
+            }
             let mut input = self.input(now);
             input.admit(key, &who);
             let used = match input.cut(key, &unparsed) {
@@ -42,6 +49,9 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
                 Cut::HandedOver => continue,
             };
             self.carry(key, &unparsed[used..], now);
+            if let Some(end) = end {
+                self.input(now).end_at_door(key, end);
+            }
             self.arm(key);
         }
         busy
@@ -209,12 +219,24 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
 
     fn take_chunk(&mut self, key: Key, chunk: &mut M::Chunk, now: Now) {
         let Some(connection) = self.io.connections.get_mut(key) else { return };
+        let was_inside = connection.is_inside_a_frame();
         let Some(door) = &mut connection.door else {
             return self.take_stretch(key, &Place::Here(0..self.machine.bytes(chunk).len()), chunk, now);
         };
+        // What comes to who is leaving is thrown away unopened: a handshake, too, is only had in its turn.
+        if !matches!(connection.state, State::Live(_)) {
+            return;
+        }
         let Opened { place, end } = door.open(self.machine.bytes_mut(chunk), &mut self.opened, &self.rules);
         let says = door.has_output(Last::No);
         self.take_stretch(key, &place, chunk, now);
+        if let Some(connection) = self.io.connections.get_mut(key) {
+            // Of a record, or a WebSocket's frame, nothing may have come through yet; that it began counts all the same.
+            let begins = !was_inside || connection.carry.is_empty() && !place.is_empty();
+            if begins && connection.is_inside_a_frame() {
+                connection.frame_since = now.mono;
+            }
+        }
         if let Some(end) = end {
             return self.input(now).end_at_door(key, end);
         }

@@ -51,6 +51,11 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
                 self.give_back_spent(key);
                 continue;
             }
+            if connection.door.as_ref().is_some_and(|door| door.is_dead()) && matches!(connection.state, State::Live(_))
+            {
+                sweep::cut(&mut self.machine, &mut self.node, &mut self.io, key);
+                continue;
+            }
             match connection.state {
                 State::Leaving if !connection.shut => {
                     // The peer reads our last words, then the end; its own last words are read and thrown away, since
