@@ -19,6 +19,8 @@ use crate::{
     trace::Moment,
 };
 
+/// A TLS record that says what is wrong.
+const ALERT: u8 = 21;
 /// Bytes that a kernel takes before whoever sends must wait.
 const SOCKET_BUFFER: usize = 96 << 10;
 
@@ -127,6 +129,11 @@ impl World {
 
     /// What the node says on a connection is looked at in the moment when it leaves, unless it is sealed.
     fn check_sealed(&mut self, id: LinkId, output: &[u8]) {
+        // A stranger's noise may begin like TLS or HTTP, and is answered in kind.
+        let is_stranger = self.links.get(&id).is_some_and(|link| link.who == Who::Stranger);
+        if is_stranger && (output.starts_with(b"HTTP/1.1 ") || output.starts_with(&[ALERT, 3])) {
+            return;
+        }
         let Some(Link { caller: Some(caller), checks: Some(reader), .. }) = self.links.get_mut(&id) else {
             return self.check_output(id, output);
         };
