@@ -452,6 +452,30 @@ fn a_new_certificate_is_shown_to_who_comes_next() {
     }
 }
 
+/// Python's `websockets`: `TIDINGS_PYTHON` names an interpreter that has it.
+#[test]
+fn another_language_s_websockets_talk_to_it() {
+    let Some(python) = std::env::var_os("TIDINGS_PYTHON") else {
+        return println!("skipped: TIDINGS_PYTHON names no Python with websockets (tools/check makes one)");
+    };
+    let serving = Serving::start(small());
+    let hello = hello_bytes(serving.token("alice").as_bytes(), DeviceId(1));
+    let hello: String = hello.iter().map(|byte| format!("{byte:02x}")).collect();
+    let script = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("by_websocket.py");
+    let url = format!("ws://{}/v1", serving.server().addr());
+    let output = Command::new(python).arg(script).args([url, hello]).output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    let lines: Vec<_> = said.lines().collect();
+    let [welcome, error, code] = lines[..] else { panic!("{said}{}", String::from_utf8_lossy(&output.stderr)) };
+    let frame = |digits: &str| {
+        let byte = |at: usize| u8::from_str_radix(&digits[2 * at..2 * at + 2], 16).unwrap();
+        Received::from((0..digits.len() / 2).map(byte).collect::<Vec<_>>())
+    };
+    assert_eq!(frame(welcome).kind(), Kind::Welcome);
+    assert_eq!(frame(error).error().map(|(code, _)| code), Some(ErrorCode::Malformed));
+    assert_eq!(code, "1003");
+}
+
 /// `openssl s_client` and `curl`, which nobody here wrote.
 #[test]
 fn openssl_and_curl_find_what_they_expect() {
