@@ -106,11 +106,20 @@ fn raise_file_limit() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX).saturating_sub(FILES_KEPT)
 }
 
+/// Lets the kernel make its table of this process's files large enough for so many at once. It doubles otherwise, whenever it is full, and each time the reactor
+/// that accepts waits for all other threads (an RCU grace period, 5 to 13 ms where it was measured).
+fn reserve_files(connections: usize) {
+    let highest = i32::try_from(connections as u64 + FILES_KEPT).unwrap_or(i32::MAX) - 1;
+    // The table never shrinks. If it cannot be had now, it grows as it must.
+    let _reserved = rustix::io::fcntl_dupfd_cloexec(std::io::stderr(), highest);
+}
+
 /// Serves until a signal comes or a reactor fails.
 pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
     let mut config = arguments.config()?;
     let fit = raise_file_limit();
     config.limits.connections_max = config.limits.connections_max.min(usize::try_from(fit)?);
+    reserve_files(config.limits.connections_max);
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1, SIGHUP])?;
     let (data, connections) = (config.data.clone(), config.limits.connections_max);
     let server = Server::start(config)?;
