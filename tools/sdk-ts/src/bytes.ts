@@ -9,7 +9,10 @@ export const utf8 = (text: string): Uint8Array => TEXT.encode(text);
 export const text = (bytes: Uint8Array): string => DECODER.decode(bytes);
 
 /** One behind the other. */
-export function concat(...parts: readonly Uint8Array[]): Uint8Array {
+export const concat = (...parts: readonly Uint8Array[]): Uint8Array => join(parts);
+
+/** One behind the other, however many there are. */
+export function join(parts: readonly Uint8Array[]): Uint8Array {
   const all = new Uint8Array(parts.reduce((length, part) => length + part.length, 0));
   let at = 0;
   for (const part of parts) {

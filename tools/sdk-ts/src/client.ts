@@ -4,7 +4,8 @@ import { devicesOf, membersOf, type Device, type Member } from "./changed.js";
 import { Backoff } from "./backoff.js";
 import { concat, fromHex, text as textOf, u16, u32, utf8 } from "./bytes.js";
 import { crc32c } from "./crc32c.js";
-import { ProtocolError } from "./frames.js";
+import { Refused } from "./errors.js";
+import { PAYLOAD_MAX } from "./frames.js";
 import { DEFAULT_TENANT, directConversation, groupId, isGroup, NONE, userId, type ConversationId, type UserId } from "./ids.js";
 import { CONTROL } from "./message.js";
 import type { Outgoing } from "./outbox.js";
@@ -67,12 +68,18 @@ export interface Stream {
 /** Roles in a group. */
 export const ROLE = { member: 1, admin: 2, owner: 3 } as const;
 
-type Handler = (event: Event) => void;
+/** Is told what happens. A message is acknowledged once the promise is done that it gives back, if it gives one. */
+export type Handler = (event: Event) => void | Promise<void>;
 
 const SUBPROTOCOL = "tidings.v1";
-/** What is written at messages goes out at most so often, in milliseconds, and in pieces of so many bytes. */
+/** What is written at messages goes out at most so often, in milliseconds, and in pieces of so many bytes; a pause is told after so long. */
 const PACE_MS = 40;
-const FRAGMENT_MAX = 16_384;
+const FRAGMENT_MAX = 4_096;
+const STILL_WRITING_MS = 20_000;
+/** From connecting to being let in. */
+const CONNECT_MS = 20_000;
+/** When what could not be kept is tried again. */
+const SAVE_AGAIN_MS = 1_000;
 /** The longest that a browser's timer is asked to wait. */
 const TIMER_MAX_MS = 60_000;
 
@@ -97,7 +104,14 @@ export class Client {
   private open = false;
   private timer: ReturnType<typeof setTimeout> | undefined;
   private reconnectTimer: ReturnType<typeof setTimeout> | undefined;
+  /** Messages are kept one after the other, so that their order is that of their ids. */
+  private keeping: Promise<void> = Promise.resolve();
   private saving: Promise<void> = Promise.resolve();
+  private saveWaits = false;
+  private stopped = false;
+  /** What handlers are still doing. */
+  private handling: Promise<void>[] = [];
+  private deadline: ReturnType<typeof setTimeout> | undefined;
   private started: Promise<void> | undefined;
   private hadFreshToken = false;
   private closed = false;
@@ -106,10 +120,10 @@ export class Client {
     this.me = userId(options.user, options.tenant ?? DEFAULT_TENANT);
     this.store = options.store ?? new MemoryStore();
     const { device, deviceName, history } = options;
-    this.session = new Session({ device, ...(deviceName === undefined ? {} : { deviceName }), ...(history === undefined ? {} : { history }) });
+    this.session = new Session({ user: this.me, device, ...(deviceName === undefined ? {} : { deviceName }), ...(history === undefined ? {} : { history }) });
   }
 
-  /** Calls `handler` with everything that happens; what it gives back ends that. Messages are acknowledged once all handlers returned and the store kept how far the device is. */
+  /** Calls `handler` with everything that happens; what is given back ends that. Messages are acknowledged once all handlers are done, also with what they promised, and the store kept how far the device is. */
   on(handler: Handler): () => void {
     this.handlers.add(handler);
     return () => void this.handlers.delete(handler);
@@ -121,7 +135,10 @@ export class Client {
       const [saved, unsent] = await Promise.all([this.store.load(), this.store.outbox()]);
       this.session.restore(saved, unsent);
       void this.connect();
-    })();
+    })().catch((error: unknown) => {
+      this.started = undefined;
+      throw error;
+    });
     return this.started;
   }
 
@@ -130,11 +147,16 @@ export class Client {
     this.closed = true;
     this.session.close();
     this.flush();
-    clearTimeout(this.timer);
-    clearTimeout(this.reconnectTimer);
-    for (const writing of this.writing) clearTimeout(writing.timer);
+    for (const timer of [this.timer, this.reconnectTimer, this.deadline, ...[...this.writing].map((writing) => writing.timer)]) clearTimeout(timer);
     this.socket?.close();
-    await this.saving;
+    await Promise.all([this.keeping, this.saving]);
+    this.giveUp(new Error("the client was closed: what is unsent is kept, and goes out with the next one of this store"));
+  }
+
+  /** Nobody will hear any more what becomes of what is unsent. */
+  private giveUp(error: Error): void {
+    for (const { reject } of this.waiting.values()) reject(error);
+    this.waiting.clear();
   }
 
   /** True while there is a session. */
@@ -233,8 +255,10 @@ export class Client {
       () => this.writing.delete(writing),
     );
     const write = (text: string): void => {
-      writing.bytes = concat(writing.bytes, utf8(text));
-      writing.timer ??= setTimeout(() => this.show(writing), PACE_MS);
+      const more = utf8(text);
+      if (writing.bytes.length + more.length > PAYLOAD_MAX) throw new Refused("PAYLOAD_TOO_LARGE", `a message has at most ${PAYLOAD_MAX} bytes`);
+      writing.bytes = concat(writing.bytes, more);
+      this.planShow(writing, PACE_MS);
     };
     const end = async (): Promise<Sent> => {
       const { seq } = await opened;
@@ -247,8 +271,10 @@ export class Client {
 
   /** The user has read a message, and all before it. */
   read(conversation: ConversationId, seq: bigint, ordinal: bigint): void {
-    this.session.read(conversation, seq, ordinal, now());
-    this.after();
+    void this.start().then(() => {
+      this.session.read(conversation, seq, ordinal, now());
+      this.after();
+    });
   }
 
   /** Says that the user is typing (1), or not any more (0). It may be lost. */
@@ -259,7 +285,7 @@ export class Client {
 
   /** Says whether somebody looks at this device. */
   setActive(active: boolean): void {
-    this.session.say("activity", { activity: active ? 1 : 0 });
+    this.session.setActive(active);
     this.flush();
   }
 
@@ -323,35 +349,44 @@ export class Client {
   }
 
   private post(to: To, what: Partial<Pick<Outgoing, "payload" | "control" | "target" | "body" | "flags" | "expiresAt">>): Promise<Sent> {
-    const conversation = this.conversationOf(to);
-    const peer = "user" in to ? this.userNamed(to.user) : NONE;
-    const message = this.session.message(isGroup(conversation) ? { conversation } : { conversation, peer }, what, wallUs());
     return new Promise((resolve, reject) => {
-      this.waiting.set(message.clientMsgId, { resolve, reject });
-      // Kept first: what was sent and is forgotten would be repeated by nobody. One after the other, so that their order is that of their ids.
-      this.saving = this.saving.then(async () => {
+      const keep = async (): Promise<void> => {
+        if (this.closed || this.session.isClosed) throw new Error("the client is closed");
         await this.start();
+        const conversation = this.conversationOf(to);
+        const peer = "user" in to ? this.userNamed(to.user) : NONE;
+        const message = this.session.message(isGroup(conversation) ? { conversation } : { conversation, peer }, what, wallUs());
+        // Kept first: what was sent and is forgotten would be repeated by nobody.
         await this.store.put(message);
+        this.waiting.set(message.clientMsgId, { resolve, reject });
         this.session.post(message, now());
         this.after();
-      });
-      this.saving = this.saving.catch((error: unknown) => {
-        this.waiting.delete(message.clientMsgId);
-        reject(error instanceof Error ? error : new Error(String(error)));
-      });
+      };
+      this.keeping = this.keeping.then(keep).catch((error: unknown) => reject(error instanceof Error ? error : new Error(String(error))));
     });
   }
 
+  private planShow(writing: Writing, wait: number): void {
+    if (writing.timer !== undefined && wait > PACE_MS) return;
+    clearTimeout(writing.timer);
+    writing.timer = setTimeout(() => this.show(writing), wait);
+  }
+
+  /** Says what was written and not said, or that it is still being written. */
   private show(writing: Writing): void {
+    clearTimeout(writing.timer);
     writing.timer = undefined;
     const { conversation, bytes, seq } = writing;
-    if (seq === undefined || !this.session.isUp) return;
-    while (writing.shown < bytes.length) {
-      const piece = bytes.slice(writing.shown, writing.shown + FRAGMENT_MAX);
-      this.session.say("fragment", { conversation, seq, offset: writing.shown, crc: crc32c(piece), bytes: piece });
-      writing.shown += piece.length;
+    if (seq === undefined || this.closed || !this.writing.has(writing)) return;
+    if (this.session.isUp) {
+      do {
+        const piece = bytes.slice(writing.shown, writing.shown + FRAGMENT_MAX);
+        this.session.say("fragment", { conversation, seq, offset: writing.shown, crc: crc32c(piece), bytes: piece });
+        writing.shown += piece.length;
+      } while (writing.shown < bytes.length);
+      this.flush();
     }
-    this.flush();
+    this.planShow(writing, STILL_WRITING_MS);
   }
 
   private async connect(): Promise<void> {
@@ -362,6 +397,7 @@ export class Client {
     } catch {
       return this.reconnect(0);
     }
+    if (this.closed || this.session.isClosed) return;
     const { url } = this.options;
     const make = this.options.webSocket ?? ((url: string, protocol: string) => new WebSocket(url, protocol) as unknown as Socket);
     let socket: Socket;
@@ -372,34 +408,37 @@ export class Client {
     }
     this.socket = socket;
     socket.binaryType = "arraybuffer";
-    let worked = false;
+    this.deadline = setTimeout(() => this.drop(socket), CONNECT_MS);
     socket.onopen = () => {
       this.open = true;
       this.session.connected(token, wallUs(), now());
       this.after();
     };
     socket.onmessage = ({ data }) => {
-      if (this.socket !== socket) return;
       try {
         this.session.received(new Uint8Array(data as ArrayBuffer), now());
       } catch (error) {
-        if (!(error instanceof ProtocolError)) throw error;
-        return socket.close();
-      }
-      if (this.session.isUp && !worked) {
-        worked = true;
-        this.backoff.reset();
+        // What a server says that makes no sense is not listened to any further.
+        console.error("tidings: the server said something that makes no sense", error);
+        return this.drop(socket);
       }
       this.after();
     };
-    socket.onerror = () => socket.close();
-    socket.onclose = () => {
-      if (this.socket !== socket) return;
-      [this.socket, this.open] = [undefined, false];
-      const asked = this.session.disconnected();
-      this.after();
-      this.reconnect(asked);
-    };
+    socket.onclose = socket.onerror = () => this.drop(socket);
+  }
+
+  /** A connection is over, whoever ended it: what comes of it later is nobody's. */
+  private drop(socket: Socket): void {
+    if (this.socket !== socket) return;
+    socket.onopen = socket.onmessage = socket.onclose = null;
+    // An error of one that is given up is of no interest, and must be heard by somebody.
+    socket.onerror = () => undefined;
+    clearTimeout(this.deadline);
+    [this.socket, this.open] = [undefined, false];
+    const asked = this.session.disconnected();
+    this.reconnect(asked);
+    this.after();
+    socket.close();
   }
 
   private reconnect(askedMs: number): void {
@@ -410,17 +449,37 @@ export class Client {
   /** Tells, keeps, sends, and plans when to look again. */
   private after(): void {
     for (const event of this.session.takeEvents()) this.tell(event);
-    if (this.session.takeDirty()) {
-      const saved = this.session.saved();
-      this.saving = this.saving.then(async () => {
-        await this.store.save(saved);
-        this.session.stored(saved, now());
-        this.flush();
-      });
-      this.saving = this.saving.catch((error: unknown) => console.error("tidings: what must be kept cannot be", error));
-    }
+    if (this.session.takeDirty()) this.save();
     this.flush();
     this.plan();
+  }
+
+  /** Keeps how far the device is: one save at a time, and what comes meanwhile with the next. */
+  private save(): void {
+    if (this.saveWaits || this.closed || this.stopped) return;
+    this.saveWaits = true;
+    const keep = async (): Promise<void> => {
+      this.saveWaits = false;
+      const [saved, handling] = [this.session.saved(), this.handling];
+      this.handling = [];
+      try {
+        await Promise.all(handling);
+      } catch (error) {
+        // What a handler could not do is not acknowledged, and so nothing after it: it comes again at the next start.
+        console.error("tidings: a handler failed; nothing more is acknowledged before the next start", error);
+        this.stopped = true;
+        return;
+      }
+      await this.store.save(saved);
+      this.session.stored(saved, now());
+      this.flush();
+      this.plan();
+    };
+    this.saving = this.saving.then(keep).catch((error: unknown) => {
+      console.error("tidings: what must be kept cannot be, and is tried again", error);
+      this.session.notStored();
+      setTimeout(() => this.after(), SAVE_AGAIN_MS);
+    });
   }
 
   private plan(): void {
@@ -428,7 +487,7 @@ export class Client {
     if (this.closed || !this.open) return;
     const wait = Math.min(Math.max(this.session.nextTick() - now(), 1), TIMER_MAX_MS);
     this.timer = setTimeout(() => {
-      if (this.session.isDead(now())) this.socket?.close();
+      if (this.session.isDead(now()) && this.socket) return this.drop(this.socket);
       this.session.tick(now());
       this.after();
     }, wait);
@@ -455,19 +514,41 @@ export class Client {
       for (const writing of this.writing) {
         if (writing.conversation !== event.conversation || writing.seq !== event.seq) continue;
         writing.shown = Math.min(writing.shown, event.offset);
-        this.show(writing);
+        this.planShow(writing, PACE_MS);
+      }
+    } else if (event.type === "pieceRefused") {
+      for (const writing of this.writing) {
+        if (writing.conversation !== event.conversation) continue;
+        writing.shown = 0;
+        clearTimeout(writing.timer);
+        writing.timer = setTimeout(() => this.show(writing), Math.max(event.until - now(), PACE_MS));
       }
     } else if (event.type === "connected") {
       this.hadFreshToken = false;
+      clearTimeout(this.deadline);
+      for (const writing of this.writing) this.planShow(writing, PACE_MS);
+    } else if (event.type === "synced") {
+      this.backoff.reset();
     } else if (event.type === "tokenNeeded") {
       void this.renew();
-    } else if (event.type === "rejected" && event.error.code.startsWith("TOKEN_") && typeof this.options.token === "function" && !this.hadFreshToken) {
-      // The token ended with its session: a new one may do.
-      this.hadFreshToken = true;
-      this.session.reopen();
-      return;
+    } else if (event.type === "rejected") {
+      if (event.error.code.startsWith("TOKEN_") && typeof this.options.token === "function" && !this.hadFreshToken) {
+        // The token ended with its session: a new one may do.
+        this.hadFreshToken = true;
+        this.session.reopen();
+        return;
+      }
+      this.giveUp(event.error);
     }
-    for (const handler of this.handlers) handler(event);
+    for (const handler of this.handlers) {
+      // One that fails keeps nobody else from hearing of it.
+      try {
+        const handling = handler(event);
+        if (handling) this.handling.push(handling);
+      } catch (error) {
+        this.handling.push(Promise.reject(error));
+      }
+    }
   }
 
   private async renew(): Promise<void> {
@@ -476,7 +557,7 @@ export class Client {
       const token = await this.options.token();
       const asked = this.session.ask("reauth", { token: utf8(token) }, "reauthOk");
       this.flush();
-      this.session.renewed((await asked).tokenUntil, wallUs(), now());
+      this.session.renewed((await asked).tokenUntil, now());
       this.plan();
     } catch {
       // The session ends with its token, and the next begins with another.

@@ -1,7 +1,7 @@
 /** A client of the tidings messaging server. */
 
 export type { Conversation, Device, Member } from "./changed.js";
-export { Client, ROLE, type ClientOptions, type Sent, type Socket, type Stream, type To } from "./client.js";
+export { Client, ROLE, type ClientOptions, type Handler, type Sent, type Socket, type Stream, type To } from "./client.js";
 export { ERROR_NAMES, Refused } from "./errors.js";
 export { PAYLOAD_MAX, ProtocolError } from "./frames.js";
 export { DEFAULT_TENANT, directConversation, groupId, isGroup, NONE, userId, type ConversationId, type UserId } from "./ids.js";

@@ -19,41 +19,51 @@ export interface Outgoing {
   readonly expiresAt: bigint;
 }
 
-interface Waiting {
-  readonly message: Outgoing;
-  /** The request that it was sent with on this connection. */
-  request?: bigint;
-}
-
 interface Chain {
-  readonly waiting: Waiting[];
+  readonly waiting: Outgoing[];
+  /** How many of the first of them were sent. */
+  sent: number;
+  /** How many of those were not answered. */
+  inFlight: number;
+  /** How many may be in flight: one after a refusal, and twice as many with each that is taken. */
+  allowed: number;
   /** The highest id that the server accepted, as far as this connection knows; 0: it does not know. */
   accepted: bigint;
   /** Something was refused for now: nothing more goes out before what is in flight is answered, and before this time. */
   restsUntil: number | undefined;
 }
 
-/** What goes out next: a message, and the one before it. */
+/** What goes out next: a message, the one before it, and the request that it is sent with. */
 export interface Next {
   readonly message: Outgoing;
   readonly prev: bigint;
+  readonly request: bigint;
 }
+
+/** SENDs of one conversation without answer. */
+const ALLOWED_MAX = 64;
+/** Of each conversation in turn, so that a long one holds nobody up. */
+const AT_A_TIME = 8;
 
 /** All that waits. */
 export class Outbox {
   private readonly chains = new Map<ConversationId, Chain>();
-  private readonly byRequest = new Map<bigint, { chain: Chain; waiting: Waiting }>();
+  /** Those of which something can be sent, or could be after a rest. */
+  private readonly ready = new Set<Chain>();
+  private readonly byRequest = new Map<bigint, { readonly chain: Chain; readonly message: Outgoing }>();
+  private count = 0;
 
   /** Puts one at the end of its conversation. */
   push(message: Outgoing): void {
-    this.chain(message.conversation).waiting.push({ message });
+    const chain = this.chain(message.conversation);
+    chain.waiting.push(message);
+    this.ready.add(chain);
+    this.count += 1;
   }
 
   /** How many wait or are in flight. */
   get size(): number {
-    let size = 0;
-    for (const chain of this.chains.values()) size += chain.waiting.length;
-    return size;
+    return this.count;
   }
 
   /** How many were sent and not answered. */
@@ -65,31 +75,35 @@ export class Outbox {
   disconnected(): void {
     this.byRequest.clear();
     for (const chain of this.chains.values()) {
-      chain.accepted = 0n;
-      chain.restsUntil = undefined;
-      for (const waiting of chain.waiting) delete waiting.request;
+      Object.assign(chain, { sent: 0, inFlight: 0, allowed: ALLOWED_MAX, accepted: 0n, restsUntil: undefined });
+      if (chain.waiting.length > 0) this.ready.add(chain);
     }
   }
 
   /** What can be sent now, with at most `window` in flight; each under a request of its own. */
-  *take(window: number, perConversation: number, now: number, request: () => bigint): Generator<Next & { request: bigint }> {
-    for (const chain of this.chains.values()) {
-      const inFlight = chain.waiting.filter((waiting) => waiting.request !== undefined).length;
-      if (chain.restsUntil !== undefined) {
-        if (inFlight > 0 || now < chain.restsUntil) continue;
-        chain.restsUntil = undefined;
-      }
-      let prev = chain.accepted;
-      let room = perConversation - inFlight;
-      for (const waiting of chain.waiting) {
-        if (waiting.request === undefined) {
-          if (room <= 0 || this.byRequest.size >= window) break;
-          room -= 1;
-          waiting.request = request();
-          this.byRequest.set(waiting.request, { chain, waiting });
-          yield { message: waiting.message, prev, request: waiting.request };
+  *take(window: number, now: number, request: () => bigint): Generator<Next> {
+    for (let went = true; went; ) {
+      went = false;
+      for (const chain of this.ready) {
+        if (chain.restsUntil !== undefined) {
+          if (chain.inFlight > 0 || now < chain.restsUntil) continue;
+          Object.assign(chain, { restsUntil: undefined, sent: 0, allowed: 1 });
         }
-        prev = waiting.message.clientMsgId;
+        for (let part = 0; part < AT_A_TIME && chain.inFlight < chain.allowed; part++) {
+          if (this.byRequest.size >= window) return;
+          const message = chain.waiting[chain.sent];
+          if (!message) {
+            this.ready.delete(chain);
+            break;
+          }
+          const prev = chain.sent > 0 ? chain.waiting[chain.sent - 1]!.clientMsgId : chain.accepted;
+          const next = { message, prev, request: request() };
+          this.byRequest.set(next.request, { chain, message });
+          chain.sent += 1;
+          chain.inFlight += 1;
+          went = true;
+          yield next;
+        }
       }
     }
   }
@@ -98,9 +112,9 @@ export class Outbox {
   sent(request: bigint): Outgoing | undefined {
     const found = this.byRequest.get(request);
     if (!found) return undefined;
-    const { chain, waiting } = found;
-    const id = waiting.message.clientMsgId;
-    if (id > chain.accepted) chain.accepted = id;
+    const { chain, message } = found;
+    if (message.clientMsgId > chain.accepted) chain.accepted = message.clientMsgId;
+    chain.allowed = Math.min(2 * chain.allowed, ALLOWED_MAX);
     return this.remove(request);
   }
 
@@ -108,41 +122,50 @@ export class Outbox {
   refusedForNow(request: bigint, highest: bigint, until: number): void {
     const found = this.byRequest.get(request);
     if (!found) return;
+    const { chain } = found;
     this.byRequest.delete(request);
-    delete found.waiting.request;
-    if (highest > found.chain.accepted) found.chain.accepted = highest;
-    found.chain.restsUntil = Math.max(found.chain.restsUntil ?? 0, until);
+    chain.inFlight -= 1;
+    if (highest > chain.accepted) chain.accepted = highest;
+    chain.restsUntil = Math.max(chain.restsUntil ?? 0, until);
+    this.ready.add(chain);
   }
 
-  /** ERROR for good: it is given up, and what is behind it goes on. */
-  refused(request: bigint, now: number): Outgoing | undefined {
-    const found = this.byRequest.get(request);
-    if (!found) return undefined;
-    found.chain.restsUntil = Math.max(found.chain.restsUntil ?? 0, now);
+  /** ERROR for good: it is given up, and what is behind it goes on. `highest` is the server's, or 0. */
+  refused(request: bigint, highest: bigint, now: number): Outgoing | undefined {
+    const chain = this.byRequest.get(request)?.chain;
+    if (!chain) return undefined;
+    if (highest > chain.accepted) chain.accepted = highest;
+    chain.restsUntil = Math.max(chain.restsUntil ?? 0, now);
     return this.remove(request);
   }
 
   /** When something that rests may go on. */
-  nextTime(): number | undefined {
-    let next: number | undefined;
-    for (const { restsUntil, waiting } of this.chains.values()) {
-      if (restsUntil !== undefined && waiting.length > 0) next = Math.min(next ?? restsUntil, restsUntil);
-    }
+  nextTime(): number {
+    let next = Infinity;
+    for (const { restsUntil, inFlight } of this.ready) if (restsUntil !== undefined && inFlight === 0) next = Math.min(next, restsUntil);
     return next;
   }
 
   private remove(request: bigint): Outgoing | undefined {
     const found = this.byRequest.get(request);
     if (!found) return undefined;
+    const { chain, message } = found;
     this.byRequest.delete(request);
-    const { waiting } = found.chain;
-    waiting.splice(waiting.indexOf(found.waiting), 1);
-    return found.waiting.message;
+    const at = chain.waiting.indexOf(message);
+    chain.waiting.splice(at, 1);
+    if (at < chain.sent) chain.sent -= 1;
+    chain.inFlight -= 1;
+    this.count -= 1;
+    if (chain.waiting.length > chain.sent || chain.restsUntil !== undefined) this.ready.add(chain);
+    return message;
   }
 
   private chain(conversation: ConversationId): Chain {
     let chain = this.chains.get(conversation);
-    if (!chain) this.chains.set(conversation, (chain = { waiting: [], accepted: 0n, restsUntil: undefined }));
+    if (!chain) {
+      chain = { waiting: [], sent: 0, inFlight: 0, allowed: ALLOWED_MAX, accepted: 0n, restsUntil: undefined };
+      this.chains.set(conversation, chain);
+    }
     return chain;
   }
 }

@@ -5,12 +5,12 @@
  */
 
 import { conversationsOf, type Conversation } from "./changed.js";
-import { concat, text } from "./bytes.js";
+import { concat, join, text } from "./bytes.js";
 import { crc32c } from "./crc32c.js";
 import { ERROR_NAMES, RETRY, Refused } from "./errors.js";
-import { decode, encode, FRAME_MAX, ProtocolError, VERSION, wholeFrame, WINDOW, type Fixed, type Frame, type FrameOf, type KindName } from "./frames.js";
+import { decode, encode, FRAME_MAX, KINDS, PAYLOAD_MAX, ProtocolError, VERSION, wholeFrame, WINDOW, type Fixed, type Frame, type FrameOf, type KindName } from "./frames.js";
 import { NONE, type ConversationId, type UserId } from "./ids.js";
-import { CONTROL, messageOf, type Message } from "./message.js";
+import { CONTROL, FLAG, messageOf, type Message } from "./message.js";
 import { Order, type Placed } from "./order.js";
 import { Outbox, type Outgoing } from "./outbox.js";
 import type { Saved, SavedConversation } from "./store.js";
@@ -37,10 +37,14 @@ export type Event =
   | { readonly type: "grew"; readonly conversation: ConversationId; readonly seq: bigint; readonly text: string }
   /** Somebody lacks what an own message says that is being written. */
   | { readonly type: "wanted"; readonly conversation: ConversationId; readonly seq: bigint; readonly offset: number }
+  /** A piece of an own message was refused; from when on it may be said again. */
+  | { readonly type: "pieceRefused"; readonly conversation: ConversationId; readonly until: number }
   | { readonly type: "tokenNeeded" };
 
 /** Settings of a session. */
 export interface SessionOptions {
+  /** The user that the token must be of. */
+  readonly user: UserId;
   readonly device: number;
   readonly deviceName?: string;
   /** How many messages of each conversation a device is given that begins to know it; all of them by default. */
@@ -68,14 +72,19 @@ const PAUSE_MS = 100;
 
 interface Place {
   readonly order: Order<Item>;
-  /** What the application was given and stored. */
+  /** What the application was given and stored, what this connection has said of it, and what is known for good. */
   delivered: bigint;
+  told: bigint;
   deliveredOk: bigint;
+  /** The same of what the user has read. */
   read: bigint;
   readOrdinal: bigint;
+  readTold: bigint;
   readOk: bigint;
   repeatAt: number;
   fetching: boolean;
+  /** A large group: nobody waits for its messages to be acknowledged. */
+  isLarge: boolean;
 }
 
 interface Item extends Placed {
@@ -107,6 +116,9 @@ export class Session {
   private readonly events: Event[] = [];
   private readonly output: Uint8Array[] = [];
   private input: Uint8Array = new Uint8Array();
+  /** Conversations of which something is missing, and those of which a receipt may be due. */
+  private readonly gapped = new Set<ConversationId>();
+  private readonly due = new Set<ConversationId>();
   private state: "down" | "greeting" | "up" | "closed" = "down";
   private lineage = NONE;
   private uv = 0n;
@@ -120,6 +132,13 @@ export class Session {
   private renewAt = Infinity;
   private fetchAt = 0;
   private resumeRequest: bigint | undefined;
+  private resumeAt = Infinity;
+  private below = 0n;
+  private active = true;
+  private activityAt = Infinity;
+  /** The server's clock in microseconds, when ours was this. */
+  private clock = { serverUs: 0n, at: 0 };
+  private readonly moreAt = new Map<string, number>();
   private cursor: bigint | undefined;
   private listOpen = false;
   private listAgain = false;
@@ -135,10 +154,12 @@ export class Session {
   /** What was kept in an earlier run; before the first connection. */
   restore(saved: Saved | undefined, unsent: readonly Outgoing[]): void {
     if (saved) {
-      ({ lineage: this.lineage, uv: this.uv, lastMsgId: this.lastMsgId } = saved);
-      for (const [id, { last, read, readOrdinal }] of saved.conversations) {
+      ({ lineage: this.lineage, uv: this.uv } = saved);
+      if (saved.lastMsgId > this.lastMsgId) this.lastMsgId = saved.lastMsgId;
+      for (const [id, { last, acknowledged, read, readOrdinal, readKnown }] of saved.conversations) {
         const place = this.place(id, last);
-        [place.delivered, place.read, place.readOrdinal] = [last, read, readOrdinal];
+        [place.delivered, place.deliveredOk, place.read, place.readOrdinal, place.readOk] = [last, acknowledged, read, readOrdinal, readKnown];
+        this.due.add(id);
       }
     }
     for (const message of unsent) {
@@ -150,7 +171,9 @@ export class Session {
   /** What is to be kept now. Once it is, call {@link stored} with it. */
   saved(): Saved {
     const conversations = new Map<ConversationId, SavedConversation>();
-    for (const [id, place] of this.places) conversations.set(id, { last: place.order.last, read: place.read, readOrdinal: place.readOrdinal });
+    for (const [id, { order, deliveredOk, read, readOrdinal, readOk }] of this.places) {
+      conversations.set(id, { last: order.last, acknowledged: deliveredOk, read, readOrdinal, readKnown: readOk });
+    }
     return { lineage: this.lineage, uv: this.uv, lastMsgId: this.lastMsgId, conversations };
   }
 
@@ -161,13 +184,18 @@ export class Session {
     return dirty;
   }
 
+  /** What was to be kept could not be. */
+  notStored(): void {
+    this.dirty = true;
+  }
+
   /** This was kept: what the application was given is acknowledged. */
   stored(saved: Saved, now: number): void {
     for (const [id, { last }] of saved.conversations) {
       const place = this.places.get(id);
-      if (place && last > place.delivered) {
+      if (place && last > place.delivered && last <= place.order.last) {
         place.delivered = last;
-        place.repeatAt = now;
+        this.due.add(id);
       }
     }
     this.tick(now);
@@ -183,15 +211,16 @@ export class Session {
 
   /** There is a connection. */
   connected(token: string, wallUs: bigint, now: number): void {
+    if (this.state === "closed") return;
     this.state = "greeting";
     this.requests = 0n;
     this.input = new Uint8Array();
     this.output.length = 0;
-    this.heardAt = this.pingAt = now;
+    this.heardAt = now;
     const { device, deviceName = "" } = this.options;
     const encoder = new TextEncoder();
     this.put("hello", {
-      versionMin: VERSION, versionMax: VERSION, device, user: this.user ?? NONE, capabilities: 1n, token: encoder.encode(token), connectionNumber: wallUs,
+      versionMin: VERSION, versionMax: VERSION, device, user: this.options.user, capabilities: 1n, token: encoder.encode(token), connectionNumber: wallUs,
       deviceName: encoder.encode(deviceName),
     });
   }
@@ -206,6 +235,7 @@ export class Session {
     this.asks.clear();
     this.fetches.clear();
     for (const place of this.places.values()) place.fetching = false;
+    [this.resumeAt, this.activityAt] = [Infinity, Infinity];
     [this.resumeRequest, this.cursor, this.listOpen, this.listAgain, this.hasSynced] = [undefined, undefined, false, false, false];
     const wait = this.askedRetryMs;
     this.askedRetryMs = 0;
@@ -238,7 +268,7 @@ export class Session {
   /** What is to be sent; `undefined`: nothing. */
   takeOutput(): Uint8Array | undefined {
     if (this.output.length === 0) return undefined;
-    const all = concat(...this.output);
+    const all = join(this.output);
     this.output.length = 0;
     return all;
   }
@@ -259,8 +289,13 @@ export class Session {
       this.pingAt = now + this.idleMs / 3;
       this.put("ping", { opaque: 0n });
     }
-    for (const next of this.outbox.take(this.window, WINDOW, now, () => ++this.requests)) this.putSend(next.request, next.message, next.prev);
-    for (const [conversation, place] of this.places) this.repeatReceipts(conversation, place, now);
+    if (now >= this.resumeAt) {
+      this.resumeAt = Infinity;
+      this.resume(this.below);
+    }
+    if (now >= this.activityAt) this.setActive(this.active);
+    for (const { request, message, prev } of this.outbox.take(this.window, now, () => ++this.requests)) this.output.push(frameOf(request, message, prev));
+    for (const conversation of this.due) this.repeatReceipts(conversation, now);
     this.fillGaps(now);
   }
 
@@ -271,20 +306,29 @@ export class Session {
 
   /** When to call {@link tick} next. */
   nextTick(): number {
-    let next = Math.min(this.pingAt, this.renewAt, this.heardAt + this.idleMs + 1, this.outbox.nextTime() ?? Infinity);
-    if (this.fetchAt > 0) next = Math.min(next, this.fetchAt);
-    for (const place of this.places.values()) {
-      if (place.delivered > place.deliveredOk || place.read > place.readOk) next = Math.min(next, place.repeatAt);
-    }
+    if (this.state !== "up") return this.heardAt + this.idleMs + 1;
+    let next = Math.min(this.pingAt, this.renewAt, this.heardAt + this.idleMs + 1, this.outbox.nextTime(), this.resumeAt, this.activityAt);
+    if (this.fetchAt > 0 && this.gapped.size > 0) next = Math.min(next, this.fetchAt);
+    for (const conversation of this.due) next = Math.min(next, this.places.get(conversation)!.repeatAt);
     return next;
   }
 
-  /** Makes a message; it is to be kept before it is handed to {@link post}. */
+  /** Whether somebody looks at this device. */
+  setActive(active: boolean): void {
+    [this.active, this.activityAt] = [active, Infinity];
+    this.say("activity", { activity: active ? 1 : 0 });
+  }
+
+  /** Makes a message; it is to be kept before it is handed to {@link post}. Throws what is wrong with it. */
   message(to: { conversation: ConversationId; peer?: string }, what: Partial<Pick<Outgoing, "payload" | "control" | "target" | "body" | "flags" | "expiresAt">>, wallUs: bigint): Outgoing {
     this.lastMsgId = this.lastMsgId + 1n > wallUs ? this.lastMsgId + 1n : wallUs;
     this.dirty = true;
     const nothing = new Uint8Array();
-    return { peer: NONE, payload: nothing, control: CONTROL.text, target: 0n, body: nothing, flags: 0, expiresAt: 0n, ...what, ...to, clientMsgId: this.lastMsgId };
+    const message = { peer: NONE, payload: nothing, control: CONTROL.text, target: 0n, body: nothing, flags: 0, expiresAt: 0n, ...what, ...to, clientMsgId: this.lastMsgId };
+    if (message.payload.length + message.body.length > PAYLOAD_MAX) throw new Refused("PAYLOAD_TOO_LARGE", `at most ${PAYLOAD_MAX} bytes`);
+    // What cannot be written as a frame would stand in the way of all that is behind it.
+    frameOf(1n, message, 0n);
+    return message;
   }
 
   /** Sends a message, now or once there is a connection. */
@@ -297,7 +341,8 @@ export class Session {
   read(conversation: ConversationId, seq: bigint, ordinal: bigint, now: number): void {
     const place = this.place(conversation);
     if (seq <= place.read) return;
-    [place.read, place.readOrdinal, place.repeatAt, this.dirty] = [seq, ordinal, now, true];
+    [place.read, place.readOrdinal, this.dirty] = [seq, ordinal, true];
+    this.due.add(conversation);
     this.tick(now);
   }
 
@@ -337,16 +382,13 @@ export class Session {
     return request;
   }
 
-  private putSend(request: bigint, message: Outgoing, prev: bigint): void {
-    const { conversation, peer, clientMsgId, payload, control, target, body, flags, expiresAt } = message;
-    const payloadCrc = crc32c(payload, crc32c(body));
-    this.output.push(encode("send", request, { conversation, peer, clientMsgId, prev, expiresAt, trace: NONE, flags, payloadCrc, payload, control, target, body }));
-  }
-
   private place(conversation: ConversationId, last = 0n): Place {
     let place = this.places.get(conversation);
     if (!place) {
-      place = { order: new Order<Item>(last), delivered: 0n, deliveredOk: 0n, read: 0n, readOrdinal: 0n, readOk: 0n, repeatAt: 0, fetching: false };
+      place = {
+        order: new Order<Item>(last), delivered: 0n, told: 0n, deliveredOk: 0n, read: 0n, readOrdinal: 0n, readTold: 0n, readOk: 0n, repeatAt: 0, fetching: false,
+        isLarge: false,
+      };
       this.places.set(conversation, place);
     }
     return place;
@@ -362,6 +404,7 @@ export class Session {
       this.dirty = true;
     }
     place.order.hear(head);
+    if (place.order.last < place.order.head) this.gapped.add(conversation);
     return place;
   }
 
@@ -412,32 +455,45 @@ export class Session {
     [this.state, this.user, this.window, this.frameMax] = ["up", frame.user, frame.window, frame.frameMax];
     this.idleMs = frame.idleTimeoutS * 1000;
     this.pingAt = now + this.idleMs / 3;
-    const leftMs = Number(frame.tokenUntil - frame.serverTime) / 1000;
-    this.renewAt = frame.tokenUntil === 0n ? Infinity : now + Math.max(leftMs - RENEW_MS, leftMs / 2);
+    this.clock = { serverUs: frame.serverTime, at: now };
+    this.renewed(frame.tokenUntil, now);
+    if (frame.lineage !== this.lineage) this.beginAnew(frame.lineage);
     this.toldConnected = true;
     this.events.push({ type: "connected", user: frame.user });
-    for (const place of this.places.values()) [place.deliveredOk, place.readOk, place.repeatAt] = [0n, 0n, now];
+    for (const [id, place] of this.places) {
+      [place.told, place.readTold, place.repeatAt] = [place.deliveredOk, place.readOk, now];
+      if (place.delivered > place.told || place.read > place.readTold) this.due.add(id);
+    }
+    if (!this.active) this.setActive(false);
     this.resume(0n);
   }
 
+  /** Another history, of a server that was restored, or of one that is met for the first time: numbers may be others there. */
+  private beginAnew(lineage: string): void {
+    if (this.lineage !== NONE) {
+      this.places.clear();
+      this.gapped.clear();
+      this.due.clear();
+      this.growing.clear();
+    }
+    [this.lineage, this.uv, this.dirty] = [lineage, 0n, true];
+  }
+
   /** A new token is good until then. */
-  renewed(tokenUntil: bigint, wallUs: bigint, now: number): void {
-    const leftMs = Number(tokenUntil - wallUs) / 1000;
+  renewed(tokenUntil: bigint, now: number): void {
+    const serverMs = Number(this.clock.serverUs / 1000n) + (now - this.clock.at);
+    const leftMs = Number(tokenUntil / 1000n) - serverMs;
     this.renewAt = tokenUntil === 0n ? Infinity : now + Math.max(leftMs - RENEW_MS, leftMs / 2);
   }
 
   private resume(below: bigint): void {
-    this.listOpen = true;
+    [this.listOpen, this.below] = [true, below];
     this.resumeRequest = this.put("resume", { lineage: this.lineage, uv: this.uv, below, page: 0, tails: 0, tail: 0 });
   }
 
   private takeChanged(frame: FrameOf<"changed">): void {
     const answers = frame.requestId === this.resumeRequest;
-    if (frame.lineage !== this.lineage) {
-      // A restored server: numbers may be others now.
-      if (this.lineage !== NONE) for (const place of this.places.values()) [place.order.last, place.order.head, place.delivered, place.read] = [0n, 0n, 0n, 0n];
-      [this.lineage, this.uv, this.dirty] = [frame.lineage, 0n, true];
-    }
+    if (frame.lineage !== this.lineage) this.beginAnew(frame.lineage);
     if (frame.status === 2) {
       this.uv = 0n;
       this.cursor = undefined;
@@ -464,7 +520,11 @@ export class Session {
   }
 
   private hasGaps(): boolean {
-    for (const { order } of this.places.values()) if (order.last < order.head) return true;
+    for (const id of this.gapped) {
+      const place = this.places.get(id);
+      if (place && place.order.last < place.order.head) return true;
+      this.gapped.delete(id);
+    }
     return false;
   }
 
@@ -480,14 +540,20 @@ export class Session {
       return;
     }
     if (frame.requestId !== 0n) return;
-    this.release(this.hear(message.conversation, message.seq).order.put({ seq: message.seq, message }));
+    // Of a conversation that is not known what was before is there; this one is to be told in any case.
+    const place = this.hear(message.conversation, message.seq - 1n);
+    place.isLarge ||= (message.flags & FLAG.large) !== 0;
+    this.release(place.order.put({ seq: message.seq, message }));
+    if (place.order.last < place.order.head) this.gapped.add(message.conversation);
   }
 
   private release(items: readonly Item[]): void {
     for (const { message } of items) {
       this.dirty = true;
       if (!message) continue;
-      if (message.control === CONTROL.end) this.growing.delete(`${message.conversation}/${message.target}`);
+      if (message.control === CONTROL.end || message.control === CONTROL.erase) this.growing.delete(`${message.conversation}/${message.target}`);
+      // What it says so far is told to who asks.
+      if (message.control === CONTROL.open && (message.flags & FLAG.ended) === 0) this.say("more", { conversation: message.conversation, seq: message.seq, offset: 0 });
       this.events.push({ type: "message", message });
     }
   }
@@ -503,6 +569,8 @@ export class Session {
   private takeError(frame: FrameOf<"error">, now: number): void {
     const error = new Refused(ERROR_NAMES[frame.code] ?? String(frame.code), text(frame.text));
     const until = now + (frame.retryAfterMs || PAUSE_MS);
+    // The server knows of later names than this device remembers.
+    if (frame.highest > this.lastMsgId) [this.lastMsgId, this.dirty] = [frame.highest, true];
     if (frame.retry === RETRY.stop) {
       this.state = "closed";
       this.events.push({ type: "rejected", error });
@@ -519,8 +587,20 @@ export class Session {
       const place = this.place(fetching.conversation);
       if (!fetching.gap) return;
       place.fetching = false;
-      if (frame.retry === RETRY.later) this.fetchAt = until;
-      else this.lose(fetching.conversation, place, fetching.gap.last);
+      if (error.code === "NOT_MEMBER") this.lose(fetching.conversation, place, fetching.gap.last);
+      else this.fetchAt = Math.max(until, frame.retry === RETRY.later ? 0 : now + RECEIPT_REPEAT_MS);
+      return;
+    }
+    if (frame.requestId === this.resumeRequest) {
+      this.resumeAt = until;
+      return;
+    }
+    if (frame.ofKind === KINDS.activity.kind) {
+      this.activityAt = until;
+      return;
+    }
+    if (frame.ofKind === KINDS.fragment.kind) {
+      this.events.push({ type: "pieceRefused", conversation: frame.conversation, until });
       return;
     }
     const asking = this.asks.get(frame.requestId);
@@ -529,40 +609,50 @@ export class Session {
       asking.reject(error);
       return;
     }
-    if (frame.retry === RETRY.later && error.code !== "ID_AHEAD") {
+    if (frame.retry === RETRY.later) {
       this.outbox.refusedForNow(frame.requestId, frame.highest, until);
       return;
     }
-    const message = this.outbox.refused(frame.requestId, now);
+    const message = this.outbox.refused(frame.requestId, frame.highest, now);
     if (message) this.events.push({ type: "sendFailed", message, error });
   }
 
   private takeReceiptOk(frame: FrameOf<"receiptOk">): void {
     const place = this.places.get(frame.conversation);
     if (place) {
-      if (frame.delivered > place.deliveredOk) place.deliveredOk = frame.delivered;
-      if (frame.read > place.readOk) place.readOk = frame.read;
-      if (frame.read > place.read) [place.read, this.dirty] = [frame.read, true];
+      if (frame.delivered > place.deliveredOk) [place.deliveredOk, this.dirty] = [frame.delivered, true];
+      if (frame.read > place.readOk) [place.readOk, this.dirty] = [frame.read, true];
+      if (frame.read > place.read) place.read = frame.read;
     }
     if (this.user) this.events.push({ type: "receipt", conversation: frame.conversation, member: this.user, delivered: frame.delivered, read: frame.read });
     this.takeCursor(frame.uv);
   }
 
-  private repeatReceipts(conversation: ConversationId, place: Place, now: number): void {
-    const [delivers, reads] = [place.delivered > place.deliveredOk, place.read > place.readOk];
-    if (now < place.repeatAt || (!delivers && !reads)) return;
-    place.repeatAt = now + RECEIPT_REPEAT_MS;
-    if (delivers) this.put("delivered", { conversation, upto: place.delivered });
-    if (reads) this.put("read", { conversation, upto: place.read, ordinal: place.readOrdinal });
+  /** Says what was not said on this connection, also where another device said it before: the server waits for each. What is not known for good is said again. */
+  private repeatReceipts(conversation: ConversationId, now: number): void {
+    const place = this.places.get(conversation)!;
+    const again = now >= place.repeatAt;
+    const delivers = !place.isLarge && (place.delivered > place.told || (again && place.delivered > place.deliveredOk));
+    const reads = place.read > place.readTold || (again && place.read > place.readOk);
+    if (delivers) this.put("delivered", { conversation, upto: (place.told = place.delivered) });
+    if (reads) this.put("read", { conversation, upto: (place.readTold = place.read), ordinal: place.readOrdinal });
+    if (delivers || reads) place.repeatAt = now + RECEIPT_REPEAT_MS;
+    const isDone = (place.isLarge || place.delivered <= place.deliveredOk) && place.read <= place.readOk;
+    if (isDone) this.due.delete(conversation);
   }
 
   private fillGaps(now: number): void {
     if (now < this.fetchAt) return;
     this.fetchAt = 0;
-    for (const [conversation, place] of this.places) {
+    for (const conversation of this.gapped) {
       if (this.fetches.size >= FETCHES_MAX) return;
-      const gap = place.fetching ? undefined : place.order.gap();
-      if (!gap) continue;
+      const place = this.places.get(conversation)!;
+      if (place.fetching) continue;
+      const gap = place.order.gap();
+      if (!gap) {
+        this.gapped.delete(conversation);
+        continue;
+      }
       place.fetching = true;
       const request = this.put("fetch", { conversation, from: gap.first, upto: gap.last, limit: FETCH_PAGE, order: 0 });
       this.fetches.set(request, { conversation, messages: [], gap });
@@ -612,7 +702,11 @@ export class Session {
     const key = `${conversation}/${seq}`;
     const known = this.growing.get(key) ?? new Uint8Array();
     if (offset > known.length) {
-      this.say("more", { conversation, seq, offset: known.length });
+      // Once a second is enough: what is on its way comes.
+      if ((this.moreAt.get(key) ?? 0) <= this.heardAt) {
+        this.moreAt.set(key, this.heardAt + 1000);
+        this.say("more", { conversation, seq, offset: known.length });
+      }
       return;
     }
     if (offset + bytes.length <= known.length) return;
@@ -620,4 +714,11 @@ export class Session {
     this.growing.set(key, grown);
     this.events.push({ type: "grew", conversation, seq, text: text(grown) });
   }
+}
+
+/** A message as a frame. */
+function frameOf(request: bigint, message: Outgoing, prev: bigint): Uint8Array {
+  const { conversation, peer, clientMsgId, payload, control, target, body, flags, expiresAt } = message;
+  const payloadCrc = crc32c(payload, crc32c(body));
+  return encode("send", request, { conversation, peer, clientMsgId, prev, expiresAt, trace: NONE, flags, payloadCrc, payload, control, target, body });
 }

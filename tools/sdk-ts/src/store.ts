@@ -5,11 +5,14 @@ import type { Outgoing } from "./outbox.js";
 
 /** How far a device is in one conversation. */
 export interface SavedConversation {
-  /** The last number that the application was given. */
+  /** The last number that the application was given, and up to which that is acknowledged for good. */
   readonly last: bigint;
+  readonly acknowledged: bigint;
   /** How far the user has read, and the ordinal of that. */
   readonly read: bigint;
   readonly readOrdinal: bigint;
+  /** How far that is known for good. */
+  readonly readKnown: bigint;
 }
 
 /** How far a device is. */

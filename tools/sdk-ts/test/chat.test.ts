@@ -68,10 +68,45 @@ test("what is unsent survives the end of the application, and what was told is n
   const [again, later] = [server.client("carol", 1, { store }), server.client("dave", 1, { store: atBob })];
   const second = listen(later);
   await Promise.all([again.start(), later.start()]);
-  await until(() => texts(second).length === 1, "dave got the second");
+  await until(() => texts(second).length === 1 && second.some(({ type }) => type === "synced"), "dave got the second");
   assert.deepEqual(texts(second), ["from the store"]);
   assert.deepEqual(await store.outbox(), []);
   await Promise.all([again.close(), later.close()]);
+});
+
+test("a message is acknowledged once the application has kept it, and one that it could not keep comes again", options, async () => {
+  const store = new MemoryStore();
+  const [sven, tina] = [server.client("sven"), server.client("tina", 1, { store })];
+  const atSven = listen(sven);
+  await sven.start();
+  let keeps: (() => void) | undefined;
+  tina.on((event) => (event.type === "message" ? new Promise<void>((resolve) => (keeps = resolve)) : undefined));
+  const told = listen(tina);
+  await tina.start();
+  await sven.send({ user: "tina" }, "keep this");
+  await until(() => texts(told).length === 1, "it is told");
+  const isTold = (): boolean => atSven.some((event) => event.type === "receipt" && event.member === tina.me && event.delivered === 1n);
+  await new Promise((resolve) => setTimeout(resolve, 200));
+  assert.equal(isTold(), false, "it is not kept yet");
+  keeps!();
+  await until(isTold, "it is acknowledged");
+  await tina.close();
+  const fails = server.client("tina", 1, { store });
+  const before = listen(fails);
+  fails.on((event) => {
+    if (event.type === "message") throw new Error("this is a test: the application fails");
+  });
+  await fails.start();
+  await sven.send({ user: "tina" }, "once more");
+  await until(() => texts(before).length === 1, "it is told");
+  await fails.close();
+  const again = server.client("tina", 1, { store });
+  const after = listen(again);
+  await again.start();
+  await until(() => texts(after).length === 1, "it is told again");
+  assert.deepEqual(texts(after), ["once more"]);
+  await assert.rejects(fails.send({ user: "sven" }, "too late"), /closed/);
+  await Promise.all([sven.close(), again.close()]);
 });
 
 test("groups, edits, withdrawals, reactions, typing, a message that grows, history", options, async () => {

@@ -20,7 +20,7 @@ class Played {
   now = 1000;
 
   constructor(options: { history?: number } = {}) {
-    this.session = new Session({ device: 1, ...options });
+    this.session = new Session({ user: alice, device: 1, ...options });
   }
 
   /** What the session says. */
@@ -50,16 +50,20 @@ class Played {
   connect(uv = 5n): Frame[] {
     this.session.connected("token", 7n, this.now);
     const [hello] = this.said();
-    assert.equal(hello?.kind, "hello");
-    this.tell("welcome", 1n, {
-      version: 1, idleTimeoutS: 90, frameMax: 73_728, payloadMax: 65_536, window: 64, user: alice, device: 1, lineage: LINEAGE, session: 1n, serverTime: 1n,
-      redirect: new Uint8Array(), tokenUntil: 0n,
-    });
+    assert.ok(hello?.kind === "hello" && hello.user === alice);
+    this.welcome();
     const said = this.said();
     const resume = said.find((frame) => frame.kind === "resume");
     assert.ok(resume);
     this.tell("changed", resume.requestId, { status: 0, lineage: LINEAGE, uv, next: 0n, count: 0, entryLen: 128, entries: new Uint8Array(), settings: 0, names: new Uint8Array() });
     return said;
+  }
+
+  welcome(window = 64): void {
+    this.tell("welcome", 1n, {
+      version: 1, idleTimeoutS: 90, frameMax: 73_728, payloadMax: 65_536, window, user: alice, device: 1, lineage: LINEAGE, session: 1n, serverTime: 1n,
+      redirect: new Uint8Array(), tokenUntil: 0n,
+    });
   }
 
   push(seq: bigint, text: string, requestId = 0n): void {
@@ -125,7 +129,7 @@ test("a device that begins to know a conversation may want the last messages alo
   const played = new Played({ history: 2 });
   played.connect();
   played.push(100n, "hundred");
-  assert.deepEqual(played.saidOf("fetch").map(({ from, upto }) => [from, upto]), [[99n, 99n]]);
+  assert.deepEqual(played.saidOf("fetch").map(({ from, upto }) => [from, upto]), [[98n, 99n]]);
 });
 
 test("unsent messages are repeated after a reconnect, oldest first, and once", () => {
@@ -156,7 +160,87 @@ test("after a refusal all is sent again in order once what is in flight was answ
   assert.ok(played.session.nextTick() <= played.now + 50);
   played.now += 50;
   played.session.tick(played.now);
-  assert.deepEqual(played.saidOf("send").map(({ clientMsgId, prev }) => [clientMsgId, prev]), [[ids[0], 0n], [ids[1], ids[0]]]);
+  // One at first, and more with each that is taken.
+  const [again] = played.saidOf("send");
+  assert.deepEqual([again!.clientMsgId, again!.prev], [ids[0], 0n]);
+  played.tell("sent", again!.requestId, { conversation: chat, clientMsgId: ids[0]!, seq: 1n, ts: 1n, ordinal: 1n });
+  assert.deepEqual(played.saidOf("send").map(({ clientMsgId, prev }) => [clientMsgId, prev]), [[ids[1], ids[0]]]);
+});
+
+test("what cannot be sent is refused before it stands in the way", () => {
+  const played = new Played();
+  played.connect();
+  played.said();
+  const post = (payload: Uint8Array, more: object = {}): void => played.session.post(played.session.message({ conversation: chat, peer: bob, ...more }, { payload }, 0n), played.now);
+  assert.throws(() => post(new Uint8Array(65_537)), { code: "PAYLOAD_TOO_LARGE" });
+  assert.throws(() => post(utf8("x"), { conversation: "not an id" }), RangeError);
+  post(new Uint8Array(65_536));
+  assert.equal(played.saidOf("send").length, 1);
+});
+
+test("a list that was refused for now is asked for again, and whether somebody looks is said on every connection", () => {
+  const played = new Played();
+  played.session.connected("token", 7n, played.now);
+  played.said();
+  played.welcome();
+  const [resume] = played.saidOf("resume");
+  const refuse = (requestId: bigint, ofKind: number): void =>
+    played.tell("error", requestId, { code: 61, retry: 1, ofKind, retryAfterMs: 500, conversation: NONE, clientMsgId: 0n, highest: 0n, text: new Uint8Array() });
+  refuse(resume!.requestId, 10);
+  assert.deepEqual(played.saidOf("resume"), []);
+  assert.ok(played.session.nextTick() <= played.now + 500);
+  played.now += 500;
+  played.session.tick(played.now);
+  assert.equal(played.saidOf("resume").length, 1);
+  played.session.setActive(false);
+  assert.deepEqual(played.saidOf("activity").map(({ activity }) => activity), [0]);
+  played.session.disconnected();
+  const said = played.connect();
+  assert.equal(said.filter(({ kind }) => kind === "activity").length, 1);
+});
+
+test("what another device acknowledged this one says, too", () => {
+  const played = new Played();
+  played.connect();
+  played.push(1n, "one");
+  played.tell("receiptOk", 0n, { conversation: chat, delivered: 1n, read: 0n, uv: 6n, seen: 0n });
+  played.said();
+  played.session.stored(played.session.saved(), played.now);
+  assert.deepEqual(played.saidOf("delivered").map(({ upto }) => upto), [1n], "the server waits for each device");
+  played.session.disconnected();
+  const said = played.connect();
+  assert.deepEqual(said.filter(({ kind }) => kind === "delivered"), [], "what is known for good is not said again");
+});
+
+test("another history begins anew", () => {
+  const played = new Played();
+  played.session.restore({ lineage: "07".repeat(16), uv: 50n, lastMsgId: 1n, conversations: new Map([[chat, { last: 500n, acknowledged: 500n, read: 0n, readOrdinal: 0n, readKnown: 0n }]]) }, []);
+  const said = played.connect();
+  assert.deepEqual(said.flatMap((frame) => (frame.kind === "resume" ? [frame.uv] : [])), [0n]);
+  played.push(1n, "one");
+  assert.deepEqual(played.texts(), ["one"]);
+});
+
+test("names of messages rise above what the server knows", () => {
+  const played = new Played();
+  played.connect();
+  played.said();
+  const id = played.post("behind");
+  const [send] = played.saidOf("send");
+  played.tell("error", send!.requestId, { code: 45, retry: 0, ofKind: 3, retryAfterMs: 0, conversation: chat, clientMsgId: id, highest: 1_000_000n, text: new Uint8Array() });
+  assert.ok(played.post("ahead") > 1_000_000n);
+});
+
+test("a long queue to one holds up nobody else", () => {
+  const played = new Played();
+  played.connect();
+  played.said();
+  const other = directConversation(alice, userId("carol"));
+  for (let at = 0; at < 20_000; at++) played.session.outbox.push(played.session.message({ conversation: chat }, { payload: utf8("x") }, 0n));
+  played.session.post(played.session.message({ conversation: other }, { payload: utf8("to carol") }, 0n), played.now);
+  const sends = played.saidOf("send");
+  assert.equal(sends.length, 64);
+  assert.equal(sends.filter(({ conversation }) => conversation === other).length, 1);
 });
 
 test("a message that is refused for good is given up, and those behind it go on", () => {
@@ -176,14 +260,19 @@ test("a message that is refused for good is given up, and those behind it go on"
 
 test("no more is in flight than the window", () => {
   const played = new Played();
-  played.connect();
+  played.session.connected("token", 7n, played.now);
   played.said();
+  played.welcome(10);
   for (let at = 0; at < 100; at++) played.post(String(at));
   const sends = played.saidOf("send");
-  assert.equal(sends.length, 64);
-  const [first] = sends;
-  played.tell("sent", first!.requestId, { conversation: chat, clientMsgId: first!.clientMsgId, seq: 1n, ts: 1n, ordinal: 1n });
+  assert.equal(sends.length, 10, "the server's");
+  played.tell("sent", sends[0]!.requestId, { conversation: chat, clientMsgId: sends[0]!.clientMsgId, seq: 1n, ts: 1n, ordinal: 1n });
   assert.equal(played.saidOf("send").length, 1);
+  played.session.disconnected();
+  played.session.connected("token", 7n, played.now);
+  played.said();
+  played.welcome(512);
+  assert.equal(played.saidOf("send").length, 64, "and a conversation's");
 });
 
 test("what was stored is acknowledged, until that is durable", () => {
@@ -215,7 +304,7 @@ test("a cursor is kept once there are no gaps, and state comes back after a rest
   played.tell("pong", 9n, { opaque: 0n, uv: 12n, serverTime: 0n });
   assert.equal(played.session.saved().uv, 8n, "message 1 is missing");
   const later = new Played();
-  later.session.restore({ ...played.session.saved(), conversations: new Map([[chat, { last: 2n, read: 1n, readOrdinal: 1n }]]) }, []);
+  later.session.restore({ ...played.session.saved(), conversations: new Map([[chat, { last: 2n, acknowledged: 2n, read: 1n, readOrdinal: 1n, readKnown: 1n }]]) }, []);
   later.connect(8n);
   later.push(2n, "two");
   later.push(3n, "three");

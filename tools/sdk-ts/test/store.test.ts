@@ -14,7 +14,7 @@ import { MemoryStore, type Saved, type Store } from "../src/store.js";
 const message = (clientMsgId: bigint): Outgoing => ({
   conversation: "aa".repeat(16), peer: NONE, clientMsgId, payload: utf8(`message ${clientMsgId}`), control: 0, target: 0n, body: new Uint8Array(), flags: 0, expiresAt: 0n,
 });
-const saved: Saved = { lineage: "03".repeat(16), uv: 2n ** 60n, lastMsgId: 9n, conversations: new Map([["aa".repeat(16), { last: 5n, read: 4n, readOrdinal: 3n }]]) };
+const saved: Saved = { lineage: "03".repeat(16), uv: 2n ** 60n, lastMsgId: 9n, conversations: new Map([["aa".repeat(16), { last: 5n, acknowledged: 5n, read: 4n, readOrdinal: 3n, readKnown: 4n }]]) };
 
 async function check(store: Store, again: () => Promise<Store>): Promise<void> {
   assert.equal(await store.load(), undefined);
