@@ -114,6 +114,9 @@ pub struct Turn<M: Machine, V> {
     /// Scratch space.
     committed: Vec<Committed>,
     swept: Mono,
+    /// When counters were shown last, and whether there is something new of them.
+    shown: Mono,
+    is_news: bool,
 }
 
 impl<M: Machine, V> fmt::Debug for Turn<M, V> {
@@ -168,6 +171,8 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
             spare: Vec::new(),
             committed: Vec::new(),
             swept: now,
+            shown: now,
+            is_news: false,
         })
     }
 
@@ -227,8 +232,9 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
         self.write_log(now);
         self.start_reads(now);
         busy |= self.flush(now);
-        self.publish(busy);
+        self.publish(busy, now.mono);
         if self.step_stage(now) {
+            self.show(now.mono);
             return Ok(Outcome::Ended);
         }
         Ok(if busy || self.node.is_busy() { Outcome::Busy } else { Outcome::Idle })
@@ -311,7 +317,7 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
     }
 
     /// Lanes are published once, sleepers woken once, counters shown.
-    fn publish(&mut self, busy: bool) {
+    fn publish(&mut self, busy: bool, now: Mono) {
         self.node.counters.count(Counter::Turns);
         let lanes = &mut self.io.lanes;
         lanes.conversation_in.iter_mut().flatten().for_each(|lane| lane.release());
@@ -336,24 +342,32 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
             self.was_stuck = !self.was_stuck;
             if self.was_stuck { self.shared.is_stuck() } else { self.shared.is_free() }
         }
-        if busy {
-            let stats = self.io.log.log.stats();
-            let counters = &mut self.node.counters;
-            counters.set(Counter::Batches, stats.batches);
-            counters.set(Counter::BatchBytes, stats.bytes);
-            counters.set(Counter::BatchPadding, stats.padding);
-            counters.set(Counter::SegmentWaits, stats.segment_waits);
-            counters.set(Counter::PrepareFailures, self.io.log.prepare_failures);
-            counters.set(Counter::RingCalls, self.machine.calls());
-            self.shared.publish(self.me, &self.node.counters);
-            if let Some(who) = self.node.take_over_budget() {
-                self.shared.tell_over_budget(who);
-            }
-            while let Some(damage) = self.node.take_damage() {
-                self.shared.tell_damage(damage);
-            }
-            let connections = &self.shared.peer(self.me).connections;
-            connections.store(self.io.connections.len(), std::sync::atomic::Ordering::Relaxed);
+        // Counters are shown once a millisecond, and before a rest: they are many.
+        self.is_news |= busy;
+        if self.is_news && (!busy || self.shown.plus_ms(1) <= now) {
+            self.show(now);
         }
+    }
+
+    /// Shows what was counted, to whoever looks.
+    fn show(&mut self, now: Mono) {
+        (self.is_news, self.shown) = (false, now);
+        let stats = self.io.log.log.stats();
+        let counters = &mut self.node.counters;
+        counters.set(Counter::Batches, stats.batches);
+        counters.set(Counter::BatchBytes, stats.bytes);
+        counters.set(Counter::BatchPadding, stats.padding);
+        counters.set(Counter::SegmentWaits, stats.segment_waits);
+        counters.set(Counter::PrepareFailures, self.io.log.prepare_failures);
+        counters.set(Counter::RingCalls, self.machine.calls());
+        self.shared.publish(self.me, &self.node.counters);
+        if let Some(who) = self.node.take_over_budget() {
+            self.shared.tell_over_budget(who);
+        }
+        while let Some(damage) = self.node.take_damage() {
+            self.shared.tell_damage(damage);
+        }
+        let connections = &self.shared.peer(self.me).connections;
+        connections.store(self.io.connections.len(), std::sync::atomic::Ordering::Relaxed);
     }
 }

@@ -219,6 +219,11 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
 
     fn take_chunk(&mut self, key: Key, chunk: &mut M::Chunk, now: Now) {
         let Some(connection) = self.io.connections.get_mut(key) else { return };
+        if connection.door.is_none() && !connection.parked {
+            let kept = std::mem::take(&mut connection.carry);
+            let (mut input, machine) = self.input_and_machine(now);
+            return input.cut_stretch(key, Stretch::join(kept, machine.bytes(chunk)));
+        }
         let was_inside = connection.is_inside_a_frame();
         let Some(door) = &mut connection.door else {
             return self.take_stretch(key, &Place::Here(0..self.machine.bytes(chunk).len()), chunk, now);

@@ -16,16 +16,18 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
         if !whole {
             return sweep::cut(&mut self.machine, &mut self.node, &mut self.io, key);
         }
-        self.greet_on(key);
-        let Some(connection) = self.io.connections.get_mut(key) else { return };
         let (state, empty) = (connection.state, connection.pending.is_empty());
         self.io.connections.mark_dirty(key);
-        if let State::Live(session) = state {
-            let mut node = self.node.at(now, &mut self.io);
-            node.output_sent(session);
-            if empty {
-                node.output_gone(session);
+        match state {
+            State::Live(session) => {
+                let mut node = self.node.at(now, &mut self.io);
+                node.output_sent(session);
+                if empty {
+                    node.output_gone(session);
+                }
             }
+            State::Greeting => self.greet_on(key),
+            State::Leaving | State::Gone => {}
         }
     }
 
@@ -47,8 +49,11 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
                 if connection.state == State::Leaving {
                     connection.since = now.mono; // its time to read the last words begins with them
                 }
+                let has_door = connection.door.is_some();
                 self.machine.send(&connection.socket, key, buffer);
-                self.give_back_spent(key);
+                if has_door {
+                    self.give_back_spent(key);
+                }
                 continue;
             }
             if connection.door.as_ref().is_some_and(|door| door.is_dead()) && matches!(connection.state, State::Live(_))
@@ -73,9 +78,7 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
 
     /// What a connection with a door wrote its output into is used again: it left in another buffer.
     fn give_back_spent(&mut self, key: Key) {
-        if let Some(connection) = self.io.connections.get_mut(key)
-            && connection.door.is_some()
-        {
+        if let Some(connection) = self.io.connections.get_mut(key) {
             let spent = std::mem::take(&mut connection.pending);
             self.io.connections.give_back(spent);
             if self.spare.capacity() == 0 {
