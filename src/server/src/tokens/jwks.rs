@@ -39,7 +39,7 @@ pub struct Expected {
 pub enum JwksError {
     /// It is not a set of keys.
     Format(String),
-    /// More than [`KEYS_MAX`].
+    /// More than 64.
     TooMany(usize),
     /// None of its keys can be used: Ed25519 and P-256 can.
     Empty,
