@@ -10,7 +10,7 @@ use rustls::{
     client::Resumption,
     pki_types::{CertificateDer, ServerName, pem::PemObject},
 };
-use tidings_door::{PATH, SUBPROTOCOL};
+use tidings_door::client::{MESSAGE, Reader, put_frame, request};
 
 use crate::Failure;
 
@@ -89,8 +89,7 @@ pub struct Caller {
 #[derive(Debug, Default)]
 struct Socket {
     asked: bool,
-    kept: Vec<u8>,
-    answered: bool,
+    reader: Reader,
 }
 
 impl Caller {
@@ -129,7 +128,7 @@ impl Caller {
     /// If it is nonsense.
     pub fn open(&mut self, mut bytes: &[u8], stream: &mut Vec<u8>) -> Result<(), Failure> {
         let Some(tls) = &mut self.tls else {
-            return self.socket.as_mut().map_or(Ok(()), |socket| socket.open(bytes, stream));
+            return self.socket.as_mut().map_or(Ok(()), |socket| Ok(socket.reader.read(bytes, stream)?));
         };
         let plain = if self.socket.is_some() { &mut self.plain } else { &mut *stream };
         while !bytes.is_empty() {
@@ -140,7 +139,7 @@ impl Caller {
         }
         let Some(socket) = &mut self.socket else { return Ok(()) };
         let plain = std::mem::take(&mut self.plain);
-        socket.open(&plain, stream)
+        Ok(socket.reader.read(&plain, stream)?)
     }
 }
 
@@ -148,60 +147,10 @@ impl Socket {
     fn wrap(&mut self, stream: &[u8], out: &mut Vec<u8>) {
         const MASK: [u8; 4] = [0x5a, 0xa5, 0x3c, 0xc3];
         if !std::mem::replace(&mut self.asked, true) {
-            let request = format!(
-                "GET {PATH} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: \
-                 dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: {SUBPROTOCOL}\r\n\r\n"
-            );
-            out.extend_from_slice(request.as_bytes());
+            out.extend_from_slice(request("localhost").as_bytes());
         }
-        if stream.is_empty() {
-            return;
+        if !stream.is_empty() {
+            put_frame(out, MESSAGE, MASK, stream);
         }
-        out.push(0x82);
-        match stream.len() {
-            len @ 0..=125 => out.push(0x80 | len as u8),
-            len @ 126..=0xffff => {
-                out.push(0xfe);
-                out.extend((len as u16).to_be_bytes());
-            }
-            len => {
-                out.push(0xff);
-                out.extend((len as u64).to_be_bytes());
-            }
-        }
-        out.extend(MASK);
-        let from = out.len();
-        out.extend_from_slice(stream);
-        for four in out[from..].chunks_mut(4) {
-            four.iter_mut().zip(MASK).for_each(|(byte, mask)| *byte ^= mask);
-        }
-    }
-
-    fn open(&mut self, bytes: &[u8], stream: &mut Vec<u8>) -> Result<(), Failure> {
-        self.kept.extend_from_slice(bytes);
-        let mut rest = &self.kept[..];
-        if !self.answered {
-            let Some(end) = rest.windows(4).position(|four| four == b"\r\n\r\n") else { return Ok(()) };
-            if !rest.starts_with(b"HTTP/1.1 101 ") {
-                return Err("the server takes no WebSocket".into());
-            }
-            (self.answered, rest) = (true, &rest[end + 4..]);
-        }
-        while let [first, short, after @ ..] = rest {
-            let (len, at) = match short {
-                126 => (after.first_chunk().map(|len| u16::from_be_bytes(*len) as usize), 4),
-                127 => (after.first_chunk().map(|len| u64::from_be_bytes(*len) as usize), 10),
-                short => (Some(*short as usize), 2),
-            };
-            let Some(len) = len.filter(|len| rest.len() >= at + len) else { break };
-            match first {
-                0x82 => stream.extend_from_slice(&rest[at..at + len]),
-                _ => return Err("the server closed a WebSocket".into()),
-            }
-            rest = &rest[at + len..];
-        }
-        let used = self.kept.len() - rest.len();
-        self.kept.drain(..used);
-        Ok(())
     }
 }

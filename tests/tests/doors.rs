@@ -306,18 +306,18 @@ fn a_handshake_that_stalls_is_ended_and_disturbs_nobody() {
 #[test]
 fn a_frame_that_begins_after_a_long_silence_has_its_time() {
     let mut config = small();
-    config.limits.frame_timeout_ms = 1500;
+    config.limits.frame_timeout_ms = 3000;
     let serving = Serving::start(config);
     let mut web = Web::open(&serving);
     web.hello(&serving, "alice");
-    std::thread::sleep(Duration::from_millis(1700));
+    std::thread::sleep(Duration::from_millis(3200));
     let ping = bytes_of(7, &Ping { opaque: 7 });
     let mut frame = vec![0x82, 0x80 | ping.len() as u8, 0, 0, 0, 0];
     frame.extend(&ping);
     // In the header, and in the payload: connections are looked at every 250 ms.
     for piece in [&frame[..3], &frame[3..20], &frame[20..]] {
         web.stream.write_all(piece).unwrap();
-        std::thread::sleep(Duration::from_millis(350));
+        std::thread::sleep(Duration::from_millis(300));
     }
     assert_eq!(web.next().map(|(_, pong)| Received::from(pong).kind()), Some(Kind::Pong));
     // One that does not end in its time does end the session.

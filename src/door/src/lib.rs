@@ -3,6 +3,7 @@
 //! the other way round. Connections that are neither in TLS nor in a WebSocket need no door.
 #![forbid(unsafe_code)]
 
+pub mod client;
 mod door;
 mod http;
 mod mask;

@@ -9,7 +9,8 @@ import { PAYLOAD_MAX } from "./frames.js";
 import { DEFAULT_TENANT, directConversation, groupId, isGroup, NONE, userId, type ConversationId, type UserId } from "./ids.js";
 import { CONTROL } from "./message.js";
 import type { Outgoing } from "./outbox.js";
-import { Session, type Event, type Page } from "./session.js";
+import type { Event, Page } from "./events.js";
+import { Session } from "./session.js";
 import { MemoryStore, type Store } from "./store.js";
 
 /** What a client needs of a WebSocket: the browser's has it, and that of `ws`. */

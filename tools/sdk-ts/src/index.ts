@@ -8,5 +8,6 @@ export { DEFAULT_TENANT, directConversation, groupId, isGroup, NONE, userId, typ
 export { IndexedDbStore } from "./indexeddb.js";
 export { CONTROL, FLAG, type Message } from "./message.js";
 export type { Outgoing } from "./outbox.js";
-export { Session, type Event, type Page, type SessionOptions } from "./session.js";
+export type { Event, Page, SessionOptions } from "./events.js";
+export { Session } from "./session.js";
 export { MemoryStore, type Saved, type SavedConversation, type Store } from "./store.js";

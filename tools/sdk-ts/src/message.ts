@@ -2,8 +2,9 @@
 
 import { text } from "./bytes.js";
 import { crc32c } from "./crc32c.js";
-import { ProtocolError, type FrameOf } from "./frames.js";
-import type { ConversationId, UserId } from "./ids.js";
+import { encode, ProtocolError, type FrameOf } from "./frames.js";
+import { NONE, type ConversationId, type UserId } from "./ids.js";
+import type { Outgoing } from "./outbox.js";
 
 /** What a message does besides having a place in its conversation. */
 export const CONTROL = {
@@ -51,4 +52,11 @@ export function messageOf(frame: FrameOf<"message">): Message {
     conversation, seq, ts, sender, senderName: text(frame.senderName), senderDevice, peer, clientMsgId, control, target, ordinal, flags, expiresAt,
     payload, body, text: text(payload),
   };
+}
+
+/** A message as a frame. */
+export function frameOf(request: bigint, message: Outgoing, prev: bigint): Uint8Array {
+  const { conversation, peer, clientMsgId, payload, control, target, body, flags, expiresAt } = message;
+  const payloadCrc = crc32c(payload, crc32c(body));
+  return encode("send", request, { conversation, peer, clientMsgId, prev, expiresAt, trace: NONE, flags, payloadCrc, payload, control, target, body });
 }

@@ -4,60 +4,17 @@
  * missing, repeats receipts until they are durable, and resumes.
  */
 
-import { conversationsOf, type Conversation } from "./changed.js";
+import { conversationsOf } from "./changed.js";
 import { concat, join, text } from "./bytes.js";
 import { crc32c } from "./crc32c.js";
+import type { Event, Page, SessionOptions } from "./events.js";
 import { ERROR_NAMES, RETRY, Refused } from "./errors.js";
 import { decode, encode, FRAME_MAX, KINDS, PAYLOAD_MAX, ProtocolError, VERSION, wholeFrame, WINDOW, type Fixed, type Frame, type FrameOf, type KindName } from "./frames.js";
 import { NONE, type ConversationId, type UserId } from "./ids.js";
-import { CONTROL, FLAG, messageOf, type Message } from "./message.js";
-import { Order, type Placed } from "./order.js";
+import { CONTROL, FLAG, frameOf, messageOf, type Message } from "./message.js";
 import { Outbox, type Outgoing } from "./outbox.js";
+import { newPlace, type Item, type Place } from "./place.js";
 import type { Saved, SavedConversation } from "./store.js";
-
-/** What the application is told. */
-export type Event =
-  | { readonly type: "connected"; readonly user: UserId }
-  | { readonly type: "disconnected" }
-  /** The server does not want this device, and trying again the same way will not help. */
-  | { readonly type: "rejected"; readonly error: Refused }
-  /** Everything that had changed was told. */
-  | { readonly type: "synced" }
-  | { readonly type: "message"; readonly message: Message }
-  | { readonly type: "sent"; readonly message: Outgoing; readonly seq: bigint; readonly ts: bigint; readonly ordinal: bigint }
-  | { readonly type: "sendFailed"; readonly message: Outgoing; readonly error: Refused }
-  /** Messages that cannot be had any more. */
-  | { readonly type: "lost"; readonly conversation: ConversationId; readonly first: bigint; readonly last: bigint }
-  /** What the list of conversations says of one. */
-  | { readonly type: "conversation"; readonly conversation: Conversation }
-  | { readonly type: "receipt"; readonly conversation: ConversationId; readonly member: UserId; readonly delivered: bigint; readonly read: bigint }
-  | { readonly type: "typing"; readonly conversation: ConversationId; readonly user: UserId; readonly doing: number }
-  | { readonly type: "presence"; readonly user: UserId; readonly state: number; readonly lastSeen: bigint }
-  /** What a message says so far that is still being written. */
-  | { readonly type: "grew"; readonly conversation: ConversationId; readonly seq: bigint; readonly text: string }
-  /** Somebody lacks what an own message says that is being written. */
-  | { readonly type: "wanted"; readonly conversation: ConversationId; readonly seq: bigint; readonly offset: number }
-  /** A piece of an own message was refused; from when on it may be said again. */
-  | { readonly type: "pieceRefused"; readonly conversation: ConversationId; readonly until: number }
-  | { readonly type: "tokenNeeded" };
-
-/** Settings of a session. */
-export interface SessionOptions {
-  /** The user that the token must be of. */
-  readonly user: UserId;
-  readonly device: number;
-  readonly deviceName?: string;
-  /** How many messages of each conversation a device is given that begins to know it; all of them by default. */
-  readonly history?: number;
-}
-
-/** What is wanted of the past. */
-export interface Page {
-  readonly messages: Message[];
-  /** The first number that is stored. */
-  readonly oldest: bigint;
-  readonly head: bigint;
-}
 
 /** FETCHes under way. */
 const FETCHES_MAX = 8;
@@ -69,28 +26,6 @@ const RECEIPT_REPEAT_MS = 5_000;
 const RENEW_MS = 60_000;
 /** How long something waits whose refusal says no time. */
 const PAUSE_MS = 100;
-
-interface Place {
-  readonly order: Order<Item>;
-  /** What the application was given and stored, what this connection has said of it, and what is known for good. */
-  delivered: bigint;
-  told: bigint;
-  deliveredOk: bigint;
-  /** The same of what the user has read. */
-  read: bigint;
-  readOrdinal: bigint;
-  readTold: bigint;
-  readOk: bigint;
-  repeatAt: number;
-  fetching: boolean;
-  /** A large group: nobody waits for its messages to be acknowledged. */
-  isLarge: boolean;
-}
-
-interface Item extends Placed {
-  /** None of a message that this session wrote. */
-  readonly message?: Message;
-}
 
 interface Fetching {
   readonly conversation: ConversationId;
@@ -385,10 +320,7 @@ export class Session {
   private place(conversation: ConversationId, last = 0n): Place {
     let place = this.places.get(conversation);
     if (!place) {
-      place = {
-        order: new Order<Item>(last), delivered: 0n, told: 0n, deliveredOk: 0n, read: 0n, readOrdinal: 0n, readTold: 0n, readOk: 0n, repeatAt: 0, fetching: false,
-        isLarge: false,
-      };
+      place = newPlace(last);
       this.places.set(conversation, place);
     }
     return place;
@@ -714,11 +646,4 @@ export class Session {
     this.growing.set(key, grown);
     this.events.push({ type: "grew", conversation, seq, text: text(grown) });
   }
-}
-
-/** A message as a frame. */
-function frameOf(request: bigint, message: Outgoing, prev: bigint): Uint8Array {
-  const { conversation, peer, clientMsgId, payload, control, target, body, flags, expiresAt } = message;
-  const payloadCrc = crc32c(payload, crc32c(body));
-  return encode("send", request, { conversation, peer, clientMsgId, prev, expiresAt, trace: NONE, flags, payloadCrc, payload, control, target, body });
 }

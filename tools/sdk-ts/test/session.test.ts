@@ -8,7 +8,8 @@ import { crc32c } from "../src/crc32c.js";
 import { decode, encode, wholeFrame, type Fixed, type Frame, type FrameOf, type KindName } from "../src/frames.js";
 import { directConversation, NONE, userId } from "../src/ids.js";
 import { Order } from "../src/order.js";
-import { Session, type Event } from "../src/session.js";
+import type { Event } from "../src/events.js";
+import { Session } from "../src/session.js";
 
 const [alice, bob] = [userId("alice"), userId("bob")];
 const chat = directConversation(alice, bob);

@@ -13,7 +13,9 @@ use rustls::{
     time_provider::TimeProvider,
 };
 use tidings_door::{
-    MESSAGE_MAX, PATH, Rules, SUBPROTOCOL, Speaks, sniff,
+    MESSAGE_MAX, Rules, Speaks,
+    client::{PING, Reader, put_frame, request},
+    sniff,
     tls::{Certificates, Tickets, Versions, certified, server_config},
 };
 
@@ -174,10 +176,11 @@ impl Caller {
         } else {
             plain.extend_from_slice(bytes);
         }
-        let stream = match &mut self.socket {
-            Some(socket) => socket.reader.read(&plain)?,
-            None => plain,
-        };
+        let mut stream = Vec::new();
+        match &mut self.socket {
+            Some(socket) => socket.reader.read(&plain, &mut stream)?,
+            None => stream = plain,
+        }
         let answer = match &mut self.socket {
             Some(socket) => socket.wrap(Vec::new(), &mut self.random),
             None => Vec::new(),
@@ -205,14 +208,10 @@ impl Socket {
     fn wrap(&mut self, mut stream: Vec<u8>, random: &mut Random) -> Vec<u8> {
         let mut out = Vec::new();
         if !std::mem::replace(&mut self.asked, true) {
-            let request = format!(
-                "GET {PATH} HTTP/1.1\r\nHost: {NAME}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: \
-                 dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: {SUBPROTOCOL}\r\n\r\n"
-            );
-            out.extend_from_slice(request.as_bytes());
+            out.extend_from_slice(request(NAME).as_bytes());
         }
         self.waiting.append(&mut stream);
-        if self.waiting.is_empty() || self.patient && !self.reader.upgraded {
+        if self.waiting.is_empty() || self.patient && !self.reader.is_upgraded() {
             return out;
         }
         // Messages in pieces of any length, and a PING now and then.
@@ -223,9 +222,9 @@ impl Socket {
                 let (piece, after) = rest.split_at(most.min(rest.len()));
                 rest = after;
                 let last = if rest.is_empty() { 0x80 } else { 0 };
-                put_frame(&mut out, last | std::mem::take(&mut opcode), piece, random);
+                put_frame(&mut out, last | std::mem::take(&mut opcode), mask(random), piece);
                 if random.chance(MILLION / 20) {
-                    put_frame(&mut out, 0x89, &piece[..piece.len().min(100)], random);
+                    put_frame(&mut out, PING, mask(random), &piece[..piece.len().min(100)]);
                 }
             }
         }
@@ -233,65 +232,6 @@ impl Socket {
     }
 }
 
-/// A client's frame.
-fn put_frame(out: &mut Vec<u8>, first: u8, payload: &[u8], random: &mut Random) {
-    let mask = (random.bits() as u32).to_ne_bytes();
-    out.push(first);
-    match payload.len() {
-        len @ 0..=125 => out.push(0x80 | len as u8),
-        len @ 126..=0xffff => {
-            out.push(0xfe);
-            out.extend((len as u16).to_be_bytes());
-        }
-        len => {
-            out.push(0xff);
-            out.extend((len as u64).to_be_bytes());
-        }
-    }
-    out.extend(mask);
-    out.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
-}
-
-/// Reads what a server says in a WebSocket, or before it.
-#[derive(Debug, Default)]
-pub(super) struct Reader {
-    kept: Vec<u8>,
-    upgraded: bool,
-    closed: bool,
-}
-
-impl Reader {
-    /// Bytes of the stream of frames.
-    ///
-    /// # Errors
-    /// What is wrong.
-    pub(super) fn read(&mut self, bytes: &[u8]) -> Result<Vec<u8>, String> {
-        self.kept.extend_from_slice(bytes);
-        let mut stream = Vec::new();
-        if !self.upgraded {
-            let Some(end) = self.kept.windows(4).position(|four| four == b"\r\n\r\n") else { return Ok(stream) };
-            if !self.kept.starts_with(b"HTTP/1.1 101 ") {
-                return Err("a request for a WebSocket is refused".into());
-            }
-            self.kept.drain(..end + 4);
-            self.upgraded = true;
-        }
-        while let [first, short, rest @ ..] = &self.kept[..] {
-            let (len, at) = match short {
-                126 => (rest.first_chunk().map(|len| u16::from_be_bytes(*len) as usize), 4),
-                127 => (rest.first_chunk().map(|len| u64::from_be_bytes(*len) as usize), 10),
-                short => (Some(*short as usize), 2),
-            };
-            let Some(len) = len.filter(|len| self.kept.len() >= at + len) else { break };
-            match first {
-                _ if self.closed => return Err("something is said after the close".into()),
-                0x82 => stream.extend_from_slice(&self.kept[at..at + len]),
-                0x8a => {}
-                0x88 => self.closed = true,
-                first => return Err(format!("a WebSocket's frame begins with {first:02x}")),
-            }
-            self.kept.drain(..at + len);
-        }
-        Ok(stream)
-    }
+fn mask(random: &mut Random) -> [u8; 4] {
+    (random.bits() as u32).to_ne_bytes()
 }

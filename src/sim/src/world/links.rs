@@ -4,11 +4,12 @@
 use std::collections::VecDeque;
 
 use tidings_core::slab::Key;
+use tidings_door::client::Reader;
 use tidings_turn::{Completion, Received, Receiving};
 
 use super::{
     Event, World,
-    doors::{Caller, Heard, Reader},
+    doors::{Caller, Heard},
     passing::Asked,
 };
 use crate::{
@@ -140,8 +141,9 @@ impl World {
         if caller.is_sealed() {
             return;
         }
-        match reader.read(output) {
-            Ok(stream) => self.check_output(id, &stream),
+        let mut stream = Vec::new();
+        match reader.read(output, &mut stream) {
+            Ok(()) => self.check_output(id, &stream),
             Err(what) => self.oracle.violate("I12", format!("on link {} {what}", id.0)),
         }
     }
