@@ -18,7 +18,7 @@ fn rules() -> &'static Rules {
         let tickets = Arc::new(Tickets::new(&[1; 32], || 1_790_000_000));
         let tls = server_config(Arc::new(Certificates::new(certified)), tickets, Versions::Tls12And13).expect("TLS");
         let spoken = vec![Speaks::Raw, Speaks::Http];
-        Rules { tls: Some(tls), plain: spoken.clone(), sealed: spoken, origins: Vec::new() }
+        Rules { tls: Some(tls), plain: spoken.clone(), sealed: spoken, ..Rules::default() }
     })
 }
 

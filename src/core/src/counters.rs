@@ -85,6 +85,8 @@ counters! {
     WebSockets, "websockets_opened";
     /// Connections that did not get as far as HELLO: what they spoke was wrong, or is not spoken here.
     DoorRefused, "connections_refused_at_the_door";
+    /// Requests of browsers for pages.
+    PagesServed, "pages_served";
     /// Connections handed to their home's reactor.
     HandedOver, "connections_handed_over";
     /// Connections whose peer vanished in the middle of a frame.

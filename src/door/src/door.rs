@@ -4,7 +4,8 @@ use std::{ops::Range, sync::Arc};
 
 use crate::{
     http::{self, Answer},
-    sniff::{Speaks, refusal, sniff},
+    pages::Pages,
+    sniff::{Speaks, TOO_MANY, refusal, sniff},
     tls::Tls,
     websocket::WebSocket,
 };
@@ -20,6 +21,8 @@ pub struct Rules {
     pub sealed: Vec<Speaks>,
     /// Origins of pages that may connect, besides those of the host itself, as in `https://app.example`.
     pub origins: Vec<String>,
+    /// What else is answered, if anything is.
+    pub pages: Option<Arc<dyn Pages>>,
 }
 
 impl Rules {
@@ -42,6 +45,8 @@ impl Rules {
 pub enum End {
     /// The peer said that it is done.
     Closed,
+    /// It asked for a page, and the output has it.
+    Served,
     /// What it asked for it does not get; why, the output says.
     Refused,
     /// Frames are not taken here as they are.
@@ -226,6 +231,10 @@ impl Door {
             }
             Some(Speaks::Http) => match http::answer(head, rules) {
                 Answer::More => (0..0, None),
+                Answer::Served(answer) => {
+                    self.said = answer;
+                    (0..0, Some(End::Served))
+                }
                 Answer::Refused(answer) => {
                     self.said = answer;
                     (0..0, Some(End::Refused))
@@ -240,6 +249,11 @@ impl Door {
                 }
             },
         }
+    }
+
+    /// Its answer is not given: whoever asked has asked too often.
+    pub fn withhold(&mut self) {
+        self.said = TOO_MANY.to_vec();
     }
 
     /// True if there is something to say besides the stream.

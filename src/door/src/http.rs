@@ -4,7 +4,10 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use httparse::{EMPTY_HEADER, Request, Status};
 use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 
-use crate::door::Rules;
+use crate::{
+    door::Rules,
+    pages::{Asked, BODY_MAX},
+};
 
 /// Bytes of a request's head: browsers send cookies and more.
 pub const HEAD_MAX: usize = 8 << 10;
@@ -26,6 +29,8 @@ pub(crate) enum Answer {
     More,
     /// A WebSocket begins after so many bytes.
     Upgrade(usize, Vec<u8>),
+    /// It is answered with this, and that is all.
+    Served(Vec<u8>),
     /// There is nothing more to say than this.
     Refused(Vec<u8>),
 }
@@ -35,10 +40,14 @@ pub(crate) fn answer(bytes: &[u8], rules: &Rules) -> Answer {
     let mut fields = [EMPTY_HEADER; FIELDS_MAX];
     let mut request = Request::new(&mut fields);
     match request.parse(&bytes[..bytes.len().min(HEAD_MAX)]) {
-        Ok(Status::Complete(used)) => match accept(&request, rules) {
-            Ok(answer) => Answer::Upgrade(used, answer),
-            Err(refusal) => Answer::Refused(refusal.write()),
-        },
+        Ok(Status::Complete(used)) => {
+            let asked = if path(&request) == PATH {
+                accept(&request, rules).map(|answer| Answer::Upgrade(used, answer))
+            } else {
+                show(&request, &bytes[used..], rules)
+            };
+            asked.unwrap_or_else(|refusal| Answer::Refused(refusal.write()))
+        }
         Ok(Status::Partial) if bytes.len() >= HEAD_MAX => {
             Answer::Refused(Refusal("431 Request Header Fields Too Large", "the head is too long", "").write())
         }
@@ -87,11 +96,40 @@ fn lists(request: &Request<'_, '_>, name: &str, token: &str) -> bool {
     values.flat_map(|value| value.split(',')).any(|listed| listed.trim().eq_ignore_ascii_case(token))
 }
 
-fn accept(request: &Request<'_, '_>, rules: &Rules) -> Result<Vec<u8>, Refusal> {
-    let path = request.path.unwrap_or_default();
-    if path.split('?').next() != Some(PATH) {
-        return Err(Refusal("404 Not Found", "there is nothing here: the WebSocket is at /v1", ""));
+/// The path, without what is after a question mark.
+fn path<'a>(request: &Request<'_, 'a>) -> &'a str {
+    request.path.and_then(|path| path.split('?').next()).unwrap_or_default()
+}
+
+/// Answers a request that does not ask for the WebSocket.
+fn show(request: &Request<'_, '_>, rest: &[u8], rules: &Rules) -> Result<Answer, Refusal> {
+    let nothing = Refusal("404 Not Found", "there is nothing here: the WebSocket is at /v1", "");
+    let Some(pages) = &rules.pages else { return Err(nothing) };
+    if request.headers.iter().any(|field| field.name.eq_ignore_ascii_case("transfer-encoding")) {
+        return Err(Refusal("411 Length Required", "a body needs a Content-Length", ""));
     }
+    let has_length = request.headers.iter().any(|field| field.name.eq_ignore_ascii_case("content-length"));
+    let len = match one(request, "content-length").map(str::parse) {
+        None if !has_length => 0,
+        Some(Ok(len)) if len <= BODY_MAX => len,
+        Some(Ok(_)) => return Err(Refusal("413 Content Too Large", "the body is too long", "")),
+        _ => return Err(bad("Content-Length is no length")),
+    };
+    let Some(body) = rest.get(..len) else { return Ok(Answer::More) };
+    let asked = Asked {
+        method: request.method.unwrap_or_default(),
+        path: path(request),
+        host: one(request, "host"),
+        origin: one(request, "origin"),
+        content_type: one(request, "content-type"),
+        if_none_match: one(request, "if-none-match"),
+        takes_gzip: lists(request, "accept-encoding", "gzip"),
+        body,
+    };
+    pages.answer(&asked).map(Answer::Served).ok_or(nothing)
+}
+
+fn accept(request: &Request<'_, '_>, rules: &Rules) -> Result<Vec<u8>, Refusal> {
     if request.method != Some("GET") {
         return Err(Refusal("405 Method Not Allowed", "the WebSocket is asked for with GET", "Allow: GET\r\n"));
     }
@@ -137,6 +175,7 @@ fn may_come_from(origin: &str, host: &str, rules: &Rules) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pages::Pages;
 
     const FIELDS: [(&str, &str); 6] = [
         ("Host", "chat.example:7600"),
@@ -156,7 +195,7 @@ mod tests {
         let rules = Rules { origins: vec!["https://app.example".into()], ..Rules::default() };
         match answer(&request(line, fields), &rules) {
             Answer::More => "more".into(),
-            Answer::Upgrade(_, answer) | Answer::Refused(answer) => {
+            Answer::Upgrade(_, answer) | Answer::Served(answer) | Answer::Refused(answer) => {
                 String::from_utf8(answer).unwrap().split(' ').nth(1).unwrap().into()
             }
         }
@@ -214,6 +253,45 @@ mod tests {
         assert_eq!(status(upgrade, &twice), "400", "two hosts");
         let twice = [&FIELDS[..], &[("Origin", "https://app.example"), ("Origin", "https://evil.example")]].concat();
         assert_eq!(status(upgrade, &twice), "403", "two origins");
+    }
+
+    #[derive(Debug)]
+    struct Echo;
+
+    impl Pages for Echo {
+        fn answer(&self, asked: &Asked<'_>) -> Option<Vec<u8>> {
+            (asked.path != "/none").then(|| format!("HTTP/1.1 200 OK\r\n\r\n{asked:?}").into_bytes())
+        }
+    }
+
+    #[test]
+    fn pages_are_asked_for_what_is_not_the_websocket_once_the_body_is_whole() {
+        let rules = Rules { pages: Some(std::sync::Arc::new(Echo)), ..Rules::default() };
+        let ask = |line: &str, fields: &[(&str, &str)], body: &str| {
+            let bytes = [&request(line, fields), body.as_bytes()].concat();
+            match answer(&bytes, &rules) {
+                Answer::More => "more".to_string(),
+                Answer::Upgrade(..) => "upgrade".into(),
+                Answer::Served(answer) | Answer::Refused(answer) => String::from_utf8(answer).unwrap(),
+            }
+        };
+        let host = ("Host", "localhost:1");
+        let got = ask("GET /a?b HTTP/1.1", &[host, ("Accept-Encoding", "br, gzip"), ("If-None-Match", "\"x\"")], "");
+        for part in ["200 OK", "\"/a\"", "localhost:1", "takes_gzip: true", "\\\"x\\\"", "body: []"] {
+            assert!(got.contains(part), "{part}: {got}");
+        }
+        assert!(ask("GET /none HTTP/1.1", &[host], "").starts_with("HTTP/1.1 404 "));
+        assert_eq!(ask("GET /v1 HTTP/1.1", &FIELDS, ""), "upgrade");
+        let posted = |length, body| ask("POST /a HTTP/1.1", &[host, ("Content-Length", length)], body);
+        assert_eq!(posted("3", "ab"), "more");
+        assert!(posted("3", "abcd").contains("body: [97, 98, 99]"));
+        for (length, status) in [("1025", "413"), ("-1", "400"), ("99999999999999999999999", "400"), ("", "400")] {
+            assert!(posted(length, "").starts_with(&format!("HTTP/1.1 {status} ")), "{length}");
+        }
+        let twice = [host, ("Content-Length", "1"), ("Content-Length", "1")];
+        assert!(ask("POST /a HTTP/1.1", &twice, "a").starts_with("HTTP/1.1 400 "));
+        let chunked = [host, ("Transfer-Encoding", "chunked")];
+        assert!(ask("POST /a HTTP/1.1", &chunked, "").starts_with("HTTP/1.1 411 "));
     }
 
     #[test]

@@ -7,11 +7,13 @@ pub mod client;
 mod door;
 mod http;
 mod mask;
+mod pages;
 mod sniff;
 pub mod tls;
 mod websocket;
 
 pub use door::{Door, End, Last, Opened, Place, Rules};
 pub use http::{HEAD_MAX, PATH, SUBPROTOCOL};
+pub use pages::{Asked, BODY_MAX, Pages};
 pub use sniff::{Speaks, refusal, sniff};
 pub use websocket::{CloseCode, MESSAGE_MAX, WebSocket};

@@ -43,6 +43,11 @@ pub fn refusal(speaks: Speaks) -> &'static [u8] {
     }
 }
 
+/// What is told in HTTP to an address that asks too often.
+pub(crate) const TOO_MANY: &[u8] =
+    b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 1\r\nContent-Type: text/plain; charset=utf-8\r\n\
+    Content-Length: 36\r\nConnection: close\r\n\r\ntoo many requests from this address\n";
+
 #[cfg(test)]
 mod tests {
     use super::*;

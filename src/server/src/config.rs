@@ -20,7 +20,10 @@ use tidings_reactor::Canary;
 use tidings_wire::TenantId;
 
 pub use self::tokens::TokenSettings;
-use crate::front_door::{DoorSettings, TlsSettings};
+use crate::{
+    front_door::{DoorSettings, TlsSettings},
+    tokens::Stage,
+};
 
 /// Every setting, with its default.
 #[derive(Clone, Debug, Deserialize)]
@@ -34,6 +37,8 @@ pub struct ServerConfig {
     pub cores: Vec<usize>,
     /// Take connections without TLS from beyond loopback.
     pub insecure: bool,
+    /// For trying things out on one machine: whoever asks for a token gets one.
+    pub development: bool,
     /// TLS.
     pub tls: TlsSettings,
     /// What is spoken.
@@ -163,6 +168,7 @@ impl Default for ServerConfig {
             listen: SocketAddr::from(([127, 0, 0, 1], 7600)),
             cores: Vec::new(),
             insecure: false,
+            development: false,
             tls: TlsSettings::default(),
             door: DoorSettings::default(),
             shards: 64,
@@ -338,6 +344,11 @@ impl ServerConfig {
         Budget::new(bytes, self.retention.window_s)
     }
 
+    /// What the server is for.
+    pub fn stage(&self) -> Stage {
+        if self.development { Stage::Development } else { Stage::Production }
+    }
+
     /// Whether connections without TLS are taken.
     pub fn takes_plain(&self) -> bool {
         self.listen.ip().is_loopback() || self.insecure
@@ -349,6 +360,13 @@ impl ServerConfig {
     /// What is wrong, and what would be right.
     pub fn check(&self) -> Result<(), ConfigError> {
         let refuse = |text: String| Err(ConfigError(text));
+        if self.development && !self.listen.ip().is_loopback() {
+            return refuse(format!(
+                "{} can be reached from other machines, and in development mode whoever asks gets the token of any user: listen on 127.0.0.1, \
+                 or leave out --development",
+                self.listen
+            ));
+        }
         let has_tls = self.tls.certificate.is_some() || self.tls.self_signed;
         if !self.takes_plain() && !has_tls {
             return refuse(format!(

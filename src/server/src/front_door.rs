@@ -13,7 +13,11 @@ use tidings_door::{
     tls::{CertificateError, Certificates, SECRET_LEN, Tickets, Versions, certified, server_config},
 };
 
-use crate::config::{ConfigError, ServerConfig};
+use crate::{
+    config::{ConfigError, ServerConfig},
+    pages::WebPages,
+    tokens::Issuer,
+};
 
 /// `[tls]`
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -51,13 +55,15 @@ pub struct DoorSettings {
     pub raw: bool,
     /// Whether WebSockets are.
     pub websocket: bool,
+    /// Whether the web client is served, at `/`.
+    pub pages: bool,
     /// Origins of pages that may connect, besides those of the server itself: `https://app.example`.
     pub origins: Vec<String>,
 }
 
 impl Default for DoorSettings {
     fn default() -> Self {
-        Self { raw: true, websocket: true, origins: Vec::new() }
+        Self { raw: true, websocket: true, pages: true, origins: Vec::new() }
     }
 }
 
@@ -90,11 +96,11 @@ fn unusable(path: &Path, why: &dyn std::fmt::Display) -> ConfigError {
 }
 
 impl FrontDoor {
-    /// Loads what the settings name; what is to be made is made in the data directory.
+    /// Loads what the settings name; what is to be made is made in the data directory. In development mode `issuer` signs tokens for whoever asks.
     ///
     /// # Errors
     /// If a file cannot be read or made, or is not what is expected.
-    pub fn open(config: &ServerConfig, data: &Path) -> Result<Self, ConfigError> {
+    pub fn open(config: &ServerConfig, data: &Path, issuer: Option<&Issuer>) -> Result<Self, ConfigError> {
         let (tls, door) = (&config.tls, &config.door);
         let files = match (&tls.certificate, &tls.key) {
             (Some(chain), Some(key)) => Some((chain.clone(), key.clone())),
@@ -115,7 +121,20 @@ impl FrontDoor {
             plain: if config.takes_plain() { speaks.clone() } else { Vec::new() },
             sealed: speaks,
             origins: door.origins.clone(),
+            pages: None,
         };
+        if door.pages && door.websocket {
+            let issuer = match (config.development, issuer) {
+                (true, None) => {
+                    return Err(ConfigError::new(
+                        "development mode signs tokens, and the data directory has no token.key".into(),
+                    ));
+                }
+                (true, issuer) => issuer.cloned(),
+                (false, _) => None,
+            };
+            rules.pages = Some(Arc::new(WebPages::new(issuer)));
+        }
         let mut loaded = None;
         if let Some((chain, key)) = files {
             let certificates = Arc::new(Certificates::new(load(&chain, &key)?));
@@ -200,10 +219,10 @@ mod tests {
         let dir = scratch("made");
         let mut config = ServerConfig::default();
         config.tls.self_signed = true;
-        let door = FrontDoor::open(&config, &dir).unwrap();
+        let door = FrontDoor::open(&config, &dir, None).unwrap();
         assert!(door.rules.tls.is_some());
         let made = fs::read(dir.join(SELF_SIGNED)).unwrap();
-        FrontDoor::open(&config, &dir).unwrap();
+        FrontDoor::open(&config, &dir, None).unwrap();
         assert_eq!(fs::read(dir.join(SELF_SIGNED)).unwrap(), made);
         fs::write(dir.join(SELF_SIGNED), "nothing").unwrap();
         let why = door.reload().unwrap().unwrap_err().to_string();
@@ -211,7 +230,7 @@ mod tests {
         fs::write(dir.join(TICKET_SECRET), "short").unwrap();
         fs::write(dir.join(SELF_SIGNED), made).unwrap();
         door.reload().unwrap().unwrap();
-        let why = FrontDoor::open(&config, &dir).unwrap_err().to_string();
+        let why = FrontDoor::open(&config, &dir, None).unwrap_err().to_string();
         assert!(why.contains(TICKET_SECRET) && why.contains("5 bytes"), "{why}");
         fs::remove_dir_all(dir).unwrap();
     }
@@ -221,7 +240,7 @@ mod tests {
         let dir = scratch("plain");
         let mut config = ServerConfig::default();
         config.tls.self_signed = true;
-        let spoken = |config: &ServerConfig| FrontDoor::open(config, &dir).unwrap().rules.plain.clone();
+        let spoken = |config: &ServerConfig| FrontDoor::open(config, &dir, None).unwrap().rules.plain.clone();
         assert_eq!(spoken(&config), [Speaks::Raw, Speaks::Http]);
         config.listen = "0.0.0.0:1".parse().unwrap();
         assert_eq!(spoken(&config), []);

@@ -7,6 +7,7 @@ pub mod cli;
 pub mod config;
 pub mod data;
 pub mod front_door;
+pub mod pages;
 pub mod process;
 pub mod server;
 pub mod tokens;

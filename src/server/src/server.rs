@@ -101,8 +101,8 @@ impl Server {
         config.settle_retention(disk.map_err(|error| StartError::System(error.to_string()))?);
         let keys = load_keys(&data)?;
         let refresher = config.tokens.refresher(data.path()).map_err(StartError::Config)?;
-        let verifier = keys.verifier(&config.tenants, refresher.as_ref().map(Refresher::trust));
-        let front_door = FrontDoor::open(&config, data.path()).map_err(StartError::Config)?;
+        let verifier = keys.verifier(config.stage(), &config.tenants, refresher.as_ref().map(Refresher::trust));
+        let front_door = FrontDoor::open(&config, data.path(), keys.issuer.as_ref()).map_err(StartError::Config)?;
         let reactors = config.cores.len() as u16;
         let settings = log_settings(&data, &config);
         let (recovered, files) =

@@ -36,6 +36,22 @@ export interface Member {
   readonly read: bigint;
 }
 
+/** What a conversation is. */
+export interface Description {
+  readonly title: string;
+  readonly members: readonly Member[];
+  /** How many are members now. */
+  readonly current: number;
+  readonly isLarge: boolean;
+  readonly hasLink: boolean;
+  /** Seconds after which messages disappear; 0: they stay. */
+  readonly timer: number;
+  /** The least role that may write, add members, and change the group; and whether new members read only what comes after them. */
+  readonly settings: { readonly write: number; readonly add: number; readonly edit: number; readonly history: number };
+  /** The message that deleted the group; 0: it is there. */
+  readonly deleted: bigint;
+}
+
 /** One device of the user. */
 export interface Device {
   readonly device: number;
@@ -82,6 +98,14 @@ export function membersOf(described: FrameOf<"described">): Member[] {
     const u64 = (at: number): bigint => view.getBigUint64(at, true);
     return { user: id(view, 0), role: view.getUint8(16), joined: u64(17), left: u64(25), delivered: u64(33), read: u64(41) };
   });
+}
+
+/** The ranges of FORGOTTEN. */
+export function rangesOf(forgotten: FrameOf<"forgotten">): [bigint, bigint][] {
+  const { ranges } = forgotten;
+  if (ranges.length % 16 !== 0) throw new ProtocolError("the ranges of what is forgotten do not fit");
+  const view = new DataView(ranges.buffer, ranges.byteOffset, ranges.length);
+  return Array.from({ length: ranges.length / 16 }, (_, at) => [view.getBigUint64(at * 16, true), view.getBigUint64(at * 16 + 8, true)]);
 }
 
 /** The user's devices. */

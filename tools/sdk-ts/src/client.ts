@@ -1,6 +1,6 @@
 /** The client: a session over a WebSocket, which connects and reconnects by itself and keeps what must be kept. */
 
-import { devicesOf, membersOf, type Device, type Member } from "./changed.js";
+import { devicesOf, membersOf, type Description, type Device, type Member } from "./changed.js";
 import { Backoff } from "./backoff.js";
 import { concat, fromHex, text as textOf, u16, u32, utf8 } from "./bytes.js";
 import { crc32c } from "./crc32c.js";
@@ -71,6 +71,12 @@ export const ROLE = { member: 1, admin: 2, owner: 3 } as const;
 
 /** Is told what happens. A message is acknowledged once the promise is done that it gives back, if it gives one. */
 export type Handler = (event: Event) => void | Promise<void>;
+
+/** Settings of a conversation, and the last two of the user (docs/protocol.md, SET). */
+export const SETTING = { hidden: 1, muted: 3, archived: 4, pinned: 5, cleared: 6, blocked: 8, readPrivate: 2, visibility: 7 } as const;
+
+/** Whom an act names, for those who read of it: the server knows ids alone. */
+const listOf = (names: readonly string[]): Uint8Array => utf8(names.join("\n"));
 
 const SUBPROTOCOL = "tidings.v1";
 /** What is written at messages goes out at most so often, in milliseconds, and in pieces of so many bytes; a pause is told after so long. */
@@ -160,6 +166,14 @@ export class Client {
     this.waiting.clear();
   }
 
+  /** Tries to connect now, if that is waited with: the network may be back. */
+  wake(): void {
+    if (this.socket || this.reconnectTimer === undefined) return;
+    clearTimeout(this.reconnectTimer);
+    this.reconnectTimer = undefined;
+    void this.connect();
+  }
+
   /** True while there is a session. */
   get isConnected(): boolean {
     return this.session.isUp;
@@ -218,18 +232,18 @@ export class Client {
     // Members write, admins add and edit, new members see what is said from then on.
     const settings = Uint8Array.of(1, 2, 2, 0);
     const body = concat(nonce, settings, u16(named.length), u16(ids.length), named, ...ids);
-    await this.post({ conversation }, { control: CONTROL.create, body });
+    await this.post({ conversation }, { control: CONTROL.create, body, payload: listOf(members) });
     return conversation;
   }
 
   /** Takes users into a group. */
   addMembers(group: ConversationId, names: readonly string[]): Promise<Sent> {
-    return this.post({ conversation: group }, { control: CONTROL.add, body: this.named(names) });
+    return this.post({ conversation: group }, { control: CONTROL.add, body: this.named(names), payload: listOf(names) });
   }
 
   /** Removes users from a group. */
   removeMembers(group: ConversationId, names: readonly string[]): Promise<Sent> {
-    return this.post({ conversation: group }, { control: CONTROL.remove, body: this.named(names) });
+    return this.post({ conversation: group }, { control: CONTROL.remove, body: this.named(names), payload: listOf(names) });
   }
 
   /** Leaves a group. */
@@ -239,7 +253,19 @@ export class Client {
 
   /** Gives a member of a group a role. */
   setRole(group: ConversationId, name: string, role: number): Promise<Sent> {
-    return this.post({ conversation: group }, { control: CONTROL.role, body: concat(fromHex(this.userNamed(name)), Uint8Array.of(role)) });
+    return this.post({ conversation: group }, { control: CONTROL.role, body: concat(fromHex(this.userNamed(name)), Uint8Array.of(role)), payload: listOf([name]) });
+  }
+
+  /** Calls a group something else. */
+  async rename(group: ConversationId, title: string): Promise<Sent> {
+    const { write, add, edit, history } = (await this.describe(group, 1)).settings;
+    const named = utf8(title);
+    return this.post({ conversation: group }, { control: CONTROL.settings, body: concat(Uint8Array.of(write, add, edit, history), u16(named.length), named) });
+  }
+
+  /** Deletes a group for everybody. */
+  deleteGroup(group: ConversationId): Promise<Sent> {
+    return this.post({ conversation: group }, { control: CONTROL.delete });
   }
 
   /** Begins a message that is shown while it is written. */
@@ -291,8 +317,9 @@ export class Client {
   }
 
   /** Asks who is there, for two minutes: of users, or of a group's members. */
-  watch(who: readonly string[] | ConversationId): void {
-    const watch = typeof who === "string" ? { conversation: who, users: new Uint8Array() } : { conversation: NONE, users: concat(...who.map((name) => fromHex(this.userNamed(name)))) };
+  watch(who: readonly (string | { readonly id: UserId })[] | ConversationId): void {
+    const idOf = (one: string | { readonly id: UserId }): UserId => (typeof one === "string" ? this.userNamed(one) : one.id);
+    const watch = typeof who === "string" ? { conversation: who, users: new Uint8Array() } : { conversation: NONE, users: concat(...who.map((one) => fromHex(idOf(one)))) };
     this.session.say("watch", watch);
     this.flush();
   }
@@ -304,8 +331,8 @@ export class Client {
     return page;
   }
 
-  /** What a conversation is, and who is in it. */
-  async describe(conversation: ConversationId): Promise<{ readonly title: string; readonly members: Member[] }> {
+  /** What a conversation is, and who is in it: the first `most` of them, also of those who left. */
+  async describe(conversation: ConversationId, most = Infinity): Promise<Description> {
     const members: Member[] = [];
     for (;;) {
       const asked = this.session.ask("describe", { conversation, first: members.length, limit: 0, counted: 0n }, "described");
@@ -313,7 +340,13 @@ export class Client {
       const described = await asked;
       const part = membersOf(described);
       members.push(...part);
-      if (part.length === 0 || members.length >= described.members) return { title: textOf(described.title), members };
+      if (part.length > 0 && members.length < Math.min(described.members, most)) continue;
+      const { current, timer, deleted, settings } = described;
+      const [write = 1, add = 2, edit = 2, history = 0] = settings;
+      return {
+        title: textOf(described.title), members, current, timer, deleted, isLarge: described.isLarge !== 0, hasLink: described.hasLink !== 0,
+        settings: { write, add, edit, history },
+      };
     }
   }
 
@@ -444,7 +477,10 @@ export class Client {
 
   private reconnect(askedMs: number): void {
     if (this.closed || this.session.isClosed) return;
-    this.reconnectTimer = setTimeout(() => void this.connect(), this.backoff.next(askedMs));
+    this.reconnectTimer = setTimeout(() => {
+      this.reconnectTimer = undefined;
+      void this.connect();
+    }, this.backoff.next(askedMs));
   }
 
   /** Tells, keeps, sends, and plans when to look again. */

@@ -21,6 +21,14 @@ export type Event =
   | { readonly type: "lost"; readonly conversation: ConversationId; readonly first: bigint; readonly last: bigint }
   /** What the list of conversations says of one. */
   | { readonly type: "conversation"; readonly conversation: Conversation }
+  /** So many messages the user has not seen. */
+  | { readonly type: "unread"; readonly conversation: ConversationId; readonly count: number }
+  /** The user wants something else of a conversation, or (zeros) of its account: also on another device. */
+  | { readonly type: "setting"; readonly conversation: ConversationId; readonly key: number; readonly value: bigint; readonly peer: UserId }
+  /** What the user wants of its account: whether what it reads is told to nobody, and who is told whether it is there (0 everybody, 1 those it has written to, 2 nobody). */
+  | { readonly type: "preferences"; readonly readPrivate: boolean; readonly visibility: number }
+  /** The user does not want to see these any more: also on another device. */
+  | { readonly type: "forgotten"; readonly conversation: ConversationId; readonly ranges: readonly (readonly [first: bigint, last: bigint])[] }
   | { readonly type: "receipt"; readonly conversation: ConversationId; readonly member: UserId; readonly delivered: bigint; readonly read: bigint }
   | { readonly type: "typing"; readonly conversation: ConversationId; readonly user: UserId; readonly doing: number }
   | { readonly type: "presence"; readonly user: UserId; readonly state: number; readonly lastSeen: bigint }
@@ -45,6 +53,8 @@ export interface SessionOptions {
 /** What is wanted of the past. */
 export interface Page {
   readonly messages: Message[];
+  /** What it holds: all that can be had from here on, up to what was asked for. */
+  readonly from: bigint;
   /** The first number that is stored. */
   readonly oldest: bigint;
   readonly head: bigint;

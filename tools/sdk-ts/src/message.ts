@@ -1,6 +1,6 @@
 /** A message as the application sees it, and what messages do. */
 
-import { text } from "./bytes.js";
+import { text, toHex } from "./bytes.js";
 import { crc32c } from "./crc32c.js";
 import { encode, ProtocolError, type FrameOf } from "./frames.js";
 import { NONE, type ConversationId, type UserId } from "./ids.js";
@@ -13,6 +13,15 @@ export const CONTROL = {
 
 /** Flags of a message that the server sets. */
 export const FLAG = { large: 16, emptied: 32, withheld: 64, forgotten: 128, ended: 256, aborted: 512 } as const;
+
+/** True of what people say to each other. */
+export const hasContent = (control: number): boolean => control === CONTROL.text || control === CONTROL.open;
+
+/** True if a list of users, as ADD has it, names one. */
+export function namesUser(body: Uint8Array, user: UserId): boolean {
+  for (let at = 2; at + 16 <= body.length; at += 16) if (toHex(body.subarray(at, at + 16)) === user) return true;
+  return false;
+}
 
 /** A message. */
 export interface Message {

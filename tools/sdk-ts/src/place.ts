@@ -1,7 +1,7 @@
 /** How far a device is in one conversation. */
 
-import type { Message } from "./message.js";
 import { Order, type Placed } from "./order.js";
+import { Unread, type Released } from "./unread.js";
 
 /** A conversation as a device knows it. */
 export interface Place {
@@ -17,20 +17,22 @@ export interface Place {
   readOk: bigint;
   repeatAt: number;
   fetching: boolean;
+  readonly unread: Unread;
+  /** How often the user said of messages that it does not want to see them any more, as this device heard. */
+  forgotten: number;
   /** A large group: nobody waits for its messages to be acknowledged. */
   isLarge: boolean;
 }
 
 /** Something with a place in it. */
-export interface Item extends Placed {
-  /** None of a message that this session wrote. */
-  readonly message?: Message;
+export interface Item extends Placed, Released {
+  readonly seq: bigint;
 }
 
 /** One of which the application was given everything up to `last`. */
 export function newPlace(last: bigint): Place {
   return {
     order: new Order<Item>(last), delivered: 0n, told: 0n, deliveredOk: 0n, read: 0n, readOrdinal: 0n, readTold: 0n, readOk: 0n, repeatAt: 0, fetching: false,
-    isLarge: false,
+    isLarge: false, unread: new Unread(), forgotten: 0,
   };
 }

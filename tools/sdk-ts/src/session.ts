@@ -4,7 +4,7 @@
  * missing, repeats receipts until they are durable, and resumes.
  */
 
-import { conversationsOf } from "./changed.js";
+import { conversationsOf, rangesOf } from "./changed.js";
 import { concat, join, text } from "./bytes.js";
 import { crc32c } from "./crc32c.js";
 import type { Event, Page, SessionOptions } from "./events.js";
@@ -39,6 +39,11 @@ interface Fetching {
 interface Asking {
   readonly resolve: (frame: Frame) => void;
   readonly reject: (error: Error) => void;
+}
+
+function itemOf(message: Message): Item {
+  const { conversation, seq, ts, ordinal, control } = message;
+  return { conversation, seq, ts, ordinal, control, message };
 }
 
 /** The state of a session. */
@@ -91,8 +96,9 @@ export class Session {
     if (saved) {
       ({ lineage: this.lineage, uv: this.uv } = saved);
       if (saved.lastMsgId > this.lastMsgId) this.lastMsgId = saved.lastMsgId;
-      for (const [id, { last, acknowledged, read, readOrdinal, readKnown }] of saved.conversations) {
+      for (const [id, { last, acknowledged, read, readOrdinal, readKnown, ordinal, seen }] of saved.conversations) {
         const place = this.place(id, last);
+        place.unread.hear(ordinal ?? 0n, seen ?? 0n);
         [place.delivered, place.deliveredOk, place.read, place.readOrdinal, place.readOk] = [last, acknowledged, read, readOrdinal, readKnown];
         this.due.add(id);
       }
@@ -106,8 +112,9 @@ export class Session {
   /** What is to be kept now. Once it is, call {@link stored} with it. */
   saved(): Saved {
     const conversations = new Map<ConversationId, SavedConversation>();
-    for (const [id, { order, deliveredOk, read, readOrdinal, readOk }] of this.places) {
-      conversations.set(id, { last: order.last, acknowledged: deliveredOk, read, readOrdinal, readKnown: readOk });
+    for (const [id, { order, deliveredOk, read, readOrdinal, readOk, unread }] of this.places) {
+      const { ordinal, seen } = unread;
+      conversations.set(id, { last: order.last, acknowledged: deliveredOk, read, readOrdinal, readKnown: readOk, ordinal, seen });
     }
     return { lineage: this.lineage, uv: this.uv, lastMsgId: this.lastMsgId, conversations };
   }
@@ -276,7 +283,10 @@ export class Session {
   read(conversation: ConversationId, seq: bigint, ordinal: bigint, now: number): void {
     const place = this.place(conversation);
     if (seq <= place.read) return;
-    [place.read, place.readOrdinal, this.dirty] = [seq, ordinal, true];
+    const counted = seq >= place.order.head || ordinal > place.unread.ordinal ? place.unread.ordinal : ordinal;
+    [place.read, place.readOrdinal, this.dirty] = [seq, counted > place.readOrdinal ? counted : place.readOrdinal, true];
+    place.unread.hear(0n, counted);
+    this.tellUnread(conversation, place);
     this.due.add(conversation);
     this.tick(now);
   }
@@ -375,12 +385,16 @@ export class Session {
       case "bye":
         this.askedRetryMs = frame.retryAfterMs;
         return;
-      default: {
-        const asking = this.asks.get(frame.requestId);
-        this.asks.delete(frame.requestId);
-        asking?.resolve(frame);
-      }
+      case "setting":
+        this.events.push({ type: "setting", conversation: frame.conversation, key: frame.key, value: frame.value, peer: frame.peer });
+        break;
+      case "forgotten":
+        this.takeForgotten(frame);
+        break;
     }
+    const asking = this.asks.get(frame.requestId);
+    this.asks.delete(frame.requestId);
+    asking?.resolve(frame);
   }
 
   private welcomed(frame: FrameOf<"welcome">, now: number): void {
@@ -435,8 +449,13 @@ export class Session {
       const place = this.hear(entry.conversation, entry.head);
       if (entry.delivered > place.deliveredOk) place.deliveredOk = entry.delivered;
       if (entry.read > place.readOk) place.readOk = entry.read;
+      if (entry.read > place.read) place.read = entry.read;
+      place.unread.hear(entry.ordinal, entry.seen);
       this.events.push({ type: "conversation", conversation: entry });
+      this.tellUnread(entry.conversation, place);
+      this.askForgotten(entry.conversation, place, entry.forgotten);
     }
+    this.events.push({ type: "preferences", readPrivate: (frame.settings & 1) !== 0, visibility: frame.settings >> 1 });
     if (!answers && this.listOpen) {
       // It is taken anew after the one that is under way.
       if (frame.next !== 0n) this.listAgain = true;
@@ -475,13 +494,17 @@ export class Session {
     // Of a conversation that is not known what was before is there; this one is to be told in any case.
     const place = this.hear(message.conversation, message.seq - 1n);
     place.isLarge ||= (message.flags & FLAG.large) !== 0;
-    this.release(place.order.put({ seq: message.seq, message }));
+    this.release(place, place.order.put(itemOf(message)));
     if (place.order.last < place.order.head) this.gapped.add(message.conversation);
   }
 
-  private release(items: readonly Item[]): void {
-    for (const { message } of items) {
+  private release(place: Place, items: readonly Item[]): void {
+    for (const item of items) {
+      const { message } = item;
       this.dirty = true;
+      const before = place.unread.count;
+      place.unread.release(item, this.user ?? NONE, place.read);
+      if (place.unread.count !== before) this.tellUnread(item.conversation, place);
       if (!message) continue;
       if (message.control === CONTROL.end || message.control === CONTROL.erase) this.growing.delete(`${message.conversation}/${message.target}`);
       // What it says so far is told to who asks.
@@ -495,7 +518,9 @@ export class Session {
     if (!message) return;
     this.events.push({ type: "sent", message, seq: frame.seq, ts: frame.ts, ordinal: frame.ordinal });
     // A repeat was a message of an earlier connection: it may have come back as a MESSAGE, and stands where it stood.
-    this.release(this.hear(frame.conversation, frame.seq).order.put({ seq: frame.seq }));
+    const place = this.hear(frame.conversation, frame.seq);
+    const { conversation, seq, ts, ordinal } = frame;
+    this.release(place, place.order.put({ conversation, seq, ts, ordinal, control: message.control }));
   }
 
   private takeError(frame: FrameOf<"error">, now: number): void {
@@ -555,6 +580,8 @@ export class Session {
       if (frame.delivered > place.deliveredOk) [place.deliveredOk, this.dirty] = [frame.delivered, true];
       if (frame.read > place.readOk) [place.readOk, this.dirty] = [frame.read, true];
       if (frame.read > place.read) place.read = frame.read;
+      place.unread.hear(0n, frame.seen);
+      this.tellUnread(frame.conversation, place);
     }
     if (this.user) this.events.push({ type: "receipt", conversation: frame.conversation, member: this.user, delivered: frame.delivered, read: frame.read });
     this.takeCursor(frame.uv);
@@ -607,7 +634,7 @@ export class Session {
     this.fetches.delete(frame.requestId);
     const { conversation, messages, gap } = fetching;
     if (!gap) {
-      fetching.resolve?.({ messages, oldest: frame.oldest, head: frame.head });
+      fetching.resolve?.({ messages, from: frame.from, oldest: frame.oldest, head: frame.head });
       return;
     }
     const place = this.place(conversation);
@@ -615,7 +642,7 @@ export class Session {
     if (frame.from > gap.first || frame.upto < gap.first) throw new ProtocolError(`FETCH did not answer for message ${gap.first}`);
     for (const message of messages) {
       this.lose(conversation, place, message.seq - 1n);
-      this.release(place.order.put({ seq: message.seq, message }));
+      this.release(place, place.order.put(itemOf(message)));
     }
     this.lose(conversation, place, frame.upto < gap.last ? frame.upto : gap.last);
   }
@@ -624,8 +651,29 @@ export class Session {
   private lose(conversation: ConversationId, place: Place, seq: bigint): void {
     if (seq <= place.order.last) return;
     this.events.push({ type: "lost", conversation, first: place.order.last + 1n, last: seq });
-    this.release(place.order.skipTo(seq));
+    place.unread.pass();
+    this.release(place, place.order.skipTo(seq));
     this.dirty = true;
+  }
+
+  private tellUnread(conversation: ConversationId, { unread }: Place): void {
+    this.events.push({ type: "unread", conversation, count: unread.count });
+  }
+
+  private takeForgotten(frame: FrameOf<"forgotten">): void {
+    const { conversation, changes } = frame;
+    const place = this.place(conversation);
+    const ranges = rangesOf(frame);
+    if (ranges.length > 0) this.events.push({ type: "forgotten", conversation, ranges });
+    // One that is not the next: something was said that this device did not hear.
+    const isNext = frame.requestId !== 0n || changes <= place.forgotten + 1;
+    if (isNext) place.forgotten = Math.max(place.forgotten, changes);
+    else this.askForgotten(conversation, place, changes);
+  }
+
+  /** Asks for all that is forgotten of a conversation, if there is more than this device heard of. */
+  private askForgotten(conversation: ConversationId, place: Place, changes: number): void {
+    if (changes > place.forgotten && this.state === "up") this.put("forget", { conversation, first: 0n, last: 0n });
   }
 
   private takeFragment(frame: FrameOf<"fragment">): void {

@@ -13,6 +13,9 @@ export interface SavedConversation {
   readonly readOrdinal: bigint;
   /** How far that is known for good. */
   readonly readKnown: bigint;
+  /** Messages with content that are known to exist, and how many of them the user has seen. */
+  readonly ordinal?: bigint;
+  readonly seen?: bigint;
 }
 
 /** How far a device is. */

@@ -55,6 +55,9 @@ pub(super) struct Arguments {
     /// Take connections that are not encrypted from beyond loopback.
     #[arg(long)]
     insecure: bool,
+    /// To try things out: the web page signs in whoever types a name. On this machine only.
+    #[arg(long)]
+    development: bool,
 }
 
 impl Arguments {
@@ -63,6 +66,7 @@ impl Arguments {
         config.data = self.data.unwrap_or(config.data);
         config.listen = self.listen.unwrap_or(config.listen);
         config.insecure |= self.insecure;
+        config.development |= self.development;
         config.tls.self_signed |= self.self_signed;
         config.tls.certificate = self.tls_certificate.or(config.tls.certificate);
         config.tls.key = self.tls_key.or(config.tls.key);
@@ -122,6 +126,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
     reserve_files(config.limits.connections_max);
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1, SIGHUP])?;
     let (data, connections) = (config.data.clone(), config.limits.connections_max);
+    let shows_page = config.development && config.door.pages && config.door.websocket;
     let server = Server::start(config)?;
     let (records, torn) = server.recovered();
     out::note(&format!("tidings: room for {connections} connections; recovered {records} records"));
@@ -131,8 +136,12 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
         out::note(&format!("tidings: cut off what was not acknowledged at the end of {torn} log(s)"));
     }
     let (addr, reactors, data) = (server.addr(), server.reactors(), data.display());
+    let page = shows_page.then(|| format!("http://{addr}/"));
     // Whoever started it may not care for the line.
     out::line(&format!("ready listen={addr} reactors={reactors} data={data}"));
+    if let Some(page) = page {
+        out::note(&format!("tidings: open {page} in a browser, in two tabs, and chat"));
+    }
     let mut was_stuck = false;
     loop {
         tell_storage(server.shared(), &mut was_stuck);

@@ -52,7 +52,7 @@ static RULES: LazyLock<Arc<Rules>> = LazyLock::new(|| {
     config.time_provider = Arc::new(Standing);
     let tls = Some(Arc::new(config));
     let spoken = vec![Speaks::Raw, Speaks::Http];
-    Arc::new(Rules { tls, plain: spoken.clone(), sealed: spoken, origins: Vec::new() })
+    Arc::new(Rules { tls, plain: spoken.clone(), sealed: spoken, ..Rules::default() })
 });
 
 /// What is spoken to every node.

@@ -1,7 +1,7 @@
 //! Connections that are nobody yet: what they speak, their handshakes, their HELLO.
 
 use tidings_core::{Counter, Now, Verifier, slab::Key};
-use tidings_door::{Door, Last, Opened, Place, Speaks, refusal, sniff};
+use tidings_door::{Door, End, Last, Opened, Place, Speaks, refusal, sniff};
 use tidings_wire::{ErrorCode, Stretch};
 
 use super::Turn;
@@ -98,6 +98,14 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
             };
             connection.carry.extend_from_slice(bytes);
             ended = end;
+            if end == Some(End::Served) {
+                self.node.counters.count(Counter::PagesServed);
+                let (address, rate) = (connection.address, self.config.limits.address_rate);
+                if !door.is_tls() && self.addresses.take(address, rate, now.mono).is_err() {
+                    door.withhold();
+                    self.node.counters.error(ErrorCode::RateLimited);
+                }
+            }
             if says {
                 self.io.connections.hurry(key);
             }

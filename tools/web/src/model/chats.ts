@@ -1,0 +1,542 @@
+/** All that the page knows, and what can be done with it. Views look at it, and are told when it changes. */
+
+import { CONTROL, Client, SETTING, hasContent, isGroup, type ConversationId, type Event, type Message, type Outgoing, type Refused, type UserId } from "tidings";
+import { titleOf } from "./acts.js";
+import { Names } from "./names.js";
+import { PageStore } from "./store.js";
+import { Talk } from "./talk.js";
+import { beginning, tameName } from "./tame.js";
+
+/** Whether the server can be reached. */
+export type Link = "connecting" | "up" | "lost";
+
+/** Whether somebody is there: 0 not, 1 yes, 2 it does not say; and when it was last. */
+export interface Presence {
+  readonly state: number;
+  readonly lastSeen: bigint;
+}
+
+/** Messages of a page of the past. */
+const PAGE = 100;
+/** Presence is asked for again so often, of so many. */
+const WATCH_MS = 60_000;
+const WATCHED = 64;
+/** Typing is said again so often, and is over after so long without a key. */
+const TYPING_MS = 4_000;
+const PAUSE_MS = 5_000;
+/** A group is described again at most so often. */
+const DESCRIBE_MS = 300;
+const MEMBERS_SHOWN = 1_000;
+
+const FOR_EVER = (1n << 64n) - 1n;
+
+/** Who is signed in. */
+export interface Account {
+  readonly name: string;
+  readonly tenant: string;
+  readonly device: number;
+  readonly token: string | (() => Promise<string>);
+}
+
+/** The conversations of a user. */
+export class Chats {
+  readonly client: Client;
+  readonly me: UserId;
+  readonly names: Names;
+  readonly talks = new Map<ConversationId, Talk>();
+  readonly presence = new Map<UserId, Presence>();
+  selected: Talk | undefined;
+  link: Link = "connecting";
+  isSynced = false;
+  /** From the connection to the whole list, and from a message to its acknowledgement, in milliseconds. */
+  resumeMs: number | undefined;
+  latencyMs: number | undefined;
+  /** Why the server wants nothing of this device any more. */
+  rejected: Refused | undefined;
+  readPrivate = false;
+  visibility = 0;
+  /** The last thing that went wrong, for a while. */
+  notice: string | undefined;
+  /** What was said last in the conversation that is open, for those who do not see it. */
+  announcement = "";
+  private readonly watchers = new Set<() => void>();
+  private readonly watched = new Map<string, number>();
+  private readonly began = new Map<bigint, number>();
+  private readonly timers: ReturnType<typeof setInterval>[] = [];
+  private connectedAt = 0;
+  private typingAt = -Infinity;
+  private pauseTimer: ReturnType<typeof setTimeout> | undefined;
+  private describing: ReturnType<typeof setTimeout> | undefined;
+  private noticeTimer: ReturnType<typeof setTimeout> | undefined;
+  private isTold = false;
+  private looks = true;
+  private atEnd = true;
+
+  constructor(readonly account: Account, store: PageStore, url: string) {
+    const { name, tenant, device, token } = account;
+    const kept = `tidings/names/${tenant}/${name}`;
+    this.names = new Names(tenant, { get: () => localStorage.getItem(kept), set: (names) => localStorage.setItem(kept, names) });
+    this.client = new Client({ url, user: name, tenant, device, token, store, history: 1, deviceName: "browser" });
+    this.me = this.client.me;
+    this.names.learn(this.me, name);
+    store.onPut = (message) => this.wrote(message);
+    this.client.on((event) => {
+      this.take(event);
+      this.changed();
+    });
+    this.timers.push(setInterval(() => this.watch(), WATCH_MS), setInterval(() => this.passTime(), 1_000));
+  }
+
+  /** Begins. */
+  start(): Promise<void> {
+    return this.client.start();
+  }
+
+  /** Ends. */
+  async close(): Promise<void> {
+    for (const timer of this.timers) clearInterval(timer);
+    await this.client.close();
+  }
+
+  /** Calls `watcher` once after each burst of changes; what is given back ends that. */
+  onChange(watcher: () => void): () => void {
+    this.watchers.add(watcher);
+    return () => void this.watchers.delete(watcher);
+  }
+
+  /** Something is to be drawn anew. */
+  changed(): void {
+    if (this.isTold) return;
+    this.isTold = true;
+    // A page that nobody looks at draws no frames, and its title still counts.
+    const tell = (): void => {
+      this.isTold = false;
+      for (const watcher of this.watchers) watcher();
+    };
+    if (document.visibilityState === "visible") requestAnimationFrame(tell);
+    else setTimeout(tell, 100);
+  }
+
+  /** Conversations as the list shows them: what is kept at the top, then the newest. */
+  list(filter: string, showsArchived: boolean): Talk[] {
+    const wanted = filter.trim().toLowerCase();
+    const shown = [...this.talks.values()].filter((talk) => {
+      if (talk !== this.selected && (talk.isHidden || (talk.head === 0 && talk.pending.length === 0))) return false;
+      return wanted ? this.title(talk).toLowerCase().includes(wanted) : talk.isArchived === showsArchived;
+    });
+    return shown.sort((a, b) => b.pinned - a.pinned || (a.lastTs < b.lastTs ? 1 : a.lastTs > b.lastTs ? -1 : 0));
+  }
+
+  /** All that is unread and not muted. */
+  unread(): number {
+    const now = wallUs();
+    let sum = 0;
+    for (const talk of this.talks.values()) if (!talk.isMuted(now) && !talk.isHidden) sum += talk.unread;
+    return sum;
+  }
+
+  /** What a conversation is called. */
+  title(talk: Talk): string {
+    if (talk.isGroup) return tameName(talk.name) || `group ${talk.id.slice(0, 8)}`;
+    return talk.peer ? this.names.of(talk.peer) : "?";
+  }
+
+  /** The conversation with somebody, which need not have begun. */
+  talkWith(name: string): Talk {
+    const peer = this.names.give(name);
+    return this.talk(this.client.conversationOf({ user: name }), peer);
+  }
+
+  /** Opens a conversation; without one, none. */
+  select(talk: Talk | undefined): void {
+    if (this.selected !== talk) this.stopTyping();
+    this.selected = talk;
+    this.atEnd = true;
+    if (talk) {
+      [talk.readBefore, talk.openedAt] = [talk.read, talk.head];
+      if (talk.thread.rows.length < PAGE && !talk.thread.isWhole) void this.loadOlder(talk);
+      this.planDescribe(talk);
+      this.watch();
+      this.readOn();
+    }
+    this.changed();
+  }
+
+  /** Whether somebody looks at the page. */
+  look(looks: boolean): void {
+    if (looks === this.looks) return;
+    this.looks = looks;
+    this.client.setActive(looks);
+    if (looks) this.readOn();
+  }
+
+  /** Whether the newest message of the open conversation can be seen. */
+  seesEnd(atEnd: boolean): void {
+    this.atEnd = atEnd;
+    if (atEnd) this.readOn();
+  }
+
+  /** Loads older messages. */
+  async loadOlder(talk: Talk): Promise<void> {
+    const { thread } = talk;
+    if (talk.isLoading || thread.isWhole || this.link !== "up") return;
+    if (talk.head === 0 && thread.last === 0) {
+      if (!this.isSynced) return;
+      thread.isWhole = true;
+      return;
+    }
+    talk.isLoading = true;
+    try {
+      const upto = thread.first <= thread.last ? thread.first - 1 : 0;
+      if (thread.first <= thread.last && upto === 0) thread.isWhole = true;
+      else {
+        const page = await this.client.history(talk.id, BigInt(upto), PAGE);
+        this.takeAll(talk, page.messages);
+        if (page.from > 0n) thread.reach(Number(page.from));
+        thread.isWhole = page.from <= 1n || page.from <= page.oldest || page.messages.length === 0;
+      }
+    } catch (error) {
+      // Without a connection it is asked for again once there is one.
+      if (this.link === "up") this.complain("Older messages cannot be loaded", error);
+    }
+    talk.isLoading = false;
+    this.readOn();
+    this.changed();
+  }
+
+  /** Sends what is written. */
+  async send(talk: Talk, text: string): Promise<void> {
+    const { editing, answering } = talk;
+    [talk.editing, talk.answering, talk.draft] = [undefined, undefined, ""];
+    this.stopTyping();
+    this.changed();
+    if (editing !== undefined) return this.attempt("The message was not changed", this.client.edit(talk.id, BigInt(editing), text));
+    const name = talk.peer ? this.names.raw(talk.peer) : undefined;
+    const to = talk.peer && name !== undefined && talk.head === 0 ? { user: name } : { conversation: talk.id };
+    await this.client.send(to, text, { answers: BigInt(answering ?? 0) }).catch(() => undefined); // its row says so
+  }
+
+  /** Sends again what was refused. */
+  async sendAgain(talk: Talk, { clientMsgId, payload, target }: Outgoing): Promise<void> {
+    this.dismiss(talk, clientMsgId);
+    talk.answering = target > 0n ? Number(target) : undefined;
+    await this.send(talk, new TextDecoder().decode(payload));
+  }
+
+  /** Forgets what was refused. */
+  dismiss(talk: Talk, clientMsgId: bigint): void {
+    const at = talk.pending.findIndex(({ message }) => message.clientMsgId === clientMsgId);
+    if (at >= 0) talk.pending.splice(at, 1);
+    this.changed();
+  }
+
+  /** The user reacts to a message; the same again takes it back. */
+  react(talk: Talk, seq: number, reaction: string): Promise<void> {
+    const mine = talk.thread.reactionsTo(seq).get(this.me)?.text;
+    return this.attempt("The reaction was not taken", this.client.react(talk.id, BigInt(seq), mine === reaction ? "" : reaction));
+  }
+
+  /** Withdraws a message for everybody. */
+  erase(talk: Talk, seq: number): Promise<void> {
+    return this.attempt("The message was not withdrawn", this.client.erase(talk.id, BigInt(seq)));
+  }
+
+  /** Takes a message out of what the user is shown. */
+  async forget(talk: Talk, seq: number): Promise<void> {
+    await this.attempt("The message was not removed", this.client.forget(talk.id, BigInt(seq), BigInt(seq)));
+  }
+
+  /** Changes what the user wants of a conversation, or (without one) of its account. */
+  set(talk: Talk | undefined, key: number, value: bigint): Promise<void> {
+    const none = "0".repeat(32);
+    const peer = key === SETTING.blocked && talk?.peer ? talk.peer : none;
+    return this.attempt("The setting was not taken", this.client.set(talk?.id ?? none, key, value, peer));
+  }
+
+  /** Mutes a conversation, or not any more. */
+  mute(talk: Talk): Promise<void> {
+    return this.set(talk, SETTING.muted, talk.isMuted(wallUs()) ? 0n : FOR_EVER);
+  }
+
+  /** Shows nothing of a conversation that is there now. */
+  async clear(talk: Talk): Promise<void> {
+    const last = talk.thread.get(talk.head);
+    if (last) this.client.read(talk.id, last.seq, last.ordinal);
+    await this.set(talk, SETTING.cleared, BigInt(talk.head));
+  }
+
+  /** Makes a group, and opens it. */
+  async createGroup(title: string, names: readonly string[]): Promise<void> {
+    for (const name of names) this.names.give(name);
+    await this.attempt("The group was not made", this.client.createGroup(title, names).then((id) => this.select(this.talk(id, undefined))));
+  }
+
+  /** Says that the user is writing. */
+  type(talk: Talk): void {
+    clearTimeout(this.pauseTimer);
+    this.pauseTimer = setTimeout(() => this.stopTyping(), PAUSE_MS);
+    if (performance.now() - this.typingAt < TYPING_MS || talk.head === 0) return;
+    this.typingAt = performance.now();
+    this.client.typing(talk.id);
+  }
+
+  private stopTyping(): void {
+    clearTimeout(this.pauseTimer);
+    if (this.typingAt > 0 && this.selected) this.client.typing(this.selected.id, 0);
+    this.typingAt = -Infinity;
+  }
+
+  /** Does something, and says so if it fails. */
+  async attempt(what: string, done: Promise<unknown>): Promise<void> {
+    try {
+      await done;
+    } catch (error) {
+      this.complain(what, error);
+    }
+    this.changed();
+  }
+
+  /** Says what went wrong. */
+  complain(what: string, error: unknown): void {
+    this.notice = `${what}: ${inWords(error)}`;
+    clearTimeout(this.noticeTimer);
+    this.noticeTimer = setTimeout(() => this.hush(), 8_000);
+    this.changed();
+  }
+
+  /** What went wrong was read. */
+  hush(): void {
+    this.notice = undefined;
+    this.changed();
+  }
+
+  private talk(id: ConversationId, peer: UserId | undefined): Talk {
+    let talk = this.talks.get(id);
+    if (!talk) {
+      talk = new Talk(id, isGroup(id) ? undefined : peer, this.me);
+      this.talks.set(id, talk);
+    }
+    if (!talk.isGroup) talk.peer ??= peer;
+    return talk;
+  }
+
+  private take(event: Event): void {
+    switch (event.type) {
+      case "connected":
+        [this.link, this.connectedAt, this.isSynced] = ["up", performance.now(), false];
+        for (const talk of this.talks.values()) talk.isOutdated = true;
+        this.watched.clear();
+        return;
+      case "disconnected":
+        this.link = "lost";
+        for (const talk of this.talks.values()) talk.typing.clear();
+        return;
+      case "rejected":
+        this.rejected = event.error;
+        return;
+      case "synced":
+        [this.isSynced, this.resumeMs] = [true, performance.now() - this.connectedAt];
+        if (this.selected) this.select(this.selected);
+        this.watch();
+        return;
+      case "conversation": {
+        const { conversation, peer, name } = event.conversation;
+        const talk = this.talk(conversation, peer);
+        talk.listed(event.conversation);
+        if (talk.peer) this.names.learn(talk.peer, name);
+        return;
+      }
+      case "unread":
+        this.talk(event.conversation, undefined).unread = event.count;
+        return;
+      case "message":
+        return this.takeMessage(event.message);
+      case "sent":
+        return this.takeSent(event.message, event.seq, event.ts, event.ordinal);
+      case "sendFailed": {
+        this.began.delete(event.message.clientMsgId);
+        const pending = this.talks.get(event.message.conversation)?.pending.find(({ message }) => message.clientMsgId === event.message.clientMsgId);
+        if (pending) pending.failed = inWords(event.error);
+        return;
+      }
+      case "receipt": {
+        const talk = this.talk(event.conversation, undefined);
+        talk.mark(event.member, Number(event.delivered), Number(event.read));
+        if (event.member === this.me) talk.read = Math.max(talk.read, Number(event.read));
+        return;
+      }
+      case "typing": {
+        const { typing } = this.talk(event.conversation, undefined);
+        if (event.doing > 0) typing.set(event.user, performance.now());
+        else typing.delete(event.user);
+        return;
+      }
+      case "presence":
+        this.presence.set(event.user, { state: event.state, lastSeen: event.lastSeen });
+        return;
+      case "grew":
+        this.talks.get(event.conversation)?.thread.grew(Number(event.seq), event.text);
+        return;
+      case "setting":
+        return this.takeSetting(event.conversation, event.key, event.value);
+      case "preferences":
+        [this.readPrivate, this.visibility] = [event.readPrivate, event.visibility];
+        return;
+      case "forgotten":
+        for (const [first, last] of event.ranges) this.talk(event.conversation, undefined).thread.forget(Number(first), Number(last));
+        return;
+    }
+  }
+
+  private takeMessage(message: Message): void {
+    const talk = this.talk(message.conversation, message.sender === this.me ? message.peer : message.sender);
+    const isFirst = talk.thread.last === 0;
+    this.takeAll(talk, [message]);
+    talk.typing.delete(message.sender);
+    if (message.control === CONTROL.erase) this.announcement = "";
+    if (talk === this.selected) {
+      if (!isFirst && hasContent(message.control) && message.sender !== this.me) {
+        this.announcement = `${this.names.of(message.sender)}: ${beginning(message.text, 200)}`;
+      }
+      this.readOn();
+    }
+  }
+
+  private takeAll(talk: Talk, messages: readonly Message[]): void {
+    for (const message of messages) {
+      this.names.learn(message.sender, message.senderName);
+      if (!hasContent(message.control) && message.text) this.names.hear(message.text);
+      if (message.seq > (talk.newest?.seq ?? 0n)) {
+        talk.newest = message;
+        talk.head = Math.max(talk.head, Number(message.seq));
+        if (message.ts > talk.lastTs) talk.lastTs = message.ts;
+        if (!talk.isGroup && message.sender !== this.me && message.senderName) talk.name = message.senderName;
+        talk.name = titleOf(message) ?? talk.name;
+        if (message.control < CONTROL.edit && !hasContent(message.control)) {
+          talk.isOutdated = true;
+          if (talk.isGroup) this.watched.delete(talk.id);
+          if (talk === this.selected) this.planDescribe(talk);
+        }
+      }
+    }
+    talk.thread.take(messages);
+  }
+
+  /** An own message of this page: the server tells its number, and the rest is known here. */
+  private takeSent(message: Outgoing, seq: bigint, ts: bigint, ordinal: bigint): void {
+    const began = this.began.get(message.clientMsgId);
+    this.began.delete(message.clientMsgId);
+    if (began !== undefined && ts > 0n) this.latencyMs = performance.now() - began;
+    const { conversation, peer, clientMsgId, control, target, payload, body, flags } = message;
+    const talk = this.talk(conversation, /^0*$/.test(peer) ? undefined : peer);
+    this.dismiss(talk, clientMsgId);
+    const takenAt = ts > 0n ? ts : wallUs();
+    const { timer } = talk.thread;
+    const expiresAt = timer > 0 && hasContent(control) ? takenAt + BigInt(timer) * 1_000_000n : message.expiresAt;
+    this.takeAll(talk, [{
+      conversation, seq, ts: takenAt, sender: this.me, senderName: this.account.name, senderDevice: this.account.device, peer, clientMsgId, control, target,
+      ordinal, flags, expiresAt, payload, body, text: new TextDecoder().decode(payload),
+    }]);
+    if (talk === this.selected) this.readOn();
+  }
+
+  private takeSetting(id: ConversationId, key: number, value: bigint): void {
+    if (key === SETTING.readPrivate) this.readPrivate = value === 1n;
+    if (key === SETTING.visibility) this.visibility = Number(value);
+    const talk = this.talks.get(id);
+    if (!talk) return;
+    if (key === SETTING.hidden) talk.hiddenUpto = Number(value);
+    if (key === SETTING.muted) talk.mutedUntil = value;
+    if (key === SETTING.archived) talk.isArchived = value === 1n;
+    if (key === SETTING.pinned) talk.pinned = Number(value);
+    if (key === SETTING.cleared) talk.thread.clear(Number(value));
+    if (key === SETTING.blocked) talk.isBlocked = value === 1n;
+  }
+
+  private wrote(message: Outgoing): void {
+    this.began.set(message.clientMsgId, performance.now());
+    if (message.control === CONTROL.text) {
+      const talk = this.talk(message.conversation, /^0*$/.test(message.peer) ? undefined : message.peer);
+      talk.pending.push({ message });
+      talk.lastTs = wallUs();
+    }
+    this.changed();
+  }
+
+  /** Reads what can be seen. */
+  private readOn(): void {
+    const talk = this.selected;
+    if (!talk || !this.looks || !this.atEnd || talk.isLoading) return;
+    const last = talk.thread.get(talk.thread.last);
+    if (!last || talk.thread.last <= talk.read) return;
+    talk.read = talk.thread.last;
+    this.client.read(talk.id, last.seq, last.ordinal);
+  }
+
+  private planDescribe(talk: Talk): void {
+    if (this.describing !== undefined || !talk.isOutdated) return;
+    this.describing = setTimeout(() => {
+      this.describing = undefined;
+      void this.describe(talk);
+    }, talk.description ? DESCRIBE_MS : 0);
+  }
+
+  private async describe(talk: Talk): Promise<void> {
+    if (!talk.isOutdated || this.link !== "up" || talk.head === 0) return;
+    talk.isOutdated = false;
+    try {
+      talk.described(await this.client.describe(talk.id, MEMBERS_SHOWN));
+    } catch {
+      talk.isOutdated = true; // it is asked again when something happens there
+    }
+    if (talk === this.selected && talk.isGroup) this.watch();
+    this.changed();
+  }
+
+  private watch(): void {
+    if (this.link !== "up" || !this.looks) return;
+    const peers = [...this.talks.values()].filter(({ peer, isBlocked }) => peer && peer !== this.me && !isBlocked);
+    const latest = peers.sort((a, b) => (a === this.selected ? -1 : b === this.selected ? 1 : a.lastTs < b.lastTs ? 1 : -1)).slice(0, WATCHED);
+    const asked = latest.map(({ peer }) => peer!).filter((peer) => this.isDue(peer));
+    if (asked.length > 0) this.client.watch(asked.map((id) => ({ id })));
+    const group = this.selected;
+    const isWatched = group?.isGroup && group.description && !group.description.isLarge && (group.role ?? 0) > 0;
+    if (isWatched && this.isDue(group.id)) this.client.watch(group.id);
+  }
+
+  /** Whether it is time to ask for somebody's presence, or that of a group: that costs of what the user may ask. */
+  private isDue(id: string): boolean {
+    const now = performance.now();
+    const isDue = now - (this.watched.get(id) ?? -Infinity) > WATCH_MS - 1_000;
+    if (isDue) this.watched.set(id, now);
+    return isDue;
+  }
+
+  /** What happens by itself: messages disappear, people stop typing. */
+  private passTime(): void {
+    let happened = false;
+    for (const talk of this.talks.values()) {
+      const before = talk.typing.size;
+      if (before > 0 && talk.typers(performance.now()).length !== before) happened = true;
+      if (talk.thread.expire(Date.now())) happened = true;
+    }
+    if (happened) this.changed();
+  }
+}
+
+/** Microseconds since 1970. */
+export const wallUs = (): bigint => BigInt(Date.now()) * 1_000n;
+
+const WORDS: Readonly<Record<string, string>> = {
+  NOT_MEMBER: "you are not in this conversation", BAD_PEER: "there is nobody else of that name", NOT_ALLOWED: "your role does not allow it", TOO_LATE: "it is too long ago",
+  TARGET_ERASED: "the message was withdrawn", TARGET_INVALID: "that cannot be said of this message", GONE: "the group was deleted", BLOCKED: "somebody of them has blocked you",
+  ALREADY_MEMBER: "somebody of them is a member already", NO_SUCH_MEMBER: "somebody of them is no member", LAST_OWNER: "make somebody else the owner first",
+  RATE_LIMITED: "that is too much at once: try again in a moment", PAYLOAD_TOO_LARGE: "it is too long",
+};
+
+/** An error as people read it. */
+function inWords(error: unknown): string {
+  const code = (error as { code?: unknown }).code;
+  const known = typeof code === "string" ? WORDS[code] : undefined;
+  return known ?? (error instanceof Error ? error.message : String(error));
+}
