@@ -510,8 +510,75 @@ fn openssl_and_curl_find_what_they_expect() {
         let out = curl.arg("--cacert").arg(&trusted).args(more).arg(url).output().expect("curl is installed");
         String::from_utf8(out.stdout).unwrap()
     };
-    assert_eq!(curl(&[], format!("https://localhost:{port}/")), "404");
+    assert_eq!(curl(&[], format!("https://localhost:{port}/")), "200");
+    assert_eq!(curl(&[], format!("https://localhost:{port}/etc/passwd")), "404");
+    assert_eq!(curl(&["--data", "{}"], format!("https://localhost:{port}/dev/token")), "404");
     assert_eq!(curl(&[], format!("https://127.0.0.1:{port}/v1")), "426");
     assert_eq!(curl(&["--data", "x"], format!("http://127.0.0.1:{port}/v1")), "405");
     assert_eq!(curl(&["--tls-max", "1.2"], format!("https://127.0.0.1:{port}/v1")), "000", "TLS 1.2 is off");
+}
+
+/// One request over a connection of its own; the whole answer.
+fn http(addr: SocketAddr, request: &str) -> String {
+    let mut socket = TcpStream::connect(addr).unwrap();
+    socket.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn the_page_is_served_whole_to_many_and_an_address_may_ask_so_often() {
+    let mut config = small();
+    (config.limits.address_per_second, config.limits.address_burst) = (1, 40);
+    let serving = Serving::start(config);
+    let addr = serving.server().addr();
+    let script = http(addr, "GET /app.js HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    let (head, body) = script.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+    assert!(
+        head.contains(&format!("Content-Length: {}\r\n", body.len()))
+            || head.ends_with(&format!("Content-Length: {}", body.len())),
+        "{head}"
+    );
+    assert!(body.len() > 50_000);
+    // Somebody who asks and does not read is ended like any other, and keeps nobody from being served.
+    let mut silent = TcpStream::connect(addr).unwrap();
+    silent.write_all(b"GET /app.js HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    let answers: Vec<String> = (0..100).map(|_| http(addr, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")).collect();
+    let refused = answers.iter().filter(|answer| answer.starts_with("HTTP/1.1 429 ")).count();
+    let served = answers.iter().filter(|answer| answer.starts_with("HTTP/1.1 200 ")).count();
+    // Each reactor counts for itself.
+    assert!(refused > 0 && served >= 38 && refused + served == 100, "{refused} refused, {served} served");
+}
+
+#[test]
+fn in_development_a_name_is_enough_and_what_it_gets_counts_nowhere_else() {
+    let mut config = small();
+    config.development = true;
+    let mut serving = Serving::start(config);
+    let ask = |addr: SocketAddr, host: &str| {
+        let body = r#"{"user":"alice"}"#;
+        let len = body.len();
+        http(
+            addr,
+            &format!(
+                "POST /dev/token HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: {len}\r\n\r\n{body}"
+            ),
+        )
+    };
+    let addr = serving.server().addr();
+    assert!(ask(addr, "evil.example").starts_with("HTTP/1.1 403 "));
+    let given = ask(addr, &addr.to_string());
+    let token =
+        given.split(r#""token":""#).nth(1).and_then(|rest| rest.split('"').next()).unwrap_or_else(|| panic!("{given}"));
+    let welcome = |serving: &Serving| {
+        let mut raw = serving.raw();
+        raw.hello(token.as_bytes(), DeviceId(1));
+        raw.next().unwrap().kind()
+    };
+    assert_eq!(welcome(&serving), Kind::Welcome);
+    serving.restart_with(|config| config.development = false);
+    assert!(ask(serving.server().addr(), "localhost").starts_with("HTTP/1.1 404 "));
+    assert_eq!(welcome(&serving), Kind::Error);
 }

@@ -145,7 +145,7 @@ fn openssl(arguments: &[&str]) -> Vec<u8> {
     output.stdout
 }
 
-/// A token as docs/clients.md shows how a login server makes one.
+/// A token as docs/tokens.md shows how a login server makes one.
 fn sign(key: &Path, payload: &str) -> Vec<u8> {
     let text = format!("{}.{}", base64url(br#"{"alg":"EdDSA"}"#), base64url(payload.as_bytes()));
     let file = key.with_extension("unsigned");

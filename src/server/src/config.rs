@@ -468,6 +468,11 @@ mod tests {
         assert!(config.check().unwrap_err().to_string().contains("--insecure"));
         config.insecure = true;
         config.check().unwrap();
+        // Whoever can reach it would be whoever it likes.
+        config.development = true;
+        assert!(config.check().unwrap_err().to_string().contains("--development"));
+        config.listen = "[::1]:1".parse().unwrap();
+        config.check().unwrap();
     }
 
     #[test]

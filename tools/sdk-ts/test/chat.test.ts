@@ -139,6 +139,15 @@ test("groups, edits, withdrawals, reactions, typing, a message that grows, histo
   assert.equal(page.messages[1]!.text, "it grows while it is written", "what has ended says what it says");
   const { title, members } = await frank.describe(group);
   assert.deepEqual([title, members.map(({ user }) => user).sort()], ["friends", [erin.me, frank.me].sort()]);
+  await erin.rename(group, "best friends");
+  await erin.addMembers(group, ["gina"]);
+  await until(() => messages(atFrank).some(({ control, text }) => control === CONTROL.add && text === "gina"), "frank reads whom erin added");
+  const { title: renamed, current, settings, isLarge } = await frank.describe(group);
+  assert.deepEqual([renamed, current, settings.add, isLarge], ["best friends", 3, 2, false]);
+  await frank.forget(group, seq, seq);
+  await until(() => atFrank.some((event) => event.type === "forgotten" && event.ranges[0]?.[0] === seq), "frank is told what it forgot");
+  await erin.deleteGroup(group);
+  await until(() => messages(atFrank).some(({ control }) => control === CONTROL.delete), "the group is gone");
   assert.deepEqual((await erin.devices()).map(({ device }) => device), [1]);
   await Promise.all([erin.close(), frank.close()]);
 });

@@ -3,7 +3,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { concat, utf8 } from "../src/bytes.js";
+import { Backoff } from "../src/backoff.js";
+import { concat, fromHex, utf8 } from "../src/bytes.js";
 import { crc32c } from "../src/crc32c.js";
 import { decode, encode, wholeFrame, type Fixed, type Frame, type FrameOf, type KindName } from "../src/frames.js";
 import { directConversation, NONE, userId } from "../src/ids.js";
@@ -101,7 +102,7 @@ test("an order releases each number once, and in order", () => {
 test("messages are released once and in order, and what is missing is fetched", () => {
   const played = new Played();
   played.connect();
-  assert.deepEqual(played.events().map(({ type }) => type), ["connected", "synced"]);
+  assert.deepEqual(played.events().map(({ type }) => type), ["connected", "preferences", "synced"]);
   played.push(1n, "one");
   played.push(1n, "one");
   played.push(4n, "four");
@@ -323,6 +324,107 @@ test("a piece of a message that was lost is asked for", () => {
   piece(4, "two three");
   const grew = played.events().flatMap((event) => (event.type === "grew" ? [event.text] : []));
   assert.deepEqual(grew, ["one ", "one two three"]);
+});
+
+/** One entry of a list: a conversation with bob. */
+function entry(head: bigint, ordinal: bigint, seen: bigint, forgotten = 0): Uint8Array {
+  const bytes = new Uint8Array(128);
+  const view = new DataView(bytes.buffer);
+  bytes.set(fromHex(chat), 0);
+  bytes.set(fromHex(bob), 16);
+  [32, 72, 80].forEach((at, index) => view.setBigUint64(at, [head, ordinal, seen][index]!, true));
+  view.setUint32(124, forgotten, true);
+  return bytes;
+}
+
+const list = (entries: Uint8Array, next: bigint): Fixed<"changed"> =>
+  ({ status: 0, lineage: LINEAGE, uv: 5n, next, count: entries.length / 128, entryLen: 128, entries, settings: 1 + 2 * 2, names: new Uint8Array() });
+
+test("unread falls by reading and by writing, here and on other devices", () => {
+  const played = new Played();
+  played.connect();
+  const unread = (): number | undefined => played.events().filter((event) => event.type === "unread").at(-1)?.count;
+  for (const seq of [1n, 2n, 3n]) played.push(seq, "text");
+  assert.equal(unread(), 3);
+  played.session.read(chat, 2n, 2n, played.now);
+  assert.equal(unread(), 1);
+  assert.deepEqual(played.saidOf("read").map(({ ordinal }) => ordinal), [2n]);
+  const id = played.post("mine");
+  const { requestId } = played.saidOf("send")[0]!;
+  // It answers a repeat, and does not say which message of those with content it is: the fourth, since three came before it.
+  played.tell("sent", requestId, { conversation: chat, clientMsgId: id, seq: 4n, ts: 0n, ordinal: 0n });
+  assert.equal(unread(), 0);
+  played.push(5n, "more");
+  played.push(6n, "more");
+  assert.equal(unread(), 2);
+  played.tell("receiptOk", 0n, { conversation: chat, delivered: 6n, read: 5n, uv: 0n, seen: 5n });
+  assert.equal(unread(), 1);
+  const later = new Played();
+  later.session.restore(played.session.saved(), []);
+  later.connect();
+  later.push(7n, "more");
+  assert.equal(later.events().filter((event) => event.type === "unread").at(-1)?.count, 2, "it is kept");
+  later.session.read(chat, 7n, 0n, later.now);
+  assert.deepEqual(later.saidOf("read").map(({ ordinal }) => ordinal), [7n], "the last of all is counted as such");
+});
+
+test("a list that is cut short while another is taken is asked for after it", () => {
+  const played = new Played();
+  played.session.connected("token", 7n, played.now);
+  played.welcome();
+  const [first] = played.saidOf("resume");
+  played.tell("changed", first!.requestId, list(entry(1n, 1n, 0n), 400n));
+  const [second] = played.saidOf("resume");
+  assert.equal(second!.below, 400n);
+  // What changes meanwhile is told, and that not all of it.
+  played.tell("changed", 0n, list(entry(2n, 2n, 0n), 300n));
+  assert.deepEqual(played.saidOf("resume"), [], "one list at a time");
+  played.tell("changed", second!.requestId, list(new Uint8Array(), 0n));
+  assert.deepEqual(played.saidOf("resume").map(({ below }) => below), [0n]);
+});
+
+test("what the user wants is told, also when it says so on another device", () => {
+  const played = new Played();
+  played.connect();
+  played.session.takeEvents();
+  played.tell("setting", 0n, { conversation: chat, key: 3, value: 9n, peer: NONE });
+  played.tell("changed", 0n, list(entry(1n, 1n, 0n), 0n));
+  const told = played.events().filter(({ type }) => type === "setting" || type === "preferences");
+  assert.deepEqual(told, [{ type: "setting", conversation: chat, key: 3, value: 9n, peer: NONE }, { type: "preferences", readPrivate: true, visibility: 2 }]);
+});
+
+test("what is forgotten is told, and asked for where this device did not hear of it", () => {
+  const played = new Played();
+  played.connect();
+  const ranges = (...all: [bigint, bigint][]): Uint8Array => {
+    const view = new DataView(new ArrayBuffer(16 * all.length));
+    all.flat().forEach((value, at) => view.setBigUint64(8 * at, value, true));
+    return new Uint8Array(view.buffer);
+  };
+  const told = (): unknown[] => played.events().flatMap((event) => (event.type === "forgotten" ? event.ranges : []));
+  played.tell("changed", 0n, list(entry(9n, 9n, 9n, 2), 0n));
+  const [asked] = played.saidOf("forget");
+  assert.deepEqual([asked?.first, asked?.last], [0n, 0n]);
+  played.tell("forgotten", asked!.requestId, { conversation: chat, changes: 2, ranges: ranges([1n, 2n], [4n, 4n]) });
+  assert.deepEqual(told(), [[1n, 2n], [4n, 4n]]);
+  played.tell("forgotten", 0n, { conversation: chat, changes: 3, ranges: ranges([6n, 6n]) });
+  assert.deepEqual(told(), [[6n, 6n]]);
+  assert.deepEqual(played.saidOf("forget"), []);
+  played.tell("forgotten", 0n, { conversation: chat, changes: 5, ranges: ranges([8n, 8n]) });
+  assert.deepEqual(told(), [[8n, 8n]]);
+  assert.equal(played.saidOf("forget").length, 1, "the fourth was missed");
+});
+
+test("delays grow, stay bounded, differ, and begin anew", () => {
+  const longest = new Backoff(() => 1);
+  const delays = Array.from({ length: 12 }, () => longest.next());
+  assert.deepEqual(delays.slice(0, 4), [50, 100, 200, 400]);
+  assert.equal(Math.max(...delays), 10_000);
+  assert.equal(longest.next(500), 10_500, "what the server asks for comes on top");
+  longest.reset();
+  assert.equal(longest.next(), 50);
+  const random = new Backoff();
+  assert.equal(new Set(Array.from({ length: 8 }, () => random.next())).size, 8);
 });
 
 test("nonsense ends the connection, and silence is noticed", () => {

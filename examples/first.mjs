@@ -1,0 +1,22 @@
+// Writes to bob, and waits for what bob says.
+import { Client } from "tidings";
+import WebSocket from "ws"; // in Node; a browser has one
+
+const client = new Client({
+  url: `ws://${process.env.SERVER}/v1`, // wss://chat.example/v1
+  user: "alice",
+  device: 2,
+  token: process.env.TOKEN, // or a function that fetches one
+  webSocket: (url, protocol) => new WebSocket(url, protocol),
+});
+
+client.on(async (event) => {
+  if (event.type === "rejected") throw event.error;
+  if (event.type !== "message" || event.message.senderName !== "bob") return;
+  console.log(`${event.message.senderName}: ${event.message.text}`);
+  setTimeout(() => client.close());
+});
+
+await client.start();
+const { seq } = await client.send({ user: "bob" }, "hello from TypeScript");
+console.log(`durable as number ${seq}`);
