@@ -324,6 +324,7 @@ fn welcome(device: DeviceId) -> Welcome {
         server_time: Timestamp(1),
         redirect: Span::default(),
         token_until: Timestamp(0),
+        capabilities: 0,
     }
 }
 

@@ -8,3 +8,13 @@ pub mod serving;
 
 pub use raw::Raw;
 pub use serving::Serving;
+
+/// Letters that no compression makes shorter.
+pub fn noise(len: usize) -> String {
+    let mut state = 1u32;
+    let letter = |_| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        char::from(b'0' + (state >> 26) as u8 % 64)
+    };
+    (0..len).map(letter).collect()
+}

@@ -1,5 +1,7 @@
 //! A server in this process, on data of its own.
 
+use std::net::SocketAddr;
+
 use tidings::{Server, ServerConfig, front_door::SELF_SIGNED, process::TempDir};
 use tidings_client::{Config, DeviceId, Timestamp, blocking::Client};
 
@@ -10,6 +12,7 @@ use crate::raw::Raw;
 pub struct Serving {
     server: Option<Server>,
     config: ServerConfig,
+    way: Way,
     /// Its data.
     pub dir: TempDir,
 }
@@ -30,6 +33,17 @@ pub enum Way {
 impl Way {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::Raw, Self::Tls, Self::WebSocket, Self::WebSocketInTls];
+
+    /// A server at an address, spoken to this way. Of TLS, `trusted` gives the certificate that it has.
+    pub fn to(self, addr: SocketAddr, trusted: impl FnOnce() -> Vec<u8>) -> tidings_client::blocking::Server {
+        let server = tidings_client::blocking::Server::from(addr);
+        match self {
+            Self::Raw => server,
+            Self::WebSocket => server.by_websocket(),
+            Self::Tls => server.trusting(trusted()),
+            Self::WebSocketInTls => server.by_websocket().trusting(trusted()),
+        }
+    }
 }
 
 /// Settings for tests: two reactors, small segments, any port.
@@ -51,7 +65,18 @@ impl Serving {
         let dir = TempDir::new("test").expect("a temporary directory");
         let config = ServerConfig { data: dir.path().join("data"), ..config };
         let server = Server::start(config.clone()).expect("the server starts");
-        Self { server: Some(server), config, dir }
+        Self { server: Some(server), config, way: Way::Raw, dir }
+    }
+
+    /// As [`Self::start`], for clients of the SDK that come this way.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub fn start_for(way: Way, mut config: ServerConfig) -> Self {
+        config.tls.self_signed = true;
+        let mut serving = Self::start(config);
+        serving.way = way;
+        serving
     }
 
     /// The server.
@@ -92,7 +117,12 @@ impl Serving {
 
     /// A client of the SDK.
     pub fn client(&self, user: &str, device: u32) -> Client {
-        Client::new(self.server().addr(), self.client_config(user, device))
+        self.client_by(self.way, user, device)
+    }
+
+    /// Tells a client where the server is now.
+    pub fn lead(&self, client: &mut Client) {
+        client.set_server(self.server_by(self.way));
     }
 
     /// A client of the SDK that comes another way.
@@ -108,14 +138,9 @@ impl Serving {
     /// # Panics
     /// If the server has no certificate of its own.
     pub fn server_by(&self, way: Way) -> tidings_client::blocking::Server {
-        let server = tidings_client::blocking::Server::from(self.server().addr());
-        let trusted = || std::fs::read(self.server().data().join(SELF_SIGNED)).expect("it made its certificate");
-        match way {
-            Way::Raw => server,
-            Way::WebSocket => server.by_websocket(),
-            Way::Tls => server.trusting(trusted()),
-            Way::WebSocketInTls => server.by_websocket().trusting(trusted()),
-        }
+        way.to(self.server().addr(), || {
+            std::fs::read(self.server().data().join(SELF_SIGNED)).expect("it made its certificate")
+        })
     }
 
     /// Settings of a client of the SDK.

@@ -10,7 +10,7 @@ use std::{
 use serde_json::Value;
 use tidings::process::{Launch, ServerProcess, TempDir};
 use tidings_client::{Config, Event, blocking::Client};
-use tidings_tests::binary;
+use tidings_tests::{binary, noise};
 
 struct Node {
     server: Option<ServerProcess>,
@@ -71,7 +71,7 @@ fn tidings(arguments: &[&str]) -> (bool, String, String) {
 #[test]
 fn history_of_large_messages_is_whole_from_either_end() {
     let node = Node::start();
-    let lines: String = (1..=600).map(|n| format!("{n} {}\n", "x".repeat(8000))).collect();
+    let lines: String = (1..=600).map(|n| format!("{n} {}\n", noise(8000))).collect();
     node.lines(&["send", "--user", "alice", "--to", "bob", "-"], &lines);
     let numbers = |arguments: &[&str]| -> Vec<u64> {
         let lines = node.lines(&[&["history", "--json"], arguments].concat(), "");
@@ -294,8 +294,7 @@ fn settings_that_cannot_be_are_refused_in_a_sentence() {
 #[test]
 fn a_spent_budget_is_told_to_its_user_and_to_the_operator() {
     let mut node = Node::start_with("[retention]\nwindow_s = 20\n[limits]\nuser_bytes = 655360\n");
-    let lines =
-        node.run(&["send", "--user", "loud", "--to", "bob", "-"], &format!("{}\n", "word".repeat(15_000)).repeat(4));
+    let lines = node.run(&["send", "--user", "loud", "--to", "bob", "-"], &format!("{}\n", noise(60_000)).repeat(4));
     let said = String::from_utf8(lines.stderr).unwrap();
     assert!(lines.status.success() && said.contains("BUDGET_EXCEEDED"), "{said}");
     assert_eq!(node.lines(&["tail", "--user", "bob", "--json", "--count", "4"], "").len(), 4);

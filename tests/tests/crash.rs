@@ -10,14 +10,19 @@ use std::{
 use tidings::{
     chatting::{Chatting, Member, Pace},
     data::random,
+    front_door::SELF_SIGNED,
     process::{Launch, TempDir},
     tokens::Issuer,
     transcript::{DeviceLog, Verdict, check},
 };
-use tidings_tests::{binary, serving::now};
+use tidings_client::blocking::Server;
+use tidings_tests::{
+    binary,
+    serving::{Way, now},
+};
 
-const SETTINGS: &str =
-    "[log]\nsegment_bytes = 4194304\n[retention]\nmax_bytes = 1073741824\n[limits]\nuser_bytes = 1000000000000\n";
+const SETTINGS: &str = "[log]\nsegment_bytes = 4194304\n[retention]\nmax_bytes = 1073741824\n[limits]\nuser_bytes = 1000000000000\n\
+     [tls]\nself_signed = true\n";
 const PACE: Pace = Pace { depth: 16, rest: Duration::from_millis(1), patience: Duration::from_secs(60) };
 
 fn launch(dir: &TempDir, binary: PathBuf, cores: &str) -> Launch {
@@ -27,24 +32,32 @@ fn launch(dir: &TempDir, binary: PathBuf, cores: &str) -> Launch {
     Launch { binary, data, listen, cores: cores.into(), config: Some(config), canary: None }
 }
 
-/// `users` users with two devices each; each writes to the next two.
-fn members(issuer: &Issuer, users: usize) -> Vec<Member> {
+/// Where the server is, in each of some ways; all of them trust its certificate.
+fn servers(launch: &Launch, addr: SocketAddr, ways: &[Way]) -> Vec<Server> {
+    let trusted = std::fs::read(launch.data.join(SELF_SIGNED)).unwrap();
+    ways.iter().map(|way| way.to(addr, || trusted.clone())).collect()
+}
+
+/// `users` users with two devices each; each writes to the next two. Devices take the ways to the server by turns.
+fn members(issuer: &Issuer, users: usize, servers: &[Server]) -> Vec<Member> {
     let name = |at: usize| format!("user{}", at % users);
     let member = |at: usize, device: u32| Member {
         user: name(at),
         device,
         token: issuer.issue(&name(at), None, now(), 3600).unwrap(),
+        server: servers[(2 * at + device as usize) % servers.len()].clone(),
         peers: vec![name(at + 1), name(at + 2)],
         writers: vec![name(at + users - 1), name(at + users - 2)],
     };
     (0..users).flat_map(|at| [member(at, 1), member(at, 2)]).collect()
 }
 
-/// Kills the server `kills` times under load from two devices of each of `users` users, then lets everybody catch up.
-fn run(mut launch: Launch, users: usize, kills: u32, pace: Pace) -> Verdict {
+/// Kills the server `kills` times under load from two devices of each of `users` users, which come in `ways`, then lets everybody catch up.
+fn run(mut launch: Launch, (users, ways): (usize, &[Way]), kills: u32, pace: Pace) -> Verdict {
     let mut server = launch.start().unwrap();
     launch.listen = server.addr();
-    let chatting = Chatting::start(server.addr(), &members(&Issuer::load(&launch.data).unwrap(), users), pace);
+    let servers = servers(&launch, server.addr(), ways);
+    let chatting = Chatting::start(&members(&Issuer::load(&launch.data).unwrap(), users, &servers), pace);
     for kill in 1..=kills {
         let before = chatting.progress().acked;
         // At a random moment, but not before something happened.
@@ -70,10 +83,20 @@ fn run(mut launch: Launch, users: usize, kills: u32, pace: Pace) -> Verdict {
 #[test]
 fn thirty_kills_lose_repeat_and_reorder_nothing() {
     let dir = TempDir::new("crash").unwrap();
-    let verdict = run(launch(&dir, binary::tidings(), "0,1"), 12, 30, PACE);
+    let verdict = run(launch(&dir, binary::tidings(), "0,1"), (12, &[Way::Raw]), 30, PACE);
     println!("{verdict:?}");
     assert!(verdict.holds(), "{verdict:?}");
     assert!(verdict.acked > 1000, "there was load");
+}
+
+/// The same where devices come in TLS, in WebSockets, in both, and as they are, each to write to the others.
+#[test]
+fn kills_lose_repeat_and_reorder_nothing_whichever_way_devices_come() {
+    let dir = TempDir::new("crash-ways").unwrap();
+    let verdict = run(launch(&dir, binary::tidings(), "0,1"), (8, &Way::ALL), 12, PACE);
+    println!("{verdict:?}");
+    assert!(verdict.holds(), "{verdict:?}");
+    assert!(verdict.acked > 400, "there was load");
 }
 
 /// The crash test would notice: over a disk that forgets what was not synced, a server that acknowledges a batch when it is
@@ -88,7 +111,7 @@ fn a_server_that_acknowledges_too_early_is_caught() {
         let dir = TempDir::new("canary").unwrap();
         let mut launch = launch(&dir, binary.clone(), "0,1");
         launch.canary = Some(canary.into());
-        run(launch, 4, 6, Pace { patience: Duration::from_secs(8), ..PACE })
+        run(launch, (4, &[Way::Raw]), 6, Pace { patience: Duration::from_secs(8), ..PACE })
     };
     let honest = verdict("cache_ms=5");
     assert!(honest.holds(), "{honest:?}");
@@ -115,12 +138,13 @@ fn two_then_one_then_two_reactors() {
     let mut acked: Vec<DeviceLog> = Vec::new();
     let mut seen = Vec::new();
     for cores in ["0,1", "0", "0,1"] {
-        let server = launch(&dir, binary::tidings(), cores).start().unwrap();
+        let launch = launch(&dir, binary::tidings(), cores);
+        let server = launch.start().unwrap();
         let issuer = Issuer::load(&dir.path().join("data")).unwrap();
-        let mut members = members(&issuer, 6);
+        let mut members = members(&issuer, 6, &servers(&launch, server.addr(), &Way::ALL));
         // A text names its device and is unique: later phases write on other devices.
         members.iter_mut().for_each(|member| member.device += 10 * acked.len() as u32);
-        let chatting = Chatting::start(server.addr(), &members, PACE);
+        let chatting = Chatting::start(&members, PACE);
         let goal = 500;
         while chatting.progress().acked < goal {
             std::thread::sleep(Duration::from_millis(5));

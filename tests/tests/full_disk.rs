@@ -12,7 +12,7 @@ use std::{
 
 use serde_json::Value;
 use tidings::process::{Launch, ServerProcess, TempDir};
-use tidings_tests::binary;
+use tidings_tests::{binary, noise};
 
 /// A server whose data directory is on a file system of 48 MiB, which only it and its commands see.
 struct Small {
@@ -85,7 +85,7 @@ fn a_full_disk_stops_what_must_be_stored_and_nothing_else() {
     let mut input = sending.stdin.take().unwrap();
     const LINES: usize = 600;
     let writer = std::thread::spawn(move || {
-        let line = format!("{}\n", "x".repeat(40_000));
+        let line = format!("{}\n", noise(40_000));
         (0..LINES).try_for_each(|_| input.write_all(line.as_bytes()))
     });
     let mut said = std::io::BufReader::new(sending.stderr.take().unwrap());

@@ -13,7 +13,11 @@ use tidings::{
 };
 use tidings_client::Event;
 use tidings_core::{Entity, Loaded, Residency, StateStore};
-use tidings_tests::{Serving, raw::send_bytes, serving::small};
+use tidings_tests::{
+    Serving,
+    raw::send_bytes,
+    serving::{Way, small},
+};
 
 /// Forgets every entity again and again: each has to be loaded before it is there, for a few inputs, and one load in ten fails.
 #[derive(Default)]
@@ -55,12 +59,13 @@ fn inputs_wait_for_what_is_being_loaded() {
         user: format!("user{user}"),
         device: 1,
         token: serving.token(&format!("user{user}")),
+        server: serving.server_by(Way::Raw),
         peers: vec![format!("user{}", (user + 1) % 6)],
         writers: vec![format!("user{}", (user + 5) % 6)],
     };
     let members: Vec<_> = (0..6).map(member).collect();
     let pace = Pace { depth: 8, rest: Duration::from_millis(1), patience: Duration::from_secs(30) };
-    let chatting = Chatting::start(serving.server().addr(), &members, pace);
+    let chatting = Chatting::start(&members, pace);
     while chatting.progress().acked < 600 {
         std::thread::sleep(Duration::from_millis(5));
     }

@@ -8,7 +8,10 @@ use std::{
 
 use serde_json::Value;
 use tidings_client::{Content, Event, Message, UserId, blocking::Client, streamed_control::*};
-use tidings_tests::{Serving, binary, serving::small};
+use tidings_tests::{
+    Serving, binary,
+    serving::{Way, small},
+};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -43,7 +46,12 @@ fn shown(events: &[Event], said: &mut Vec<u8>) {
 
 #[test]
 fn a_message_grows_over_a_restart_of_the_server_and_is_whole_at_the_end() {
-    let mut serving = Serving::start(small());
+    for way in Way::ALL {
+        grows_over_a_restart(Serving::start_for(way, small()));
+    }
+}
+
+fn grows_over_a_restart(mut serving: Serving) {
     let (mut alice, mut bob) = (serving.client("alice", 1), serving.client("bob", 1));
     let stream = alice.session().open_stream_to(UserId::derive("default", "bob"), Content::default());
     let is_open = |event: &Event| matches!(event, Event::Message(Message { control: OPEN, .. }));
@@ -65,8 +73,7 @@ fn a_message_grows_over_a_restart_of_the_server_and_is_whole_at_the_end() {
         assert_eq!(said, text);
         if round == 1 {
             serving.restart();
-            let addr = serving.server().addr();
-            [&mut alice, &mut bob].into_iter().for_each(|client| client.set_server(addr));
+            [&mut alice, &mut bob].into_iter().for_each(|client| serving.lead(client));
             until(&mut bob, Some(&mut alice), |event| *event == Event::Connected);
         }
     }

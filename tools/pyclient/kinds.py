@@ -85,6 +85,7 @@ class Welcome(Body):
     server_time: U64
     redirect: Span
     token_until: U64
+    capabilities: U64 = 0
 
 
 @_kind(3, MESSAGE_CLASS)

@@ -11,6 +11,7 @@ import kinds as k
 from crc32c import crc32c
 from frames import VERSION, decode, encode
 from ids import conversation_id, group_id, link_digest, user_id
+from packed import unpack
 
 ALICE = user_id("alice")
 BOB = user_id("bob")
@@ -31,6 +32,8 @@ CLEAR = about.clear({about.Part.MENTIONS: BOB, about.Part.FORWARDED: b"\x01", ab
 EDITED = b"hi Bob"
 
 BYTES = {"clear/bob": CLEAR, "timer/3600": about.timer(3600)}
+# Others may pack it otherwise: what counts is what it says.
+PACKED = {"packed/dull": b"all work and no play " * 20}
 
 IDS = {"user/alice": ALICE, "user/bob": BOB, "conversation/alice-bob": CHAT, "group/alice-09": GROUP, "link/alice-09": link_digest(GROUP, b"\x08" * 16)}
 
@@ -43,7 +46,7 @@ DEVICES = k.DEVICE_LAYOUT.pack(7, 3, TIME, UNTIL, 5) + k.DEVICE_LAYOUT.pack(1 <<
 
 FRAMES: dict[str, tuple[int, k.Body]] = {
     "HELLO": (1, k.Hello(1, 1, device=7, user=ALICE, capabilities=0, token=b"token", connection_number=9, device_name=b"phone")),
-    "WELCOME": (1, k.Welcome(VERSION, 60, 73728, 65536, 64, ALICE, 7, HISTORY, 77, TIME, redirect=b"", token_until=UNTIL)),
+    "WELCOME": (1, k.Welcome(VERSION, 60, 73728, 65536, 64, ALICE, 7, HISTORY, 77, TIME, redirect=b"", token_until=UNTIL, capabilities=2)),
     "SEND": (2, k.Send(CHAT, BOB, 101, 100, 0, TRACE, 1, CONTENT_CRC, TEXT, 900, 4, BODY)),
     "SENT": (2, k.Sent(CHAT, 101, seq=5, ts=TIME, ordinal=3)),
     "MESSAGE": (
@@ -92,6 +95,9 @@ def _problems(name: str, raw: bytes) -> Iterator[str]:
     if name in known:
         if raw != known[name]:
             yield f"{name}: came out as {known[name].hex()}, listed {raw.hex()}"
+    elif name in PACKED:
+        if unpack(raw) != PACKED[name]:
+            yield f"{name}: says {unpack(raw)!r}"
     elif name in FRAMES:
         if decode(raw) != FRAMES[name]:
             yield f"{name}: decoded {decode(raw)}, listed {FRAMES[name]}"
@@ -105,7 +111,7 @@ def check_vectors(path: Path) -> list[str]:
     """What is wrong with our reading of the vectors; empty if all is well."""
     lines = [line.split() for line in path.read_text().splitlines()]
     problems = [problem for name, digits in lines for problem in _problems(name, bytes.fromhex(digits))]
-    missing = (IDS.keys() | BYTES.keys() | FRAMES.keys()) - {name for name, _ in lines}
+    missing = (IDS.keys() | BYTES.keys() | PACKED.keys() | FRAMES.keys()) - {name for name, _ in lines}
     problems += [f"{name} is missing" for name in sorted(missing)]
     if crc32c(BODY + TEXT) != CONTENT_CRC:
         problems.append(f"the CRC-32C of {BODY + TEXT!r} came out as {crc32c(BODY + TEXT):#x}")

@@ -160,6 +160,8 @@ canaries! {
     ForgottenShown, "forgotten-shown";
     /// Recovery forgets what users do not want to see any more.
     ForgottenForgotten, "forgotten-forgotten";
+    /// What whoever writes has packed is told to devices that do not unpack.
+    PackedToAll, "packed-to-all";
     /// END says something else than what was shown of the message.
     EndDiffers, "end-differs";
     /// A message that has ended is served as it was opened.

@@ -2,7 +2,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 
-use tidings_wire::{DeviceId, UserId};
+use tidings_wire::{DeviceId, UserId, frames::Hello};
 
 use crate::sync::SavedState;
 
@@ -35,6 +35,15 @@ pub enum Tokens {
     Renewed,
 }
 
+/// Whether what is said travels compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Packing {
+    /// What is compressible, where that makes it shorter; and what others compressed comes so.
+    Yes,
+    /// Nothing: this client neither compresses nor undoes it.
+    No,
+}
+
 /// What a session is made with.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -58,6 +67,8 @@ pub struct Config {
     pub receive: bool,
     /// Whether the server is told that what the application took is delivered. A tool that only looks does not.
     pub confirm: bool,
+    /// Whether what is said travels compressed.
+    pub packing: Packing,
     /// Random; jitters reconnects.
     pub seed: u64,
     /// The clock in microseconds since the Unix epoch: where message ids start, so that they rise across restarts of a
@@ -84,8 +95,16 @@ impl Config {
             history: History::Everything,
             receive: true,
             confirm: true,
+            packing: Packing::Yes,
             seed: RandomState::new().hash_one(wall_us),
             wall_us,
         }
+    }
+
+    /// What HELLO says of it.
+    pub(crate) fn capabilities(&self) -> u64 {
+        let acknowledges = if self.confirm && self.receive { Hello::ACKNOWLEDGES } else { 0 };
+        let unpacks = if self.packing == Packing::Yes { Hello::UNPACKS } else { 0 };
+        acknowledges | unpacks
     }
 }

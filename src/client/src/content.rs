@@ -42,6 +42,12 @@ impl Content {
         Self { expires_at, ..self }
     }
 
+    /// What it says is plain, so it may be compressed on the way. Never say that of something that is encrypted: how well it compresses would tell of it.
+    #[must_use]
+    pub fn compressible(self) -> Self {
+        Self { flags: self.flags | MessageFlags::COMPRESSIBLE, ..self }
+    }
+
     /// Nobody is alerted.
     #[must_use]
     pub fn silent(self) -> Self {

@@ -5,6 +5,7 @@ use tidings_wire::{
     archive::Archived,
     frame,
     frames::{self, Fetch, FetchOrder, Fetched, Receipt, ReceiptOk},
+    limits, packed,
 };
 
 use crate::{
@@ -33,6 +34,10 @@ impl Session {
         if frames::Message::crc_of_content(body, payload) != fixed.payload_crc || !clear {
             return Err(WireError::Checksum); // harmed on the way: connect again, and fetch it
         }
+        let is_packed = fixed.flags.0 & frames::MessageFlags::PACKED != 0 && self.server_unpacks;
+        // The server has looked at it.
+        let unpacked = is_packed.then(|| packed::unpack(payload, limits::PAYLOAD_MAX as usize)).transpose();
+        let unpacked = unpacked.map_err(|packed::NotPacked| WireError::Checksum)?;
         let message = Message {
             conversation: fixed.conversation,
             seq: fixed.seq,
@@ -42,13 +47,13 @@ impl Session {
             sender_device: fixed.sender_device,
             peer: fixed.peer,
             client_msg_id: fixed.client_msg_id,
-            flags: fixed.flags.0,
+            flags: fixed.flags.0 & !if is_packed { frames::MessageFlags::PACKED } else { 0 },
             control: fixed.control,
             target: fixed.target,
             expires_at: fixed.expires_at,
             ordinal: fixed.ordinal,
             body: body.to_vec(),
-            payload: payload.to_vec(),
+            payload: unpacked.unwrap_or_else(|| payload.to_vec()),
         };
         match self.requests.get_mut(&frame.header().request_id) {
             Some(Request::History(reading)) => self.events.extend(reading.take(message)),

@@ -4,10 +4,11 @@ use tidings_wire::{
     ClientMsgId, ConversationId, ErrorCode, Timestamp, frame,
     frame::FrameBuilder,
     frames::{
-        self, Delivered, ErrorFrame, MessageFlags, Read, Send, Sent, SettingKey, TraceId, about::control as about,
-        group::control as group,
+        self, Control, Delivered, ErrorFrame, MessageFlags, Read, Send, Sent, SettingKey, TraceId,
+        about::control as about, group::control as group,
     },
     limits::WINDOW,
+    packed,
 };
 
 use crate::{
@@ -19,6 +20,13 @@ use crate::{
 
 /// A refusal that lasts so long is told to the application.
 const DELAY_TOLD_MS: u32 = 1000;
+
+/// What a message says, packed, if it may be and gets shorter by it.
+fn packed(content: &Content) -> Option<Vec<u8>> {
+    let may_be =
+        content.flags & MessageFlags::COMPRESSIBLE != 0 && [Control::TEXT, about::EDIT].contains(&content.control);
+    if may_be { packed::pack(&content.payload) } else { None }
+}
 
 impl Session {
     /// Sends what is in a conversation's outbox and not in flight, as far as the window allows. `prev` chains attempts, so
@@ -44,7 +52,9 @@ impl Session {
             self.next_request += 1;
             let mut send = FrameBuilder::<Send>::new(&mut self.out);
             let content = &message.content;
-            let (body, payload) = (send.var(&content.body), send.var(&content.payload));
+            let packed = packed(content).filter(|_| self.server_unpacks);
+            let (said, more) = packed.as_ref().map_or((&content.payload, 0), |packed| (packed, MessageFlags::PACKED));
+            let (body, payload) = (send.var(&content.body), send.var(said));
             send.finish(
                 request,
                 &Send {
@@ -54,8 +64,8 @@ impl Session {
                     prev: conversation.prev,
                     expires_at: content.expires_at,
                     trace: TraceId::default(),
-                    flags: MessageFlags(content.flags),
-                    payload_crc: frames::Message::crc_of_content(&content.body, &content.payload),
+                    flags: MessageFlags(content.flags | more),
+                    payload_crc: frames::Message::crc_of_content(&content.body, said),
                     payload,
                     control: content.control,
                     target: content.target,

@@ -12,7 +12,7 @@ use tidings_wire::{
 
 use crate::{
     backoff::Backoff,
-    config::{Config, Time},
+    config::{Config, Packing, Time},
     content::Content,
     conversation::{Conversation, Outgoing},
     event::Event,
@@ -104,6 +104,8 @@ pub struct Session {
     /// The next connection's number: it rises as message ids do.
     connection_number: u64,
     pub(crate) window: u32,
+    /// The server takes packed payloads, and this session packs.
+    pub(crate) server_unpacks: bool,
     pub(crate) payload_max: usize,
     pub(crate) in_flight: u32,
     pub(crate) sync: Sync,
@@ -155,6 +157,7 @@ impl Session {
             next_id,
             connection_number: config.wall_us.max(config.state.connection_number),
             window: 0,
+            server_unpacks: false,
             payload_max: limits::PAYLOAD_MAX as usize,
             in_flight: 0,
             sync,
@@ -214,7 +217,7 @@ impl Session {
                 version_max: version,
                 device: self.config.device,
                 user: self.config.user,
-                capabilities: if self.config.confirm && self.config.receive { Hello::ACKNOWLEDGES } else { 0 },
+                capabilities: self.config.capabilities(),
                 token: span,
                 connection_number,
                 device_name,
@@ -357,6 +360,7 @@ impl Session {
     fn on_welcome(&mut self, welcome: &Welcome) {
         self.link = Link::Up;
         self.window = welcome.window;
+        self.server_unpacks = self.config.packing == Packing::Yes && welcome.capabilities & Welcome::UNPACKS != 0;
         self.payload_max = welcome.payload_max.min(limits::PAYLOAD_MAX) as usize;
         self.idle_ms = u64::from(welcome.idle_timeout_s) * 1000;
         self.ping_at = self.now.plus_ms(self.idle_ms / 3);

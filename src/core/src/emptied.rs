@@ -7,6 +7,9 @@ use tidings_wire::{
     archive::Archived,
     frame::FrameBuilder,
     frames::{Message, MessageFlags, Opened, streamed::control::OPEN},
+    limits::{FRAME_MAX, PAYLOAD_MAX},
+    packed::unpack,
+    split,
 };
 
 /// A message without what it says, and with this flag, which says why.
@@ -21,7 +24,7 @@ pub(crate) fn emptied(frame: &Frame<'_>, message: &Message, why: u32) -> Vec<u8>
             sender_name,
             body,
             payload,
-            flags: MessageFlags(message.flags.0 | MessageFlags::EMPTIED | why),
+            flags: MessageFlags(message.flags.0 & !MessageFlags::PACKED | MessageFlags::EMPTIED | why),
             payload_crc: Message::crc_of_content(&[], &[]),
             clear_crc: Message::crc_of_clear(name, &[]),
             ..*message
@@ -39,6 +42,30 @@ pub(crate) fn with_flags(frame: &Frame<'_>, message: &Message, flags: u32) -> Ve
     let flags = MessageFlags(flags);
     flagged.finish(frame.header().request_id, &Message { sender_name, body, payload, flags, ..*message });
     out
+}
+
+/// A message with its payload as it was before it was packed, for a device that does not unpack; `None` if it was not packed.
+pub(crate) fn unpacked(bytes: &[u8]) -> Option<Vec<u8>> {
+    let frame = split(bytes, FRAME_MAX).ok().flatten()?;
+    let message: Message = frame.fixed().ok()?;
+    let (name, body) = (frame.var(message.sender_name).ok()?, frame.var(message.body).ok()?);
+    // It was looked at when it was sent.
+    let payload = unpack(frame.var(message.payload).ok()?, PAYLOAD_MAX as usize).ok()?;
+    let mut out = Vec::new();
+    let mut plain = FrameBuilder::<Message>::new(&mut out);
+    let (sender_name, body_span, payload_span) = (plain.var(name), plain.var(body), plain.var(&payload));
+    plain.finish(
+        frame.header().request_id,
+        &Message {
+            sender_name,
+            body: body_span,
+            payload: payload_span,
+            flags: MessageFlags(message.flags.0 & !MessageFlags::PACKED),
+            payload_crc: Message::crc_of_content(body, &payload),
+            ..message
+        },
+    );
+    Some(out)
 }
 
 /// What a reader learns of the end of a message that it reads.

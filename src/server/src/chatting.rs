@@ -2,7 +2,6 @@
 
 use std::{
     collections::HashMap,
-    net::SocketAddr,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -11,7 +10,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tidings_client::{ClientMsgId, Config, ConversationId, Event, Seq, UserId, blocking::Client};
+use tidings_client::{
+    ClientMsgId, Config, ConversationId, Event, Seq, UserId,
+    blocking::{Client, Server},
+};
 
 use crate::transcript::DeviceLog;
 
@@ -24,6 +26,8 @@ pub struct Member {
     pub device: u32,
     /// A token for it.
     pub token: String,
+    /// Where the server is, and how it speaks to it.
+    pub server: Server,
     /// The users that it writes to, in turn.
     pub peers: Vec<String>,
     /// The users that write to it.
@@ -75,11 +79,11 @@ pub struct FleetProgress {
 
 impl Chatting {
     /// Sets devices to work.
-    pub fn start(server: SocketAddr, members: &[Member], pace: Pace) -> Self {
+    pub fn start(members: &[Member], pace: Pace) -> Self {
         let common = Arc::new(Common::default());
         let start = |member: &Member| {
             let (member, common) = (member.clone(), Arc::clone(&common));
-            std::thread::spawn(move || Worker::new(server, member, pace, common).run())
+            std::thread::spawn(move || Worker::new(member, pace, common).run())
         };
         Self { threads: members.iter().map(start).collect(), common }
     }
@@ -121,8 +125,11 @@ struct Worker {
 }
 
 impl Worker {
-    fn new(server: SocketAddr, member: Member, pace: Pace, common: Arc<Common>) -> Self {
-        let client = Client::new(server, Config::new(&member.user, member.device, member.token.clone().into_bytes()));
+    fn new(member: Member, pace: Pace, common: Arc<Common>) -> Self {
+        let client = Client::new(
+            member.server.clone(),
+            Config::new(&member.user, member.device, member.token.clone().into_bytes()),
+        );
         let id = |name: &String| UserId::derive(tidings_client::DEFAULT_TENANT, name);
         let partners = member.peers.iter().chain(&member.writers).map(id);
         let log = DeviceLog {

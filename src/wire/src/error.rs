@@ -162,6 +162,8 @@ codes! {
     StreamDiffers = 72, "STREAM_DIFFERS", Never;
     /// The server has more to do than it can: of each session it takes a few SENDs at a time.
     Overloaded = 73, "OVERLOADED", Later;
+    /// The payload is not packed as its flag says, says too much, or is of something that may not be packed.
+    PackedInvalid = 74, "PACKED_INVALID", Never;
 }
 
 impl ErrorCode {

@@ -20,6 +20,7 @@ pub mod frames;
 pub mod header;
 pub mod ids;
 pub mod limits;
+pub mod packed;
 pub mod position;
 pub mod stream;
 

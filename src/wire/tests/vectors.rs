@@ -304,6 +304,7 @@ fn vectors() -> Vec<(&'static str, Vec<u8>)> {
         server_time: Timestamp(1_700_000_000_000_000),
         redirect: Span::default(),
         token_until: Timestamp(1_700_000_900_000_000),
+        capabilities: Welcome::UNPACKS,
     };
     let ts = Timestamp(1_700_000_000_000_000);
     let (delivered, read) = (Seq(5), Seq(4));
@@ -367,6 +368,7 @@ fn vectors() -> Vec<(&'static str, Vec<u8>)> {
         ("MORE", simple(0, &More { conversation, seq: Seq(5), offset: 6 })),
         ("link/alice-09", digest_of_link(group(), &[8; 16]).to_vec()),
         ("clear/bob", clear()),
+        ("packed/dull", packed::pack(&b"all work and no play ".repeat(20)).unwrap()),
         ("EDIT", edit()),
         ("timer/3600", Timer { seconds: 3600 }.to_bytes().to_vec()),
         ("REAUTH_OK", simple(7, &ReauthOk { token_until: Timestamp(1_700_000_900_000_000) })),
@@ -441,6 +443,8 @@ fn frames_of_older_sizes_are_understood() {
         let frame = split(bytes, limits::FRAME_MAX).unwrap().unwrap();
         (frame.fixed_bytes().len(), frame.fixed().unwrap())
     }
+    let (old, new) = (fixed::<Welcome>(&bytes_of("WELCOME")), fixed::<Welcome>(&newer("WELCOME")));
+    assert_eq!((old.0, new.0, old.1), (84, 92, Welcome { capabilities: 0, ..new.1 }));
     let ((was_len, was), (len, is)): ((_, Sent), (_, Sent)) = (fixed(&bytes_of("SENT")), fixed(&newer("SENT")));
     assert_eq!((was_len, len, was), (40, 48, Sent { ordinal: 0, ..is }));
     let ((was_len, was), (len, is)): ((_, Read), (_, Read)) = (fixed(&bytes_of("READ")), fixed(&newer("READ")));

@@ -7,7 +7,7 @@ import { crc32c } from "./crc32c.js";
 import { Refused } from "./errors.js";
 import { PAYLOAD_MAX } from "./frames.js";
 import { DEFAULT_TENANT, directConversation, groupId, isGroup, NONE, userId, type ConversationId, type UserId } from "./ids.js";
-import { CONTROL } from "./message.js";
+import { CONTROL, FLAG } from "./message.js";
 import type { Outgoing } from "./outbox.js";
 import type { Event, Page } from "./events.js";
 import { Session } from "./session.js";
@@ -196,17 +196,17 @@ export class Client {
 
   /** Sends text. Resolves once it is durable; it is sent again as often as it takes, also after a reload. */
   send(to: To, text: string, options: { readonly answers?: bigint; readonly expiresAt?: bigint } = {}): Promise<Sent> {
-    return this.post(to, { payload: utf8(text), target: options.answers ?? 0n, expiresAt: options.expiresAt ?? 0n });
+    return this.post(to, { payload: utf8(text), target: options.answers ?? 0n, expiresAt: options.expiresAt ?? 0n, flags: FLAG.compressible });
   }
 
-  /** Sends bytes. */
+  /** Sends bytes, which are not compressed on the way: they may be encrypted, and how well that goes would tell of what they say. */
   sendBytes(to: To, payload: Uint8Array): Promise<Sent> {
     return this.post(to, { payload });
   }
 
   /** Replaces what an own message says. */
   edit(conversation: ConversationId, seq: bigint, text: string): Promise<Sent> {
-    return this.post({ conversation }, { payload: utf8(text), control: CONTROL.edit, target: seq });
+    return this.post({ conversation }, { payload: utf8(text), control: CONTROL.edit, target: seq, flags: FLAG.compressible });
   }
 
   /** Withdraws a message for everyone. */

@@ -37,7 +37,7 @@ const layout = <const L extends Layout>(given: L): L => given;
 /** The kinds, by name. */
 export const KINDS = {
   hello: layout({ kind: 1, class: 0, fields: { versionMin: "u16", versionMax: "u16", device: "u32", user: "id", capabilities: "u64", token: "span", connectionNumber: "u64", deviceName: "span" } }),
-  welcome: layout({ kind: 2, class: 0, fields: { version: "u16", idleTimeoutS: "u16", frameMax: "u32", payloadMax: "u32", window: "u32", user: "id", device: "u32", lineage: "id", session: "u64", serverTime: "u64", redirect: "span", tokenUntil: "u64" } }),
+  welcome: layout({ kind: 2, class: 0, fields: { version: "u16", idleTimeoutS: "u16", frameMax: "u32", payloadMax: "u32", window: "u32", user: "id", device: "u32", lineage: "id", session: "u64", serverTime: "u64", redirect: "span", tokenUntil: "u64", capabilities: "u64" } }),
   send: layout({ kind: 3, class: 1, fields: { conversation: "id", peer: "id", clientMsgId: "u64", prev: "u64", expiresAt: "u64", trace: "id", flags: "u32", payloadCrc: "u32", payload: "span", control: "u16", target: "u64", body: "span" } }),
   sent: layout({ kind: 4, class: 1, fields: { conversation: "id", clientMsgId: "u64", seq: "u64", ts: "u64", ordinal: "u64" } }),
   message: layout({ kind: 5, class: 1, fields: { conversation: "id", seq: "u64", ts: "u64", sender: "id", peer: "id", senderDevice: "u32", flags: "u32", clientMsgId: "u64", expiresAt: "u64", trace: "id", payloadCrc: "u32", senderName: "span", payload: "span", control: "u16", target: "u64", ordinal: "u64", body: "span", clearCrc: "u32" } }),

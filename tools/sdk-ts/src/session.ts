@@ -11,11 +11,14 @@ import type { Event, Page, SessionOptions } from "./events.js";
 import { ERROR_NAMES, RETRY, Refused } from "./errors.js";
 import { decode, encode, FRAME_MAX, KINDS, PAYLOAD_MAX, ProtocolError, VERSION, wholeFrame, WINDOW, type Fixed, type Frame, type FrameOf, type KindName } from "./frames.js";
 import { NONE, type ConversationId, type UserId } from "./ids.js";
-import { CONTROL, FLAG, frameOf, messageOf, type Message } from "./message.js";
+import { CONTROL, FLAG, frameOf, messageOf, type Message, type Packs } from "./message.js";
 import { Outbox, type Outgoing } from "./outbox.js";
 import { newPlace, type Item, type Place } from "./place.js";
 import type { Saved, SavedConversation } from "./store.js";
 
+/** What HELLO and WELCOME say: what is pushed is acknowledged, and payloads may be packed. */
+const ACKNOWLEDGES = 1n;
+const UNPACKS = 2n;
 /** FETCHes under way. */
 const FETCHES_MAX = 8;
 /** Messages of one FETCH. */
@@ -88,6 +91,7 @@ export class Session {
   private readonly asks = new Map<bigint, Asking>();
   private dirty = false;
   private toldConnected = false;
+  private packs: Packs = "does not";
 
   constructor(private readonly options: SessionOptions) {}
 
@@ -162,7 +166,7 @@ export class Session {
     const { device, deviceName = "" } = this.options;
     const encoder = new TextEncoder();
     this.put("hello", {
-      versionMin: VERSION, versionMax: VERSION, device, user: this.options.user, capabilities: 1n, token: encoder.encode(token), connectionNumber: wallUs,
+      versionMin: VERSION, versionMax: VERSION, device, user: this.options.user, capabilities: ACKNOWLEDGES | UNPACKS, token: encoder.encode(token), connectionNumber: wallUs,
       deviceName: encoder.encode(deviceName),
     });
   }
@@ -236,7 +240,7 @@ export class Session {
       this.resume(this.below);
     }
     if (now >= this.activityAt) this.setActive(this.active);
-    for (const { request, message, prev } of this.outbox.take(this.window, now, () => ++this.requests)) this.output.push(frameOf(request, message, prev));
+    for (const { request, message, prev } of this.outbox.take(this.window, now, () => ++this.requests)) this.output.push(frameOf(request, message, prev, this.packs));
     for (const conversation of this.due) this.repeatReceipts(conversation, now);
     this.fillGaps(now);
   }
@@ -269,7 +273,7 @@ export class Session {
     const message = { peer: NONE, payload: nothing, control: CONTROL.text, target: 0n, body: nothing, flags: 0, expiresAt: 0n, ...what, ...to, clientMsgId: this.lastMsgId };
     if (message.payload.length + message.body.length > PAYLOAD_MAX) throw new Refused("PAYLOAD_TOO_LARGE", `at most ${PAYLOAD_MAX} bytes`);
     // What cannot be written as a frame would stand in the way of all that is behind it.
-    frameOf(1n, message, 0n);
+    frameOf(1n, message, 0n, "does not");
     return message;
   }
 
@@ -400,6 +404,7 @@ export class Session {
   private welcomed(frame: FrameOf<"welcome">, now: number): void {
     [this.state, this.user, this.window, this.frameMax] = ["up", frame.user, frame.window, frame.frameMax];
     this.idleMs = frame.idleTimeoutS * 1000;
+    this.packs = (frame.capabilities & UNPACKS) !== 0n ? "packs" : "does not";
     this.pingAt = now + this.idleMs / 3;
     this.clock = { serverUs: frame.serverTime, at: now };
     this.renewed(frame.tokenUntil, now);
@@ -484,7 +489,7 @@ export class Session {
   }
 
   private takeMessage(frame: FrameOf<"message">): void {
-    const message = messageOf(frame);
+    const message = messageOf(frame, this.packs);
     const fetching = this.fetches.get(frame.requestId);
     if (fetching) {
       fetching.messages.push(message);

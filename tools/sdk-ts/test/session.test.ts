@@ -64,7 +64,7 @@ class Played {
   welcome(window = 64): void {
     this.tell("welcome", 1n, {
       version: 1, idleTimeoutS: 90, frameMax: 73_728, payloadMax: 65_536, window, user: alice, device: 1, lineage: LINEAGE, session: 1n, serverTime: 1n,
-      redirect: new Uint8Array(), tokenUntil: 0n,
+      redirect: new Uint8Array(), tokenUntil: 0n, capabilities: 2n,
     });
   }
 

@@ -10,6 +10,7 @@ import { crc32c } from "../src/crc32c.js";
 import { decode, encode, KINDS, ProtocolError, wholeFrame, type Fixed, type Frame, type KindName } from "../src/frames.js";
 import { directConversation, groupId, linkDigest, userId } from "../src/ids.js";
 import { messageOf } from "../src/message.js";
+import { pack, unpack } from "../src/packed.js";
 
 const lines = readFileSync(new URL("../../../../docs/vectors/frames.txt", import.meta.url), "utf8").trim().split("\n");
 const vectors = new Map(lines.map((line) => line.split(" ") as [string, string]));
@@ -75,11 +76,45 @@ test("what is in lists comes out", () => {
   assert.deepEqual(devicesOf(devices).map(({ device, name }) => [device, name]), [[7, "phone"], [2 ** 31, ""]]);
 });
 
+test("what is packed is unpacked, and what is not is refused", () => {
+  const dull = utf8("all work and no play ".repeat(20));
+  const vector = fromHex(vectors.get("packed/dull")!);
+  assert.deepEqual(unpack(vector), dull);
+  const [zeros, words] = [new Uint8Array(65_536), utf8("one two three four five six seven ".repeat(300).slice(0, 9_999))];
+  for (const payload of [dull, zeros, words, new Uint8Array(300).map((_, at) => at * at)]) {
+    const packed = pack(payload);
+    if (packed) assert.ok(packed.length < payload.length);
+    if (packed) assert.deepEqual(unpack(packed), payload);
+  }
+  assert.ok(pack(zeros)!.length < 400 && pack(words)!.length < 200);
+  assert.equal(pack(dull.subarray(0, 255)), undefined);
+  let state = 1;
+  const noise = new Uint8Array(4096).map(() => (state = (state * 48_271) % 2_147_483_647) >> 8);
+  assert.equal(pack(noise), undefined);
+  const bomb = pack(zeros)!.slice();
+  for (const length of [65_537, 0xffff_ffff, 1_000, 0]) {
+    new DataView(bomb.buffer).setUint32(0, length, true);
+    assert.throws(() => unpack(bomb), ProtocolError, `${length}`);
+  }
+  for (let at = 0; at < vector.length; at++) assert.throws(() => unpack(vector.subarray(0, at)), ProtocolError);
+  for (let at = 4; at < vector.length; at++) {
+    for (const byte of [0, 1, 0x1f, 0xf0, 0xff]) {
+      const harmed = vector.slice();
+      harmed[at] = byte;
+      try {
+        assert.equal(unpack(harmed).length, dull.length);
+      } catch (error) {
+        assert.ok(error instanceof ProtocolError, String(error));
+      }
+    }
+  }
+});
+
 test("what was harmed is noticed wherever it was", () => {
   const bytes = fromHex(vectors.get("MESSAGE")!);
   const read = decode(bytes);
   assert.ok(read?.kind === "message");
-  assert.equal(messageOf(read).text, "hi bob");
+  assert.equal(messageOf(read, "packs").text, "hi bob");
   for (let at = 4; at < bytes.length; at++) {
     const harmed = bytes.slice();
     harmed[at]! ^= 1;
@@ -87,7 +122,7 @@ test("what was harmed is noticed wherever it was", () => {
       const read = decode(harmed);
       // Flags of the header, its class and what is reserved are covered, too; an unknown kind would be skipped.
       assert.ok(read?.kind === "message");
-      messageOf(read);
+      messageOf(read, "packs");
     }, ProtocolError, `byte ${at}`);
   }
 });

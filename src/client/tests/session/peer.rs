@@ -156,6 +156,7 @@ pub fn welcome(lineage: Lineage) -> Welcome {
         server_time: Timestamp(1),
         redirect: Span::default(),
         token_until: Timestamp(0),
+        capabilities: Welcome::UNPACKS,
     }
 }
 

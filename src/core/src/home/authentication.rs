@@ -2,7 +2,7 @@
 
 use alloc::boxed::Box;
 
-use super::{own::Bound, retry::Pushes};
+use super::{own::Bound, retry::Pushes, session::Payloads};
 use crate::{
     limits::{Bucket, EPHEMERAL_RATE, Rate, SERVICE_EPHEMERAL_RATE, SERVICE_SHARE},
     time::Mono,
@@ -112,6 +112,7 @@ pub struct Authenticated {
     bound: Bound,
     device_name: Box<str>,
     pushes: Pushes,
+    payloads: Payloads,
     scope: Scope,
 }
 
@@ -174,6 +175,11 @@ impl Authenticated {
         self.pushes
     }
 
+    /// How the device takes packed payloads.
+    pub(super) fn payloads(&self) -> Payloads {
+        self.payloads
+    }
+
     /// What the user calls the device; empty: it does not say.
     pub fn device_name(&self) -> &str {
         &self.device_name
@@ -219,6 +225,7 @@ pub fn authenticate(verifier: &impl Verifier, frame: &Frame<'_>, now: Timestamp)
     let (Claims { name, until, issued, scope, .. }, device_name) = (claims, device_name.into());
     let acknowledges = hello.capabilities & Hello::ACKNOWLEDGES != 0;
     let pushes = if acknowledges { Pushes::UntilAcknowledged } else { Pushes::Once };
+    let payloads = if hello.capabilities & Hello::UNPACKS != 0 { Payloads::AsTheyAre } else { Payloads::Unpacked };
     Ok(Authenticated {
         user,
         device,
@@ -230,6 +237,7 @@ pub fn authenticate(verifier: &impl Verifier, frame: &Frame<'_>, now: Timestamp)
         bound,
         device_name,
         pushes,
+        payloads,
         scope,
     })
 }

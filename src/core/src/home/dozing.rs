@@ -1,6 +1,8 @@
 //! Devices at which nobody looks. Such a one is *dozing*: its bell rings once for each conversation, and what it missed is listed once somebody looks, so that
 //! nothing can be lost. What it has is counted from the last durable change: what is not durable yet is told later, to those at whom somebody looks.
 
+use alloc::vec::Vec;
+
 use tidings_canary::{self as canary, Canary};
 use tidings_wire::{
     ConversationId, Frame, Uv, WireError,
@@ -59,10 +61,12 @@ impl Homes {
         id: SessionId,
         conversation: ConversationId,
         bytes: &[u8],
+        plain: &mut Vec<u8>,
         cx: &mut impl HomeContext,
     ) -> u64 {
         let Some(session) = self.sessions.get_mut(id) else { return 0 };
         let Sync::Dozing(since) = session.sync else { return 0 };
+        let bytes = session.payloads.of(bytes, plain);
         if !bytes.is_empty() && !is_for_people(bytes) || !session.rings(conversation) {
             return 0;
         }

@@ -3,8 +3,11 @@
 use tidings_wire::{
     ClientMsgId, ConversationId, ErrorCode, Frame, Kind, Timestamp, WireError,
     frame::{self},
-    frames::{Bye, Delivered, ErrorFrame, Fetch, Message, Ping, Pong, Read, ReceiptKind, Resume, Send},
-    limits,
+    frames::{
+        Bye, Control, Delivered, ErrorFrame, Fetch, Message, MessageFlags, Ping, Pong, Read, ReceiptKind, Resume, Send,
+        about::control::EDIT,
+    },
+    limits, packed,
 };
 
 use super::{Homes, SessionId, index::HomeKey};
@@ -31,6 +34,13 @@ pub(crate) struct Command<'f> {
     pub(crate) body: &'f [u8],
     /// The payload.
     pub(crate) payload: &'f [u8],
+}
+
+/// True of a payload that is packed, of something of which the server need not read what it says.
+fn may_be_packed(control: Control, (body, payload): (&[u8], &[u8])) -> bool {
+    // A device that does not unpack gets both together unpacked.
+    let most = (limits::PAYLOAD_MAX as usize).saturating_sub(body.len());
+    [Control::TEXT, EDIT].contains(&control) && packed::unpack(payload, most).is_ok()
 }
 
 impl Homes {
@@ -235,7 +245,11 @@ impl Homes {
         }
         let (rate, scope) = (self.config.user_rate, session.scope);
         let bucket = &mut self.index.get_mut(session.home).bucket;
-        scope.take_send(bucket, rate, now.mono).map_err(|wait_ms| (ErrorCode::RateLimited, wait_ms))
+        scope.take_send(bucket, rate, now.mono).map_err(|wait_ms| (ErrorCode::RateLimited, wait_ms))?;
+        if send.flags.0 & MessageFlags::PACKED != 0 && !may_be_packed(send.control, (body, payload)) {
+            return refuse(ErrorCode::PackedInvalid);
+        }
+        Ok(())
     }
 
     fn receipt<'f>(

@@ -75,6 +75,8 @@ struct Post {
     posted: Posted,
     /// The frame; `None`: devices are told that there is something.
     frame: Option<Box<[u8]>>,
+    /// The same for devices that do not unpack, once one of them was met.
+    plain: Vec<u8>,
     /// The next place.
     next: usize,
 }
@@ -215,8 +217,8 @@ impl Homes {
         let listener = group.places.get(listens_at as usize).and_then(|place| *place);
         if let Some(Listener { since, .. }) = listener.filter(|_| group.pending > 0) {
             if group.pending <= COPY_REST_MAX {
-                let posts = core::mem::take(&mut self.listening.posts);
-                let rest = posts.iter().filter(|post| post.posted.conversation == conversation);
+                let mut posts = core::mem::take(&mut self.listening.posts);
+                let rest = posts.iter_mut().filter(|post| post.posted.conversation == conversation);
                 for post in rest.filter(|post| post.next <= listens_at as usize && since < post.posted.seq) {
                     self.copy_to(home, post, cx);
                 }
@@ -337,7 +339,7 @@ impl Homes {
         }
         group.pending += 1;
         self.listening.bytes += frame.map_or(0, <[u8]>::len);
-        self.listening.posts.push_back(Post { posted, frame: frame.map(Box::from), next: 0 });
+        self.listening.posts.push_back(Post { posted, frame: frame.map(Box::from), plain: Vec::new(), next: 0 });
     }
 
     /// Heads of large groups, for a session that asked.
@@ -481,7 +483,7 @@ impl Homes {
                 post.next += 1;
                 match place.filter(|listener| listener.since < post.posted.seq) {
                     Some(listener) => {
-                        let devices = self.copy_to(listener.home, &post, cx);
+                        let devices = self.copy_to(listener.home, &mut post, cx);
                         (copies, bytes) = (copies + devices, bytes + devices * len);
                     }
                     None => empty += 1,
@@ -498,9 +500,8 @@ impl Homes {
     }
 
     /// Copies a message to the devices of a home: how many there are.
-    fn copy_to(&mut self, home: HomeKey, post: &Post, cx: &mut impl HomeContext) -> usize {
-        let Post { posted, frame, .. } = post;
-        let len = frame.as_ref().map_or(0, |frame| frame.len());
+    fn copy_to(&mut self, home: HomeKey, post: &mut Post, cx: &mut impl HomeContext) -> usize {
+        let Post { posted, frame, plain, .. } = post;
         let sessions = self.index.get(home).sessions.len();
         for at in 0..sessions {
             let id = self.index.get(home).sessions[at];
@@ -508,7 +509,8 @@ impl Homes {
             if session.sync != Sync::Live || id == posted.origin {
                 continue;
             }
-            if cx.buffered(session.conn) + len > OUT_SOFT {
+            let frame = frame.as_deref().map(|frame| session.payloads.of(frame, plain));
+            if cx.buffered(session.conn) + frame.map_or(0, <[u8]>::len) > OUT_SOFT {
                 session.sync = Sync::Behind(self.index.get(home).durable);
                 cx.count(Counter::Behind);
                 self.output_gone(id, cx);

@@ -86,6 +86,7 @@ impl Homes {
             sync,
             ends: None,
             pushes: who.pushes(),
+            payloads: who.payloads(),
             unacknowledged: Unacknowledged::NOTHING,
             issued: age(who.issued(), who.bound()),
             activity: Activity::Active,
@@ -114,6 +115,7 @@ impl Homes {
             server_time: cx.now().wall,
             redirect: Span::default(),
             token_until: who.until().unwrap_or_default(),
+            capabilities: Welcome::UNPACKS,
         };
         frame::append(cx.out(conn), who.request_id(), &welcome);
         Ok(id)

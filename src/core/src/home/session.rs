@@ -3,7 +3,11 @@
 use alloc::{boxed::Box, vec::Vec};
 use core::num::NonZeroU32;
 
-use tidings_wire::{ConversationId, DeviceId, Timestamp, UserId, Uv, frames::Activity};
+use tidings_canary::{self as canary, Canary};
+use tidings_wire::{
+    ConversationId, DeviceId, Timestamp, UserId, Uv,
+    frames::{Activity, Message},
+};
 
 use super::{
     authentication::Scope,
@@ -13,6 +17,7 @@ use super::{
 use crate::{
     budget::Network,
     effects::ConnId,
+    emptied::unpacked,
     limits::RUNG_MAX,
     slab::{Key, Slab},
 };
@@ -65,6 +70,8 @@ pub struct Session {
     pub ends: Option<NonZeroU32>,
     /// Whether it acknowledges what is pushed.
     pub pushes: Pushes,
+    /// How it takes packed payloads.
+    pub payloads: Payloads,
     /// What it has not acknowledged.
     pub unacknowledged: Unacknowledged,
     /// When its token was issued; [`AGELESS`](super::settings::AGELESS) of one that is good for this device only.
@@ -100,6 +107,35 @@ impl Session {
         }
         rings
     }
+}
+
+/// How a device takes payloads that whoever wrote them has packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Payloads {
+    /// As they are.
+    AsTheyAre,
+    /// Unpacked.
+    Unpacked,
+}
+
+impl Payloads {
+    /// A frame as such a device takes it, which for those that do not unpack is put together once, in `plain`.
+    #[inline]
+    pub fn of<'f>(self, frame: &'f [u8], plain: &'f mut Vec<u8>) -> &'f [u8] {
+        if !Message::says_packed(frame) || self == Self::AsTheyAre || canary::is(Canary::PackedToAll) {
+            return frame;
+        }
+        unpack_once(frame, plain)
+    }
+}
+
+#[cold]
+fn unpack_once<'f>(frame: &'f [u8], plain: &'f mut Vec<u8>) -> &'f [u8] {
+    if plain.is_empty() {
+        // What cannot be unpacked was never taken.
+        *plain = unpacked(frame).unwrap_or_else(|| frame.to_vec());
+    }
+    plain
 }
 
 /// The sessions of a reactor.

@@ -1,7 +1,7 @@
 //! What comes down to a home: answers for its sessions, head updates and receipts for its index and its live devices. Only socket
 //! output and home state come of it.
 
-use alloc::boxed::Box;
+use alloc::{boxed::Box, vec::Vec};
 
 use tidings_canary::{self as canary, Canary};
 use tidings_wire::{
@@ -224,7 +224,7 @@ impl Homes {
         haste: Haste,
         cx: &mut impl HomeContext,
     ) -> u64 {
-        let mut pushed = 0;
+        let (mut pushed, mut plain) = (0, Vec::new());
         for at in 0..self.index.get(home).sessions.len() {
             let id = self.index.get(home).sessions[at];
             let Some(session) = self.sessions.get_mut(id) else { continue };
@@ -232,10 +232,11 @@ impl Homes {
                 if let Sync::Dozing(_) = session.sync
                     && haste == Haste::Now
                 {
-                    pushed += self.ring(id, conversation, bytes, cx);
+                    pushed += self.ring(id, conversation, bytes, &mut plain, cx);
                 }
                 continue;
             }
+            let bytes = session.payloads.of(bytes, &mut plain);
             if bytes.is_empty() || cx.buffered(session.conn) + bytes.len() > OUT_SOFT {
                 // What is not durable yet is told those who are not behind.
                 session.sync = Sync::Behind(before.min(self.index.get(home).durable));
@@ -382,7 +383,8 @@ impl Homes {
             return self.close_with(asker.session, ErrorCode::TooSlow, kind, asker.request_id, text, cx);
         }
         let wanted = self.as_wanted(session.home, message);
-        let message = wanted.as_deref().unwrap_or(message);
+        let mut plain = Vec::new();
+        let message = session.payloads.of(wanted.as_deref().unwrap_or(message), &mut plain);
         let Ok(Some(header)) = Header::decode(message, FRAME_MAX) else {
             unreachable!("stored frames are checked where they are read");
         };

@@ -58,7 +58,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         arguments.kills
     );
 
-    let chatting = Chatting::start(server.addr(), &members(&Issuer::load(&launch.data)?)?, PACE);
+    let chatting = Chatting::start(&members(&Issuer::load(&launch.data)?, &server.addr().into())?, PACE);
     let bar = ProgressBar::new(arguments.kills + 1);
     bar.set_style(ProgressStyle::with_template("{bar:24} {pos}/{len}  {msg}")?);
     for kill in 1..=arguments.kills {
@@ -95,7 +95,8 @@ fn cores() -> String {
     if numbers.is_empty() { "0".into() } else { numbers.join(",") }
 }
 
-fn members(issuer: &Issuer) -> Result<Vec<Member>, Failure> {
+/// Each with a device that speaks frames as they are, and one that speaks them in a WebSocket.
+fn members(issuer: &Issuer, server: &tidings_client::blocking::Server) -> Result<Vec<Member>, Failure> {
     let mut members = Vec::new();
     for (user, peer) in [("alice", "bob"), ("bob", "alice")] {
         for device in 1..=2 {
@@ -104,6 +105,7 @@ fn members(issuer: &Issuer) -> Result<Vec<Member>, Failure> {
                 user: user.into(),
                 device,
                 token,
+                server: if device == 1 { server.clone() } else { server.clone().by_websocket() },
                 peers: vec![peer.into()],
                 writers: vec![peer.into()],
             });

@@ -122,7 +122,7 @@ impl Sending {
         let payload = text.strip_suffix(b"\r").unwrap_or(text).to_vec();
         let until = self.disappear.map(|seconds| Timestamp(wall_clock().0 + u64::from(seconds) * 1_000_000));
         let expires_at = until.unwrap_or_default();
-        self.to.post(self.client.session(), Content { payload, expires_at, ..self.like.clone() });
+        self.to.post(self.client.session(), Content { payload, expires_at, ..self.like.clone() }.compressible());
         (self.waiting, self.heard) = (self.waiting + 1, Instant::now());
     }
 

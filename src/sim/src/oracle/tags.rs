@@ -1,15 +1,21 @@
 //! What names a message: a tag in its words, or who attempted it.
 
+use std::borrow::Cow;
+
 use tidings_client::{ClientMsgId, ConversationId, DeviceId, Message, MessageFlags, Seq, UserId};
-use tidings_wire::frames;
+use tidings_wire::{frames, limits::PAYLOAD_MAX, packed};
 
 use super::streamed::{END, OPEN};
 
-/// What a message says: its tag, and bytes that follow from it.
+/// What a message says: its tag, and bytes that follow from it. Of one in four they repeat themselves, so that packing makes it shorter.
 pub fn payload(tag: u64, len: usize) -> Vec<u8> {
     let mut bytes = tag.to_le_bytes().to_vec();
-    let mut state = tag | 1;
+    let (mut state, repeats) = (tag | 1, tag.count_ones().is_multiple_of(4));
     while bytes.len() < len {
+        if repeats && bytes.len() >= 64 {
+            bytes.extend_from_within(bytes.len() - 40..);
+            continue;
+        }
         state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).rotate_left(17);
         bytes.extend_from_slice(&state.to_le_bytes());
     }
@@ -37,8 +43,18 @@ fn named(control: u16, payload: &[u8], (user, device, id): (UserId, DeviceId, Cl
     words.map_or_else(|| identity(user, device, id), |bytes| u64::from_le_bytes(*bytes))
 }
 
+/// What a message says, as the log and the wire have it.
+pub(crate) fn said<'p>(message: &frames::Message, payload: &'p [u8]) -> Cow<'p, [u8]> {
+    if message.flags.0 & MessageFlags::PACKED == 0 {
+        return payload.into();
+    }
+    // What is packed wrongly says something else than was written.
+    packed::unpack(payload, PAYLOAD_MAX as usize).map_or(Cow::Borrowed(&[]), Cow::Owned)
+}
+
 /// The tag of a message as the log and the wire have it.
 pub(crate) fn tag_of(message: &frames::Message, payload: &[u8]) -> u64 {
+    let payload = &said(message, payload);
     let frames::Message { conversation, sender, sender_device, client_msg_id, control, target, .. } = *message;
     match control.0 == END && message.flags.0 & MessageFlags::ABORTED > 0 {
         true => aborted_tag(conversation, target),

@@ -39,7 +39,7 @@ impl World {
         let target = Seq((head + 1).saturating_sub(self.random.below(near)));
         match self.random.below(115) {
             100.. => self.write_stream(at, place, whom),
-            0..35 => self.post_tagged(at, place, whom, |words| Content::text(words).as_edit_of(target)),
+            0..35 => self.post_tagged(at, place, whom, |words| Content::text(words).compressible().as_edit_of(target)),
             35..60 if self.random.chance(3 * MILLION / 4) => {
                 self.post_tagged(at, place, whom, |words| Content { control: REACT, target, ..Content::text(words) });
             }

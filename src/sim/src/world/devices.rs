@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use tidings_client::{
-    ClientMsgId, Config, ConversationId, DeviceId, ErrorCode, Event as Told, History, Loss, Preferences, PresenceState,
-    SavedState, Seq, Session, Tokens, UserId, Watermarks,
+    ClientMsgId, Config, ConversationId, DeviceId, ErrorCode, Event as Told, History, Loss, Packing, Preferences,
+    PresenceState, SavedState, Seq, Session, Tokens, UserId, Watermarks,
 };
 use tidings_wire::{Frame, Kind, limits::FRAME_MAX, split};
 
@@ -256,6 +256,7 @@ impl World {
             history: device.history,
             receive: true,
             confirm: true,
+            packing: if at % 3 == 1 { Packing::No } else { Packing::Yes },
             seed,
             wall_us,
         }));

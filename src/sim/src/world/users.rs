@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 
-use tidings_client::{Seq, Session};
+use tidings_client::{Content, Seq, Session};
 use tidings_wire::frames::FetchOrder;
 
 use super::{
@@ -189,8 +189,8 @@ impl World {
             let session = device.session.as_mut().expect("it is in hand");
             let user = user_id(device.user);
             let id = match peer {
-                Whom::User(peer) => session.send(user_id(peer), &payload(tag, len)),
-                Whom::Group(_) => session.send_to(self.oracle.id(place), &payload(tag, len)),
+                Whom::User(peer) => session.post_to(user_id(peer), Content::text(&payload(tag, len)).compressible()),
+                Whom::Group(_) => session.post(self.oracle.id(place), Content::text(&payload(tag, len)).compressible()),
             };
             device.tags.insert((place, id), tag);
             device.waiting += 1;

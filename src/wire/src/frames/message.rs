@@ -4,6 +4,7 @@ use rkyv::{Archive, Deserialize, Serialize};
 
 use super::fixed_parts;
 use crate::{
+    HEADER_LEN, Kind,
     frame::Span,
     ids::{ClientMsgId, ConversationId, DeviceId, Seq, Timestamp, UserId},
 };
@@ -33,6 +34,8 @@ impl MessageFlags {
     pub const ENDED: u32 = 256;
     /// Of END, and of an OPEN that has ended: who wrote it fell silent, and the server ended it. Only the server sets it.
     pub const ABORTED: u32 = 512;
+    /// Of a text or an edit: the payload is packed, see [`packed`](crate::packed).
+    pub const PACKED: u32 = 1024;
     /// What only the server sets.
     pub const OF_SERVER: u32 =
         Self::LARGE | Self::EMPTIED | Self::WITHHELD | Self::FORGOTTEN | Self::ENDED | Self::ABORTED;
@@ -142,14 +145,54 @@ impl Message {
         if body.is_empty() { crc32c::crc32c(payload) } else { crc32c::crc32c_append(crc32c::crc32c(body), payload) }
     }
 
+    /// True of a frame that is a MESSAGE and says that its payload is packed; the rest of it, which must be known to be whole, is not looked at.
+    #[inline]
+    pub fn says_packed(frame: &[u8]) -> bool {
+        frame.len() > PACKED_AT && frame[PACKED_AT] & PACKED_BIT != 0 && frame[KIND_AT] == Kind::Message as u8
+    }
+
     /// [`Message::clear_crc`] of a name and a body.
     pub fn crc_of_clear(name: &[u8], body: &[u8]) -> u32 {
         crc32c::crc32c_append(crc32c::crc32c(name), body)
     }
 }
 
+/// Where a frame says its kind.
+const KIND_AT: usize = 4;
+/// Where a MESSAGE has its flags: behind three ids, two numbers of 64 bits and the device. They are little-endian.
+const FLAGS_AT: usize = HEADER_LEN + 3 * 16 + 2 * 8 + 4;
+/// The byte of them that says that the payload is packed.
+const PACKED_AT: usize = FLAGS_AT + 1;
+const PACKED_BIT: u8 = (MessageFlags::PACKED >> 8) as u8;
+
 fixed_parts! {
     Send: Send, first 88, now 106;
     Sent: Sent, first 40, now 48;
     Message: Message, first 124, now 154;
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec::Vec;
+
+    use super::*;
+    use crate::{
+        archive::{self, Archived},
+        frame,
+    };
+
+    #[test]
+    fn flags_are_found_where_they_are() {
+        let mut fixed: Message = archive::read(&[0; Message::LEN]).unwrap();
+        (fixed.sender_device, fixed.client_msg_id) = (DeviceId(u32::MAX), ClientMsgId(u64::MAX));
+        for (flags, expected) in [(0, false), (MessageFlags::PACKED, true), (!MessageFlags::PACKED, false)] {
+            fixed.flags = MessageFlags(flags);
+            let mut bytes = Vec::new();
+            frame::append(&mut bytes, 0, &fixed);
+            assert_eq!(Message::says_packed(&bytes), expected, "{flags:#x}");
+            bytes[KIND_AT] = Kind::Sent as u8;
+            assert!(!Message::says_packed(&bytes));
+        }
+        assert!(!Message::says_packed(&[]));
+    }
 }

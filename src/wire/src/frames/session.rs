@@ -37,6 +37,8 @@ pub struct Hello {
 impl Hello {
     /// Everything that is pushed and is not this user's own is acknowledged by DELIVERED or READ. What is not is pushed again.
     pub const ACKNOWLEDGES: u64 = 1;
+    /// Packed payloads are taken as they are. Others get them unpacked.
+    pub const UNPACKS: u64 = 2;
 }
 
 /// The answer to HELLO.
@@ -66,6 +68,13 @@ pub struct Welcome {
     pub redirect: Span,
     /// When the token ends, and with it the session unless REAUTH comes before; 0: never.
     pub token_until: Timestamp,
+    /// What the server can do, a bit each: see [`Welcome::UNPACKS`].
+    pub capabilities: u64,
+}
+
+impl Welcome {
+    /// SEND may have a packed payload.
+    pub const UNPACKS: u64 = 2;
 }
 
 /// A new token for this session: of the same user, and good for the same device.
@@ -170,7 +179,7 @@ impl ErrorFrame {
 
 fixed_parts! {
     Hello: Hello, first 40, now 56;
-    Welcome: Welcome, first 76, now 84;
+    Welcome: Welcome, first 76, now 92;
     Reauth: Reauth, first 8, now 8;
     ReauthOk: ReauthOk, first 8, now 8;
     Ping: Ping, first 8, now 8;

@@ -44,10 +44,13 @@ impl<'a> Command<'a> {
 
     /// What is sent for it, about this message (of what is written: as an answer to it, 0 of none).
     pub fn content(&self, target: Seq) -> Content {
-        let about = |control, words: &str| Content { control, target, ..Content::text(words.as_bytes()) };
+        let about =
+            |control, words: &str| Content { control, target, ..Content::text(words.as_bytes()).compressible() };
         match *self {
             Self::Forget | Self::Block | Self::Unblock => Content::text(b""),
-            Self::Write(words) | Self::Unknown(words) => Content::text(words.as_bytes()).answering(target),
+            Self::Write(words) | Self::Unknown(words) => {
+                Content::text(words.as_bytes()).compressible().answering(target)
+            }
             Self::Edit(words) => about(about_control::EDIT, words),
             Self::Erase => about(about_control::ERASE, ""),
             Self::React(reaction) => about(about_control::REACT, reaction),
