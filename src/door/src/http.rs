@@ -79,6 +79,14 @@ const fn bad(why: &'static str) -> Refusal {
     Refusal("400 Bad Request", why, "")
 }
 
+/// What servers on the way write who pass a request on.
+const FORWARDED: [&str; 5] = ["forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip"];
+
+/// True if a field is there.
+fn has(request: &Request<'_, '_>, name: &str) -> bool {
+    request.headers.iter().any(|field| field.name.eq_ignore_ascii_case(name))
+}
+
 /// The only value of a field; `None` if it is not there, or more than once.
 fn one<'a>(request: &Request<'_, 'a>, name: &str) -> Option<&'a str> {
     let mut values = request.headers.iter().filter(|field| field.name.eq_ignore_ascii_case(name));
@@ -93,7 +101,10 @@ fn one<'a>(request: &Request<'_, 'a>, name: &str) -> Option<&'a str> {
 fn lists(request: &Request<'_, '_>, name: &str, token: &str) -> bool {
     let fields = request.headers.iter().filter(|field| field.name.eq_ignore_ascii_case(name));
     let values = fields.filter_map(|field| std::str::from_utf8(field.value).ok());
-    values.flat_map(|value| value.split(',')).any(|listed| listed.trim().eq_ignore_ascii_case(token))
+    // What comes after a semicolon is how much it is wanted: 0 is not at all.
+    let is_wanted = |listed: &str| listed.split(';').skip(1).all(|more| more.trim() != "q=0");
+    let is_it = |listed: &str| listed.split(';').next().is_some_and(|listed| listed.trim().eq_ignore_ascii_case(token));
+    values.flat_map(|value| value.split(',')).any(|listed| is_it(listed) && is_wanted(listed))
 }
 
 /// The path, without what is after a question mark.
@@ -105,12 +116,15 @@ fn path<'a>(request: &Request<'_, 'a>) -> &'a str {
 fn show(request: &Request<'_, '_>, rest: &[u8], rules: &Rules) -> Result<Answer, Refusal> {
     let nothing = Refusal("404 Not Found", "there is nothing here: the WebSocket is at /v1", "");
     let Some(pages) = &rules.pages else { return Err(nothing) };
-    if request.headers.iter().any(|field| field.name.eq_ignore_ascii_case("transfer-encoding")) {
+    if request.version == Some(1) && one(request, "host").is_none() {
+        return Err(bad("one Host is expected"));
+    }
+    if has(request, "transfer-encoding") {
         return Err(Refusal("411 Length Required", "a body needs a Content-Length", ""));
     }
-    let has_length = request.headers.iter().any(|field| field.name.eq_ignore_ascii_case("content-length"));
-    let len = match one(request, "content-length").map(str::parse) {
-        None if !has_length => 0,
+    let digits = |length: &&str| length.bytes().all(|digit| digit.is_ascii_digit());
+    let len = match one(request, "content-length").filter(digits).map(str::parse) {
+        None if !has(request, "content-length") => 0,
         Some(Ok(len)) if len <= BODY_MAX => len,
         Some(Ok(_)) => return Err(Refusal("413 Content Too Large", "the body is too long", "")),
         _ => return Err(bad("Content-Length is no length")),
@@ -120,7 +134,8 @@ fn show(request: &Request<'_, '_>, rest: &[u8], rules: &Rules) -> Result<Answer,
         method: request.method.unwrap_or_default(),
         path: path(request),
         host: one(request, "host"),
-        origin: one(request, "origin"),
+        origin: has(request, "origin").then(|| one(request, "origin").unwrap_or_default()),
+        is_forwarded: FORWARDED.iter().any(|field| has(request, field)),
         content_type: one(request, "content-type"),
         if_none_match: one(request, "if-none-match"),
         takes_gzip: lists(request, "accept-encoding", "gzip"),
@@ -149,9 +164,7 @@ fn accept(request: &Request<'_, '_>, rules: &Rules) -> Result<Vec<u8>, Refusal> 
     if STANDARD.decode(key).map(|bytes| bytes.len()) != Ok(KEY_LEN) {
         return Err(bad("Sec-WebSocket-Key is not 16 bytes in base64"));
     }
-    if request.headers.iter().any(|field| field.name.eq_ignore_ascii_case("origin"))
-        && !one(request, "origin").is_some_and(|origin| may_come_from(origin, host, rules))
-    {
+    if has(request, "origin") && !one(request, "origin").is_some_and(|origin| may_come_from(origin, host, rules)) {
         return Err(Refusal("403 Forbidden", "pages of this origin may not connect: see door.origins", ""));
     }
     if !lists(request, "sec-websocket-protocol", SUBPROTOCOL) {
@@ -276,7 +289,8 @@ mod tests {
             }
         };
         let host = ("Host", "localhost:1");
-        let got = ask("GET /a?b HTTP/1.1", &[host, ("Accept-Encoding", "br, gzip"), ("If-None-Match", "\"x\"")], "");
+        let got =
+            ask("GET /a?b HTTP/1.1", &[host, ("Accept-Encoding", "br, gzip;q=0.8"), ("If-None-Match", "\"x\"")], "");
         for part in ["200 OK", "\"/a\"", "localhost:1", "takes_gzip: true", "\\\"x\\\"", "body: []"] {
             assert!(got.contains(part), "{part}: {got}");
         }
@@ -285,11 +299,21 @@ mod tests {
         let posted = |length, body| ask("POST /a HTTP/1.1", &[host, ("Content-Length", length)], body);
         assert_eq!(posted("3", "ab"), "more");
         assert!(posted("3", "abcd").contains("body: [97, 98, 99]"));
-        for (length, status) in [("1025", "413"), ("-1", "400"), ("99999999999999999999999", "400"), ("", "400")] {
+        for (length, status) in
+            [("1025", "413"), ("-1", "400"), ("99999999999999999999999", "400"), ("", "400"), ("+5", "400")]
+        {
             assert!(posted(length, "").starts_with(&format!("HTTP/1.1 {status} ")), "{length}");
         }
         let twice = [host, ("Content-Length", "1"), ("Content-Length", "1")];
         assert!(ask("POST /a HTTP/1.1", &twice, "a").starts_with("HTTP/1.1 400 "));
+        assert!(ask("GET /a HTTP/1.1", &[], "").starts_with("HTTP/1.1 400 "), "no host");
+        let strange = ask(
+            "GET /a HTTP/1.1",
+            &[host, ("Origin", "a"), ("Origin", "b"), ("Via", "1.1 x"), ("Accept-Encoding", "gzip;q=0")],
+            "",
+        );
+        assert!(strange.contains("origin: Some(\\\"\\\")") || strange.contains("origin: Some(\"\")"), "{strange}");
+        assert!(strange.contains("is_forwarded: true") && strange.contains("takes_gzip: false"), "{strange}");
         let chunked = [host, ("Transfer-Encoding", "chunked")];
         assert!(ask("POST /a HTTP/1.1", &chunked, "").starts_with("HTTP/1.1 411 "));
     }

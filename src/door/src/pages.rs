@@ -5,7 +5,7 @@ use std::fmt;
 /// Bytes of a request's body.
 pub const BODY_MAX: usize = 1 << 10;
 
-/// A request that does not ask for the WebSocket. A field that came twice counts as not there.
+/// A request that does not ask for the WebSocket. But for `origin` a field that came twice counts as not there.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked<'a> {
     /// `GET`, `HEAD`, `POST` and others.
@@ -14,8 +14,10 @@ pub struct Asked<'a> {
     pub path: &'a str,
     /// By which name the server is called.
     pub host: Option<&'a str>,
-    /// The page that it comes from, if one says so.
+    /// The page that it comes from, if one says so; empty if that makes no sense.
     pub origin: Option<&'a str>,
+    /// Somebody on the way says that it passed it on.
+    pub is_forwarded: bool,
     /// What the body is.
     pub content_type: Option<&'a str>,
     /// The version that is known already.

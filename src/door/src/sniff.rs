@@ -43,10 +43,10 @@ pub fn refusal(speaks: Speaks) -> &'static [u8] {
     }
 }
 
-/// What is told in HTTP to an address that asks too often.
+/// What is told in HTTP to an address that asks too often, or where everybody together does.
 pub(crate) const TOO_MANY: &[u8] =
     b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 1\r\nContent-Type: text/plain; charset=utf-8\r\n\
-    Content-Length: 36\r\nConnection: close\r\n\r\ntoo many requests from this address\n";
+    Content-Length: 18\r\nConnection: close\r\n\r\ntoo many requests\n";
 
 #[cfg(test)]
 mod tests {

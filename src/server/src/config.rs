@@ -20,10 +20,7 @@ use tidings_reactor::Canary;
 use tidings_wire::TenantId;
 
 pub use self::tokens::TokenSettings;
-use crate::{
-    front_door::{DoorSettings, TlsSettings},
-    tokens::Stage,
-};
+use crate::front_door::{DoorSettings, TlsSettings};
 
 /// Every setting, with its default.
 #[derive(Clone, Debug, Deserialize)]
@@ -342,11 +339,6 @@ impl ServerConfig {
     fn budget(&self, bytes: u64, share: u64) -> Budget {
         let bytes = if bytes == 0 { (self.log_bytes() / share).max(BUDGET_MIN) } else { bytes };
         Budget::new(bytes, self.retention.window_s)
-    }
-
-    /// What the server is for.
-    pub fn stage(&self) -> Stage {
-        if self.development { Stage::Development } else { Stage::Production }
     }
 
     /// Whether connections without TLS are taken.

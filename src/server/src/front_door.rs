@@ -96,11 +96,11 @@ fn unusable(path: &Path, why: &dyn std::fmt::Display) -> ConfigError {
 }
 
 impl FrontDoor {
-    /// Loads what the settings name; what is to be made is made in the data directory. In development mode `issuer` signs tokens for whoever asks.
+    /// Loads what the settings name; what is to be made is made in the data directory. In development mode an issuer signs tokens for whoever asks.
     ///
     /// # Errors
     /// If a file cannot be read or made, or is not what is expected.
-    pub fn open(config: &ServerConfig, data: &Path, issuer: Option<&Issuer>) -> Result<Self, ConfigError> {
+    pub fn open(config: &ServerConfig, data: &Path, development: Option<Issuer>) -> Result<Self, ConfigError> {
         let (tls, door) = (&config.tls, &config.door);
         let files = match (&tls.certificate, &tls.key) {
             (Some(chain), Some(key)) => Some((chain.clone(), key.clone())),
@@ -124,16 +124,7 @@ impl FrontDoor {
             pages: None,
         };
         if door.pages && door.websocket {
-            let issuer = match (config.development, issuer) {
-                (true, None) => {
-                    return Err(ConfigError::new(
-                        "development mode signs tokens, and the data directory has no token.key".into(),
-                    ));
-                }
-                (true, issuer) => issuer.cloned(),
-                (false, _) => None,
-            };
-            rules.pages = Some(Arc::new(WebPages::new(issuer)));
+            rules.pages = Some(Arc::new(WebPages::new(development)));
         }
         let mut loaded = None;
         if let Some((chain, key)) = files {

@@ -39,7 +39,7 @@ struct File {
     plain: Vec<u8>,
     gzip: Vec<u8>,
     /// Changes with what is in it.
-    etag: String,
+    version: String,
 }
 
 impl File {
@@ -47,24 +47,23 @@ impl File {
         let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
         gzip.write_all(text.as_bytes()).expect("memory takes everything");
         let gzip = gzip.finish().expect("memory takes everything");
-        let etag = format!("\"{:08x}-{}\"", crc32c::crc32c(text.as_bytes()), text.len());
-        Self { path, kind, plain: text.into(), gzip, etag }
+        let version = format!("{:08x}-{}", crc32c::crc32c(text.as_bytes()), text.len());
+        Self { path, kind, plain: text.into(), gzip, version }
     }
 
     fn answer(&self, asked: &Asked<'_>) -> Vec<u8> {
-        let known = asked.if_none_match.is_some_and(|known| known.split(',').any(|one| one.trim() == self.etag));
-        if known {
-            return respond("304 Not Modified", &[("ETag", &self.etag)], None);
+        let (body, encoding) = if asked.takes_gzip { (&self.gzip, "gzip") } else { (&self.plain, "identity") };
+        // Each encoding is another representation.
+        let etag = format!("\"{}-{encoding}\"", self.version);
+        let same =
+            |known: &str| matches!(known.trim().trim_start_matches("W/"), known if known == etag || known == "*");
+        let mut fields = vec![("ETag", etag.as_str()), ("Vary", "Accept-Encoding")];
+        if asked.if_none_match.is_some_and(|known| known.split(',').any(same)) {
+            return respond("304 Not Modified", &fields, None);
         }
-        let body = if asked.takes_gzip { &self.gzip } else { &self.plain };
-        let mut fields = vec![
-            ("Content-Type", self.kind),
-            ("Content-Security-Policy", POLICY),
-            ("ETag", &self.etag),
-            ("Vary", "Accept-Encoding"),
-        ];
+        fields.extend([("Content-Type", self.kind), ("Content-Security-Policy", POLICY)]);
         if asked.takes_gzip {
-            fields.push(("Content-Encoding", "gzip"));
+            fields.push(("Content-Encoding", encoding));
         }
         let mut answer = respond("200 OK", &fields, Some(body.len()));
         if asked.method == "GET" {
@@ -139,6 +138,9 @@ struct Wanted {
 
 fn give_token(issuer: &Issuer, asked: &Asked<'_>) -> Vec<u8> {
     let refuse = |status, why: &str| text(status, ("Cache-Control", "no-store"), why);
+    if asked.is_forwarded {
+        return refuse("403 Forbidden", "tokens are given to nobody who comes through a proxy");
+    }
     if asked.method != "POST" {
         return text("405 Method Not Allowed", ("Allow", "POST"), "a token is asked for with POST");
     }
@@ -160,7 +162,7 @@ fn give_token(issuer: &Issuer, asked: &Asked<'_>) -> Vec<u8> {
         return refuse("400 Bad Request", r#"{"user":"NAME"} is expected, with a name of 1 to 64 bytes"#);
     };
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    match issuer.issue_for_development(&user, Timestamp(now.as_micros() as u64), TOKEN_S) {
+    match issuer.issue(&user, None, Timestamp(now.as_micros() as u64), TOKEN_S) {
         Ok(token) => {
             let body = serde_json::json!({ "user": user, "token": token }).to_string();
             let mut answer = respond(
@@ -193,12 +195,13 @@ mod tests {
     use super::*;
     use crate::{
         process::TempDir,
-        tokens::{Keys, Stage},
+        tokens::{Issuer, Keys},
     };
 
     fn asked<'a>(method: &'a str, path: &'a str) -> Asked<'a> {
         let (host, origin, content_type) = (Some("localhost:7600"), None, None);
-        Asked { method, path, host, origin, content_type, if_none_match: None, takes_gzip: false, body: b"" }
+        let (if_none_match, takes_gzip, is_forwarded, body) = (None, false, false, &b""[..]);
+        Asked { method, path, host, origin, content_type, if_none_match, takes_gzip, is_forwarded, body }
     }
 
     fn answer(pages: &WebPages, asked: &Asked<'_>) -> String {
@@ -219,8 +222,15 @@ mod tests {
         let small = pages.answer(&Asked { takes_gzip: true, ..asked("GET", "/app.js") }).unwrap();
         assert!(small.len() < FILES[1].2.len() / 2, "{} bytes", small.len());
         let etag = whole.split("ETag: ").nth(1).unwrap().split("\r\n").next().unwrap();
-        let again = answer(&pages, &Asked { if_none_match: Some(etag), ..asked("GET", "/") });
-        assert!(again.starts_with("HTTP/1.1 304 ") && again.ends_with("\r\n\r\n"), "{again}");
+        for known in [etag, &format!("W/{etag}"), &format!("\"x\", {etag}"), "*"] {
+            let again = answer(&pages, &Asked { if_none_match: Some(known), ..asked("GET", "/") });
+            assert!(
+                again.starts_with("HTTP/1.1 304 ") && again.contains("Vary") && again.ends_with("\r\n\r\n"),
+                "{again}"
+            );
+            let other = answer(&pages, &Asked { if_none_match: Some(etag), takes_gzip: true, ..asked("GET", "/") });
+            assert!(other.starts_with("HTTP/1.1 200 "), "{other}");
+        }
         assert!(answer(&pages, &asked("PUT", "/")).starts_with("HTTP/1.1 405 "));
         assert!(
             pages.answer(&asked("GET", "/other")).is_none() && pages.answer(&asked("POST", "/dev/token")).is_none()
@@ -245,7 +255,8 @@ mod tests {
     fn a_token_is_given_to_this_machine_alone_and_counts_in_development_alone() {
         let dir = TempDir::new("pages").unwrap();
         let keys = Keys::make(dir.path()).unwrap();
-        let pages = WebPages::new(keys.issuer.clone());
+        let issuer = Issuer::fresh().unwrap();
+        let pages = WebPages::new(Some(issuer.clone()));
         assert!(answer(&pages, &asked("GET", "/")).contains(BY_NAME));
         let good =
             Asked { content_type: Some("application/json"), body: br#"{"user":"alice"}"#, ..asked("POST", TOKEN_PATH) };
@@ -253,9 +264,11 @@ mod tests {
         assert!(given.starts_with("HTTP/1.1 200 "), "{given}");
         let token = given.split(r#""token":""#).nth(1).unwrap().split('"').next().unwrap();
         let now = Timestamp(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros() as u64);
-        let verify = |stage| keys.verifier(stage, &[], None).verify(token.as_bytes(), now);
-        assert_eq!(verify(Stage::Development).unwrap().name, "alice".into());
-        assert_eq!(verify(Stage::Production), Err(TokenFault::Invalid));
+        let verify = |issuer| keys.verifier(issuer, &[], None).verify(token.as_bytes(), now);
+        assert_eq!(verify(Some(&issuer)).unwrap().name, "alice".into());
+        assert_eq!(verify(None), Err(TokenFault::Invalid));
+        assert_eq!(verify(Some(&Issuer::fresh().unwrap())), Err(TokenFault::Invalid), "another start");
+        assert_eq!(answer(&pages, &Asked { is_forwarded: true, ..good })[9..12], *"403");
         for host in ["127.0.0.1:7600", "[::1]:7600", "LOCALHOST", "127.8.9.1"] {
             assert!(answer(&pages, &Asked { host: Some(host), ..good }).starts_with("HTTP/1.1 200 "), "{host}");
         }
@@ -270,6 +283,7 @@ mod tests {
             ("http://localhost:7601", "403"),
             ("http://evil.example", "403"),
             ("null", "403"),
+            ("", "403"),
         ] {
             assert_eq!(status(&Asked { origin: Some(origin), ..good }), expected, "{origin}");
         }

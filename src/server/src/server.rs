@@ -101,8 +101,11 @@ impl Server {
         config.settle_retention(disk.map_err(|error| StartError::System(error.to_string()))?);
         let keys = load_keys(&data)?;
         let refresher = config.tokens.refresher(data.path()).map_err(StartError::Config)?;
-        let verifier = keys.verifier(config.stage(), &config.tenants, refresher.as_ref().map(Refresher::trust));
-        let front_door = FrontDoor::open(&config, data.path(), keys.issuer.as_ref()).map_err(StartError::Config)?;
+        // Whoever asks gets a token: those are signed with a key that lasts as long as this process.
+        let development = config.development.then(Issuer::fresh).transpose();
+        let development = development.map_err(|error| StartError::System(error.to_string()))?;
+        let verifier = keys.verifier(development.as_ref(), &config.tenants, refresher.as_ref().map(Refresher::trust));
+        let front_door = FrontDoor::open(&config, data.path(), development).map_err(StartError::Config)?;
         let reactors = config.cores.len() as u16;
         let settings = log_settings(&data, &config);
         let (recovered, files) =

@@ -48,19 +48,6 @@ struct Payload {
     /// Words with blanks between them (RFC 8693): `service`.
     #[serde(default, deserialize_with = "words", skip_serializing_if = "String::is_empty")]
     scope: String,
-    /// Given to somebody who only said who it is: it counts in development alone.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    development: bool,
-}
-
-/// What a server is for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Stage {
-    /// People.
-    #[default]
-    Production,
-    /// Trying things out, on one machine: whoever asks for a token gets one.
-    Development,
 }
 
 /// The word that makes a session a service's.
@@ -173,13 +160,23 @@ impl Keys {
         Ok(Self { public: issuer.key.verifying_key(), issuer: Some(issuer) })
     }
 
-    /// What checks tokens: of these tenants, or of any if there are none. It believes this key, and those that `others` has.
-    pub fn verifier(&self, stage: Stage, tenants: &[String], others: Option<Trust>) -> TokenVerifier {
-        TokenVerifier::new(DecodingKey::from_ed_der(self.public.as_bytes()), stage, tenants, others)
+    /// What checks tokens: of these tenants, or of any if there are none. It believes this key, that of `more`, and those that `others` has.
+    pub fn verifier(&self, more: Option<&Issuer>, tenants: &[String], others: Option<Trust>) -> TokenVerifier {
+        let own = std::iter::once(self.public).chain(more.map(|issuer| issuer.key.verifying_key()));
+        let own = own.map(|key| DecodingKey::from_ed_der(key.as_bytes())).collect();
+        TokenVerifier::new(own, tenants, others)
     }
 }
 
 impl Issuer {
+    /// A key that nobody else has, and that is written nowhere: what it signs counts as long as this process is trusted with it.
+    ///
+    /// # Errors
+    /// If there is nothing random to be had.
+    pub fn fresh() -> io::Result<Self> {
+        Ok(Self { key: SigningKey::from_bytes(&crate::data::random()?) })
+    }
+
     /// The key of a data directory.
     ///
     /// # Errors
@@ -220,32 +217,10 @@ impl Issuer {
             Scope::Service => SERVICE.into(),
         };
         let (exp, iat) = ((now.0 / 1_000_000).saturating_add(ttl_s), now.0 as f64 / 1e6);
-        self.sign(&Payload {
-            sub: name.into(),
-            tenant: default_tenant(),
-            device,
-            exp,
-            nbf: 0,
-            iat,
-            scope,
-            development: false,
-        })
-    }
-
-    /// A token that counts on servers in development alone.
-    ///
-    /// # Errors
-    /// If it cannot be signed.
-    pub fn issue_for_development(&self, name: &str, now: Timestamp, ttl_s: u64) -> io::Result<String> {
-        let (exp, iat, scope) = ((now.0 / 1_000_000).saturating_add(ttl_s), now.0 as f64 / 1e6, String::new());
-        let (sub, tenant, device) = (name.into(), default_tenant(), None);
-        self.sign(&Payload { sub, tenant, device, exp, nbf: 0, iat, scope, development: true })
-    }
-
-    fn sign(&self, payload: &Payload) -> io::Result<String> {
+        let payload = Payload { sub: name.into(), tenant: default_tenant(), device, exp, nbf: 0, iat, scope };
         let der = self.key.to_pkcs8_der().map_err(|error| io::Error::other(error.to_string()))?;
         let key = EncodingKey::from_ed_der(der.as_bytes());
-        encode(&Header::new(Algorithm::EdDSA), payload, &key).map_err(io::Error::other)
+        encode(&Header::new(Algorithm::EdDSA), &payload, &key).map_err(io::Error::other)
     }
 }
 
@@ -278,7 +253,6 @@ mod tests {
             nbf,
             iat: 0.0,
             scope: String::new(),
-            development: false,
         }
     }
 
@@ -286,15 +260,12 @@ mod tests {
     fn tokens_of_this_key_are_believed_until_they_expire_and_no_others_are() {
         let (ours, theirs) = (keys(1), keys(2));
         let token = ours.issuer.as_ref().unwrap().issue("alice", Some(DeviceId(7)), NOW, 60).unwrap();
-        let verifier = ours.verifier(Stage::Production, &[], None);
+        let verifier = ours.verifier(None, &[], None);
         let claims = verifier.verify(token.as_bytes(), NOW).unwrap();
         assert_eq!((&*claims.name, &*claims.tenant, claims.device), ("alice", "default", Some(DeviceId(7))));
         assert_eq!((claims.until, claims.issued), (Some(Timestamp(1_060_000_000)), NOW));
         assert_eq!(verifier.verify(token.as_bytes(), Timestamp(1_060_000_000)), Err(TokenFault::Expired));
-        assert_eq!(
-            theirs.verifier(Stage::Production, &[], None).verify(token.as_bytes(), NOW),
-            Err(TokenFault::Invalid)
-        );
+        assert_eq!(theirs.verifier(None, &[], None).verify(token.as_bytes(), NOW), Err(TokenFault::Invalid));
         let mut forged = token.into_bytes();
         *forged.last_mut().unwrap() ^= 1;
         assert_eq!(verifier.verify(&forged, NOW), Err(TokenFault::Invalid));
@@ -308,7 +279,7 @@ mod tests {
     fn a_token_counts_from_its_nbf_on_and_for_the_tenants_of_this_server() {
         let keys = keys(1);
         let verify = |tenants: &[String], payload: &Payload| {
-            keys.verifier(Stage::Production, tenants, None)
+            keys.verifier(None, tenants, None)
                 .verify(signed(&keys, payload).as_bytes(), NOW)
                 .map(|claims| claims.tenant)
         };
@@ -325,7 +296,7 @@ mod tests {
         let der = keys.issuer.as_ref().unwrap().key.to_pkcs8_der().unwrap();
         let verify = |header: &Header, claims: serde_json::Value| {
             let token = encode(header, &claims, &EncodingKey::from_ed_der(der.as_bytes())).unwrap();
-            keys.verifier(Stage::Production, &[], None).verify(token.as_bytes(), NOW).map(|claims| claims.until)
+            keys.verifier(None, &[], None).verify(token.as_bytes(), NOW).map(|claims| claims.until)
         };
         let plain = Header::new(Algorithm::EdDSA);
         let fraction = serde_json::json!({ "sub": "alice", "exp": 2000.75, "nbf": 999.5, "iat": 999.5 });
@@ -354,14 +325,11 @@ mod tests {
         let made = Keys::make(dir.path()).unwrap();
         let token = made.issuer.unwrap().issue_scoped("alice", (None, Scope::Service), NOW, 60).unwrap();
         let again = Keys::load(dir.path()).unwrap().unwrap();
-        let claims = again.verifier(Stage::Production, &[], None).verify(token.as_bytes(), NOW).unwrap();
+        let claims = again.verifier(None, &[], None).verify(token.as_bytes(), NOW).unwrap();
         assert!(again.issuer.is_some() && claims.scope == Scope::Service);
         fs::remove_file(dir.path().join(KEY_FILE)).unwrap();
         let public = Keys::load(dir.path()).unwrap().unwrap();
-        assert!(
-            public.issuer.is_none()
-                && public.verifier(Stage::Production, &[], None).verify(token.as_bytes(), NOW).is_ok()
-        );
+        assert!(public.issuer.is_none() && public.verifier(None, &[], None).verify(token.as_bytes(), NOW).is_ok());
         let other = Issuer { key: SigningKey::from_bytes(&[9; 32]) };
         fs::write(dir.path().join(KEY_FILE), other.to_pem().unwrap()).unwrap();
         assert!(Keys::load(dir.path()).unwrap_err().to_string().contains("not the public key"));

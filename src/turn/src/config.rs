@@ -45,6 +45,8 @@ pub const ENDS_PER_TURN: usize = 64;
 pub const HANDSHAKES_PER_TURN: usize = 8;
 /// How many of those a step of agreeing on TLS is: a signature, and a key made and used.
 pub const TLS_STEP: usize = 4;
+/// Pages that a reactor answers with: each is in memory, some hundred kilobytes, until its reader has it or is given up.
+pub const PAGES_RATE: Rate = Rate { per_second: 100, burst: 400 };
 /// Connections that wait to be adopted from other reactors.
 pub const HANDOVERS_MAX: usize = 1024;
 /// The longest sleep: something is always looked at this often.

@@ -37,7 +37,8 @@ fn judge<S>(connection: &Connection<S>, limits: &ConnectionLimits, now: Now) -> 
             Verdict::TooSlow("a frame took too long")
         }
         State::Live(_) if passed(connection.heard, limits.idle_timeout_ms) => Verdict::Cut,
-        State::Leaving if passed(connection.since, LINGER_MS) => Verdict::Cut,
+        // Its time to read the last words begins once they are sent.
+        State::Leaving if connection.sending == 0 && passed(connection.since, LINGER_MS) => Verdict::Cut,
         _ => Verdict::Fine,
     }
 }

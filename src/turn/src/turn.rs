@@ -13,7 +13,7 @@ use std::{collections::VecDeque, fmt, io, sync::Arc};
 use tidings_canary::{self as canary, Canary};
 use tidings_core::{
     CommittedEntry, Counter, DurableBatch, Ephemeral, Mono, Node, Now, ReactorId, StateStore, ToConversation, ToHome,
-    Verifier, slab::Key,
+    Verifier, limits::Bucket, slab::Key,
 };
 use tidings_door::Rules;
 use tidings_log::{LogEnd, Replica, Sealed, Solo};
@@ -93,6 +93,8 @@ pub struct Turn<M: Machine, V> {
     was_listening: bool,
     retention: Retention,
     addresses: Addresses,
+    /// Pages that may be answered with.
+    pages: Bucket,
     stage: Stage,
     /// Received and not looked at: bounded by the receive buffers and the connections.
     inbox: VecDeque<(Key, M::Chunk)>,
@@ -159,6 +161,7 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
             was_listening: false,
             retention,
             addresses: Addresses::default(),
+            pages: Bucket::default(),
             stage: Stage::Recovered,
             inbox: VecDeque::new(),
             looked_at: 0,

@@ -6,7 +6,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, Validation, dangerous::insecure_decod
 use tidings_core::{Claims, Scope, TokenFault, Verifier};
 use tidings_wire::{DeviceId, Timestamp};
 
-use super::{Payload, SERVICE, Stage, jwks::Trust};
+use super::{Payload, SERVICE, jwks::Trust};
 
 /// Seconds that the clock of whoever signs may be ahead of the server's: a token counts so much before its `nbf`.
 const CLOCK_SKEW_S: u64 = 60;
@@ -14,9 +14,8 @@ const CLOCK_SKEW_S: u64 = 60;
 /// Checks tokens of the data directory's key, and of a login server's keys.
 #[derive(Clone)]
 pub struct TokenVerifier {
-    own: DecodingKey,
+    own: Arc<[DecodingKey]>,
     own_validation: Validation,
-    stage: Stage,
     /// Those that are let in; none: all.
     tenants: Arc<[String]>,
     others: Option<Trust>,
@@ -37,13 +36,13 @@ pub(super) fn validation(algorithm: Algorithm) -> Validation {
 }
 
 impl TokenVerifier {
-    pub(super) fn new(own: DecodingKey, stage: Stage, tenants: &[String], others: Option<Trust>) -> Self {
-        Self { own, own_validation: validation(Algorithm::EdDSA), stage, tenants: tenants.into(), others }
+    pub(super) fn new(own: Arc<[DecodingKey]>, tenants: &[String], others: Option<Trust>) -> Self {
+        Self { own, own_validation: validation(Algorithm::EdDSA), tenants: tenants.into(), others }
     }
 
     /// What a token says that one of the keys has signed.
     fn signed(&self, token: &[u8], now_s: u64) -> Result<Payload, TokenFault> {
-        if let Ok(data) = decode::<Payload>(token, &self.own, &self.own_validation) {
+        if let Some(data) = self.own.iter().find_map(|key| decode::<Payload>(token, key, &self.own_validation).ok()) {
             // Nothing that a token calls critical is known here.
             return if data.header.crit.is_some() { Err(TokenFault::Invalid) } else { Ok(data.claims) };
         }
@@ -72,10 +71,7 @@ impl TokenVerifier {
 impl Verifier for TokenVerifier {
     fn verify(&self, token: &[u8], now: Timestamp) -> Result<Claims, TokenFault> {
         let now_s = now.0 / 1_000_000;
-        let Payload { sub, tenant, device, exp, nbf, iat, scope, development } = self.signed(token, now_s)?;
-        if development && self.stage == Stage::Production {
-            return Err(TokenFault::Invalid);
-        }
+        let Payload { sub, tenant, device, exp, nbf, iat, scope } = self.signed(token, now_s)?;
         if exp <= now_s {
             return Err(TokenFault::Expired);
         }

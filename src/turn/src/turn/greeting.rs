@@ -6,7 +6,7 @@ use tidings_wire::{ErrorCode, Stretch};
 
 use super::Turn;
 use crate::{
-    config::{HANDSHAKES_PER_TURN, TLS_STEP},
+    config::{HANDSHAKES_PER_TURN, PAGES_RATE, TLS_STEP},
     connections::State,
     input::{RAW_IS_OFF, TLS_IS_MISSING},
     machine::Machine,
@@ -99,9 +99,12 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
             connection.carry.extend_from_slice(bytes);
             ended = end;
             if end == Some(End::Served) {
-                self.node.counters.count(Counter::PagesServed);
                 let (address, rate) = (connection.address, self.config.limits.address_rate);
-                if !door.is_tls() && self.addresses.take(address, rate, now.mono).is_err() {
+                // In TLS it was paid for when that began.
+                let is_paid = door.is_tls() || self.addresses.take(address, rate, now.mono).is_ok();
+                if is_paid && self.pages.take(PAGES_RATE, now.mono).is_ok() {
+                    self.node.counters.count(Counter::PagesServed);
+                } else {
                     door.withhold();
                     self.node.counters.error(ErrorCode::RateLimited);
                 }

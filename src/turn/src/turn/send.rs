@@ -27,7 +27,12 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
                 }
             }
             State::Greeting => self.greet_on(key),
-            State::Leaving | State::Gone => {}
+            State::Leaving => {
+                if let Some(connection) = self.io.connections.get_mut(key) {
+                    connection.since = now.mono;
+                }
+            }
+            State::Gone => {}
         }
     }
 
@@ -46,9 +51,6 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
                 && let Some(buffer) = connection.take_output(|| std::mem::take(&mut self.spare))
             {
                 (connection.sending, connection.send_since) = (buffer.len(), now.mono);
-                if connection.state == State::Leaving {
-                    connection.since = now.mono; // its time to read the last words begins with them
-                }
                 let has_door = connection.door.is_some();
                 self.machine.send(&connection.socket, key, buffer);
                 if has_door {
