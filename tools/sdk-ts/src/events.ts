@@ -10,6 +10,8 @@ import type { Outgoing } from "./outbox.js";
 export type Event =
   | { readonly type: "connected"; readonly user: UserId }
   | { readonly type: "disconnected" }
+  /** The server's history is another (it was restored): what was told of conversations means nothing there, and numbers may be those of other messages. */
+  | { readonly type: "lineage" }
   /** The server does not want this device, and trying again the same way will not help. */
   | { readonly type: "rejected"; readonly error: Refused }
   /** Everything that had changed was told. */

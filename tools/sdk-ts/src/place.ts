@@ -15,6 +15,8 @@ export interface Place {
   readOrdinal: bigint;
   readTold: bigint;
   readOk: bigint;
+  /** Messages with content up to which the server has made READ durable; 0: it does not say. */
+  seenOk: bigint;
   repeatAt: number;
   fetching: boolean;
   readonly unread: Unread;
@@ -32,7 +34,7 @@ export interface Item extends Placed, Released {
 /** One of which the application was given everything up to `last`. */
 export function newPlace(last: bigint): Place {
   return {
-    order: new Order<Item>(last), delivered: 0n, told: 0n, deliveredOk: 0n, read: 0n, readOrdinal: 0n, readTold: 0n, readOk: 0n, repeatAt: 0, fetching: false,
+    order: new Order<Item>(last), delivered: 0n, told: 0n, deliveredOk: 0n, read: 0n, readOrdinal: 0n, readTold: 0n, readOk: 0n, seenOk: 0n, repeatAt: 0, fetching: false,
     isLarge: false, unread: new Unread(), forgotten: 0,
   };
 }

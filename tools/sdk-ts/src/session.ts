@@ -19,6 +19,8 @@ import type { Saved, SavedConversation } from "./store.js";
 /** What HELLO and WELCOME say: what is pushed is acknowledged, and payloads may be packed. */
 const ACKNOWLEDGES = 1n;
 const UNPACKS = 2n;
+/** Questions under way for what is forgotten. */
+const FORGET_ASKS = 8;
 /** FETCHes under way. */
 const FETCHES_MAX = 8;
 /** Messages of one FETCH. */
@@ -90,6 +92,8 @@ export class Session {
   private readonly fetches = new Map<bigint, Fetching>();
   private readonly asks = new Map<bigint, Asking>();
   private dirty = false;
+  /** Conversations of which it is to be asked what is forgotten, and when; never: it was asked. */
+  private readonly forgetAt = new Map<ConversationId, number>();
   private toldConnected = false;
   private packs: Packs = "does not";
 
@@ -240,6 +244,7 @@ export class Session {
       this.resume(this.below);
     }
     if (now >= this.activityAt) this.setActive(this.active);
+    this.askForgottenNow(now);
     for (const { request, message, prev } of this.outbox.take(this.window, now, () => ++this.requests)) this.output.push(frameOf(request, message, prev, this.packs));
     for (const conversation of this.due) this.repeatReceipts(conversation, now);
     this.fillGaps(now);
@@ -253,7 +258,7 @@ export class Session {
   /** When to call {@link tick} next. */
   nextTick(): number {
     if (this.state !== "up") return this.heardAt + this.idleMs + 1;
-    let next = Math.min(this.pingAt, this.renewAt, this.heardAt + this.idleMs + 1, this.outbox.nextTime(), this.resumeAt, this.activityAt);
+    let next = Math.min(this.pingAt, this.renewAt, this.heardAt + this.idleMs + 1, this.outbox.nextTime(), this.resumeAt, this.activityAt, ...[...this.forgetAt.values()].slice(0, FORGET_ASKS));
     if (this.fetchAt > 0 && this.gapped.size > 0) next = Math.min(next, this.fetchAt);
     for (const conversation of this.due) next = Math.min(next, this.places.get(conversation)!.repeatAt);
     return next;
@@ -409,6 +414,7 @@ export class Session {
     this.clock = { serverUs: frame.serverTime, at: now };
     this.renewed(frame.tokenUntil, now);
     if (frame.lineage !== this.lineage) this.beginAnew(frame.lineage);
+    for (const conversation of this.forgetAt.keys()) this.forgetAt.set(conversation, 0);
     this.toldConnected = true;
     this.events.push({ type: "connected", user: frame.user });
     for (const [id, place] of this.places) {
@@ -426,6 +432,8 @@ export class Session {
       this.gapped.clear();
       this.due.clear();
       this.growing.clear();
+      this.forgetAt.clear();
+      this.events.push({ type: "lineage" });
     }
     [this.lineage, this.uv, this.dirty] = [lineage, 0n, true];
   }
@@ -460,7 +468,7 @@ export class Session {
       this.tellUnread(entry.conversation, place);
       this.askForgotten(entry.conversation, place, entry.forgotten);
     }
-    this.events.push({ type: "preferences", readPrivate: (frame.settings & 1) !== 0, visibility: frame.settings >> 1 });
+    this.events.push({ type: "preferences", readPrivate: (frame.settings & 1) !== 0, visibility: (frame.settings >> 1) & 3 });
     if (!answers && this.listOpen) {
       // It is taken anew after the one that is under way.
       if (frame.next !== 0n) this.listAgain = true;
@@ -561,6 +569,10 @@ export class Session {
       this.activityAt = until;
       return;
     }
+    if (frame.ofKind === KINDS.forget.kind && this.forgetAt.has(frame.conversation) && !this.asks.has(frame.requestId)) {
+      this.forgetAt.set(frame.conversation, until);
+      return;
+    }
     if (frame.ofKind === KINDS.fragment.kind) {
       this.events.push({ type: "pieceRefused", conversation: frame.conversation, until });
       return;
@@ -586,6 +598,7 @@ export class Session {
       if (frame.read > place.readOk) [place.readOk, this.dirty] = [frame.read, true];
       if (frame.read > place.read) place.read = frame.read;
       place.unread.hear(0n, frame.seen);
+      if (frame.seen > place.seenOk) place.seenOk = frame.seen;
       this.tellUnread(frame.conversation, place);
     }
     if (this.user) this.events.push({ type: "receipt", conversation: frame.conversation, member: this.user, delivered: frame.delivered, read: frame.read });
@@ -597,11 +610,13 @@ export class Session {
     const place = this.places.get(conversation)!;
     const again = now >= place.repeatAt;
     const delivers = !place.isLarge && (place.delivered > place.told || (again && place.delivered > place.deliveredOk));
-    const reads = place.read > place.readTold || (again && place.read > place.readOk);
+    // A server of before the count says nothing of it.
+    const isCounted = place.seenOk === 0n || place.seenOk >= place.readOrdinal;
+    const reads = place.read > place.readTold || (again && (place.read > place.readOk || !isCounted));
     if (delivers) this.put("delivered", { conversation, upto: (place.told = place.delivered) });
     if (reads) this.put("read", { conversation, upto: (place.readTold = place.read), ordinal: place.readOrdinal });
     if (delivers || reads) place.repeatAt = now + RECEIPT_REPEAT_MS;
-    const isDone = (place.isLarge || place.delivered <= place.deliveredOk) && place.read <= place.readOk;
+    const isDone = (place.isLarge || place.delivered <= place.deliveredOk) && place.read <= place.readOk && isCounted;
     if (isDone) this.due.delete(conversation);
   }
 
@@ -667,10 +682,13 @@ export class Session {
 
   private takeForgotten(frame: FrameOf<"forgotten">): void {
     const { conversation, changes } = frame;
-    const place = this.place(conversation);
+    const place = this.places.get(conversation);
+    // Of a conversation that the list has not told yet it is asked for with that.
+    if (!place) return;
     const ranges = rangesOf(frame);
     if (ranges.length > 0) this.events.push({ type: "forgotten", conversation, ranges });
     // One that is not the next: something was said that this device did not hear.
+    if (frame.requestId !== 0n && this.forgetAt.get(conversation) === Infinity) this.forgetAt.delete(conversation);
     const isNext = frame.requestId !== 0n || changes <= place.forgotten + 1;
     if (isNext) place.forgotten = Math.max(place.forgotten, changes);
     else this.askForgotten(conversation, place, changes);
@@ -678,7 +696,19 @@ export class Session {
 
   /** Asks for all that is forgotten of a conversation, if there is more than this device heard of. */
   private askForgotten(conversation: ConversationId, place: Place, changes: number): void {
-    if (changes > place.forgotten && this.state === "up") this.put("forget", { conversation, first: 0n, last: 0n });
+    if (changes > place.forgotten) this.forgetAt.set(conversation, 0);
+  }
+
+  /** A few at a time; an answer, or a refusal, makes room for the next. */
+  private askForgottenNow(now: number): void {
+    let asked = 0;
+    for (const [conversation, at] of this.forgetAt) {
+      if (asked >= FORGET_ASKS) return;
+      asked += 1;
+      if (at > now) continue;
+      this.forgetAt.set(conversation, Infinity);
+      this.put("forget", { conversation, first: 0n, last: 0n });
+    }
   }
 
   private takeFragment(frame: FrameOf<"fragment">): void {

@@ -3,12 +3,12 @@
 import { render, type ComponentChildren } from "preact";
 import { useEffect, useReducer, useState } from "preact/hooks";
 import { Chats } from "./model/chats.js";
-import { claimDevice } from "./model/device.js";
+import { claimDevice, noteRevoked, type Claim } from "./model/device.js";
 import { PageStore } from "./model/store.js";
 import type { Talk } from "./model/talk.js";
 import { InfoDialog, NewDialog, SettingsDialog } from "./view/dialogs.js";
 import { ListView } from "./view/list.js";
-import { Icon } from "./view/parts.js";
+import { Notice } from "./view/parts.js";
 import { developmentToken, SignIn, type Credentials } from "./view/signin.js";
 import { ThreadView } from "./view/thread.js";
 
@@ -20,32 +20,47 @@ function kept(): Credentials | undefined {
   return text === null ? undefined : (JSON.parse(text) as Credentials);
 }
 
-async function open({ name, tenant, token }: Credentials): Promise<Chats> {
-  const device = await claimDevice(`${tenant}/${name}`);
-  const store = await PageStore.open(`tidings/${tenant}/${name}/${device}`);
+/** Who is signed in, and the device of this tab. */
+interface Signed {
+  readonly chats: Chats;
+  readonly claim: Claim;
+}
+
+async function open({ name, tenant, token }: Credentials): Promise<Signed> {
+  const claim = await claimDevice(`${tenant}/${name}`);
+  const store = await PageStore.open(claim.store);
   const url = `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/v1`;
-  const chats = new Chats({ name, tenant, device, token: token ?? (() => developmentToken(name)) }, store, url);
+  const ask = (): Promise<string> =>
+    developmentToken(name).catch((error: unknown) => {
+      // A server that is away is waited for; one that says why is heard.
+      if (!(error instanceof TypeError)) chats.complain("No token", error);
+      throw error;
+    });
+  const chats = new Chats({ name, tenant, device: claim.device, token: token ?? ask }, store, url);
   await chats.start();
-  return chats;
+  return { chats, claim };
 }
 
 function Page(): ComponentChildren {
   const [credentials, setCredentials] = useState(kept);
-  const [chats, setChats] = useState<Chats>();
+  const [signed, setSigned] = useState<Signed>();
   const [why, setWhy] = useState<string>();
   const leave = (why?: string): void => {
     sessionStorage.removeItem(SESSION);
-    [setCredentials, setChats].forEach((set: (value: undefined) => void) => set(undefined));
+    if (signed?.chats.rejected?.code === "DEVICE_REVOKED") noteRevoked(`${credentials?.tenant}/${credentials?.name}`, signed.claim.device);
+    setCredentials(undefined);
+    setSigned(undefined);
     setWhy(why);
-    void chats?.close();
+    // The number is another's once nothing is kept under it any more.
+    void signed?.chats.close().finally(() => signed.claim.release());
   };
   useEffect(() => {
     if (!credentials) return;
     sessionStorage.setItem(SESSION, JSON.stringify(credentials));
-    open(credentials).then(setChats, (error: unknown) => leave(error instanceof Error ? error.message : String(error)));
+    open(credentials).then(setSigned, (error: unknown) => leave(error instanceof Error ? error.message : String(error)));
   }, [credentials]);
   if (!credentials) return <SignIn key={why} why={why} onSignIn={setCredentials} />;
-  return chats ? <Conversations chats={chats} onLeave={leave} /> : <main class="sign-in"><p>Opening…</p></main>;
+  return signed ? <Conversations chats={signed.chats} onLeave={leave} /> : <main class="sign-in"><p>Opening…</p></main>;
 }
 
 type Open = "new" | "info" | "settings" | undefined;
@@ -67,7 +82,10 @@ function Conversations({ chats, onLeave }: { readonly chats: Chats; readonly onL
       if (document.visibilityState === "visible") chats.client.wake();
     };
     const wake = (): void => chats.client.wake();
-    const pop = (): void => chats.select(undefined);
+    const pop = (): void => {
+      setDialog(undefined);
+      chats.select(undefined);
+    };
     document.addEventListener("visibilitychange", look);
     addEventListener("online", wake);
     addEventListener("popstate", pop);
@@ -82,6 +100,7 @@ function Conversations({ chats, onLeave }: { readonly chats: Chats; readonly onL
   }, [chats]);
   useEffect(() => {
     const onKeyDown = (event: KeyboardEvent): void => {
+      if (document.querySelector("dialog[open]")) return;
       if ((event.ctrlKey || event.metaKey) && event.key === "k") {
         event.preventDefault();
         setDialog("new");
@@ -121,16 +140,9 @@ function Conversations({ chats, onLeave }: { readonly chats: Chats; readonly onL
           <p>Choose a conversation, or begin one.</p>
         </section>
       )}
-      {chats.notice && (
-        <div class="notice" role="alert">
-          {chats.notice}
-          <button class="plain" aria-label="Close" onClick={() => chats.hush()}>
-            <Icon name="close" />
-          </button>
-        </div>
-      )}
+      {!dialog && <Notice text={chats.notice} onClose={() => chats.hush()} />}
       {dialog === "new" && <NewDialog chats={chats} onOpen={select} onClose={closed} />}
-      {dialog === "info" && talk && <InfoDialog chats={chats} talk={talk} onClose={closed} />}
+      {dialog === "info" && talk && <InfoDialog key={talk.id} chats={chats} talk={talk} onClose={closed} />}
       {dialog === "settings" && <SettingsDialog chats={chats} onSignOut={() => onLeave()} onClose={closed} />}
     </main>
   );

@@ -154,6 +154,11 @@ test("a copied tab is another device, and a reloaded one the same", options, asy
   await alice.getByText("Connected").waitFor();
   assert.equal(await devices(alice), 2);
   assert.equal(await copy.getByText("opened in another place").count(), 0);
+  await alice.getByRole("button", { name: "Settings" }).click();
+  await alice.getByRole("button", { name: "Sign out of this tab" }).click();
+  await alice.getByRole("button", { name: "Sign in" }).click();
+  await alice.getByText("Connected").waitFor();
+  assert.equal(await devices(alice), 2, "a number that was given back is claimed again");
 });
 
 test("what others write is text, stays in its place, and costs no more than it should", options, async () => {
@@ -165,11 +170,12 @@ test("what others write is text, stays in its place, and costs no more than it s
     await open(grace, new RegExp(`^.?${name.slice(0, 6)}`));
     await grace.locator("article.message").first().waitFor();
     await grace.waitForFunction(() => document.querySelectorAll("article.message").length >= 5);
-    const [box, list] = [await grace.locator(".messages").boundingBox(), await grace.locator(".list").boundingBox()];
-    for (const bubble of await grace.locator(".bubble").all()) {
-      const place = await bubble.boundingBox();
-      assert.ok(place.x >= list.width && place.x + place.width <= box.x + box.width, "inside of its column");
-    }
+    const beyond = await grace.evaluate(() => {
+      const box = document.querySelector(".messages").getBoundingClientRect();
+      const places = [...document.querySelectorAll(".bubble")].map((bubble) => bubble.getBoundingClientRect());
+      return places.filter(({ left, right }) => left < box.left || right > box.right).length;
+    });
+    assert.equal(beyond, 0, "all of it is inside of its column");
   }
   assert.ok(!(await grace.title()).includes("harmed"));
   assert.equal(await grace.locator("article img, article script").count(), 0);
@@ -195,8 +201,30 @@ test("a long conversation is scrolled to its beginning, and few of its messages 
   server.run("send", ["--user", "heidi", "--to", "ivan", "and one more"]);
   await ivan.getByRole("button", { name: "To the newest message" }).getByText("1").waitFor();
   assert.ok(Math.abs((await top()) - was) < 2);
+  // What was not seen is not read, whatever the connection does.
+  const unread = () => JSON.parse(server.run("conversations", ["--user", "ivan", "--json"]).trim()).unread;
+  await server.kill();
+  await ivan.getByText("Not connected").waitFor();
+  await server.start();
+  await ivan.getByText("Connected").waitFor();
+  assert.equal(unread(), 1);
+  assert.ok(Math.abs((await top()) - was) < 2);
   await ivan.getByRole("button", { name: "To the newest message" }).click();
   await message(ivan, "and one more").waitFor();
+});
+
+test("who is removed from a group keeps what it had, and cannot write there any more", options, async () => {
+  const [owner, member] = [await browser.signIn("olga"), await browser.signIn("pete")];
+  await begin(owner, "pete", "Quiet");
+  await open(member, /Quiet/);
+  await say(member, "first");
+  await message(owner, "first").waitFor();
+  const [{ conversation }] = server.run("conversations", ["--user", "olga", "--json"]).trim().split("\n").map((line) => JSON.parse(line));
+  server.run("group remove", ["--user", "olga", "--group", conversation, "pete"]);
+  await message(owner, "removed pete").waitFor();
+  await member.getByText("You cannot write here.").waitFor();
+  assert.equal(await input(member).count(), 0);
+  await message(member, "first").waitFor();
 });
 
 test("everything can be done with the keyboard", options, async () => {

@@ -71,7 +71,7 @@ test("what is unwanted, withheld or over is not shown", () => {
   const soon = BigInt(Date.now() + 60_000) * 1000n;
   thread.take([message(1, "a"), message(2, "b", { flags: FLAG.withheld }), message(3, "c"), message(4, "d", { expiresAt: soon }), message(5, "e", { expiresAt: 1n }), message(6, "f")]);
   assert.deepEqual(thread.rows.map(({ seq }) => seq), [1, 3, 4, 6]);
-  thread.forget(3, 3);
+  thread.forget([[3, 3]]);
   thread.clear(1);
   assert.deepEqual(thread.rows.map(({ seq }) => seq), [4, 6]);
   assert.ok(!thread.expire(Date.now()));
@@ -116,7 +116,8 @@ test("links are links, and nothing else is", () => {
 
 test("names are believed if the ids follow from them", () => {
   const names = new Names("default");
-  names.hear("bob\nmallory");
+  names.hear("bob\nmallory", [BOB, ALICE]);
+  names.hear("alice", []);
   assert.equal(names.of(BOB), "bob");
   assert.equal(names.of(ALICE), `user ${ALICE.slice(0, 8)}`);
   names.learn(ALICE, "al\u202Eice");

@@ -54,7 +54,7 @@ export class Server {
 
   /** A command for this server. */
   command(name, ...more) {
-    return [BINARY, [name, "--data", join(this.dir, "data"), "--server", `127.0.0.1:${this.port}`, ...more]];
+    return [BINARY, [...name.split(" "), "--data", join(this.dir, "data"), "--server", `127.0.0.1:${this.port}`, ...more]];
   }
 
   /** Runs a command; what it prints. */

@@ -23,7 +23,7 @@ export function titleOf({ control, body }: Message): string | undefined {
 }
 
 /** Whom a message takes into its group, removes, or gives a role. */
-function named({ control, body }: Message): UserId[] {
+export function named({ control, body }: Message): UserId[] {
   if (control === CONTROL.create) return usersAt(body, 24 + u16(body, 20), u16(body, 22));
   if (control === CONTROL.add || control === CONTROL.remove) return usersAt(body, 2, u16(body, 0));
   return control === CONTROL.role ? usersAt(body, 0, 1) : [];

@@ -1,7 +1,7 @@
 /** All that the page knows, and what can be done with it. Views look at it, and are told when it changes. */
 
-import { CONTROL, Client, SETTING, hasContent, isGroup, type ConversationId, type Event, type Message, type Outgoing, type Refused, type UserId } from "tidings";
-import { titleOf } from "./acts.js";
+import { CONTROL, Client, SETTING, hasContent, isGroup, Refused, type ConversationId, type Event, type Message, type Outgoing, type UserId } from "tidings";
+import { named, titleOf } from "./acts.js";
 import { Names } from "./names.js";
 import { PageStore } from "./store.js";
 import { Talk } from "./talk.js";
@@ -14,6 +14,7 @@ export type Link = "connecting" | "up" | "lost";
 export interface Presence {
   readonly state: number;
   readonly lastSeen: bigint;
+  readonly heardAt: number;
 }
 
 /** Messages of a page of the past. */
@@ -24,8 +25,20 @@ const WATCHED = 64;
 /** Typing is said again so often, and is over after so long without a key. */
 const TYPING_MS = 4_000;
 const PAUSE_MS = 5_000;
-/** A group is described again at most so often. */
+/** What is told of somebody counts for so long. */
+const PRESENCE_MS = 125_000;
+/** A group is described again at most so often, and after a failure. */
 const DESCRIBE_MS = 300;
+const DESCRIBE_AGAIN_MS = 2_000;
+/** The list shows the last message of a conversation: so many are loaded, of so many conversations at once. */
+const PREVIEW = 20;
+const PREVIEWS_MAX = 4;
+/** Pages that are loaded to show what a message answers. */
+const REACH_PAGES = 50;
+/** A page that nobody looks at draws no frames; its title still counts. */
+const HIDDEN_MS = 250;
+/** More than there are messages in one connection. */
+const RANKS = 2 ** 32;
 const MEMBERS_SHOWN = 1_000;
 
 const FOR_EVER = (1n << 64n) - 1n;
@@ -66,7 +79,12 @@ export class Chats {
   private connectedAt = 0;
   private typingAt = -Infinity;
   private pauseTimer: ReturnType<typeof setTimeout> | undefined;
-  private describing: ReturnType<typeof setTimeout> | undefined;
+  private readonly previews: Talk[] = [];
+  private previewing = 0;
+  /** Connections, what was listed in this one, and what was heard live: they tell which conversation is newer. */
+  private connections = 0;
+  private listed = 0;
+  private heard = 0;
   private noticeTimer: ReturnType<typeof setTimeout> | undefined;
   private isTold = false;
   private looks = true;
@@ -76,7 +94,7 @@ export class Chats {
     const { name, tenant, device, token } = account;
     const kept = `tidings/names/${tenant}/${name}`;
     this.names = new Names(tenant, { get: () => localStorage.getItem(kept), set: (names) => localStorage.setItem(kept, names) });
-    this.client = new Client({ url, user: name, tenant, device, token, store, history: 1, deviceName: "browser" });
+    this.client = new Client({ url, user: name, tenant, device, token, store, history: 0, deviceName: "browser" });
     this.me = this.client.me;
     this.names.learn(this.me, name);
     store.onPut = (message) => this.wrote(message);
@@ -110,11 +128,12 @@ export class Chats {
     this.isTold = true;
     // A page that nobody looks at draws no frames, and its title still counts.
     const tell = (): void => {
+      if (!this.isTold) return;
       this.isTold = false;
       for (const watcher of this.watchers) watcher();
     };
-    if (document.visibilityState === "visible") requestAnimationFrame(tell);
-    else setTimeout(tell, 100);
+    requestAnimationFrame(tell);
+    setTimeout(tell, HIDDEN_MS);
   }
 
   /** Conversations as the list shows them: what is kept at the top, then the newest. */
@@ -124,7 +143,7 @@ export class Chats {
       if (talk !== this.selected && (talk.isHidden || (talk.head === 0 && talk.pending.length === 0))) return false;
       return wanted ? this.title(talk).toLowerCase().includes(wanted) : talk.isArchived === showsArchived;
     });
-    return shown.sort((a, b) => b.pinned - a.pinned || (a.lastTs < b.lastTs ? 1 : a.lastTs > b.lastTs ? -1 : 0));
+    return shown.sort((a, b) => b.pinned - a.pinned || b.rank - a.rank);
   }
 
   /** All that is unread and not muted. */
@@ -133,6 +152,12 @@ export class Chats {
     let sum = 0;
     for (const talk of this.talks.values()) if (!talk.isMuted(now) && !talk.isHidden) sum += talk.unread;
     return sum;
+  }
+
+  /** Whether somebody is there, if that was told lately. */
+  presenceOf(user: UserId | undefined): Presence | undefined {
+    const presence = user === undefined ? undefined : this.presence.get(user);
+    return presence && performance.now() - presence.heardAt < PRESENCE_MS ? presence : undefined;
   }
 
   /** What a conversation is called. */
@@ -149,17 +174,22 @@ export class Chats {
 
   /** Opens a conversation; without one, none. */
   select(talk: Talk | undefined): void {
-    if (this.selected !== talk) this.stopTyping();
-    this.selected = talk;
-    this.atEnd = true;
+    if (this.selected === talk) return;
+    this.stopTyping();
+    // Whether the end of it can be seen its list says.
+    [this.selected, this.atEnd] = [talk, false];
     if (talk) {
       [talk.readBefore, talk.openedAt] = [talk.read, talk.head];
-      if (talk.thread.rows.length < PAGE && !talk.thread.isWhole) void this.loadOlder(talk);
-      this.planDescribe(talk);
-      this.watch();
-      this.readOn();
+      this.refresh(talk);
     }
     this.changed();
+  }
+
+  /** Asks for what is not known of a conversation that is looked at. */
+  private refresh(talk: Talk): void {
+    if (talk.thread.rows.length < PAGE && !talk.thread.isWhole) void this.loadOlder(talk);
+    this.planDescribe(talk);
+    this.watch();
   }
 
   /** Whether somebody looks at the page. */
@@ -167,7 +197,11 @@ export class Chats {
     if (looks === this.looks) return;
     this.looks = looks;
     this.client.setActive(looks);
-    if (looks) this.readOn();
+    if (!looks) return;
+    // Nothing of it was told meanwhile.
+    this.watched.clear();
+    this.watch();
+    this.readOn();
   }
 
   /** Whether the newest message of the open conversation can be seen. */
@@ -179,7 +213,7 @@ export class Chats {
   /** Loads older messages. */
   async loadOlder(talk: Talk): Promise<void> {
     const { thread } = talk;
-    if (talk.isLoading || thread.isWhole || this.link !== "up") return;
+    if (talk.isLoading || thread.isWhole || this.link !== "up" || performance.now() < talk.loadAfter) return;
     if (talk.head === 0 && thread.last === 0) {
       if (!this.isSynced) return;
       thread.isWhole = true;
@@ -188,39 +222,95 @@ export class Chats {
     talk.isLoading = true;
     try {
       const upto = thread.first <= thread.last ? thread.first - 1 : 0;
-      if (thread.first <= thread.last && upto === 0) thread.isWhole = true;
+      if (thread.first <= thread.last && upto <= thread.cleared) thread.isWhole = true;
       else {
         const page = await this.client.history(talk.id, BigInt(upto), PAGE);
         this.takeAll(talk, page.messages);
         if (page.from > 0n) thread.reach(Number(page.from));
-        thread.isWhole = page.from <= 1n || page.from <= page.oldest || page.messages.length === 0;
+        thread.isWhole = page.from <= BigInt(thread.cleared) + 1n || page.from <= page.oldest || page.messages.length === 0;
       }
+      talk.loadFailures = 0;
     } catch (error) {
       // Without a connection it is asked for again once there is one.
-      if (this.link === "up") this.complain("Older messages cannot be loaded", error);
+      if (this.link === "up") this.postpone(talk, error);
     }
     talk.isLoading = false;
     this.readOn();
     this.changed();
   }
 
+  /** A page could not be had: it is asked for again later, each time after twice as long. */
+  private postpone(talk: Talk, error: unknown): void {
+    const wait = Math.min(1_000 * 2 ** talk.loadFailures, 60_000);
+    talk.loadFailures += 1;
+    talk.loadAfter = performance.now() + wait;
+    setTimeout(() => this.changed(), wait);
+    if (talk.loadFailures > 2) this.complain("Older messages cannot be loaded", error);
+  }
+
+  /** Loads older messages until one is there. Whether it is. */
+  async loadTo(talk: Talk, seq: number): Promise<boolean> {
+    for (let pages = 0; pages < REACH_PAGES && talk.thread.first > seq && !talk.thread.isWhole; pages++) {
+      const before = talk.thread.first;
+      await this.loadOlder(talk);
+      if (talk.thread.first === before) break;
+    }
+    return talk.thread.indexOf(seq) >= 0;
+  }
+
+  /** Loads the last messages of a conversation of which the list shows the last one. */
+  wantPreview(talk: Talk): void {
+    if (talk.newest || talk.head === 0 || talk.isPreviewed || this.link !== "up") return;
+    talk.isPreviewed = true;
+    this.previews.push(talk);
+    void this.loadPreviews();
+  }
+
+  private async loadPreviews(): Promise<void> {
+    if (this.previewing >= PREVIEWS_MAX) return;
+    this.previewing += 1;
+    for (let talk = this.previews.shift(); talk; talk = this.previews.shift()) {
+      if (talk.thread.last > 0) continue;
+      try {
+        const page = await this.client.history(talk.id, 0n, PREVIEW);
+        // Meanwhile it may have been opened, or heard of.
+        if (talk.thread.last === 0 || talk.thread.first > Number(page.messages.at(-1)?.seq ?? 0n)) this.takeAll(talk, page.messages);
+        this.changed();
+      } catch {
+        talk.isPreviewed = false; // it is asked for again when it is looked at
+      }
+    }
+    this.previewing -= 1;
+  }
+
   /** Sends what is written. */
   async send(talk: Talk, text: string): Promise<void> {
     const { editing, answering } = talk;
-    [talk.editing, talk.answering, talk.draft] = [undefined, undefined, ""];
+    talk.draft = editing === undefined ? "" : talk.keptDraft;
+    [talk.editing, talk.answering, talk.keptDraft] = [undefined, undefined, ""];
     this.stopTyping();
     this.changed();
-    if (editing !== undefined) return this.attempt("The message was not changed", this.client.edit(talk.id, BigInt(editing), text));
+    try {
+      if (editing !== undefined) await this.client.edit(talk.id, BigInt(editing), text);
+      else await this.post(talk, text, BigInt(answering ?? 0));
+    } catch (error) {
+      // Of a text that was refused there is a row; all else is given back.
+      if (editing === undefined && error instanceof Refused) return;
+      if (talk.draft === "") [talk.draft, talk.editing, talk.answering] = [text, editing, answering];
+      this.complain(editing === undefined ? "The message was not sent" : "The message was not changed", error);
+    }
+  }
+
+  private async post(talk: Talk, text: string, answers: bigint): Promise<void> {
     const name = talk.peer ? this.names.raw(talk.peer) : undefined;
     const to = talk.peer && name !== undefined && talk.head === 0 ? { user: name } : { conversation: talk.id };
-    await this.client.send(to, text, { answers: BigInt(answering ?? 0) }).catch(() => undefined); // its row says so
+    await this.client.send(to, text, { answers });
   }
 
   /** Sends again what was refused. */
   async sendAgain(talk: Talk, { clientMsgId, payload, target }: Outgoing): Promise<void> {
     this.dismiss(talk, clientMsgId);
-    talk.answering = target > 0n ? Number(target) : undefined;
-    await this.send(talk, new TextDecoder().decode(payload));
+    await this.post(talk, new TextDecoder().decode(payload), target).catch(() => undefined); // its row says so
   }
 
   /** Forgets what was refused. */
@@ -265,10 +355,12 @@ export class Chats {
     await this.set(talk, SETTING.cleared, BigInt(talk.head));
   }
 
-  /** Makes a group, and opens it. */
-  async createGroup(title: string, names: readonly string[]): Promise<void> {
+  /** Makes a group; `undefined` if that failed. */
+  async createGroup(title: string, names: readonly string[]): Promise<Talk | undefined> {
     for (const name of names) this.names.give(name);
-    await this.attempt("The group was not made", this.client.createGroup(title, names).then((id) => this.select(this.talk(id, undefined))));
+    let made: Talk | undefined;
+    await this.attempt("The group was not made", this.client.createGroup(title, names).then((id) => (made = this.talk(id, undefined))));
+    return made;
   }
 
   /** Says that the user is writing. */
@@ -323,26 +415,36 @@ export class Chats {
   private take(event: Event): void {
     switch (event.type) {
       case "connected":
-        [this.link, this.connectedAt, this.isSynced] = ["up", performance.now(), false];
+        [this.link, this.connectedAt, this.isSynced, this.listed] = ["up", performance.now(), false, 0];
+        this.connections += 1;
         for (const talk of this.talks.values()) talk.isOutdated = true;
         this.watched.clear();
         return;
       case "disconnected":
         this.link = "lost";
+        this.presence.clear();
         for (const talk of this.talks.values()) talk.typing.clear();
         return;
       case "rejected":
         this.rejected = event.error;
         return;
+      case "lineage":
+        // Numbers may be those of other messages now.
+        this.talks.clear();
+        this.previews.length = 0;
+        this.selected = undefined;
+        return;
       case "synced":
         [this.isSynced, this.resumeMs] = [true, performance.now() - this.connectedAt];
-        if (this.selected) this.select(this.selected);
+        if (this.selected) this.refresh(this.selected);
         this.watch();
         return;
       case "conversation": {
         const { conversation, peer, name } = event.conversation;
         const talk = this.talk(conversation, peer);
         talk.listed(event.conversation);
+        // The list has what changed last first; what comes live is newer than all of it.
+        talk.rank = Math.max(talk.rank, this.connections * RANKS - ++this.listed);
         if (talk.peer) this.names.learn(talk.peer, name);
         return;
       }
@@ -372,7 +474,7 @@ export class Chats {
         return;
       }
       case "presence":
-        this.presence.set(event.user, { state: event.state, lastSeen: event.lastSeen });
+        this.presence.set(event.user, { state: event.state, lastSeen: event.lastSeen, heardAt: performance.now() });
         return;
       case "grew":
         this.talks.get(event.conversation)?.thread.grew(Number(event.seq), event.text);
@@ -383,20 +485,21 @@ export class Chats {
         [this.readPrivate, this.visibility] = [event.readPrivate, event.visibility];
         return;
       case "forgotten":
-        for (const [first, last] of event.ranges) this.talk(event.conversation, undefined).thread.forget(Number(first), Number(last));
+        this.talk(event.conversation, undefined).thread.forget(event.ranges.map(([first, last]) => [Number(first), Number(last)]));
         return;
     }
   }
 
   private takeMessage(message: Message): void {
     const talk = this.talk(message.conversation, message.sender === this.me ? message.peer : message.sender);
-    const isFirst = talk.thread.last === 0;
     this.takeAll(talk, [message]);
+    talk.rank = this.connections * RANKS + ++this.heard;
     talk.typing.delete(message.sender);
     if (message.control === CONTROL.erase) this.announcement = "";
     if (talk === this.selected) {
-      if (!isFirst && hasContent(message.control) && message.sender !== this.me) {
-        this.announcement = `${this.names.of(message.sender)}: ${beginning(message.text, 200)}`;
+      if (hasContent(message.control) && message.sender !== this.me && talk.thread.indexOf(Number(message.seq)) >= 0) {
+        // The same words again are another announcement.
+        this.announcement = `${this.names.of(message.sender)}: ${beginning(message.text, 200)}${message.seq % 2n === 0n ? "" : "\u00A0"}`;
       }
       this.readOn();
     }
@@ -405,7 +508,7 @@ export class Chats {
   private takeAll(talk: Talk, messages: readonly Message[]): void {
     for (const message of messages) {
       this.names.learn(message.sender, message.senderName);
-      if (!hasContent(message.control) && message.text) this.names.hear(message.text);
+      this.names.hear(message.text, named(message));
       if (message.seq > (talk.newest?.seq ?? 0n)) {
         talk.newest = message;
         talk.head = Math.max(talk.head, Number(message.seq));
@@ -437,6 +540,7 @@ export class Chats {
       conversation, seq, ts: takenAt, sender: this.me, senderName: this.account.name, senderDevice: this.account.device, peer, clientMsgId, control, target,
       ordinal, flags, expiresAt, payload, body, text: new TextDecoder().decode(payload),
     }]);
+    talk.rank = this.connections * RANKS + ++this.heard;
     if (talk === this.selected) this.readOn();
   }
 
@@ -459,6 +563,7 @@ export class Chats {
       const talk = this.talk(message.conversation, /^0*$/.test(message.peer) ? undefined : message.peer);
       talk.pending.push({ message });
       talk.lastTs = wallUs();
+      talk.rank = (this.connections + 1) * RANKS - 1;
     }
     this.changed();
   }
@@ -474,20 +579,24 @@ export class Chats {
   }
 
   private planDescribe(talk: Talk): void {
-    if (this.describing !== undefined || !talk.isOutdated) return;
-    this.describing = setTimeout(() => {
-      this.describing = undefined;
-      void this.describe(talk);
-    }, talk.description ? DESCRIBE_MS : 0);
+    if (talk.isDescribing || !talk.isOutdated) return;
+    talk.isDescribing = true;
+    setTimeout(() => void this.describe(talk), talk.description ? DESCRIBE_MS : 0);
   }
 
   private async describe(talk: Talk): Promise<void> {
+    talk.isDescribing = false;
     if (!talk.isOutdated || this.link !== "up" || talk.head === 0) return;
     talk.isOutdated = false;
     try {
       talk.described(await this.client.describe(talk.id, MEMBERS_SHOWN));
-    } catch {
-      talk.isOutdated = true; // it is asked again when something happens there
+      talk.isOut = false;
+    } catch (error) {
+      // Who is in it no more is told nothing of it.
+      talk.isOut = error instanceof Refused && error.code === "NOT_MEMBER";
+      talk.isOutdated = !talk.isOut;
+      if (talk.isOut) return this.changed();
+      setTimeout(() => talk === this.selected && this.planDescribe(talk), DESCRIBE_AGAIN_MS);
     }
     if (talk === this.selected && talk.isGroup) this.watch();
     this.changed();

@@ -1,7 +1,9 @@
 /**
  * Each tab is a device of its own. A tab claims its number by a lock that the browser takes away with the tab, so that of a tab and its copy one gets
- * another number, and a reload gets the same.
+ * another number, and a reload gets the same. A number whose last tab left something to be sent is claimed first.
  */
+
+import { unsentKey } from "./store.js";
 
 /** Devices of one browser: as many as the server remembers of a user. */
 const TABS = 64;
@@ -9,6 +11,15 @@ const TABS = 64;
 const PATIENCE_MS = 500;
 const BASE = "tidings/browser";
 const OWN = "tidings/tab";
+
+/** A device of this browser. */
+export interface Claim {
+  readonly device: number;
+  /** The name of what it keeps. */
+  readonly store: string;
+  /** Gives the number back. */
+  release(): void;
+}
 
 /** The browser's first number, the same for all of its tabs. */
 function base(): number {
@@ -21,29 +32,42 @@ function base(): number {
   return fresh;
 }
 
-/** Holds a lock as long as the page is there. Whether it could be had. */
-function hold(name: string, options: LockOptions): Promise<boolean> {
+/** Holds a lock until it is given back, or the page is gone; `undefined`: it could not be had. */
+function hold(name: string, options: LockOptions): Promise<(() => void) | undefined> {
   return new Promise((resolve) => {
     const held = navigator.locks.request(name, options, (lock) => {
-      resolve(lock !== null);
-      return lock === null ? undefined : new Promise<never>(() => undefined);
+      if (lock === null) return resolve(undefined);
+      return new Promise<void>((release) => resolve(release));
     });
-    held.catch(() => resolve(false));
+    held.catch(() => resolve(undefined));
   });
 }
 
+const storeOf = (user: string, device: number): string => `tidings/${user}/${device}`;
+const revokedKey = (user: string, device: number): string => `${storeOf(user, device)}/revoked`;
+
+/** The server lets a device in no more: its number is not claimed again. */
+export const noteRevoked = (user: string, device: number): void => localStorage.setItem(revokedKey(user, device), "1");
+
 /** Claims a number for this tab. */
-export async function claimDevice(user: string): Promise<number> {
+export async function claimDevice(user: string): Promise<Claim> {
   const first = base();
   const own = sessionStorage.getItem(OWN);
-  const lockOf = (at: number): string => `tidings/${user}/${first + at}`;
-  const claimed = (at: number): number => {
+  const claimed = (at: number, release: () => void): Claim => {
     sessionStorage.setItem(OWN, String(at));
-    return first + at;
+    return { device: first + at, store: storeOf(user, first + at), release };
   };
+  const mayBe = Array.from({ length: TABS }, (_, at) => at).filter((at) => localStorage.getItem(revokedKey(user, first + at)) === null);
   // A page that is not from a trusted origin has no locks: then a copied tab takes the place of its original.
-  if (!("locks" in navigator)) return claimed(own === null ? Math.floor(Math.random() * TABS) : Number(own));
-  if (own !== null && (await hold(lockOf(Number(own)), { signal: AbortSignal.timeout(PATIENCE_MS) }))) return claimed(Number(own));
-  for (let at = 0; at < TABS; at++) if (await hold(lockOf(at), { ifAvailable: true })) return claimed(at);
-  throw new Error(`${TABS} tabs are open`);
+  if (!("locks" in navigator)) return claimed(own === null ? (mayBe[Math.floor(Math.random() * mayBe.length)] ?? 0) : Number(own), () => undefined);
+  if (own !== null && mayBe.includes(Number(own))) {
+    const release = await hold(storeOf(user, first + Number(own)), { signal: AbortSignal.timeout(PATIENCE_MS) });
+    if (release) return claimed(Number(own), release);
+  }
+  const isLeft = (at: number): boolean => localStorage.getItem(unsentKey(storeOf(user, first + at))) !== null;
+  for (const at of [...mayBe.filter(isLeft), ...mayBe]) {
+    const release = await hold(storeOf(user, first + at), { ifAvailable: true });
+    if (release) return claimed(at, release);
+  }
+  throw new Error(`${mayBe.length} tabs are open`);
 }

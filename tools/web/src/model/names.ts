@@ -15,7 +15,7 @@ export class Names {
     /** Where names are kept that the user gave: the server tells the name of somebody who wrote, and of nobody else. */
     private readonly keeper?: { get(): string | null; set(names: string): void },
   ) {
-    this.hear(keeper?.get() ?? "");
+    for (const name of (keeper?.get() ?? "").split("\n")) if (name) this.known.set(userId(name, tenant), name);
   }
 
   /** The user wrote to somebody of this name. */
@@ -32,9 +32,14 @@ export class Names {
     if (name) this.known.set(user, name);
   }
 
-  /** Somebody says that these are the names of whom it names, one a line: that is believed of those whose ids follow from them. */
-  hear(lines: string): void {
-    for (const name of lines.split("\n").slice(0, 1_000)) if (name && name.length <= 128) this.known.set(userId(name, this.tenant), name);
+  /** Somebody says that these are the names of `users`, one a line: that is believed of those whose ids follow from them. */
+  hear(lines: string, users: readonly UserId[]): void {
+    const unknown = new Set(users.filter((user) => !this.known.has(user)));
+    if (unknown.size === 0) return;
+    for (const name of lines.split("\n", users.length)) {
+      const user = userId(name, this.tenant);
+      if (unknown.has(user)) this.known.set(user, name);
+    }
   }
 
   /** The name as it is, if it is known. */

@@ -41,11 +41,23 @@ export class Talk {
   lastTs = 0n;
   newest: Message | undefined;
   description: Description | undefined;
+  /** The user is not in it any more. */
+  isOut = false;
   /** The description is older than the conversation. */
   isOutdated = true;
+  isDescribing = false;
   isLoading = false;
+  /** A page of the past could not be had: not before then, and how often. */
+  loadAfter = 0;
+  loadFailures = 0;
+  /** Its last messages were asked for. */
+  isPreviewed = false;
+  /** The highest is the newest. */
+  rank = 0;
   /** What is being written in it, and about which message. */
   draft = "";
+  /** The draft that makes way for an edit. */
+  keptDraft = "";
   answering: number | undefined;
   editing: number | undefined;
   /** Up to where it was read, and what there was, when it was opened: what is in between is new. */
@@ -135,7 +147,7 @@ export class Talk {
 
   /** Whether the user may write here, as far as that is known. */
   get mayWrite(): boolean {
-    if (this.isBlocked || (this.description && this.description.deleted > 0n)) return false;
+    if (this.isBlocked || this.isOut || (this.description && this.description.deleted > 0n)) return false;
     const { role, description } = this;
     return role === undefined || description === undefined || (role > 0 && role >= description.settings.write);
   }

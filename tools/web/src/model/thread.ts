@@ -53,7 +53,8 @@ export class Thread {
   private readonly growing = new Map<number, string>();
   private readonly erased = new Set<number>();
   private unwanted: [number, number][] = [];
-  private cleared = 0;
+  /** Up to here nothing is shown. */
+  cleared = 0;
   /** When the next message disappears, in milliseconds since 1970. */
   nextExpiry = Infinity;
 
@@ -120,9 +121,26 @@ export class Thread {
   }
 
   /** The user does not want to see these any more. */
-  forget(first: number, last: number): void {
-    this.unwanted.push([first, last]);
+  forget(ranges: readonly [first: number, last: number][]): void {
+    const all = [...this.unwanted, ...ranges].sort(([a], [b]) => a - b);
+    this.unwanted = [];
+    for (const [first, last] of all) {
+      const before = this.unwanted.at(-1);
+      if (before && first <= before[1] + 1) before[1] = Math.max(before[1], last);
+      else this.unwanted.push([first, last]);
+    }
     this.drop();
+  }
+
+  /** Whether the user does not want to see a message. */
+  private isUnwanted(seq: number): boolean {
+    let [low, high] = [0, this.unwanted.length];
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (this.unwanted[middle]![1] < seq) low = middle + 1;
+      else high = middle;
+    }
+    return (this.unwanted[low]?.[0] ?? Infinity) <= seq;
   }
 
   /** True of what was withdrawn. */
@@ -198,7 +216,7 @@ export class Thread {
   private isShown({ control, flags, expiresAt }: Message, seq: number, nowMs = Date.now()): boolean {
     const isAbout = [CONTROL.edit, CONTROL.erase, CONTROL.react, CONTROL.end].includes(control as 10);
     const isKnown = control <= CONTROL.end;
-    const isUnwanted = seq <= this.cleared || (flags & (FLAG.withheld | FLAG.forgotten)) !== 0 || this.unwanted.some(([first, last]) => seq >= first && seq <= last);
+    const isUnwanted = seq <= this.cleared || (flags & (FLAG.withheld | FLAG.forgotten)) !== 0 || this.isUnwanted(seq);
     const isOver = expiresAt > 0n && number(expiresAt / 1000n) <= nowMs;
     return isKnown && !isAbout && !isUnwanted && !isOver;
   }

@@ -1,17 +1,21 @@
 /** Where messages are written. */
 
 import type { ComponentChildren, RefObject } from "preact";
-import { useEffect, useLayoutEffect } from "preact/hooks";
+import { useEffect, useLayoutEffect, useReducer } from "preact/hooks";
 import { PAYLOAD_MAX } from "tidings";
 import type { Chats } from "../model/chats.js";
 import { beginning } from "../model/tame.js";
 import type { Talk } from "../model/talk.js";
 import { Icon } from "./parts.js";
 
+/** What a key is called that an input method takes, also the one that ends a composition, where `isComposing` is over by then. */
+const COMPOSING = 229;
+
 /** Enter sends where there is a keyboard; where there is none, it begins a line. */
 const hasKeyboard = (): boolean => !matchMedia("(pointer: coarse)").matches;
 
 export function Composer({ chats, talk, input, onSent }: { readonly chats: Chats; readonly talk: Talk; readonly input: RefObject<HTMLTextAreaElement | null>; readonly onSent: () => void }): ComponentChildren {
+  const [, redraw] = useReducer((count: number) => count + 1, 0);
   const { thread, answering, editing } = talk;
   const about = editing ?? answering;
   const row = about === undefined ? undefined : thread.rows[thread.indexOf(about)];
@@ -29,10 +33,14 @@ export function Composer({ chats, talk, input, onSent }: { readonly chats: Chats
     if (about !== undefined) input.current?.focus();
   }, [about]);
   const cancel = (): void => {
-    if (editing !== undefined) talk.draft = "";
-    [talk.answering, talk.editing] = [undefined, undefined];
+    if (editing !== undefined) talk.draft = talk.keptDraft;
+    [talk.answering, talk.editing, talk.keptDraft] = [undefined, undefined, ""];
     chats.changed();
   };
+  // What was to be edited or answered is gone.
+  useEffect(() => {
+    if (about !== undefined && !row) cancel();
+  }, [about, row]);
   const send = (): void => {
     const text = talk.draft.trim();
     if (!text) return;
@@ -42,7 +50,7 @@ export function Composer({ chats, talk, input, onSent }: { readonly chats: Chats
     input.current?.focus();
   };
   const onKeyDown = (event: KeyboardEvent): void => {
-    if (event.key === "Enter" && !event.shiftKey && !event.isComposing && hasKeyboard()) {
+    if (event.key === "Enter" && !event.shiftKey && !event.isComposing && event.keyCode !== COMPOSING && hasKeyboard()) {
       event.preventDefault();
       send();
     } else if (event.key === "Escape" && about !== undefined) {
@@ -73,7 +81,7 @@ export function Composer({ chats, talk, input, onSent }: { readonly chats: Chats
           onInput={({ currentTarget }) => {
             talk.draft = currentTarget.value;
             if (editing === undefined && talk.draft) chats.type(talk);
-            chats.changed();
+            redraw(undefined);
           }}
         />
         <button class="send" aria-label={editing === undefined ? "Send" : "Save"} disabled={!talk.draft.trim()}>

@@ -7,7 +7,7 @@ import { duration } from "../model/acts.js";
 import { wallUs, type Chats } from "../model/chats.js";
 import { tameName } from "../model/tame.js";
 import type { Talk } from "../model/talk.js";
-import { Dialog, DialogTitle, Face, shortly } from "./parts.js";
+import { Dialog, DialogTitle, Face, Notice, shortly } from "./parts.js";
 
 const NAME_MAX = 64;
 const TITLE_MAX = 256;
@@ -30,26 +30,29 @@ export function NewDialog({ chats, onOpen, onClose }: { readonly chats: Chats; r
     if (names.includes(chats.account.name)) return setWrong("You are there anyway: name the others.");
     if (!isGroup) onOpen(chats.talkWith(names[0]!));
     else if (isTooLong(title, TITLE_MAX)) return setWrong(`A title has at most ${TITLE_MAX} bytes.`);
-    else void chats.createGroup(title.trim() || names.join(", ").slice(0, 60), names);
+    else {
+      const before = chats.selected;
+      // Who has gone on meanwhile is not taken away from there.
+      void chats.createGroup(title.trim() || names.join(", ").slice(0, 60), names).then((made) => made && chats.selected === before && onOpen(made));
+    }
     onClose();
   };
   return (
     <Dialog label="New conversation" onClose={onClose}>
-      <DialogTitle onClose={onClose}>New conversation</DialogTitle>
+      <DialogTitle>New conversation</DialogTitle>
       <form onSubmit={begin}>
         <label>
           With whom
           <input autofocus value={who} placeholder="bob, or several: bob, carol" autocapitalize="none" autocomplete="off" spellcheck={false} onInput={({ currentTarget }) => setWho(currentTarget.value)} />
         </label>
-        {isGroup && (
-          <label>
-            The group is called
-            <input value={title} placeholder="Sunday hike" onInput={({ currentTarget }) => setTitle(currentTarget.value)} />
-          </label>
-        )}
+        <label>
+          The group is called
+          <input value={title} placeholder="for a group: Sunday hike" onInput={({ currentTarget }) => setTitle(currentTarget.value)} />
+        </label>
         {wrong && <p role="alert">{wrong}</p>}
         <button class="strong">{isGroup ? "Make the group" : "Write"}</button>
       </form>
+      <Notice text={chats.notice} onClose={() => chats.hush()} />
     </Dialog>
   );
 }
@@ -78,7 +81,7 @@ function Members({ chats, talk }: { readonly chats: Chats; readonly talk: Talk }
           const raw = chats.names.raw(member.user);
           return (
             <li key={member.user}>
-              <Face id={member.user} name={chats.names.of(member.user)} isThere={chats.presence.get(member.user)?.state === 1} />
+              <Face id={member.user} name={chats.names.of(member.user)} isThere={chats.presenceOf(member.user)?.state === 1} />
               <bdi class="name">{nameOf(member.user)}</bdi>
               {member.role > 1 && <span class="role">{ROLES[member.role]}</span>}
               {raw !== undefined && role === ROLE.owner && member.user !== chats.me && (
@@ -110,14 +113,14 @@ export function InfoDialog({ chats, talk, onClose }: { readonly chats: Chats; re
   const isMuted = talk.isMuted(wallUs());
   const role = talk.role ?? 0;
   const mayEdit = talk.isGroup && talk.description !== undefined && role >= talk.description.settings.edit;
-  const presence = talk.peer ? chats.presence.get(talk.peer) : undefined;
+  const presence = chats.presenceOf(talk.peer);
   const rename = (event: Event): void => {
     event.preventDefault();
     if (called.trim() && called !== title && !isTooLong(called, TITLE_MAX)) void chats.attempt("The title was not changed", chats.client.rename(talk.id, called.trim()));
   };
   return (
     <Dialog label={`About ${title}`} kind="side" onClose={onClose}>
-      <DialogTitle onClose={onClose}>
+      <DialogTitle>
         <bdi>{title}</bdi>
       </DialogTitle>
       {presence?.state === 1 ? <p>Online</p> : presence?.state === 0 && presence.lastSeen > 0n ? <p>Last seen {shortly(presence.lastSeen)}</p> : null}
@@ -174,6 +177,7 @@ export function InfoDialog({ chats, talk, onClose }: { readonly chats: Chats; re
           {talk.isGroup && role > 0 && <button onClick={() => setSure("leave")}>Leave…</button>}
         </div>
       )}
+      <Notice text={chats.notice} onClose={() => chats.hush()} />
     </Dialog>
   );
 }
@@ -185,7 +189,7 @@ export function SettingsDialog({ chats, onSignOut, onClose }: { readonly chats: 
   useEffect(() => void chats.client.devices().then(setDevices, () => setDevices([])), []);
   return (
     <Dialog label="Settings" kind="side" onClose={onClose}>
-      <DialogTitle onClose={onClose}>
+      <DialogTitle>
         <bdi>{chats.names.of(chats.me)}</bdi>
       </DialogTitle>
       <label class="row">
@@ -211,6 +215,7 @@ export function SettingsDialog({ chats, onSignOut, onClose }: { readonly chats: 
       <div class="sure">
         <button onClick={onSignOut}>Sign out of this tab</button>
       </div>
+      <Notice text={chats.notice} onClose={() => chats.hush()} />
     </Dialog>
   );
 }

@@ -33,15 +33,17 @@ function preview(chats: Chats, talk: Talk): string {
 }
 
 function Entry({ chats, talk, onOpen }: { readonly chats: Chats; readonly talk: Talk; readonly onOpen: (talk: Talk) => void }): ComponentChildren {
+  chats.wantPreview(talk);
   const title = chats.title(talk);
   const isMuted = talk.isMuted(wallUs());
   const typing = talk.typers(performance.now()).length > 0;
   const newest = talk.thread.newest();
   const isOwn = talk.pending.length > 0 || (newest?.message.sender === chats.me && hasContent(newest.message.control));
-  const tick = isOwn ? (talk.pending.length > 0 ? "pending" : talk.tick(newest!.seq)) : undefined;
+  const isKnown = !talk.isGroup || talk.description !== undefined;
+  const tick = talk.pending.length > 0 ? "pending" : isOwn && isKnown ? talk.tick(newest!.seq) : undefined;
   return (
     <button class={talk === chats.selected ? "entry open" : "entry"} aria-current={talk === chats.selected ? "true" : undefined} onClick={() => onOpen(talk)}>
-      <Face id={talk.peer ?? talk.id} name={title} isThere={talk.peer !== undefined && chats.presence.get(talk.peer)?.state === 1} />
+      <Face id={talk.peer ?? talk.id} name={title} isThere={chats.presenceOf(talk.peer)?.state === 1} />
       <span class="about">
         <span class="first">
           <bdi class="name">{title}</bdi>
@@ -67,12 +69,15 @@ function Status({ chats }: { readonly chats: Chats }): ComponentChildren {
   const words =
     link === "connecting" ? "Connecting…"
     : link === "lost" ? ["Not connected, trying again", unsent].filter(Boolean).join(" · ")
-    : !isSynced ? "Catching up…"
-    : ["Connected", resumeMs === undefined ? "" : `caught up in ${ms(resumeMs)}`, latencyMs === undefined ? "" : `last message safe after ${ms(latencyMs)}`].filter(Boolean).join(" · ");
+    : isSynced ? "Connected" : "Catching up…";
+  const more = link !== "up" || !isSynced ? [] : [resumeMs === undefined ? "" : `caught up in ${ms(resumeMs)}`, latencyMs === undefined ? "" : `last message safe after ${ms(latencyMs)}`];
   return (
-    <p class={`status ${link}`} role="status">
+    <p class={`status ${link}`}>
       <i />
-      {words}
+      <span>
+        <span role="status">{words}</span>
+        {more.filter(Boolean).map((text) => ` · ${text}`)}
+      </span>
     </p>
   );
 }

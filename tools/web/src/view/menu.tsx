@@ -49,7 +49,7 @@ export function MessageMenu({ chats, talk, row, near, onClose, onWrite }: {
     ? [["Withdraw for everybody", then(() => void chats.erase(talk, seq))], ["Cancel", close]]
     : [
         ...(talk.mayWrite ? [["Answer", write(() => [talk.answering, talk.editing] = [seq, undefined])] as [string, () => void]] : []),
-        ...(isOwn && !look.growing && talk.mayWrite ? [["Edit", write(() => [talk.editing, talk.answering, talk.draft] = [seq, undefined, look.text])] as [string, () => void]] : []),
+        ...(isOwn && !look.growing && talk.mayWrite ? [["Edit", write(() => [talk.editing, talk.answering, talk.keptDraft, talk.draft] = [seq, undefined, talk.editing === undefined ? talk.draft : talk.keptDraft, look.text])] as [string, () => void]] : []),
         ["Copy", then(() => void navigator.clipboard?.writeText(tame(look.text)))],
         ["Remove for me", then(() => void chats.forget(talk, seq))],
         ...(mayErase ? [["Withdraw…", () => setAsks(true)] as [string, () => void]] : []),

@@ -23,6 +23,18 @@ export function Icon({ name }: { readonly name: keyof typeof LINES }): Component
 /** A colour of its own for each id. */
 export const hueOf = (id: string): string => `hue${parseInt(id.slice(0, 4), 16) % 8}`;
 
+/** What went wrong, for a while. A dialog has its own: what is beside it is not heard of. */
+export function Notice({ text, onClose }: { readonly text: string | undefined; readonly onClose: () => void }): ComponentChildren {
+  return text === undefined ? null : (
+    <div class="notice" role="alert">
+      {text}
+      <button class="plain" aria-label="Hide this" onClick={onClose}>
+        <Icon name="close" />
+      </button>
+    </div>
+  );
+}
+
 /** A round mark with the beginning of a name, in a colour of its own. */
 export function Face({ id, name, isThere }: { readonly id: string; readonly name: string; readonly isThere?: boolean }): ComponentChildren {
   const words = name.split(" ").filter(Boolean);
@@ -52,11 +64,11 @@ export function Dialog({ label, kind = "", onClose, children }: {
 }
 
 /** A dialog's first line. */
-export function DialogTitle({ children, onClose }: { readonly children: ComponentChildren; readonly onClose: () => void }): ComponentChildren {
+export function DialogTitle({ children }: { readonly children: ComponentChildren }): ComponentChildren {
   return (
     <header>
       <h2>{children}</h2>
-      <button class="plain" aria-label="Close" onClick={onClose}>
+      <button class="plain" aria-label="Close" onClick={({ currentTarget }) => currentTarget.closest("dialog")?.close()}>
         <Icon name="close" />
       </button>
     </header>

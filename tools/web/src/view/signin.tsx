@@ -34,12 +34,17 @@ export async function developmentToken(name: string): Promise<string> {
 export function SignIn({ why, onSignIn }: { readonly why: string | undefined; readonly onSignIn: (credentials: Credentials) => void }): ComponentChildren {
   const [text, setText] = useState(byName() ? localStorage.getItem(NAME) ?? "" : "");
   const [wrong, setWrong] = useState(why);
-  const signIn = (event: Event): void => {
+  const signIn = async (event: Event): Promise<void> => {
     event.preventDefault();
     const given = text.trim();
     if (!given) return setWrong(byName() ? "Say your name." : "A token is needed.");
     if (byName()) {
       if (new TextEncoder().encode(given).length > 64) return setWrong("A name has at most 64 bytes.");
+      try {
+        await developmentToken(given);
+      } catch (error) {
+        return setWrong(error instanceof Error ? error.message : String(error));
+      }
       localStorage.setItem(NAME, given);
       return onSignIn({ name: given, tenant: "default" });
     }
@@ -51,7 +56,7 @@ export function SignIn({ why, onSignIn }: { readonly why: string | undefined; re
   };
   return (
     <main class="sign-in">
-      <form onSubmit={signIn}>
+      <form onSubmit={(event) => void signIn(event)}>
         <img src="/icon.svg" alt="" width="72" height="72" />
         <h1>tidings</h1>
         <label>

@@ -26,10 +26,10 @@ export function doing(chats: Chats, talk: Talk): string {
   if (talk.isGroup) {
     const { description } = talk;
     if (!description) return "";
-    const there = description.members.filter(({ user, role }) => role > 0 && user !== chats.me && chats.presence.get(user)?.state === 1).length;
+    const there = description.members.filter(({ user, role }) => role > 0 && user !== chats.me && chats.presenceOf(user)?.state === 1).length;
     return `${description.current} members${there > 0 ? `, ${there} online` : ""}`;
   }
-  const presence = talk.peer ? chats.presence.get(talk.peer) : undefined;
+  const presence = chats.presenceOf(talk.peer);
   if (talk.isBlocked) return "blocked";
   if (presence?.state === 1) return "online";
   return presence && presence.state === 0 && presence.lastSeen > 0n ? `last seen ${shortly(presence.lastSeen)}` : "";
@@ -43,10 +43,15 @@ export function ThreadView({ chats, talk, onBack, onInfo }: { readonly chats: Ch
   const [isAtEnd, setAtEnd] = useState(true);
   const { thread } = talk;
   const title = chats.title(talk);
-  const show = (seq: number): void => {
-    const article = list.current?.show(seq)?.querySelector<HTMLElement>("article");
-    article?.focus();
-    article?.animate([{ opacity: 0.3 }, { opacity: 1 }], 600);
+  const go = (seq: number): Promise<HTMLElement | undefined> | undefined =>
+    list.current?.show(seq).then((row) => {
+      const article = row?.querySelector<HTMLElement>("article") ?? undefined;
+      article?.focus({ preventScroll: true });
+      return article;
+    });
+  const show = async (seq: number): Promise<void> => {
+    if (!(await chats.loadTo(talk, seq))) return;
+    (await go(seq))?.animate([{ opacity: 0.3 }, { opacity: 1 }], 600);
   };
   const sent = (): void => list.current?.toEnd();
   const unsent = talk.pending;
@@ -72,7 +77,7 @@ export function ThreadView({ chats, talk, onBack, onInfo }: { readonly chats: Ch
       <VirtualList
         handle={list}
         rows={thread.rows}
-        keyOf={(row) => row.seq}
+        keyOf={(row: Row) => row.seq}
         indexOf={(seq) => thread.indexOf(Number(seq))}
         estimate={ROW_HEIGHT}
         onBeginning={() => void chats.loadOlder(talk)}
@@ -83,9 +88,9 @@ export function ThreadView({ chats, talk, onBack, onInfo }: { readonly chats: Ch
         header={thread.isWhole ? <Beginning talk={talk} title={title} /> : <p class="note">{chats.link === "up" ? "Loading older messages…" : "Older messages come once you are connected"}</p>}
         footer={unsent.map((pending) => <Unsent key={String(pending.message.clientMsgId)} {...{ chats, talk, pending }} />)}
         render={(row, at) => (
-          <MessageRow {...{ chats, talk, row, at }} before={thread.rows[at - 1]} count={thread.isWhole ? thread.rows.length : -1} onMenu={(row, near) => setMenu({ row, near })} onShow={show} />
+          <MessageRow {...{ chats, talk, row, at }} before={thread.rows[at - 1]} count={thread.isWhole ? thread.rows.length : -1} onMenu={(row, near) => setMenu({ row, near })} onShow={(seq) => void show(seq)} />
         )}
-        attributes={{ class: "messages", role: "feed", "aria-label": "Messages", "aria-busy": talk.isLoading, tabIndex: 0, onKeyDown: (event: KeyboardEvent) => walk(event, input.current, setMenu, thread.rows, (seq) => thread.indexOf(seq), show) }}
+        attributes={{ class: "messages", role: "feed", "aria-label": "Messages", "aria-busy": talk.isLoading, tabIndex: 0, onKeyDown: (event: KeyboardEvent) => walk(event, input.current, setMenu, thread.rows, (seq) => thread.indexOf(seq), (seq) => void go(seq)) }}
       />
       {!isAtEnd && (
         <button class="to-end" aria-label="To the newest message" onClick={sent}>

@@ -32,6 +32,8 @@ interface Props<Row extends Measured> {
 const BEYOND = 600;
 const NEAR_END = 40;
 const NEAR_BEGINNING = 1_200;
+/** A row that is brought into view is there after so many frames at most. */
+const SHOW_FRAMES = 5;
 
 /** The list. */
 export class VirtualList<Row extends Measured> extends Component<Props<Row>> {
@@ -48,7 +50,11 @@ export class VirtualList<Row extends Measured> extends Component<Props<Row>> {
   private readonly observer = new ResizeObserver(() => this.settle());
 
   private readonly takeBox = (box: HTMLDivElement | null): void => void (this.box = box);
-  private readonly takeSpace = (space: HTMLDivElement | null): void => void (this.space = space);
+  private readonly takeSpace = (space: HTMLDivElement | null): void => {
+    this.space = space;
+    // Its rows may grow by themselves.
+    if (space) this.observer.observe(space);
+  };
 
   override componentDidMount(): void {
     if (this.props.handle) this.props.handle.current = this;
@@ -71,16 +77,25 @@ export class VirtualList<Row extends Measured> extends Component<Props<Row>> {
   }
 
   /** Brings a row into view, and gives it back once it is on the page. */
-  show(key: string | number): HTMLElement | null {
+  async show(key: string | number): Promise<HTMLElement | null> {
+    for (let frame = 0; frame < SHOW_FRAMES; frame++) {
+      this.bring(key);
+      const element = this.box?.querySelector<HTMLElement>(`[data-key="${key}"]`);
+      if (element) return element;
+      await new Promise(requestAnimationFrame);
+    }
+    return null;
+  }
+
+  private bring(key: string | number): void {
     const at = this.props.indexOf(key);
-    if (at < 0 || !this.box) return null;
+    if (at < 0 || !this.box) return;
     const [begin, end] = [this.offsets[at]! + this.headerHeight, this.offsets[at + 1]! + this.headerHeight];
     if (begin < this.box.scrollTop || end > this.box.scrollTop + this.box.clientHeight) {
       const above = Math.min(0, (end - begin - this.box.clientHeight) / 2);
       [this.isAtEnd, this.anchor] = [false, { key, above }];
       this.settle();
     }
-    return this.box.querySelector<HTMLElement>(`[data-key="${key}"]`);
   }
 
   private get headerHeight(): number {
