@@ -17,7 +17,10 @@ use crate::{
 };
 
 pub use server::{DEFAULT_PORT, Framing, NoServer, Secrecy, Server};
-use stream::{READ_BUFFER, Stream, Trusted};
+pub(crate) use stream::Trusted;
+#[cfg(all(feature = "tokio", feature = "websocket"))]
+pub(crate) use stream::websocket_request;
+use stream::{READ_BUFFER, Stream};
 
 /// Where new tokens come from.
 struct TokenSource(Box<dyn FnMut() -> Option<Vec<u8>> + Send>);

@@ -3,7 +3,7 @@
 //! [`Session`] is its heart: a state machine without I/O that any executor can drive. It sends with retry and
 //! idempotency, releases messages of a conversation strictly as `last + 1` and fetches what is missing, repeats receipts
 //! until they are durable, and resumes after a reconnect. [`blocking::Client`] is a small shell around it, over
-//! TCP, TLS or a WebSocket (features `tls` and `websocket`):
+//! TCP, TLS or a WebSocket (features `tls` and `websocket`); `asynchronous::Client` is another one for programs on tokio (feature `tokio`):
 //!
 //! ```no_run
 //! use tidings_client::{Config, Event, UserId, blocking::{Client, Server}};
@@ -21,6 +21,8 @@
 //! ```
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "tokio")]
+pub mod asynchronous;
 mod backoff;
 pub mod blocking;
 mod config;

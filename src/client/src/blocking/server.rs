@@ -143,6 +143,12 @@ impl Server {
         }
     }
 
+    /// Its name, or its address, and its port.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn place(&self) -> (&str, u16) {
+        (&self.host, self.port)
+    }
+
     /// Where it may be: every address of its name, asked for anew each time.
     ///
     /// # Errors

@@ -8,12 +8,12 @@ use std::{
 
 use super::server::{Framing, Secrecy, Server};
 #[cfg(feature = "tls")]
-pub(super) use super::tls::Trusted;
+pub(crate) use super::tls::Trusted;
 
 /// Whom a client trusts: nobody, in a build without TLS.
 #[cfg(not(feature = "tls"))]
 #[derive(Debug, Default)]
-pub(super) struct Trusted;
+pub(crate) struct Trusted;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
@@ -136,13 +136,25 @@ fn from_websocket(error: tungstenite::Error) -> io::Error {
     }
 }
 
+/// How a server is asked for a WebSocket, and what is let in.
+///
+/// # Errors
+/// If its name is not one that HTTP knows.
 #[cfg(feature = "websocket")]
-fn websocket(socket: Socket, server: &Server) -> io::Result<Stream> {
-    use tungstenite::{HandshakeError, client::ClientRequestBuilder, http::Uri, protocol::WebSocketConfig};
+pub(crate) fn websocket_request(
+    server: &Server,
+) -> io::Result<(tungstenite::client::ClientRequestBuilder, tungstenite::protocol::WebSocketConfig)> {
+    use tungstenite::{client::ClientRequestBuilder, http::Uri, protocol::WebSocketConfig};
     let uri: Uri = format!("ws://{}{PATH}", server.authority()).parse().map_err(io::Error::other)?;
     let request = ClientRequestBuilder::new(uri).with_sub_protocol(SUBPROTOCOL);
     // What a message may be the frames in it say.
-    let config = WebSocketConfig::default().max_message_size(None).max_frame_size(None);
+    Ok((request, WebSocketConfig::default().max_message_size(None).max_frame_size(None)))
+}
+
+#[cfg(feature = "websocket")]
+fn websocket(socket: Socket, server: &Server) -> io::Result<Stream> {
+    use tungstenite::HandshakeError;
+    let (request, config) = websocket_request(server)?;
     match tungstenite::client::client_with_config(request, socket, Some(config)) {
         Ok((socket, _)) => Ok(Stream::WebSocket(Box::new(socket))),
         Err(HandshakeError::Failure(error)) => Err(from_websocket(error)),

@@ -38,9 +38,18 @@ fn roots(secrecy: &Secrecy) -> io::Result<RootCertStore> {
 
 /// Whom a client trusts, read once, and the tickets with which it comes back.
 #[derive(Debug, Default)]
-pub(super) struct Trusted(Option<(Secrecy, Arc<ClientConfig>)>);
+pub(crate) struct Trusted(Option<(Secrecy, Arc<ClientConfig>)>);
 
 impl Trusted {
+    /// A connection to a host, nothing of which was sent yet.
+    ///
+    /// # Errors
+    /// If nobody is trusted, or the name is none that a certificate could have.
+    pub(crate) fn connection(&mut self, host: &str, secrecy: &Secrecy) -> io::Result<ClientConnection> {
+        let name = ServerName::try_from(host.to_string()).map_err(io::Error::other)?;
+        ClientConnection::new(self.config(secrecy)?, name).map_err(io::Error::other)
+    }
+
     fn config(&mut self, secrecy: &Secrecy) -> io::Result<Arc<ClientConfig>> {
         if let Some((of, config)) = &self.0
             && of == secrecy
@@ -68,8 +77,7 @@ pub(super) fn connect(
     secrecy: &Secrecy,
     trusted: &mut Trusted,
 ) -> io::Result<TlsStream> {
-    let name = ServerName::try_from(host.to_string()).map_err(io::Error::other)?;
-    let mut connection = ClientConnection::new(trusted.config(secrecy)?, name).map_err(io::Error::other)?;
+    let mut connection = trusted.connection(host, secrecy)?;
     while connection.is_handshaking() {
         connection.complete_io(&mut tcp)?;
     }
