@@ -18,6 +18,8 @@ use crate::{
 const COMPLETIONS_PER_TURN: usize = 1024;
 /// Completions that are enough for a turn, however short they gathered.
 const GATHERED: usize = 256;
+/// How long a reactor that does not rest keeps its core while something is being written.
+const YIELD_NS: u64 = 100_000;
 /// How often the executor is let at its background tasks while there are any.
 const BACKGROUND_TICK: Duration = Duration::from_micros(200);
 
@@ -94,6 +96,8 @@ pub struct Reactor<V> {
     spin_ns: u64,
     spin_until: Mono,
     gather: Duration,
+    /// When it let others run last.
+    yielded: Mono,
 }
 
 impl<V: Verifier> Reactor<V> {
@@ -118,6 +122,7 @@ impl<V: Verifier> Reactor<V> {
             spin_ns: 0,
             spin_until: now,
             gather: Duration::from_micros(seed.config.gather_us),
+            yielded: now,
         })
     }
 
@@ -162,6 +167,11 @@ impl<V: Verifier> Reactor<V> {
         }
         if busy {
             self.spin_until = Mono(now.mono.0 + self.spin_ns);
+            // What the kernel does for this core's writes runs on this core, and it gets no time from a thread that never rests.
+            if self.turn.is_writing() && self.clock.mono().since(self.yielded) > YIELD_NS {
+                std::thread::yield_now();
+                self.yielded = self.clock.mono();
+            }
             return self.poll();
         }
         if now.mono < self.spin_until {

@@ -43,8 +43,8 @@ pub const SENDS_PER_TURN: usize = 128;
 pub const ENDS_PER_TURN: usize = 64;
 /// Tokens verified in one turn: each costs as much as a hundred messages.
 pub const HANDSHAKES_PER_TURN: usize = 8;
-/// How many of those a step of agreeing on TLS is: a signature, and a key made and used.
-pub const TLS_STEP: usize = 4;
+/// How many of those a step of agreeing on TLS is, with a signature, and a key made and used: one in a turn, so that whoever writes waits for one.
+pub const TLS_STEP: usize = 8;
 /// Pages that a reactor answers with: each is in memory, some hundred kilobytes, until its reader has it or is given up.
 pub const PAGES_RATE: Rate = Rate { per_second: 100, burst: 400 };
 /// Connections that wait to be adopted from other reactors.

@@ -147,6 +147,11 @@ impl LogPort {
         self.log.room() >= ROOM_FOR_INPUT || self.is_stuck()
     }
 
+    /// True while something is being written.
+    pub(crate) fn is_writing(&self) -> bool {
+        !self.writing.is_empty()
+    }
+
     /// How much longer it will take until another batch may be written, if writes take as long as others did. Zero if one may be
     /// now, or the oldest that is being written has less than `least` bytes.
     pub(crate) fn expected_ns(&self, least: usize, now: Mono) -> u64 {

@@ -6,21 +6,20 @@
 
 import { conversationsOf, rangesOf } from "./changed.js";
 import { concat, join, text } from "./bytes.js";
-import { crc32c } from "./crc32c.js";
 import type { Event, Page, SessionOptions } from "./events.js";
 import { ERROR_NAMES, RETRY, Refused } from "./errors.js";
 import { decode, encode, FRAME_MAX, KINDS, PAYLOAD_MAX, ProtocolError, VERSION, wholeFrame, WINDOW, type Fixed, type Frame, type FrameOf, type KindName } from "./frames.js";
 import { NONE, type ConversationId, type UserId } from "./ids.js";
 import { CONTROL, FLAG, frameOf, messageOf, type Message, type Packs } from "./message.js";
 import { Outbox, type Outgoing } from "./outbox.js";
+import { Forgetting } from "./forgetting.js";
+import { Growing } from "./growing.js";
 import { newPlace, type Item, type Place } from "./place.js";
 import type { Saved, SavedConversation } from "./store.js";
 
 /** What HELLO and WELCOME say: what is pushed is acknowledged, and payloads may be packed. */
 const ACKNOWLEDGES = 1n;
 const UNPACKS = 2n;
-/** Questions under way for what is forgotten. */
-const FORGET_ASKS = 8;
 /** FETCHes under way. */
 const FETCHES_MAX = 8;
 /** Messages of one FETCH. */
@@ -57,7 +56,8 @@ export class Session {
   user: UserId | undefined;
   readonly outbox = new Outbox();
   private readonly places = new Map<ConversationId, Place>();
-  private readonly growing = new Map<string, Uint8Array>();
+  private readonly growing = new Growing();
+  private readonly forgetting = new Forgetting();
   private readonly events: Event[] = [];
   private readonly output: Uint8Array[] = [];
   private input: Uint8Array = new Uint8Array();
@@ -83,7 +83,6 @@ export class Session {
   private activityAt = Infinity;
   /** The server's clock in microseconds, when ours was this. */
   private clock = { serverUs: 0n, at: 0 };
-  private readonly moreAt = new Map<string, number>();
   private cursor: bigint | undefined;
   private listOpen = false;
   private listAgain = false;
@@ -92,8 +91,6 @@ export class Session {
   private readonly fetches = new Map<bigint, Fetching>();
   private readonly asks = new Map<bigint, Asking>();
   private dirty = false;
-  /** Conversations of which it is to be asked what is forgotten, and when; never: it was asked. */
-  private readonly forgetAt = new Map<ConversationId, number>();
   private toldConnected = false;
   private packs: Packs = "does not";
 
@@ -244,7 +241,7 @@ export class Session {
       this.resume(this.below);
     }
     if (now >= this.activityAt) this.setActive(this.active);
-    this.askForgottenNow(now);
+    for (const conversation of this.forgetting.take(now)) this.put("forget", { conversation, first: 0n, last: 0n });
     for (const { request, message, prev } of this.outbox.take(this.window, now, () => ++this.requests)) this.output.push(frameOf(request, message, prev, this.packs));
     for (const conversation of this.due) this.repeatReceipts(conversation, now);
     this.fillGaps(now);
@@ -258,7 +255,7 @@ export class Session {
   /** When to call {@link tick} next. */
   nextTick(): number {
     if (this.state !== "up") return this.heardAt + this.idleMs + 1;
-    let next = Math.min(this.pingAt, this.renewAt, this.heardAt + this.idleMs + 1, this.outbox.nextTime(), this.resumeAt, this.activityAt, ...[...this.forgetAt.values()].slice(0, FORGET_ASKS));
+    let next = Math.min(this.pingAt, this.renewAt, this.heardAt + this.idleMs + 1, this.outbox.nextTime(), this.resumeAt, this.activityAt, this.forgetting.next());
     if (this.fetchAt > 0 && this.gapped.size > 0) next = Math.min(next, this.fetchAt);
     for (const conversation of this.due) next = Math.min(next, this.places.get(conversation)!.repeatAt);
     return next;
@@ -414,7 +411,7 @@ export class Session {
     this.clock = { serverUs: frame.serverTime, at: now };
     this.renewed(frame.tokenUntil, now);
     if (frame.lineage !== this.lineage) this.beginAnew(frame.lineage);
-    for (const conversation of this.forgetAt.keys()) this.forgetAt.set(conversation, 0);
+    this.forgetting.connected();
     this.toldConnected = true;
     this.events.push({ type: "connected", user: frame.user });
     for (const [id, place] of this.places) {
@@ -432,7 +429,7 @@ export class Session {
       this.gapped.clear();
       this.due.clear();
       this.growing.clear();
-      this.forgetAt.clear();
+      this.forgetting.clear();
       this.events.push({ type: "lineage" });
     }
     [this.lineage, this.uv, this.dirty] = [lineage, 0n, true];
@@ -519,7 +516,7 @@ export class Session {
       place.unread.release(item, this.user ?? NONE, place.read);
       if (place.unread.count !== before) this.tellUnread(item.conversation, place);
       if (!message) continue;
-      if (message.control === CONTROL.end || message.control === CONTROL.erase) this.growing.delete(`${message.conversation}/${message.target}`);
+      if (message.control === CONTROL.end || message.control === CONTROL.erase) this.growing.end(message.conversation, message.target);
       // What it says so far is told to who asks.
       if (message.control === CONTROL.open && (message.flags & FLAG.ended) === 0) this.say("more", { conversation: message.conversation, seq: message.seq, offset: 0 });
       this.events.push({ type: "message", message });
@@ -569,10 +566,7 @@ export class Session {
       this.activityAt = until;
       return;
     }
-    if (frame.ofKind === KINDS.forget.kind && this.forgetAt.has(frame.conversation) && !this.asks.has(frame.requestId)) {
-      this.forgetAt.set(frame.conversation, until);
-      return;
-    }
+    if (frame.ofKind === KINDS.forget.kind && !this.asks.has(frame.requestId) && this.forgetting.refused(frame.conversation, until)) return;
     if (frame.ofKind === KINDS.fragment.kind) {
       this.events.push({ type: "pieceRefused", conversation: frame.conversation, until });
       return;
@@ -688,45 +682,20 @@ export class Session {
     const ranges = rangesOf(frame);
     if (ranges.length > 0) this.events.push({ type: "forgotten", conversation, ranges });
     // One that is not the next: something was said that this device did not hear.
-    if (frame.requestId !== 0n && this.forgetAt.get(conversation) === Infinity) this.forgetAt.delete(conversation);
+    if (frame.requestId !== 0n) this.forgetting.answered(conversation);
     const isNext = frame.requestId !== 0n || changes <= place.forgotten + 1;
     if (isNext) place.forgotten = Math.max(place.forgotten, changes);
     else this.askForgotten(conversation, place, changes);
   }
 
-  /** Asks for all that is forgotten of a conversation, if there is more than this device heard of. */
   private askForgotten(conversation: ConversationId, place: Place, changes: number): void {
-    if (changes > place.forgotten) this.forgetAt.set(conversation, 0);
-  }
-
-  /** A few at a time; an answer, or a refusal, makes room for the next. */
-  private askForgottenNow(now: number): void {
-    let asked = 0;
-    for (const [conversation, at] of this.forgetAt) {
-      if (asked >= FORGET_ASKS) return;
-      asked += 1;
-      if (at > now) continue;
-      this.forgetAt.set(conversation, Infinity);
-      this.put("forget", { conversation, first: 0n, last: 0n });
-    }
+    if (changes > place.forgotten) this.forgetting.ask(conversation);
   }
 
   private takeFragment(frame: FrameOf<"fragment">): void {
-    if (crc32c(frame.bytes) !== frame.crc) throw new ProtocolError(`a piece of message ${frame.seq} was harmed`);
-    const { conversation, seq, offset, bytes } = frame;
-    const key = `${conversation}/${seq}`;
-    const known = this.growing.get(key) ?? new Uint8Array();
-    if (offset > known.length) {
-      // Once a second is enough: what is on its way comes.
-      if ((this.moreAt.get(key) ?? 0) <= this.heardAt) {
-        this.moreAt.set(key, this.heardAt + 1000);
-        this.say("more", { conversation, seq, offset: known.length });
-      }
-      return;
-    }
-    if (offset + bytes.length <= known.length) return;
-    const grown = concat(known.subarray(0, offset), bytes);
-    this.growing.set(key, grown);
-    this.events.push({ type: "grew", conversation, seq, text: text(grown) });
+    const { conversation, seq } = frame;
+    const grew = this.growing.take(frame, this.heardAt);
+    if (grew && "missing" in grew) this.say("more", { conversation, seq, offset: grew.missing });
+    else if (grew) this.events.push({ type: "grew", conversation, seq, text: grew.text });
   }
 }

@@ -31,6 +31,11 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
         may.then(|| Duration::from_nanos(gather_ns))
     }
 
+    /// True while something is being written to the log.
+    pub fn is_writing(&self) -> bool {
+        self.io.log.is_writing()
+    }
+
     /// Announces a rest to the other reactors. How long it may take at most, unless a completion or a wake-up ends it;
     /// `None` if there is work after all. [`Self::end_rest`] must follow a rest.
     pub fn begin_rest(&mut self, now: Now) -> Option<Duration> {
