@@ -3,6 +3,8 @@
 import { CONTROL, Client, SETTING, hasContent, isGroup, Refused, type ConversationId, type Event, type Message, type Outgoing, type UserId } from "tidings";
 import { named, titleOf } from "./acts.js";
 import { Names } from "./names.js";
+import { PAGE, Past } from "./past.js";
+import { Presences, WATCH_MS } from "./presence.js";
 import { PageStore } from "./store.js";
 import { Talk } from "./talk.js";
 import { beginning, tameName } from "./tame.js";
@@ -10,31 +12,12 @@ import { beginning, tameName } from "./tame.js";
 /** Whether the server can be reached. */
 export type Link = "connecting" | "up" | "lost";
 
-/** Whether somebody is there: 0 not, 1 yes, 2 it does not say; and when it was last. */
-export interface Presence {
-  readonly state: number;
-  readonly lastSeen: bigint;
-  readonly heardAt: number;
-}
-
-/** Messages of a page of the past. */
-const PAGE = 100;
-/** Presence is asked for again so often, of so many. */
-const WATCH_MS = 60_000;
-const WATCHED = 64;
 /** Typing is said again so often, and is over after so long without a key. */
 const TYPING_MS = 4_000;
 const PAUSE_MS = 5_000;
-/** What is told of somebody counts for so long. */
-const PRESENCE_MS = 125_000;
 /** A group is described again at most so often, and after a failure. */
 const DESCRIBE_MS = 300;
 const DESCRIBE_AGAIN_MS = 2_000;
-/** The list shows the last message of a conversation: so many are loaded, of so many conversations at once. */
-const PREVIEW = 20;
-const PREVIEWS_MAX = 4;
-/** Pages that are loaded to show what a message answers. */
-const REACH_PAGES = 50;
 /** A page that nobody looks at draws no frames; its title still counts. */
 const HIDDEN_MS = 250;
 /** More than there are messages in one connection. */
@@ -57,7 +40,8 @@ export class Chats {
   readonly me: UserId;
   readonly names: Names;
   readonly talks = new Map<ConversationId, Talk>();
-  readonly presence = new Map<UserId, Presence>();
+  readonly presence: Presences;
+  readonly past: Past;
   selected: Talk | undefined;
   link: Link = "connecting";
   isSynced = false;
@@ -73,14 +57,11 @@ export class Chats {
   /** What was said last in the conversation that is open, for those who do not see it. */
   announcement = "";
   private readonly watchers = new Set<() => void>();
-  private readonly watched = new Map<string, number>();
   private readonly began = new Map<bigint, number>();
   private readonly timers: ReturnType<typeof setInterval>[] = [];
   private connectedAt = 0;
   private typingAt = -Infinity;
   private pauseTimer: ReturnType<typeof setTimeout> | undefined;
-  private readonly previews: Talk[] = [];
-  private previewing = 0;
   /** Connections, what was listed in this one, and what was heard live: they tell which conversation is newer. */
   private connections = 0;
   private listed = 0;
@@ -97,6 +78,8 @@ export class Chats {
     this.client = new Client({ url, user: name, tenant, device, token, store, history: 0, deviceName: "browser" });
     this.me = this.client.me;
     this.names.learn(this.me, name);
+    this.presence = new Presences(this.client, this.me);
+    this.past = new Past(this);
     store.onPut = (message) => this.wrote(message);
     this.client.on((event) => {
       this.take(event);
@@ -154,12 +137,6 @@ export class Chats {
     return sum;
   }
 
-  /** Whether somebody is there, if that was told lately. */
-  presenceOf(user: UserId | undefined): Presence | undefined {
-    const presence = user === undefined ? undefined : this.presence.get(user);
-    return presence && performance.now() - presence.heardAt < PRESENCE_MS ? presence : undefined;
-  }
-
   /** What a conversation is called. */
   title(talk: Talk): string {
     if (talk.isGroup) return tameName(talk.name) || `group ${talk.id.slice(0, 8)}`;
@@ -187,7 +164,7 @@ export class Chats {
 
   /** Asks for what is not known of a conversation that is looked at. */
   private refresh(talk: Talk): void {
-    if (talk.thread.rows.length < PAGE && !talk.thread.isWhole) void this.loadOlder(talk);
+    if (talk.thread.rows.length < PAGE && !talk.thread.isWhole) void this.past.loadOlder(talk);
     this.planDescribe(talk);
     this.watch();
   }
@@ -199,7 +176,7 @@ export class Chats {
     this.client.setActive(looks);
     if (!looks) return;
     // Nothing of it was told meanwhile.
-    this.watched.clear();
+    this.presence.lapse();
     this.watch();
     this.readOn();
   }
@@ -210,77 +187,15 @@ export class Chats {
     if (atEnd) this.readOn();
   }
 
-  /** Loads older messages. */
-  async loadOlder(talk: Talk): Promise<void> {
-    const { thread } = talk;
-    if (talk.isLoading || thread.isWhole || this.link !== "up" || performance.now() < talk.loadAfter) return;
-    if (talk.head === 0 && thread.last === 0) {
-      if (!this.isSynced) return;
-      thread.isWhole = true;
-      return;
-    }
-    talk.isLoading = true;
-    try {
-      const upto = thread.first <= thread.last ? thread.first - 1 : 0;
-      if (thread.first <= thread.last && upto <= thread.cleared) thread.isWhole = true;
-      else {
-        const page = await this.client.history(talk.id, BigInt(upto), PAGE);
-        this.takeAll(talk, page.messages);
-        if (page.from > 0n) thread.reach(Number(page.from));
-        thread.isWhole = page.from <= BigInt(thread.cleared) + 1n || page.from <= page.oldest || page.messages.length === 0;
-      }
-      talk.loadFailures = 0;
-    } catch (error) {
-      // Without a connection it is asked for again once there is one.
-      if (this.link === "up") this.postpone(talk, error);
-    }
-    talk.isLoading = false;
+  /** True while there is a session. */
+  get isUp(): boolean {
+    return this.link === "up";
+  }
+
+  /** Older messages came. */
+  loaded(): void {
     this.readOn();
     this.changed();
-  }
-
-  /** A page could not be had: it is asked for again later, each time after twice as long. */
-  private postpone(talk: Talk, error: unknown): void {
-    const wait = Math.min(1_000 * 2 ** talk.loadFailures, 60_000);
-    talk.loadFailures += 1;
-    talk.loadAfter = performance.now() + wait;
-    setTimeout(() => this.changed(), wait);
-    if (talk.loadFailures > 2) this.complain("Older messages cannot be loaded", error);
-  }
-
-  /** Loads older messages until one is there. Whether it is. */
-  async loadTo(talk: Talk, seq: number): Promise<boolean> {
-    for (let pages = 0; pages < REACH_PAGES && talk.thread.first > seq && !talk.thread.isWhole; pages++) {
-      const before = talk.thread.first;
-      await this.loadOlder(talk);
-      if (talk.thread.first === before) break;
-    }
-    return talk.thread.indexOf(seq) >= 0;
-  }
-
-  /** Loads the last messages of a conversation of which the list shows the last one. */
-  wantPreview(talk: Talk): void {
-    if (talk.newest || talk.head === 0 || talk.isPreviewed || this.link !== "up") return;
-    talk.isPreviewed = true;
-    this.previews.push(talk);
-    void this.loadPreviews();
-  }
-
-  private async loadPreviews(): Promise<void> {
-    if (this.previewing >= PREVIEWS_MAX) return;
-    this.previewing += 1;
-    for (let talk = this.previews.shift(); talk; talk = this.previews.shift()) {
-      if (talk.thread.last > 0) continue;
-      try {
-        const page = await this.client.history(talk.id, 0n, PREVIEW);
-        // Meanwhile it may have been opened, or heard of.
-        if (talk.thread.last === 0 || talk.thread.first > Number(page.messages.at(-1)?.seq ?? 0n)) this.takeAll(talk, page.messages);
-        this.changed();
-      } catch {
-        talk.isPreviewed = false; // it is asked for again when it is looked at
-      }
-    }
-    this.previewing -= 1;
   }
 
   /** Sends what is written. */
@@ -418,11 +333,11 @@ export class Chats {
         [this.link, this.connectedAt, this.isSynced, this.listed] = ["up", performance.now(), false, 0];
         this.connections += 1;
         for (const talk of this.talks.values()) talk.isOutdated = true;
-        this.watched.clear();
+        this.presence.lapse();
         return;
       case "disconnected":
         this.link = "lost";
-        this.presence.clear();
+        this.presence.forget();
         for (const talk of this.talks.values()) talk.typing.clear();
         return;
       case "rejected":
@@ -431,7 +346,7 @@ export class Chats {
       case "lineage":
         // Numbers may be those of other messages now.
         this.talks.clear();
-        this.previews.length = 0;
+        this.past.clear();
         this.selected = undefined;
         return;
       case "synced":
@@ -474,7 +389,7 @@ export class Chats {
         return;
       }
       case "presence":
-        this.presence.set(event.user, { state: event.state, lastSeen: event.lastSeen, heardAt: performance.now() });
+        this.presence.hear(event.user, event.state, event.lastSeen);
         return;
       case "grew":
         this.talks.get(event.conversation)?.thread.grew(Number(event.seq), event.text);
@@ -505,7 +420,8 @@ export class Chats {
     }
   }
 
-  private takeAll(talk: Talk, messages: readonly Message[]): void {
+  /** Messages came, live or from the past. */
+  takeAll(talk: Talk, messages: readonly Message[]): void {
     for (const message of messages) {
       this.names.learn(message.sender, message.senderName);
       this.names.hear(message.text, named(message));
@@ -517,7 +433,7 @@ export class Chats {
         talk.name = titleOf(message) ?? talk.name;
         if (message.control < CONTROL.edit && !hasContent(message.control)) {
           talk.isOutdated = true;
-          if (talk.isGroup) this.watched.delete(talk.id);
+          if (talk.isGroup) this.presence.changed(talk);
           if (talk === this.selected) this.planDescribe(talk);
         }
       }
@@ -603,22 +519,7 @@ export class Chats {
   }
 
   private watch(): void {
-    if (this.link !== "up" || !this.looks) return;
-    const peers = [...this.talks.values()].filter(({ peer, isBlocked }) => peer && peer !== this.me && !isBlocked);
-    const latest = peers.sort((a, b) => (a === this.selected ? -1 : b === this.selected ? 1 : a.lastTs < b.lastTs ? 1 : -1)).slice(0, WATCHED);
-    const asked = latest.map(({ peer }) => peer!).filter((peer) => this.isDue(peer));
-    if (asked.length > 0) this.client.watch(asked.map((id) => ({ id })));
-    const group = this.selected;
-    const isWatched = group?.isGroup && group.description && !group.description.isLarge && (group.role ?? 0) > 0;
-    if (isWatched && this.isDue(group.id)) this.client.watch(group.id);
-  }
-
-  /** Whether it is time to ask for somebody's presence, or that of a group: that costs of what the user may ask. */
-  private isDue(id: string): boolean {
-    const now = performance.now();
-    const isDue = now - (this.watched.get(id) ?? -Infinity) > WATCH_MS - 1_000;
-    if (isDue) this.watched.set(id, now);
-    return isDue;
+    if (this.isUp && this.looks) this.presence.ask(this.talks.values(), this.selected);
   }
 
   /** What happens by itself: messages disappear, people stop typing. */

@@ -81,7 +81,7 @@ function Members({ chats, talk }: { readonly chats: Chats; readonly talk: Talk }
           const raw = chats.names.raw(member.user);
           return (
             <li key={member.user}>
-              <Face id={member.user} name={chats.names.of(member.user)} isThere={chats.presenceOf(member.user)?.state === 1} />
+              <Face id={member.user} name={chats.names.of(member.user)} isThere={chats.presence.of(member.user)?.state === 1} />
               <bdi class="name">{nameOf(member.user)}</bdi>
               {member.role > 1 && <span class="role">{ROLES[member.role]}</span>}
               {raw !== undefined && role === ROLE.owner && member.user !== chats.me && (
@@ -113,7 +113,7 @@ export function InfoDialog({ chats, talk, onClose }: { readonly chats: Chats; re
   const isMuted = talk.isMuted(wallUs());
   const role = talk.role ?? 0;
   const mayEdit = talk.isGroup && talk.description !== undefined && role >= talk.description.settings.edit;
-  const presence = chats.presenceOf(talk.peer);
+  const presence = chats.presence.of(talk.peer);
   const rename = (event: Event): void => {
     event.preventDefault();
     if (called.trim() && called !== title && !isTooLong(called, TITLE_MAX)) void chats.attempt("The title was not changed", chats.client.rename(talk.id, called.trim()));

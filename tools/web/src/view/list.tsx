@@ -33,7 +33,7 @@ function preview(chats: Chats, talk: Talk): string {
 }
 
 function Entry({ chats, talk, onOpen }: { readonly chats: Chats; readonly talk: Talk; readonly onOpen: (talk: Talk) => void }): ComponentChildren {
-  chats.wantPreview(talk);
+  chats.past.wantPreview(talk);
   const title = chats.title(talk);
   const isMuted = talk.isMuted(wallUs());
   const typing = talk.typers(performance.now()).length > 0;
@@ -43,7 +43,7 @@ function Entry({ chats, talk, onOpen }: { readonly chats: Chats; readonly talk: 
   const tick = talk.pending.length > 0 ? "pending" : isOwn && isKnown ? talk.tick(newest!.seq) : undefined;
   return (
     <button class={talk === chats.selected ? "entry open" : "entry"} aria-current={talk === chats.selected ? "true" : undefined} onClick={() => onOpen(talk)}>
-      <Face id={talk.peer ?? talk.id} name={title} isThere={chats.presenceOf(talk.peer)?.state === 1} />
+      <Face id={talk.peer ?? talk.id} name={title} isThere={chats.presence.of(talk.peer)?.state === 1} />
       <span class="about">
         <span class="first">
           <bdi class="name">{title}</bdi>

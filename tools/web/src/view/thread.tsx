@@ -26,10 +26,10 @@ export function doing(chats: Chats, talk: Talk): string {
   if (talk.isGroup) {
     const { description } = talk;
     if (!description) return "";
-    const there = description.members.filter(({ user, role }) => role > 0 && user !== chats.me && chats.presenceOf(user)?.state === 1).length;
+    const there = description.members.filter(({ user, role }) => role > 0 && user !== chats.me && chats.presence.of(user)?.state === 1).length;
     return `${description.current} members${there > 0 ? `, ${there} online` : ""}`;
   }
-  const presence = chats.presenceOf(talk.peer);
+  const presence = chats.presence.of(talk.peer);
   if (talk.isBlocked) return "blocked";
   if (presence?.state === 1) return "online";
   return presence && presence.state === 0 && presence.lastSeen > 0n ? `last seen ${shortly(presence.lastSeen)}` : "";
@@ -50,7 +50,7 @@ export function ThreadView({ chats, talk, onBack, onInfo }: { readonly chats: Ch
       return article;
     });
   const show = async (seq: number): Promise<void> => {
-    if (!(await chats.loadTo(talk, seq))) return;
+    if (!(await chats.past.loadTo(talk, seq))) return;
     (await go(seq))?.animate([{ opacity: 0.3 }, { opacity: 1 }], 600);
   };
   const sent = (): void => list.current?.toEnd();
@@ -80,7 +80,7 @@ export function ThreadView({ chats, talk, onBack, onInfo }: { readonly chats: Ch
         keyOf={(row: Row) => row.seq}
         indexOf={(seq) => thread.indexOf(Number(seq))}
         estimate={ROW_HEIGHT}
-        onBeginning={() => void chats.loadOlder(talk)}
+        onBeginning={() => void chats.past.loadOlder(talk)}
         onEnd={(isThere) => {
           if (isThere !== isAtEnd) setAtEnd(isThere);
           chats.seesEnd(isThere);
