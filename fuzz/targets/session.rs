@@ -67,6 +67,8 @@ fn welcome(me: UserId, choices: &mut Choices<'_>) -> Welcome {
         server_time: Timestamp(1),
         redirect: Default::default(),
         token_until: Timestamp(0),
+        // It may pack, and be told what is packed.
+        capabilities: Welcome::UNPACKS,
     }
 }
 
