@@ -232,8 +232,12 @@ impl Client {
     }
 
     fn lost(&mut self, why: Option<io::Error>) {
-        (self.connection, self.connecting) = (None, None);
-        self.failure = why;
+        let was_up = self.connection.take().is_some_and(|connection| connection.is_up);
+        self.connecting = None;
+        // That one that stood has ended does not say that none can be had.
+        if !was_up {
+            self.failure = why;
+        }
         let now = self.now();
         self.session.disconnected(now);
     }

@@ -529,3 +529,46 @@ fn a_gap_that_nothing_comes_for_is_asked_for_ever_more_rarely() {
     }
     assert!((3..12).contains(&asked), "{asked} times in 30 s");
 }
+
+/// A server that has no time for a list is asked again when it said, and not before.
+#[test]
+fn a_list_that_was_refused_for_now_is_asked_for_again() {
+    let mut peer = Peer::new(config());
+    let request = peer.connect(LINEAGE);
+    let busy = ErrorFrame { retry_after_ms: 300, ..ErrorFrame::new(ErrorCode::RateLimited, Kind::Resume as u8) };
+    peer.give(&bytes_of(request, &busy));
+    peer.now = peer.now.plus_ms(200);
+    peer.session.tick(peer.now);
+    assert_eq!(peer.sent().all::<Resume>(), []);
+    peer.now = peer.now.plus_ms(200);
+    peer.session.tick(peer.now);
+    let again = peer.sent().all::<Resume>();
+    assert_eq!(again.len(), 1);
+    peer.give(&changed(again[0].0, &[], 5, 0));
+    assert_eq!(peer.events().last(), Some(&Event::Synced));
+}
+
+/// A conversation whose first message is refused for now rests; others go on, however much it has to send.
+#[test]
+fn a_long_queue_to_one_holds_up_nobody_else() {
+    let mut peer = Peer::live(config());
+    for _ in 0..500 {
+        peer.session.send(user("bob"), b"one of many");
+    }
+    let first = peer.sent().all::<Send>();
+    assert_eq!(first.len(), 64, "as many as a conversation may have in flight");
+    let (request, Send { conversation, client_msg_id, .. }) = first[0];
+    let error =
+        ErrorFrame { client_msg_id, conversation, retry_after_ms: 5_000, ..ErrorFrame::new(ErrorCode::Busy, 3) };
+    peer.give(&bytes_of(request, &error));
+    for (request, send) in &first[1..] {
+        let (conversation, client_msg_id) = (send.conversation, send.client_msg_id);
+        let behind = ErrorFrame { client_msg_id, conversation, ..ErrorFrame::new(ErrorCode::OutOfOrder, 3) };
+        peer.give(&bytes_of(*request, &behind));
+    }
+    peer.sent();
+    peer.session.send(user("carol"), b"the only one");
+    let sent = peer.sent().all::<Send>();
+    assert_eq!(sent.len(), 1);
+    assert_eq!(sent[0].1.conversation, tidings_client::ConversationId::direct(user("alice"), user("carol")));
+}
