@@ -225,7 +225,12 @@ fuzz_target!(|bytes: &[u8]| {
                     _ => say(&mut reactor, &live, &set),
                 }
             }
-            (17, Some(live)) => say(&mut reactor, &live, &Revoke { device: DeviceId(1 + choices.below(3) as u32) }),
+            (17, Some(live)) => {
+                // Nobody is an administrator: others' are refused.
+                let whose = if choices.below(4) == 0 { user(choices.below(USERS)) } else { UserId::NONE };
+                let (device, flags) = (DeviceId(1 + choices.below(3) as u32), choices.below(8) as u32 / 7);
+                say(&mut reactor, &live, &Revoke { device, user: whose, flags });
+            }
             (18, Some(live)) => {
                 let (conversation, from, limit) = (with(&live, &mut choices), choices.below(4) as u32, 0);
                 say(&mut reactor, &live, &Describe { conversation, from, limit, counted: Seq(choices.below(9)) });

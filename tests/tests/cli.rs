@@ -446,6 +446,14 @@ fn devices_are_listed_and_revoked_and_conversations_hidden() {
     let phones = [(5, "\"old phone\"".to_owned()), (6, "\"\"".to_owned())];
     assert_eq!(devices(&["list"]), phones);
     assert_eq!(devices(&["revoke", "5"]), phones[1..]);
+    // An administrator, whose token the command makes with the server's key; another token is none.
+    let of_bob = ["--user", "ops", "--of", "bob", "--json"];
+    assert_eq!(node.lines(&[&["devices", "list"], &of_bob[..]].concat(), "")[0]["device"], 6);
+    let mut as_carol = vec!["devices", "revoke", "--user", "carol", "--of", "bob", "--all"];
+    let (_, carol, _) = tidings(&["token", "--data", data, "--user", "carol"]);
+    as_carol.extend(["--token", carol.trim()]);
+    let refused = node.run(&as_carol, "");
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("NOT_ALLOWED"));
     let refused = node.run(&["devices", "revoke", "--user", "bob", "5"], "");
     assert!(String::from_utf8_lossy(&refused.stderr).contains("NO_SUCH_DEVICE"));
     assert!(String::from_utf8_lossy(&send("5", &["three"]).stderr).contains("DEVICE_REVOKED"));

@@ -384,6 +384,7 @@ class Forgotten(Body):
 @_kind(24)
 class Devices(Body):
     reserved: U32 = 0
+    user: Id = NO_ID
 
 
 @dataclass(frozen=True)
@@ -419,9 +420,15 @@ class DeviceList(Body):
         return found
 
 
+REVOKE_ALL = 1
+"""A flag of REVOKE."""
+
+
 @_kind(26)
 class Revoke(Body):
     device: U32
+    user: Id = NO_ID
+    flags: U32 = 0
 
 
 @_kind(27)

@@ -100,13 +100,17 @@ class Client:
         readers = self._ask(k.Describe(conversation, 0xFFFFFFFF, 0, seq), k.Described).readers
         return None if readers == 0xFFFFFFFF else readers
 
-    def devices(self) -> list[tuple[k.Device, str]]:
-        """The user's devices, each with its name."""
-        return self._ask(k.Devices(), k.DeviceList).listed()
+    def devices(self, user: bytes = k.NO_ID) -> list[tuple[k.Device, str]]:
+        """The user's devices, each with its name; another's for an administrator, whose answer may be lost."""
+        return self._ask(k.Devices(0, user), k.DeviceList).listed()
 
-    def revoke(self, device: int) -> list[tuple[k.Device, str]]:
+    def revoke(self, device: int, user: bytes = k.NO_ID) -> list[tuple[k.Device, str]]:
         """Lets a device in no more. The devices that are left."""
-        return self._ask(k.Revoke(device), k.DeviceList).listed()
+        return self._ask(k.Revoke(device, user), k.DeviceList).listed()
+
+    def revoke_all(self, user: bytes = k.NO_ID) -> list[tuple[k.Device, str]]:
+        """Lets in no device any more but this one, and no token of before. The devices that are left."""
+        return self._ask(k.Revoke(0, user, k.REVOKE_ALL), k.DeviceList).listed()
 
     def set(self, conversation: bytes, key: int, value: int, peer: bytes = k.NO_ID) -> k.Setting:
         """Changes a setting of the user's; returns once it is durable."""

@@ -120,6 +120,8 @@ canaries! {
     LinkUnchecked, "link-unchecked";
     /// A device that was revoked is let in.
     RevokedLetIn, "revoked-device-let-in";
+    /// Everybody lists and revokes the devices of everybody.
+    AnybodyAdministers, "anybody-administers";
     /// What somebody reads in private is shown to others.
     PrivateShown, "private-read-shown";
     /// A message of a large group that a reactor was not told is not told there later, either.

@@ -3,7 +3,7 @@
 use tidings_wire::{
     ConversationId, DeviceId, ErrorCode, Frame, Seq, Timestamp, UserId, WireError,
     archive::{self, Archived},
-    frame,
+    frame::{self, FixedPart},
     frames::{Changed, DeviceList, Devices, ListedDevice, Revoke, Set, Setting, SettingKey, Visibility},
 };
 
@@ -114,20 +114,38 @@ impl Session {
     /// Asks which devices the user has, to be told as [`Event::Devices`] or [`Event::DevicesFailed`]. What has not come when the connection ends
     /// must be asked for again.
     pub fn devices(&mut self) {
-        if self.is_up() {
-            let id = self.request_id();
-            self.requests.insert(id, Request::Devices);
-            frame::append(&mut self.out, id, &Devices { reserved: 0 });
-        }
+        self.ask_about_devices(&Devices::OWN);
+    }
+
+    /// The same of another user of this tenant, for an administrator (`scope` *admin* in the token; NOT_ALLOWED without). An answer may be lost: ask again
+    /// if there is none within a second.
+    pub fn devices_of(&mut self, user: UserId) {
+        self.ask_about_devices(&Devices { user, ..Devices::OWN });
     }
 
     /// Lets a device in no more, and ends its session if it has one: [`Event::Devices`] tells that it is done, [`Event::DevicesFailed`] why it is
     /// not. What has not come when the connection ends must be asked for again.
     pub fn revoke(&mut self, device: DeviceId) {
+        self.ask_about_devices(&Revoke::own(device));
+    }
+
+    /// Lets all devices but this one in no more, nor anybody with a token that was issued before. Told like [`Self::revoke`].
+    pub fn revoke_others(&mut self) {
+        self.ask_about_devices(&Revoke { flags: Revoke::ALL, ..Revoke::own(DeviceId(0)) });
+    }
+
+    /// Lets one device of another user of this tenant in no more, or, with `None`, all of them and every token that was issued before; for an
+    /// administrator, as [`Self::devices_of`].
+    pub fn revoke_of(&mut self, user: UserId, device: Option<DeviceId>) {
+        let flags = if device.is_none() { Revoke::ALL } else { 0 };
+        self.ask_about_devices(&Revoke { device: device.unwrap_or(DeviceId(0)), user, flags });
+    }
+
+    fn ask_about_devices<T: FixedPart>(&mut self, what: &T) {
         if self.is_up() {
             let id = self.request_id();
             self.requests.insert(id, Request::Devices);
-            frame::append(&mut self.out, id, &Revoke { device });
+            frame::append(&mut self.out, id, what);
         }
     }
 

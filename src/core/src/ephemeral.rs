@@ -70,6 +70,20 @@ pub enum Ephemeral {
         /// What is between the two.
         relation: Relation,
     },
+    /// To a home: an administrator wants to know which devices its user has, or lets them in no more.
+    Administer {
+        /// The user.
+        user: UserId,
+        /// Who.
+        administrator: Administrator,
+        /// What.
+        act: Act,
+    },
+    /// To a session: the answer, a frame, which is the payload.
+    Administered {
+        /// Whose.
+        session: SessionId,
+    },
     /// To sessions on a reactor, whose numbers are the payload: whether a user is there.
     Presence {
         /// The user.
@@ -129,6 +143,33 @@ pub struct Watcher {
     pub session: SessionId,
 }
 
+/// A session whose token lets it administer its tenant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Administrator {
+    /// What it asked with.
+    pub asker: Asker,
+    /// Where its session is.
+    pub reactor: ReactorId,
+}
+
+impl Administrator {
+    /// What brings it an answer.
+    pub fn answered(self) -> Ephemeral {
+        Ephemeral::Administered { session: self.asker.session }
+    }
+}
+
+/// What is asked about devices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// Which there are.
+    List,
+    /// To let one in no more.
+    Revoke(DeviceId),
+    /// To let none of them in any more.
+    RevokeAll,
+}
+
 /// What is between a user and somebody who wants to know whether it is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Relation {
@@ -148,11 +189,14 @@ impl Ephemeral {
             | Self::WatchMembers { conversation, .. }
             | Self::Fragment(Fragment { reader: Reader { conversation, .. }, .. })
             | Self::More { reader: Reader { conversation, .. }, .. } => Some(Entity::Conversation(*conversation)),
-            Self::Watched { user, .. } => Some(Entity::Home(*user)),
+            Self::Watched { user, .. } | Self::Administer { user, .. } => Some(Entity::Home(*user)),
             // Who has a session has a home in memory.
-            Self::Typed(_) | Self::Grown { .. } | Self::Watches { .. } | Self::Watch { .. } | Self::Presence { .. } => {
-                None
-            }
+            Self::Typed(_)
+            | Self::Grown { .. }
+            | Self::Watches { .. }
+            | Self::Watch { .. }
+            | Self::Administered { .. }
+            | Self::Presence { .. } => None,
         }
     }
 }

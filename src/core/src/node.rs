@@ -464,6 +464,8 @@ impl<F: Effects> Router<'_, F> {
             | Ephemeral::Grown { .. }
             | Ephemeral::Watches { .. }
             | Ephemeral::Watched { .. }
+            | Ephemeral::Administer { .. }
+            | Ephemeral::Administered { .. }
             | Ephemeral::Presence { .. } => {
                 let (homes, mut side) = self.home_side();
                 homes.hear(message, payload, &mut side);

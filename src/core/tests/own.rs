@@ -44,7 +44,7 @@ fn settle(cluster: &mut Cluster) {
 }
 
 fn devices(cluster: &mut Cluster, device: Device) -> Vec<(u32, u8, String)> {
-    cluster.ask(device, &Devices { reserved: 0 });
+    cluster.ask(device, &Devices::OWN);
     device_list(cluster, device).expect("a list")
 }
 
@@ -298,9 +298,9 @@ fn a_revoked_device_is_out_at_the_commit_and_never_comes_back() {
             ]
         );
         later_that_day(&mut cluster);
-        cluster.ask(phone, &Revoke { device: DeviceId(9) });
+        cluster.ask(phone, &Revoke::own(DeviceId(9)));
         assert_eq!(cluster.take(phone).error().0, ErrorCode::NoSuchDevice);
-        cluster.ask(phone, &Revoke { device: DeviceId(2) });
+        cluster.ask(phone, &Revoke::own(DeviceId(2)));
         assert!(cluster.take(phone).0.is_empty() && cluster.take(lost).0.is_empty(), "nothing before the commit");
         cluster.commit();
         let left: Vec<u32> = device_list(&mut cluster, phone).unwrap().iter().map(|(device, ..)| *device).collect();
@@ -358,7 +358,7 @@ fn a_device_that_renewed_its_token_is_not_touched_by_a_revocation() {
     node.at(cluster.now, world).reauthenticated(laptop.id, &reauth, Ok(renewed));
     assert_eq!(cluster.take(laptop).kinds(), [Kind::ReauthOk]);
     later_that_day(&mut cluster);
-    cluster.ask(phone, &Revoke { device: DeviceId(2) });
+    cluster.ask(phone, &Revoke::own(DeviceId(2)));
     cluster.commit();
     assert_eq!(cluster.take(phone).error().0, ErrorCode::DeviceRevoked);
     assert!(cluster.take(laptop).0.is_empty(), "it stays");

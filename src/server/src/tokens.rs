@@ -45,13 +45,15 @@ struct Payload {
     /// Seconds since the epoch, with a fraction.
     #[serde(default)]
     iat: f64,
-    /// Words with blanks between them (RFC 8693): `service`.
+    /// Words with blanks between them (RFC 8693): `service`, `admin`.
     #[serde(default, deserialize_with = "words", skip_serializing_if = "String::is_empty")]
     scope: String,
 }
 
 /// The word that makes a session a service's.
 const SERVICE: &str = "service";
+/// The word that makes it an administrator's.
+const ADMIN: &str = "admin";
 
 /// A scope as others write it, a list for example, says nothing here: such a token still lets its user in.
 fn words<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
@@ -215,6 +217,7 @@ impl Issuer {
         let scope = match scope {
             Scope::User => String::new(),
             Scope::Service => SERVICE.into(),
+            Scope::Admin => ADMIN.into(),
         };
         let (exp, iat) = ((now.0 / 1_000_000).saturating_add(ttl_s), now.0 as f64 / 1e6);
         let payload = Payload { sub: name.into(), tenant: default_tenant(), device, exp, nbf: 0, iat, scope };

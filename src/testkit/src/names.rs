@@ -12,7 +12,8 @@ pub const TENANT: &str = "t";
 pub const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 
 /// Lets in whoever the token names: a name alone, or `name@issued` with the microseconds, or `name@issued#device` for one device only. Names that end with `-bot` are
-/// those of services.
+/// those of services, with `-admin`
+/// those of administrators.
 #[derive(Clone, Copy, Debug)]
 pub struct AnyToken;
 
@@ -24,7 +25,11 @@ impl Verifier for AnyToken {
         let number = |text: &str| text.parse::<u64>().map_err(|_| TokenFault::Invalid);
         let device = device.map(number).transpose()?.map(|device| DeviceId(device as u32));
         let issued = Timestamp(number(issued)?);
-        let scope = if name.ends_with("-bot") { Scope::Service } else { Scope::User };
+        let scope = match name.rsplit_once('-') {
+            Some((_, "bot")) => Scope::Service,
+            Some((_, "admin")) => Scope::Admin,
+            _ => Scope::User,
+        };
         Ok(Claims { tenant: TENANT.into(), name: name.into(), device, until: None, issued, scope })
     }
 }

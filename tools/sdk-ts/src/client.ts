@@ -67,6 +67,24 @@ export interface Stream {
 }
 
 /** Roles in a group. */
+/** In REVOKE: all devices. */
+const REVOKE_ALL = 1;
+/** An administrator waits as long for an answer, in milliseconds. */
+const ANSWER_WITHIN_MS = 3000;
+
+/** What was asked, or an error if there is no answer in time. */
+async function answered<T>(asked: Promise<T>): Promise<T> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error("no answer: ask again")), ANSWER_WITHIN_MS);
+  });
+  try {
+    return await Promise.race([asked, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
 export const ROLE = { member: 1, admin: 2, owner: 3 } as const;
 
 /** Is told what happens. A message is acknowledged once the promise is done that it gives back, if it gives one. */
@@ -350,18 +368,19 @@ export class Client {
     }
   }
 
-  /** The user's devices. */
-  async devices(): Promise<Device[]> {
-    const asked = this.session.ask("devices", { reserved: 0 }, "deviceList");
+  /** The user's devices; those of another user of the tenant for an administrator (`scope` *admin* in the token), to whom an answer may be lost: after three seconds that is an error, and what was wanted may have been done. */
+  async devices(of?: string): Promise<Device[]> {
+    const asked = this.session.ask("devices", { reserved: 0, user: of === undefined ? NONE : this.userNamed(of) }, "deviceList");
     this.flush();
-    return devicesOf(await asked);
+    return devicesOf(await (of === undefined ? asked : answered(asked)));
   }
 
-  /** Lets a device in no more. The devices that are left. */
-  async revoke(device: number): Promise<Device[]> {
-    const asked = this.session.ask("revoke", { device }, "deviceList");
+  /** Lets a device in no more, or `"all"` but this one and every token of before; `of` as in `devices`. The devices that are left. */
+  async revoke(device: number | "all", of?: string): Promise<Device[]> {
+    const which = device === "all" ? { device: 0, flags: REVOKE_ALL } : { device, flags: 0 };
+    const asked = this.session.ask("revoke", { ...which, user: of === undefined ? NONE : this.userNamed(of) }, "deviceList");
     this.flush();
-    return devicesOf(await asked);
+    return devicesOf(await (of === undefined ? asked : answered(asked)));
   }
 
   /** Changes a setting of the user's (docs/protocol.md, SET); resolves once it is durable. */

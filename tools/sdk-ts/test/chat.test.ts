@@ -152,6 +152,18 @@ test("groups, edits, withdrawals, reactions, typing, a message that grows, histo
   await Promise.all([erin.close(), frank.close()]);
 });
 
+test("an administrator lists and revokes somebody's devices, and nobody else does", options, async () => {
+  const [ops, hank, ida] = [server.client("ops", 1, { token: server.token("ops", 3600, "--admin") }), server.client("hank"), server.client("ida")];
+  const [atOps, atHank, atIda] = [ops, hank, ida].map(listen) as [Event[], Event[], Event[]];
+  await Promise.all([ops.start(), hank.start(), ida.start()]);
+  await until(() => [atOps, atHank, atIda].every((events) => events.some((event) => event.type === "connected")), "all are there");
+  assert.deepEqual((await ops.devices("hank")).map(({ device }) => device), [1]);
+  await assert.rejects(ida.revoke("all", "hank"), { name: "Refused", code: "NOT_ALLOWED" });
+  assert.deepEqual(await ops.revoke("all", "hank"), []);
+  await until(() => atHank.some((event) => event.type === "rejected" && event.error.code === "DEVICE_REVOKED"), "hank is out");
+  await Promise.all([ops.close(), ida.close()]);
+});
+
 test("a token is renewed before it ends, and a wrong one is refused for good", options, async () => {
   let asked = 0;
   const gina = server.client("gina", 1, {

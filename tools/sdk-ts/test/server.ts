@@ -60,8 +60,8 @@ export class Server {
     rmSync(this.dir, { recursive: true });
   }
 
-  token(user: string, ttl = 3600): string {
-    return execFileSync(BINARY!, ["token", "--data", this.data, "--user", user, "--ttl", `${ttl}s`], { encoding: "utf8" }).trim();
+  token(user: string, ttl = 3600, ...more: string[]): string {
+    return execFileSync(BINARY!, ["token", "--data", this.data, "--user", user, "--ttl", `${ttl}s`, ...more], { encoding: "utf8" }).trim();
   }
 
   client(user: string, device = 1, more: Partial<ClientOptions> = {}): Client {

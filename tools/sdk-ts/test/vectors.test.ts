@@ -8,7 +8,7 @@ import { concat, fromHex, text, toHex, utf8 } from "../src/bytes.js";
 import { conversationsOf, devicesOf, membersOf } from "../src/changed.js";
 import { crc32c } from "../src/crc32c.js";
 import { decode, encode, KINDS, ProtocolError, wholeFrame, type Fixed, type Frame, type KindName } from "../src/frames.js";
-import { directConversation, groupId, linkDigest, userId } from "../src/ids.js";
+import { directConversation, groupId, linkDigest, NONE, userId } from "../src/ids.js";
 import { messageOf } from "../src/message.js";
 import { pack, unpack } from "../src/packed.js";
 
@@ -135,6 +135,6 @@ test("frames are cut out of a stream wherever it is cut, and nonsense is refused
   assert.throws(() => wholeFrame(Uint8Array.of(255, 255, 255, 255)), ProtocolError);
   assert.throws(() => encode("ping", 1n, { opaque: 1n << 64n }), RangeError);
   assert.throws(() => encode("ping", 1n, { opaque: -1n }), RangeError);
-  assert.throws(() => encode("revoke", 1n, { device: 2 ** 32 }), RangeError);
-  assert.throws(() => encode("revoke", 1n, { device: 0.5 }), RangeError);
+  assert.throws(() => encode("revoke", 1n, { device: 2 ** 32, user: NONE, flags: 0 }), RangeError);
+  assert.throws(() => encode("revoke", 1n, { device: 0.5, user: NONE, flags: 0 }), RangeError);
 });

@@ -30,6 +30,8 @@ impl Conversations {
             | Ephemeral::Grown { .. }
             | Ephemeral::Watches { .. }
             | Ephemeral::Watched { .. }
+            | Ephemeral::Administer { .. }
+            | Ephemeral::Administered { .. }
             | Ephemeral::Presence { .. } => {
                 unreachable!("it is for homes")
             }

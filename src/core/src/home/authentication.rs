@@ -39,6 +39,8 @@ pub enum Scope {
     User,
     /// What a program does that speaks with many: it may have more under way, and say more.
     Service,
+    /// What a service may, and lists and revokes the devices of every user of its tenant.
+    Admin,
 }
 
 impl Scope {
@@ -46,7 +48,7 @@ impl Scope {
     pub(super) const fn window(self) -> u16 {
         match self {
             Self::User => narrow(limits::WINDOW),
-            Self::Service => narrow(limits::SERVICE_WINDOW),
+            Self::Service | Self::Admin => narrow(limits::SERVICE_WINDOW),
         }
     }
 
@@ -55,7 +57,7 @@ impl Scope {
     pub(super) fn take_send(self, bucket: &mut Bucket, rate: Rate, now: Mono) -> Result<(), u32> {
         match self {
             Self::User => bucket.take(rate, now),
-            Self::Service => bucket.take_part(rate, now, SERVICE_SHARE),
+            Self::Service | Self::Admin => bucket.take_part(rate, now, SERVICE_SHARE),
         }
     }
 
@@ -63,7 +65,7 @@ impl Scope {
     pub(super) fn ephemeral_rate(self) -> Rate {
         match self {
             Self::User => EPHEMERAL_RATE,
-            Self::Service => SERVICE_EPHEMERAL_RATE,
+            Self::Service | Self::Admin => SERVICE_EPHEMERAL_RATE,
         }
     }
 }

@@ -1,19 +1,29 @@
 //! DEVICES and REVOKE: which devices a user has, and which are let in no more.
 
+use alloc::vec::Vec;
+
+use tidings_canary::{self as canary, Canary};
 use tidings_wire::{
-    DeviceId, ErrorCode, Frame, WireError,
+    DeviceId, ErrorCode, Frame, UserId, WireError,
     archive::{self, Archived},
     frame::FrameBuilder,
-    frames::{DeviceList, Devices, ListedDevice, Revoke},
+    frames::{DeviceList, Devices, ErrorFrame, ListedDevice, Revoke},
 };
 
 use super::{
     Homes, SessionId,
+    authentication::Scope,
     index::HomeKey,
     own::{Bound, OWN_RECORD_MAX},
     settings::{AGELESS, Answer, Until},
 };
-use crate::{context::HomeContext, lanes::Asker, limits::REAUTH_TOKENS, narrow::to_u32};
+use crate::{
+    context::HomeContext,
+    ephemeral::{Act, Administrator, Ephemeral},
+    lanes::Asker,
+    limits::{BUSY_RETRY_MS, REAUTH_TOKENS},
+    narrow::to_u32,
+};
 
 impl Homes {
     pub(super) fn on_devices(
@@ -22,20 +32,8 @@ impl Homes {
         frame: &Frame<'_>,
         cx: &mut impl HomeContext,
     ) -> Result<(), WireError> {
-        let _devices: Devices = frame.fixed()?;
-        let Some(home) = self.sessions.get(id).map(|session| session.home) else { return Ok(()) };
-        let (rate, now) = (self.config.user_rate, cx.now().mono);
-        if self.index.get_mut(home).bucket.take(rate, now).is_err() {
-            self.refuse_frame(id, frame, ErrorCode::Busy, cx);
-            return Ok(());
-        }
-        let asker = Asker { session: id, request_id: frame.header().request_id };
-        // What is not durable yet is not told.
-        match self.pending_version(home) {
-            Some(_) if self.waits_for_devices(id) => self.refuse_frame(id, frame, ErrorCode::Busy, cx),
-            Some(version) => self.answer_at(home, Until::Version(version), asker, Answer::Devices, cx),
-            None => self.list_devices(asker, cx),
-        }
+        let devices: Devices = frame.fixed()?;
+        self.act_on_devices(id, frame, (devices.user, Act::List), cx);
         Ok(())
     }
 
@@ -45,38 +43,145 @@ impl Homes {
         frame: &Frame<'_>,
         cx: &mut impl HomeContext,
     ) -> Result<(), WireError> {
-        let Revoke { device } = frame.fixed()?;
-        let Some(home) = self.sessions.get(id).map(|session| session.home) else { return Ok(()) };
-        if let Err(code) = self.revoke(home, device, Asker { session: id, request_id: frame.header().request_id }, cx) {
-            self.refuse_frame(id, frame, code, cx);
-        }
+        let Revoke { device, user, flags } = frame.fixed()?;
+        let act = if flags & Revoke::ALL == 0 { Act::Revoke(device) } else { Act::RevokeAll };
+        self.act_on_devices(id, frame, (user, act), cx);
         Ok(())
     }
 
-    fn revoke(
+    fn act_on_devices(
+        &mut self,
+        id: SessionId,
+        frame: &Frame<'_>,
+        (whose, act): (UserId, Act),
+        cx: &mut impl HomeContext,
+    ) {
+        let Some(session) = self.sessions.get(id) else { return };
+        let (home, user, scope) = (session.home, session.user, session.scope);
+        let asker = Asker { session: id, request_id: frame.header().request_id };
+        let (rate, now) = (self.config.user_rate, cx.now().mono);
+        let bucket = &mut self.index.get_mut(home).bucket;
+        let done = if bucket.take(rate, now).is_err() {
+            Err(ErrorCode::Busy)
+        } else if whose.is_none() {
+            self.act_on_own(home, act, asker, cx)
+        } else if (scope != Scope::Admin && !canary::is(Canary::AnybodyAdministers)) || whose.tenant() != user.tenant()
+        {
+            Err(ErrorCode::NotAllowed)
+        } else {
+            if act != Act::List {
+                bucket.owe(REAUTH_TOKENS);
+            }
+            let administrator = Administrator { asker, reactor: self.config.layout.home(&user) };
+            let message = Ephemeral::Administer { user: whose, administrator, act };
+            cx.ephemeral(self.config.layout.home(&whose), message, &[]);
+            Ok(())
+        };
+        if let Err(code) = done {
+            self.refuse_frame(id, frame, code, cx);
+        }
+    }
+
+    fn act_on_own(
         &mut self,
         home: HomeKey,
-        device: DeviceId,
+        act: Act,
         asker: Asker,
         cx: &mut impl HomeContext,
     ) -> Result<(), ErrorCode> {
-        let (rate, now) = (self.config.user_rate, cx.now());
-        let state = self.index.get_mut(home);
-        state.bucket.take(rate, now.mono).map_err(|_| ErrorCode::Busy)?;
+        if act == Act::List {
+            // What is not durable yet is not told.
+            match self.pending_version(home) {
+                Some(_) if self.waits_for_devices(asker.session) => return Err(ErrorCode::Busy),
+                Some(version) => self.answer_at(home, Until::Version(version), asker, Answer::Devices, cx),
+                None => self.list_devices(asker, cx),
+            }
+            return Ok(());
+        }
+        let until = self.revoke(home, act, asker.session, cx)?;
+        self.index.get_mut(home).bucket.owe(REAUTH_TOKENS); // all of what the user keeps is written
+        self.answer_at(home, until, asker, Answer::Revoked, cx);
+        Ok(())
+    }
+
+    /// An administrator asks for something about the devices of a user whose home, if it has one, is here.
+    pub(super) fn administer(
+        &mut self,
+        user: UserId,
+        administrator: Administrator,
+        act: Act,
+        cx: &mut impl HomeContext,
+    ) {
+        let home = self.index.find_home(user);
+        let done = match (home, act) {
+            (_, Act::List) => {
+                self.list_to(administrator, home, cx);
+                return;
+            }
+            (Some(home), _) => self.revoke(home, act, SessionId::NONE, cx).map(|until| (home, until)),
+            (None, _) => Err(ErrorCode::NoSuchDevice),
+        };
+        match done {
+            Ok((home, until)) => {
+                let nobody = Asker { session: SessionId::NONE, request_id: 0 };
+                self.answer_at(home, until, nobody, Answer::RevokedFor(administrator), cx);
+            }
+            Err(code) => {
+                cx.counters().error(code);
+                let retry_after_ms = if code == ErrorCode::Busy { BUSY_RETRY_MS } else { 0 };
+                let error = ErrorFrame { retry_after_ms, ..ErrorFrame::new(code, tidings_wire::Kind::Revoke as u8) };
+                let mut bytes = Vec::new();
+                error.append(&mut bytes, administrator.asker.request_id, "");
+                cx.ephemeral(administrator.reactor, administrator.answered(), &bytes);
+            }
+        }
+    }
+
+    /// Tells an administrator which devices a user has.
+    pub(super) fn list_to(&mut self, administrator: Administrator, home: Option<HomeKey>, cx: &mut impl HomeContext) {
+        let mut bytes = Vec::new();
+        self.write_devices(home, None, administrator.asker.request_id, &mut bytes);
+        cx.ephemeral(administrator.reactor, administrator.answered(), &bytes);
+    }
+
+    /// Lets devices in no more, but for the one of the session that wants it. Gives until when that is to be waited for.
+    fn revoke(
+        &mut self,
+        home: HomeKey,
+        act: Act,
+        asker: SessionId,
+        cx: &mut impl HomeContext,
+    ) -> Result<Until, ErrorCode> {
         if cx.room() < OWN_RECORD_MAX {
             return Err(ErrorCode::Busy);
         }
-        let is_registered =
-            state.own.as_ref().is_some_and(|own| own.devices.iter().any(|known| known.device == device));
-        if !is_registered && !self.is_connected(home, device) {
-            return Err(ErrorCode::NoSuchDevice);
+        let now = cx.now().wall;
+        match act {
+            Act::List => {}
+            Act::Revoke(device) => {
+                if !self.is_registered(home, device) && !self.is_connected(home, device) {
+                    return Err(ErrorCode::NoSuchDevice);
+                }
+                self.index.get_mut(home).own.get_or_insert_default().revoke(device, now);
+            }
+            Act::RevokeAll => {
+                let own_device = self.sessions.get(asker).map(|session| session.device);
+                let state = self.index.get(home);
+                let known = state.own.iter().flat_map(|own| &own.devices).map(|known| known.device);
+                let connected = state.sessions.iter().filter_map(|id| self.sessions.get(*id));
+                let all = known.chain(connected.map(|session| session.device));
+                let mut others: Vec<DeviceId> = all.filter(|device| Some(*device) != own_device).collect();
+                others.sort_unstable();
+                others.dedup();
+                self.index.get_mut(home).own.get_or_insert_default().revoke_all(&others, now);
+            }
         }
-        let state = self.index.get_mut(home);
-        state.bucket.owe(REAUTH_TOKENS); // all of what the user keeps is written
-        state.own.get_or_insert_default().revoke(device, now.wall);
-        let until = self.changed_own(home, cx);
-        self.answer_at(home, until, asker, Answer::Revoked, cx);
-        Ok(())
+        Ok(self.changed_own(home, cx))
+    }
+
+    fn is_registered(&self, home: HomeKey, device: DeviceId) -> bool {
+        let own = &self.index.get(home).own;
+        own.as_ref().is_some_and(|own| own.devices.iter().any(|known| known.device == device))
     }
 
     /// True if a device has a session.
@@ -103,18 +208,24 @@ impl Homes {
         }
     }
 
-    /// Tells a session which devices its user has: registered ones in the order in which they came, then guests that are connected.
+    /// Tells a session which devices its user has.
     pub(super) fn list_devices(&mut self, asker: Asker, cx: &mut impl HomeContext) {
         let Some(session) = self.sessions.get(asker.session) else { return };
-        let (home, own_device) = (session.home, session.device);
-        let state = self.index.get(home);
-        let registered = state.own.as_ref().map_or(&[][..], |own| &own.devices);
-        let guests = state.sessions.iter().filter_map(|id| self.sessions.get(*id)).map(|session| session.device);
-        let mut frame = FrameBuilder::<DeviceList>::new(cx.out(session.conn));
+        let (home, device, conn) = (session.home, session.device, session.conn);
+        self.write_devices(Some(home), Some(device), asker.request_id, cx.out(conn));
+    }
+
+    /// Which devices a user has, `this` of which asks: registered ones in the order in which they came, then guests that are connected.
+    fn write_devices(&self, home: Option<HomeKey>, this: Option<DeviceId>, request_id: u64, out: &mut Vec<u8>) {
+        let state = home.map(|home| self.index.get(home));
+        let registered = state.and_then(|state| state.own.as_ref()).map_or(&[][..], |own| &own.devices);
+        let sessions = state.iter().flat_map(|state| &state.sessions).filter_map(|id| self.sessions.get(*id));
+        let mut frame = FrameBuilder::<DeviceList>::new(out);
         let (mut entries, mut count) = (frame.var(&[]), 0);
         let mut put = |device: DeviceId, since, seen, name_len| {
-            let connected = if self.is_connected(home, device) { ListedDevice::CONNECTED } else { 0 };
-            let this = if device == own_device { ListedDevice::THIS } else { 0 };
+            let is_connected = home.is_some_and(|home| self.is_connected(home, device));
+            let connected = if is_connected { ListedDevice::CONNECTED } else { 0 };
+            let this = if Some(device) == this { ListedDevice::THIS } else { 0 };
             let mut bytes = [0; ListedDevice::LEN];
             archive::write(&ListedDevice { device, flags: connected | this, since, seen, name_len }, &mut bytes);
             entries.len += frame.var(&bytes).len;
@@ -124,11 +235,10 @@ impl Homes {
             let name_len = u8::try_from(known.name.len()).expect("a name is of at most 64 bytes");
             put(known.device, known.since.timestamp(), known.seen.timestamp(), name_len);
         }
-        guests
-            .filter(|device| device.is_guest())
-            .for_each(|device| put(device, Default::default(), Default::default(), 0));
+        let guests = sessions.map(|session| session.device).filter(|device| device.is_guest());
+        guests.for_each(|device| put(device, Default::default(), Default::default(), 0));
         let mut names = frame.var(&[]);
         registered.iter().for_each(|known| names.len += frame.var(known.name.as_bytes()).len);
-        frame.finish(asker.request_id, &DeviceList { count, entry_len: to_u32(ListedDevice::LEN), entries, names });
+        frame.finish(request_id, &DeviceList { count, entry_len: to_u32(ListedDevice::LEN), entries, names });
     }
 }

@@ -28,6 +28,11 @@ impl Homes {
             Ephemeral::Presence { user, state, last_seen } => {
                 self.on_presence(frames::Presence { user, state, last_seen }, payload, cx);
             }
+            Ephemeral::Administer { user, administrator, act } => self.administer(user, administrator, act, cx),
+            Ephemeral::Administered { session } => {
+                let conn = self.sessions.get(session).map(|session| session.conn);
+                conn.into_iter().for_each(|conn| cx.out(conn).extend_from_slice(payload));
+            }
             Ephemeral::Typing(_)
             | Ephemeral::WatchMembers { .. }
             | Ephemeral::Fragment(_)

@@ -39,6 +39,8 @@ impl Homes {
     pub(crate) fn sheds(&self, message: &Ephemeral, cx: &mut impl Context) -> bool {
         match message {
             Ephemeral::Typing(_) | Ephemeral::Typed(_) => self.is_shed(Stage::Typing, Counter::ShedTyping, cx),
+            // It comes seldom, and whoever is robbed of a device must not wait.
+            Ephemeral::Administer { .. } | Ephemeral::Administered { .. } => false,
             Ephemeral::Fragment(_)
             | Ephemeral::More { .. }
             | Ephemeral::Grown { .. }

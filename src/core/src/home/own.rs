@@ -260,10 +260,16 @@ impl Own {
         self.barred.push(Barred { device, at: now });
     }
 
-    /// The user wants a device let in no more.
+    /// A device is to be let in no more.
     pub(super) fn revoke(&mut self, device: DeviceId, now: Timestamp) {
         self.bar(device, now);
         self.revoked = self.revoked.max(now);
+    }
+
+    /// Nor are these, and no token that was issued before lets another in, whatever device it is for.
+    pub(super) fn revoke_all(&mut self, devices: &[DeviceId], now: Timestamp) {
+        devices.iter().for_each(|device| self.revoke(*device, now));
+        (self.revoked, self.floor) = (self.revoked.max(now), self.floor.max(now));
     }
 
     /// Writes all of it.

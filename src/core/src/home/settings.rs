@@ -20,6 +20,7 @@ use super::{
 use crate::{
     context::{Context, HomeContext},
     counters::Counter,
+    ephemeral::Administrator,
     lanes::{Asker, Privacy},
     limits::{OUT_SOFT, REGISTERING_TOKENS},
     records::RecordKind,
@@ -52,6 +53,8 @@ pub(super) enum Answer {
     Devices,
     /// The same, after what a revocation ends has ended.
     Revoked,
+    /// The same, to an administrator.
+    RevokedFor(Administrator),
 }
 
 impl Homes {
@@ -282,7 +285,7 @@ impl Homes {
                 self.tell_devices((home, until, asker), write, cx);
             }
             // What was changed since is told once it is durable, too.
-            Answer::Devices | Answer::Revoked if self.pending_version(home).is_some() => {
+            Answer::Devices | Answer::Revoked | Answer::RevokedFor(_) if self.pending_version(home).is_some() => {
                 let until = self.pending_version(home).map_or(until, Until::Version);
                 self.asked.push(Asked { until, ..*asked });
             }
@@ -291,6 +294,10 @@ impl Homes {
                 self.end_revoked(home, asker.session, cx);
                 self.list_devices(asker, cx);
                 self.end_revoked(home, SessionId::NONE, cx);
+            }
+            Answer::RevokedFor(administrator) => {
+                self.end_revoked(home, SessionId::NONE, cx);
+                self.list_to(administrator, Some(home), cx);
             }
         }
     }

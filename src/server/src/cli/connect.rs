@@ -12,6 +12,7 @@ use tidings_client::{
     blocking::{Client, Secrecy, Server},
     streamed_control,
 };
+use tidings_core::Scope;
 use tidings_wire::{DeviceId, Timestamp, limits::NAME_MAX};
 
 use super::{
@@ -65,6 +66,11 @@ impl Connection {
 
     /// Settings for a session.
     pub(super) fn config(&self) -> Result<Config, Failure> {
+        self.config_as(Scope::User)
+    }
+
+    /// Settings for a session of a scope. A token that is given says its own.
+    pub(super) fn config_as(&self, scope: Scope) -> Result<Config, Failure> {
         check_name(&self.user)?;
         let device = match self.device {
             Some(device) if DeviceId(device).is_guest() => {
@@ -75,7 +81,7 @@ impl Connection {
         };
         let token = match &self.token {
             Some(token) => token.clone(),
-            None => self.issuer()?.issue(&self.user, None, wall_clock(), TOKEN_TTL_S)?,
+            None => self.issuer()?.issue_scoped(&self.user, (None, scope), wall_clock(), TOKEN_TTL_S)?,
         };
         let mut config = Config::new(&self.user, device, token.into_bytes());
         config.device_name = self.device_name.clone().unwrap_or_default();

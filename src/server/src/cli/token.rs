@@ -28,6 +28,9 @@ pub(super) struct Arguments {
     /// It is a program's that speaks with many: its sessions may have more under way, and say more.
     #[arg(long)]
     service: bool,
+    /// It is an administrator's: what a service may, and it lists and revokes the devices of every user (`devices --of`).
+    #[arg(long, conflicts_with = "service")]
+    admin: bool,
     /// How long it is good for: a number and s, m, h or d.
     #[arg(long, value_name = "TIME", default_value = "24h", value_parser = parse_ttl)]
     ttl: u64,
@@ -51,7 +54,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let issuer = Issuer::load(&arguments.data).map_err(|error| {
         format!("no key in {} ({error}): start `tidings serve` there first", arguments.data.display())
     })?;
-    let scope = if arguments.service { Scope::Service } else { Scope::User };
+    let scope = match (arguments.admin, arguments.service) {
+        (true, _) => Scope::Admin,
+        (false, true) => Scope::Service,
+        (false, false) => Scope::User,
+    };
     let what = (arguments.device.map(DeviceId), scope);
     out::line(&issuer.issue_scoped(&arguments.user, what, wall_clock(), arguments.ttl)?);
     Ok(())

@@ -6,7 +6,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, Validation, dangerous::insecure_decod
 use tidings_core::{Claims, Scope, TokenFault, Verifier};
 use tidings_wire::{DeviceId, Timestamp};
 
-use super::{Payload, SERVICE, jwks::Trust};
+use super::{ADMIN, Payload, SERVICE, jwks::Trust};
 
 /// Seconds that the clock of whoever signs may be ahead of the server's: a token counts so much before its `nbf`.
 const CLOCK_SKEW_S: u64 = 60;
@@ -86,7 +86,12 @@ impl Verifier for TokenVerifier {
         let issued = Timestamp((iat.max(0.0) * 1e6) as u64);
         let is_ahead = issued.0 > now.0.saturating_add(CLOCK_SKEW_S * 1_000_000);
         let issued = if is_ahead { Timestamp(0) } else { issued };
-        let scope = if scope.split(' ').any(|word| word == SERVICE) { Scope::Service } else { Scope::User };
+        let says = |what| scope.split(' ').any(|word| word == what);
+        let scope = match (says(ADMIN), says(SERVICE)) {
+            (true, _) => Scope::Admin,
+            (false, true) => Scope::Service,
+            (false, false) => Scope::User,
+        };
         Ok(Claims { tenant: tenant.into(), name: sub.into(), device: device.map(DeviceId), until, issued, scope })
     }
 }

@@ -12,7 +12,7 @@ use super::{
     Event, World,
     clock::DeviceClock,
     links::Who,
-    node::WALL_US,
+    node::{ADMINISTERS, WALL_US},
     scripts::{SCRIPTS, Script},
     settle::Phase,
     streamed::Writing,
@@ -75,7 +75,7 @@ pub(super) struct Device {
     /// What its user does, if not what chance wants, and at which step that is.
     pub(super) script: Option<(&'static Script, usize)>,
     /// It is being revoked by this device: what its user has asked for and not heard of.
-    pub(super) revokes: Option<DeviceId>,
+    pub(super) revokes: Option<(usize, DeviceId)>,
     /// It was known to be revoked when its connection began.
     pub(super) came_revoked: bool,
     /// What it was told of who is there, since its connection began.
@@ -111,6 +111,9 @@ impl Device {
 fn name(user: usize) -> String {
     format!("user{user}")
 }
+
+/// The user whose devices may revoke everybody's.
+pub(super) const ADMINISTRATOR: usize = 0;
 
 pub(super) fn user_id(user: usize) -> UserId {
     UserId::derive(tidings_client::DEFAULT_TENANT, &name(user))
@@ -244,10 +247,11 @@ impl World {
             tag.into_iter().for_each(|tag| self.oracle.asks_again(tag));
         }
         let name = name(device.user);
+        let administers = if device.user == ADMINISTRATOR && self.plan.revokes { ADMINISTERS } else { "" };
         (device.waiting, device.reading, device.wants_visibility) = (state.outbox.len(), None, false);
         device.session = Some(Session::new(Config {
             user: user_id(device.user),
-            token: format!("{name}:{}", device.id).into_bytes(),
+            token: format!("{name}:{}{administers}", device.id).into_bytes(),
             tokens: Tokens::Fixed,
             name,
             device: device.id,
@@ -450,7 +454,8 @@ impl World {
             }
             Told::StreamEnded { .. } => {}
             Told::StreamFailed { stream, .. } => self.stream_failed(at, stream),
-            Told::DevicesFailed { .. } | Told::SettingFailed { .. } => {}
+            Told::DevicesFailed { code } => self.on_devices_failed(at, code),
+            Told::SettingFailed { .. } => {}
             Told::ForgetFailed { code, .. } => self.stats.fault(code.name()),
             Told::Synced | Told::Described(_) | Told::DescribeFailed { .. } => {}
             Told::Counted { .. } | Told::ReadDelayed { .. } => {}

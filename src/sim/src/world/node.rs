@@ -33,10 +33,12 @@ use crate::{
 
 /// The wall clock when a world begins, in microseconds since 1970.
 pub(super) const WALL_US: u64 = 1_790_000_000_000_000;
+/// How an administrator's token ends.
+pub(super) const ADMINISTERS: &str = ":admin";
 /// What the data directory's checksums are keyed with.
 const NONCE: u64 = 0x5eed;
 
-/// A token is the user's name and the device's number.
+/// A token is the user's name and the device's number, and of administrators that they are.
 #[derive(Debug)]
 pub(super) struct Names;
 
@@ -44,9 +46,11 @@ impl Verifier for Names {
     fn verify(&self, token: &[u8], _: Timestamp) -> Result<Claims, TokenFault> {
         let token = std::str::from_utf8(token).ok().filter(|token| token.starts_with("user"));
         let (name, device) = token.and_then(|token| token.split_once(':')).ok_or(TokenFault::Invalid)?;
+        let stripped = device.strip_suffix(ADMINISTERS);
+        let (device, scope) = stripped.map_or((device, Scope::User), |device| (device, Scope::Admin));
         let device = device.parse().map(DeviceId).map_err(|_| TokenFault::Invalid)?;
         let (tenant, issued) = (tidings_client::DEFAULT_TENANT.into(), Timestamp(0));
-        Ok(Claims { tenant, name: name.into(), device: Some(device), until: None, issued, scope: Scope::User })
+        Ok(Claims { tenant, name: name.into(), device: Some(device), until: None, issued, scope })
     }
 }
 

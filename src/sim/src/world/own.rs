@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use tidings_client::{Device, DeviceId, Preferences, ReadReceipts, Seq, Timestamp};
+use tidings_client::{Device, DeviceId, ErrorCode, Preferences, ReadReceipts, Seq, Timestamp};
 
 use super::{
     World,
-    devices::{Whom, user_id},
+    devices::{ADMINISTRATOR, Whom, user_id},
 };
 use crate::random::MILLION;
 
@@ -71,25 +71,29 @@ impl World {
         None
     }
 
-    /// The user of a device revokes another one, if it has another.
+    /// The user of a device revokes another one, if it has another. An administrator may revoke everybody's; others try, and may not.
     pub(super) fn revoke_another(&mut self, at: usize) {
         let Self { devices, random, revoking, .. } = self;
-        let user = devices[at].user;
-        let others: Vec<DeviceId> = devices
-            .iter()
-            .filter(|other| other.user == user)
-            .map(|other| other.id)
-            .filter(|id| *id != devices[at].id)
-            .collect();
+        let (user, reaches_out) = (devices[at].user, random.chance(MILLION / 3));
+        let is_another = |other: &&super::devices::Device| match reaches_out {
+            true => other.user != user,
+            false => other.user == user && other.id != devices[at].id,
+        };
+        let others: Vec<_> = devices.iter().filter(is_another).map(|other| (other.user, other.id)).collect();
         if others.is_empty() || devices[at].revokes.is_some() {
             return;
         }
         let lost = *random.pick(&others);
         let session = devices[at].session.as_mut().expect("it is in hand");
         if session.is_up() {
-            session.revoke(lost);
+            match reaches_out {
+                true => session.revoke_of(user_id(lost.0), Some(lost.1)),
+                false => session.revoke(lost.1),
+            }
             devices[at].revokes = Some(lost);
-            revoking.insert((user, lost));
+            if lost.0 == user || user == ADMINISTRATOR {
+                revoking.insert(lost);
+            }
         }
     }
 
@@ -97,11 +101,24 @@ impl World {
     pub(super) fn on_devices(&mut self, at: usize, devices: &[Device]) {
         let user = self.devices[at].user;
         let Some(lost) = self.devices[at].revokes.take() else { return };
-        if devices.iter().any(|device| device.device == lost) {
-            self.oracle.violate("I18", format!("device {at} is told that {lost} was revoked, and that it is there"));
+        if lost.0 != user && user != ADMINISTRATOR {
+            self.oracle.violate("I18", format!("device {at} is told of devices of user {}", lost.0));
         }
-        self.stats.fault("device revoked");
-        self.revoked.insert((user, lost));
+        if devices.iter().any(|device| device.device == lost.1) {
+            self.oracle
+                .violate("I18", format!("device {at} is told that {} was revoked, and that it is there", lost.1));
+        }
+        self.stats.fault(if lost.0 == user { "device revoked" } else { "device revoked by administrator" });
+        self.revoked.insert(lost);
+    }
+
+    /// What a device asked about devices was refused.
+    pub(super) fn on_devices_failed(&mut self, at: usize, code: ErrorCode) {
+        let lost = self.devices[at].revokes.take();
+        let reaches_out = lost.is_some_and(|lost| lost.0 != self.devices[at].user);
+        if code == ErrorCode::NotAllowed && (!reaches_out || self.devices[at].user == ADMINISTRATOR) {
+            self.oracle.violate("I18", format!("device {at} may not revoke {lost:?}"));
+        }
     }
 
     /// True if somebody revoked a device, or tried.

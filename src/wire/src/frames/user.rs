@@ -91,18 +91,39 @@ impl Setting {
     }
 }
 
-/// Which devices has this user?
+/// Which devices has a user?
 #[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Devices {
     /// 0.
     pub reserved: u32,
+    /// Which user, for an administrator; none: this one.
+    pub user: UserId,
 }
 
-/// Lets a device in no more. Answered by DEVICE_LIST once it is durable.
+impl Devices {
+    /// Of the user who asks.
+    pub const OWN: Self = Self { reserved: 0, user: UserId::NONE };
+}
+
+/// Lets devices in no more. Answered by DEVICE_LIST once it is durable.
 #[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Revoke {
-    /// Which.
+    /// Which; 0 with [`Revoke::ALL`].
     pub device: DeviceId,
+    /// Whose, for an administrator; none: this user's.
+    pub user: UserId,
+    /// See [`Revoke::ALL`].
+    pub flags: u32,
+}
+
+impl Revoke {
+    /// All of the user's devices but the one that asks, and with them every token that was issued before.
+    pub const ALL: u32 = 1;
+
+    /// One of the own user's.
+    pub fn own(device: DeviceId) -> Self {
+        Self { device, user: UserId::NONE, flags: 0 }
+    }
 }
 
 /// The devices of this user.
@@ -148,7 +169,7 @@ const _: () = assert!(<ListedDevice as crate::archive::Archived>::LEN == 22);
 fixed_parts! {
     Set: Set, first 26, now 42;
     Setting: Setting, first 26, now 42;
-    Devices: Devices, first 4, now 4;
-    Revoke: Revoke, first 4, now 4;
+    Devices: Devices, first 4, now 20;
+    Revoke: Revoke, first 4, now 24;
     DeviceList: DeviceList, first 24, now 24;
 }
