@@ -74,8 +74,8 @@ pub(super) struct Device {
     pub(super) suspended: bool,
     /// What its user does, if not what chance wants, and at which step that is.
     pub(super) script: Option<(&'static Script, usize)>,
-    /// It is being revoked by this device: what its user has asked for and not heard of.
-    pub(super) revokes: Option<(usize, DeviceId)>,
+    /// It is being revoked by this device: what its user has asked for and not heard of, and over which connection.
+    pub(super) revokes: Option<((usize, DeviceId), LinkId)>,
     /// It was known to be revoked when its connection began.
     pub(super) came_revoked: bool,
     /// What it was told of who is there, since its connection began.
@@ -463,7 +463,9 @@ impl World {
                 self.oracle.violate("I11", format!("device {at} is asked for a token, and tokens do not end here"));
             }
             Told::Disconnected => {
-                self.devices[at].revokes = None;
+                // The application may hear of it late, when it has asked over the next connection.
+                let device = &mut self.devices[at];
+                device.revokes.take_if(|(_, asked_over)| device.link != Some(*asked_over));
                 self.devices[at].reading = None; // it was asked for on the connection that ended: see `heard_all`
             }
             Told::HistoryDone { conversation, first, last, damaged, .. } => {

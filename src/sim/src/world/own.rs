@@ -90,7 +90,7 @@ impl World {
                 true => session.revoke_of(user_id(lost.0), Some(lost.1)),
                 false => session.revoke(lost.1),
             }
-            devices[at].revokes = Some(lost);
+            devices[at].revokes = devices[at].link.map(|link| (lost, link));
             if lost.0 == user || user == ADMINISTRATOR {
                 revoking.insert(lost);
             }
@@ -100,7 +100,7 @@ impl World {
     /// A device was told which devices there are.
     pub(super) fn on_devices(&mut self, at: usize, devices: &[Device]) {
         let user = self.devices[at].user;
-        let Some(lost) = self.devices[at].revokes.take() else { return };
+        let Some((lost, _)) = self.devices[at].revokes.take() else { return };
         if lost.0 != user && user != ADMINISTRATOR {
             self.oracle.violate("I18", format!("device {at} is told of devices of user {}", lost.0));
         }
@@ -114,10 +114,11 @@ impl World {
 
     /// What a device asked about devices was refused.
     pub(super) fn on_devices_failed(&mut self, at: usize, code: ErrorCode) {
-        let lost = self.devices[at].revokes.take();
-        let reaches_out = lost.is_some_and(|lost| lost.0 != self.devices[at].user);
-        if code == ErrorCode::NotAllowed && (!reaches_out || self.devices[at].user == ADMINISTRATOR) {
-            self.oracle.violate("I18", format!("device {at} may not revoke {lost:?}"));
+        // It may have asked before it was closed and opened again.
+        let Some(((whose, lost), _)) = self.devices[at].revokes.take() else { return };
+        let user = self.devices[at].user;
+        if code == ErrorCode::NotAllowed && (whose == user || user == ADMINISTRATOR) {
+            self.oracle.violate("I18", format!("device {at} may not revoke {lost} of user {whose}"));
         }
     }
 
