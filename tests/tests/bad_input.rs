@@ -469,6 +469,49 @@ fn too_many_handshakes_from_one_address() {
     assert!(by.server().shared().errors(ErrorCode::RateLimited) > 0);
 }
 
+/// Whoever connects and says nothing counts for its address, too, and is told.
+#[test]
+fn silent_connections_count_for_their_address() {
+    let mut config = small();
+    (config.limits.address_per_second, config.limits.address_burst) = (1, 20);
+    let by = Serving::start(config);
+    let silent: Vec<Raw> = (0..100).map(|_| by.raw()).collect();
+    let mut raw = by.raw();
+    raw.hello(by.token("mallory").as_bytes(), DeviceId(1));
+    let error = raw.expect_error(ErrorCode::RateLimited);
+    assert!(error.retry_after_ms > 0 && error.retry == 2);
+    raw.expect_close();
+    drop(silent);
+}
+
+/// Where there is no room, whoever has said nothing for a second makes room for another, and is told.
+#[test]
+fn who_says_nothing_makes_room_for_those_who_do() {
+    let mut config = small();
+    (config.limits.connections_max, config.limits.handshake_timeout_ms) = (20, 60_000);
+    let by = Serving::start(config);
+    let mut silent: Vec<Raw> = (0..300).map(|_| by.raw()).collect();
+    let until = Instant::now() + Duration::from_secs(10);
+    let welcomed = |device| {
+        let mut raw = by.raw();
+        raw.hello(by.token("alice").as_bytes(), DeviceId(device));
+        raw.next().filter(|frame| frame.kind() == Kind::Welcome).map(|_| raw)
+    };
+    let mut live = None;
+    for device in 1.. {
+        live = welcomed(device);
+        if live.is_some() || Instant::now() > until {
+            break;
+        }
+    }
+    let mut live = live.expect("somebody who speaks is let in");
+    // Who has a session keeps it, however many come.
+    silent.extend((0..300).map(|_| by.raw()));
+    live.ask(7, &Ping { opaque: 7 });
+    assert_eq!(live.next().expect("a PONG").fixed::<tidings_wire::frames::Pong>().opaque, 7);
+    assert!(by.server().shared().errors(ErrorCode::Full) > 0, "those who made room were told");
+}
+
 /// Whoever refuses a first frame says which kind it was.
 #[test]
 fn a_first_frame_that_is_refused_is_named() {

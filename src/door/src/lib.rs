@@ -15,5 +15,5 @@ mod websocket;
 pub use door::{Door, End, Last, Opened, Place, Rules};
 pub use http::{HEAD_MAX, PATH, SUBPROTOCOL};
 pub use pages::{Asked, BODY_MAX, Pages};
-pub use sniff::{Speaks, refusal, sniff};
+pub use sniff::{Speaks, refusal, sniff, too_many};
 pub use websocket::{CloseCode, MESSAGE_MAX, WebSocket};

@@ -43,6 +43,11 @@ pub fn refusal(speaks: Speaks) -> &'static [u8] {
     }
 }
 
+/// What is told to somebody of whose address too many come, in what it speaks.
+pub fn too_many(speaks: Speaks) -> &'static [u8] {
+    if speaks == Speaks::Http { TOO_MANY } else { refusal(speaks) }
+}
+
 /// What is told in HTTP to an address that asks too often, or where everybody together does.
 pub(crate) const TOO_MANY: &[u8] =
     b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 1\r\nContent-Type: text/plain; charset=utf-8\r\n\

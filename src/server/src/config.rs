@@ -118,9 +118,9 @@ pub struct LimitSettings {
     pub edit_s: u32,
     /// Seconds in which whoever wrote a message may withdraw it. Admins of a group always may.
     pub erase_s: u32,
-    /// Handshakes a second from one address, on each reactor.
+    /// Connections a second from one address, on each reactor.
     pub address_per_second: u32,
-    /// Handshakes that an address may save up.
+    /// Connections that an address may save up.
     pub address_burst: u32,
     /// Milliseconds from accept to a whole HELLO.
     pub handshake_timeout_ms: u64,

@@ -1,22 +1,36 @@
-//! The rate of handshakes from each address.
+//! The rate of connections from each address.
 
-use std::{collections::HashMap, net::IpAddr};
+use std::{
+    collections::{HashMap, VecDeque},
+    net::IpAddr,
+};
 
 use tidings_core::{
     Mono,
     limits::{Bucket, Rate},
+    slab::Key,
 };
 
-use crate::config::ADDRESSES_MAX;
+use crate::config::{ADDRESSES_MAX, LINGER_MS, TOLD_RATE};
 
-/// The buckets of the addresses that connected lately.
+/// The buckets of the addresses that connected lately, and the connections that are one too many.
 #[derive(Debug, Default)]
 pub struct Addresses {
     buckets: HashMap<IpAddr, Bucket>,
+    told: Bucket,
+    /// Connections that are to be told when to come again, once they have said what they speak; in the order in which they came.
+    unwelcome: VecDeque<Unwelcome>,
+}
+
+#[derive(Debug)]
+struct Unwelcome {
+    key: Key,
+    wait_ms: u32,
+    until: Mono,
 }
 
 impl Addresses {
-    /// Takes one handshake of `address`.
+    /// Takes one connection of `address`.
     ///
     /// # Errors
     /// Milliseconds until there is one. Also when more addresses come at once than can be remembered.
@@ -28,6 +42,27 @@ impl Addresses {
             }
         }
         self.buckets.entry(address).or_default().take(rate, now)
+    }
+
+    /// A connection is to be told when its address may come again; false: there are too many of those.
+    pub fn will_tell(&mut self, key: Key, wait_ms: u32, now: Mono) -> bool {
+        let may = self.told.take(TOLD_RATE, now).is_ok();
+        if may {
+            self.unwelcome.push_back(Unwelcome { key, wait_ms, until: now.plus_ms(LINGER_MS) });
+        }
+        may
+    }
+
+    /// Milliseconds after which the address of a connection may come again, if that is one too many. There are few: they are told within two seconds.
+    pub fn unwelcome(&mut self, key: Key) -> Option<u32> {
+        let at = self.unwelcome.iter().position(|unwelcome| unwelcome.key == key)?;
+        self.unwelcome.remove(at).map(|unwelcome| unwelcome.wait_ms)
+    }
+
+    /// The next that has said nothing for too long, or has gone, with the same.
+    pub fn next_silent(&mut self, now: Mono) -> Option<(Key, u32)> {
+        let next = self.unwelcome.pop_front_if(|unwelcome| unwelcome.until <= now)?;
+        Some((next.key, next.wait_ms))
     }
 }
 
@@ -49,5 +84,20 @@ mod tests {
         assert_eq!(addresses.take(address(9), rate, now), Err(1000));
         assert!(addresses.take(address(9), rate, now.plus_ms(5000)).is_ok());
         assert_eq!(addresses.buckets.len(), 1);
+    }
+
+    #[test]
+    fn who_is_one_too_many_is_told_when_it_speaks_or_has_been_silent() {
+        let mut addresses = Addresses::default();
+        let now = Mono(1_000_000_000);
+        let keys = (0..TOLD_RATE.burst + 1).map(|at| Key::from_u64(u64::from(at)));
+        let kept = keys.filter(|key| addresses.will_tell(*key, 7, now)).count();
+        assert_eq!(kept, TOLD_RATE.burst as usize, "and the last is not told");
+        let spoke = Key::from_u64(3);
+        assert_eq!((addresses.unwelcome(spoke), addresses.unwelcome(spoke)), (Some(7), None));
+        assert_eq!(addresses.next_silent(now), None);
+        let later = now.plus_ms(LINGER_MS);
+        let silent = std::iter::from_fn(|| addresses.next_silent(later)).count();
+        assert_eq!(silent, kept - 1);
     }
 }

@@ -9,7 +9,7 @@ use tidings_wire::limits::FRAME_MAX;
 pub struct ConnectionLimits {
     /// Connections of this reactor.
     pub connections_max: usize,
-    /// HELLOs from one address.
+    /// Connections from one address.
     pub address_rate: Rate,
     /// From accept to a whole HELLO.
     pub handshake_timeout_ms: u64,
@@ -45,6 +45,10 @@ pub const ENDS_PER_TURN: usize = 64;
 pub const HANDSHAKES_PER_TURN: usize = 8;
 /// How many of those a step of agreeing on TLS is, with a signature, and a key made and used: one in a turn, so that whoever writes waits for one.
 pub const TLS_STEP: usize = 8;
+/// Whoever has said no HELLO for as long makes room for another connection where there is none.
+pub const MAKES_ROOM_AFTER_MS: u64 = 1000;
+/// Those of too many connections from one address that are told so, not just closed: each takes a place until it has read that.
+pub const TOLD_RATE: Rate = Rate { per_second: 100, burst: 200 };
 /// Pages that a reactor answers with: each is in memory, some hundred kilobytes, until its reader has it or is given up.
 pub const PAGES_RATE: Rate = Rate { per_second: 100, burst: 400 };
 /// Connections that wait to be adopted from other reactors.
@@ -64,6 +68,8 @@ pub const TIP_DELAY_MS: u64 = 50;
 pub const SWEEP_MS: u64 = 250;
 /// How long a closed connection may take to read our last words.
 pub const LINGER_MS: u64 = 2000;
+/// The same of one whose place another needs.
+pub const LINGER_LESS_MS: u64 = 250;
 /// Addresses whose rate is remembered.
 pub const ADDRESSES_MAX: usize = 16 * 1024;
 /// Output buffers kept for reuse, and the largest that is kept.

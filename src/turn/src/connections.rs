@@ -88,6 +88,8 @@ impl<S> Connection<S> {
 pub struct Connections<S> {
     slab: Slab<Connection<S>>,
     dirty: VecDeque<Key>,
+    /// Those that came without a session, and when, in that order: whether one still has none, the connection knows.
+    greeting: VecDeque<(Mono, Key)>,
     /// Output that may wait, and until when, in that order: whether it still waits, the connection knows.
     later: VecDeque<(Mono, Key)>,
     spare: Vec<Vec<u8>>,
@@ -110,6 +112,7 @@ impl<S> Default for Connections<S> {
         Self {
             slab: Slab::default(),
             dirty: VecDeque::new(),
+            greeting: VecDeque::new(),
             later: VecDeque::new(),
             spare: Vec::new(),
             nowhere: Vec::new(),
@@ -120,7 +123,7 @@ impl<S> Default for Connections<S> {
 impl<S> Connections<S> {
     /// Takes a connection in.
     pub fn insert(&mut self, socket: S, address: IpAddr, now: Mono) -> Key {
-        self.slab.insert(Connection {
+        let key = self.slab.insert(Connection {
             socket,
             address,
             state: State::Greeting,
@@ -138,7 +141,21 @@ impl<S> Connections<S> {
             heard: now,
             frame_since: now,
             send_since: now,
-        })
+        });
+        self.oldest_greeting(); // those that are no more are forgotten
+        self.greeting.push_back((now, key));
+        key
+    }
+
+    /// The connection that has had no session for longest, and when it came.
+    pub fn oldest_greeting(&mut self) -> Option<(Mono, Key)> {
+        loop {
+            let (since, key) = *self.greeting.front()?;
+            if self.slab.get(key).is_some_and(|connection| connection.state == State::Greeting) {
+                return Some((since, key));
+            }
+            self.greeting.pop_front();
+        }
     }
 
     /// A connection, if it is still there.

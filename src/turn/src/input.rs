@@ -13,8 +13,6 @@ use tidings_wire::{
 };
 
 use crate::{
-    address::Addresses,
-    config::ConnectionLimits,
     connections::{Connection, State, conn_id},
     io::Io,
     machine::{Machine, Wake},
@@ -41,8 +39,6 @@ pub(crate) struct Input<'a, M: Machine, V> {
     pub(crate) node: &'a mut Node,
     pub(crate) io: &'a mut Io<M::Socket>,
     pub(crate) verifier: &'a V,
-    pub(crate) addresses: &'a mut Addresses,
-    pub(crate) limits: &'a ConnectionLimits,
     pub(crate) shared: &'a Shared<M>,
     pub(crate) now: Now,
 }
@@ -218,15 +214,7 @@ impl<M: Machine, V: Verifier> Input<'_, M, V> {
     }
 
     fn greet(&mut self, key: Key, frame: &Frame<'_>) -> Option<Authenticated> {
-        let connection = self.io.connections.get(key)?;
-        // A handshake in TLS was paid for when it began.
-        let is_paid = connection.door.as_ref().is_some_and(|door| door.is_tls());
-        let address = connection.address;
         let asked = (frame.header().kind, frame.header().request_id);
-        if !is_paid && let Err(wait_ms) = self.addresses.take(address, self.limits.address_rate, self.now.mono) {
-            self.turn_away(key, ErrorCode::RateLimited, asked, wait_ms, "too many connections from this address");
-            return None;
-        }
         match authenticate(self.verifier, frame, self.now.wall) {
             Ok(who) => Some(who),
             Err(code) => {

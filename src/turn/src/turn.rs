@@ -3,6 +3,7 @@
 mod gauge;
 mod greeting;
 mod lanes;
+mod newcomers;
 mod receive;
 mod rest;
 mod send;
@@ -288,6 +289,7 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
         if self.swept.plus_ms(SWEEP_MS) <= now.mono {
             self.swept = now.mono;
             self.listen();
+            self.refuse_silent(now);
             let limits = &self.config.limits;
             sweep::sweep(&mut self.machine, &mut self.node, &mut self.io, limits, &mut self.keys, now);
             for (log, oldest) in self.shared.floors() {

@@ -36,13 +36,20 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
             return 0; // it may have to move, and does not while something is in flight: looked at again once it is sent
         }
         if connection.door.is_none() {
-            match sniff(&connection.carry) {
+            let speaks = sniff(&connection.carry);
+            if let Some(speaks) = speaks
+                && let Some(wait_ms) = self.addresses.unwelcome(key)
+            {
+                self.refuse_unwelcome(key, speaks, wait_ms, now);
+                return 1;
+            }
+            match speaks {
                 Some(Speaks::Raw) if !self.rules.allows(Speaks::Raw) => {
                     self.node.counters.count(Counter::DoorRefused);
                     let why = if self.rules.plain.is_empty() { TLS_IS_MISSING } else { RAW_IS_OFF };
                     self.input(now).turn_away(key, ErrorCode::NotSpoken, (0, 0), 0, why);
                 }
-                Some(speaks @ (Speaks::Tls | Speaks::Http)) => self.make_door(key, speaks, now),
+                Some(speaks @ (Speaks::Tls | Speaks::Http)) => self.make_door(key, speaks),
                 _ => {}
             }
         }
@@ -51,12 +58,10 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
         cost
     }
 
-    /// Makes a door for somebody who speaks TLS or HTTP, or says that there is none. A handshake in TLS counts for its address.
-    fn make_door(&mut self, key: Key, speaks: Speaks, now: Now) {
+    /// Makes a door for somebody who speaks TLS or HTTP, or says that there is none.
+    fn make_door(&mut self, key: Key, speaks: Speaks) {
         let Some(connection) = self.io.connections.get_mut(key) else { return };
-        let rate = self.config.limits.address_rate;
-        let may_come = speaks != Speaks::Tls || self.addresses.take(connection.address, rate, now.mono).is_ok();
-        let door = if may_come && self.rules.allows(speaks) { Door::new(speaks, &self.rules) } else { None };
+        let door = if self.rules.allows(speaks) { Door::new(speaks, &self.rules) } else { None };
         match door {
             Some(mut door) => {
                 door.hold(&connection.carry);
@@ -68,9 +73,6 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
             }
             None => {
                 self.node.counters.count(Counter::DoorRefused);
-                if !may_come {
-                    self.node.counters.error(ErrorCode::RateLimited);
-                }
                 self.io.connections.out(key).extend_from_slice(refusal(speaks));
                 self.io.leave(key);
             }
@@ -99,10 +101,7 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
             connection.carry.extend_from_slice(bytes);
             ended = end;
             if end == Some(End::Served) {
-                let (address, rate) = (connection.address, self.config.limits.address_rate);
-                // In TLS it was paid for when that began.
-                let is_paid = door.is_tls() || self.addresses.take(address, rate, now.mono).is_ok();
-                if is_paid && self.pages.take(PAGES_RATE, now.mono).is_ok() {
+                if self.pages.take(PAGES_RATE, now.mono).is_ok() {
                     self.node.counters.count(Counter::PagesServed);
                 } else {
                     door.withhold();

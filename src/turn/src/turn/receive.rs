@@ -63,11 +63,12 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
             return None;
         }
         let address = self.machine.greet(&socket).ok()?;
+        let fits = open < most || self.make_room(now);
         let key = self.io.connections.insert(socket, address, now.mono);
         if let Some(connection) = self.io.connections.get_mut(key) {
             connection.door = door;
         }
-        if open >= most {
+        if !fits {
             self.input(now).turn_away(key, ErrorCode::Full, (0, 0), 0, "no more connections");
         }
         Some(key)
@@ -84,8 +85,6 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
             node: &mut self.node,
             io: &mut self.io,
             verifier: &self.verifier,
-            addresses: &mut self.addresses,
-            limits: &self.config.limits,
             shared: &self.shared,
             now,
         };
@@ -115,6 +114,7 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
         if let Ok(socket) = result {
             self.node.counters.count(Counter::Accepted);
             if let Some(key) = self.adopt(socket, None, now) {
+                self.count_for_address(key, now);
                 self.arm(key);
             }
         }
