@@ -26,6 +26,9 @@ pub const CONVERSATION_COST: u64 = 64 << 10;
 /// What a message costs its user for each member that is told: about what its home writes down for it.
 pub const MEMBER_COST: u64 = 160;
 
+/// What a message that changes a group costs its user for each user that is named: it may be somebody who never was here, whose home stays for good.
+pub const NAMED_COST: u64 = 4 << 10;
+
 /// Most users, and most addresses, that are told apart on a reactor.
 const USERS_MAX: u32 = 1 << 20;
 const NETWORKS: u32 = 1 << 14;

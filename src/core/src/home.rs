@@ -3,6 +3,7 @@
 
 mod authentication;
 mod barred;
+mod beginning;
 mod blocking;
 mod catch_up;
 mod devices;

@@ -1,5 +1,7 @@
 //! Limits of a node: token buckets, and the bounds of everything that could grow.
 
+use tidings_wire::ErrorCode;
+
 use crate::time::Mono;
 
 /// Output that a session may have waiting before pushes are left out and it counts as *behind*.
@@ -140,8 +142,23 @@ pub const SHED_WINDOW: u16 = 8;
 pub const SHED_RETRY_MS: u32 = 200;
 /// RESUMEs that are answered in one turn; more wait for the next.
 pub const RESUMES_PER_TURN: usize = 16;
+/// A user with fewer conversations may begin others also where the server has little room left: whoever invents users to write to has more soon.
+pub const FEW_CONVERSATIONS: u32 = 64;
+/// How much of a reactor's room for users is kept for those.
+pub const ROOM_KEPT: u32 = 16;
+/// When something that found no room may be tried again: seldom, since room does not come back soon.
+pub const NO_ROOM_RETRY_MS: u32 = 60_000;
 /// What BUSY advises.
 pub const BUSY_RETRY_MS: u32 = 10;
+
+/// When what was refused may come again, where the code alone says it; else 0.
+pub(crate) fn retry_ms(code: ErrorCode) -> u32 {
+    match code {
+        ErrorCode::Busy => BUSY_RETRY_MS,
+        ErrorCode::NoRoom => NO_ROOM_RETRY_MS,
+        _ => 0,
+    }
+}
 
 /// A rate and a burst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

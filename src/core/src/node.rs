@@ -61,6 +61,8 @@ pub struct NodeConfig {
     pub idle_timeout_s: u16,
     /// Conversations and homes that may exist here, each.
     pub entities_max: u32,
+    /// Conversations that a user may have and still begin another. Services have no limit.
+    pub user_conversations: u32,
     /// Whether anything is shed where there is too much to do.
     pub overload: Overload,
     /// Random: keys the hash tables.

@@ -132,6 +132,8 @@ pub struct LimitSettings {
     pub idle_timeout_s: u16,
     /// Conversations and homes in memory, each, on each reactor.
     pub entities_max: u32,
+    /// Conversations that a user may have and still begin another; of those that others begin it may have any number. Services have no limit.
+    pub user_conversations: u32,
 }
 
 /// By default a user may fill this part of a reactor's log in a window, so that no one account can empty it.
@@ -217,6 +219,7 @@ impl Default for LimitSettings {
             send_timeout_ms: 60_000,
             idle_timeout_s: 90,
             entities_max: 4_000_000,
+            user_conversations: 20_000,
         }
     }
 }

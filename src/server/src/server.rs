@@ -347,6 +347,7 @@ fn node_config(at: u16, layout: Layout, data: &DataDir, config: &ServerConfig) -
         idle_timeout_s: config.limits.idle_timeout_s,
         overload: config.limits.overload(),
         entities_max: config.limits.entities_max,
+        user_conversations: config.limits.user_conversations,
         seed: data.log_nonce() ^ u64::from(at),
         features: tidings_core::features::FEATURES,
     }

@@ -38,6 +38,7 @@ pub fn node_config(me: u16, reactors: u16, shards: u32) -> NodeConfig {
         idle_timeout_s: 60,
         overload: Overload::Sheds,
         entities_max: 1000,
+        user_conversations: u32::MAX,
         seed: 5,
         features: FEATURES,
     }

@@ -149,7 +149,7 @@ codes! {
     TargetErased = 66, "TARGET_ERASED", Never;
     /// It is too long ago that the message was written.
     TooLate = 67, "TOO_LATE", Never;
-    /// More is named than may be at once.
+    /// More is named than may be at once, or a user would begin more conversations than it may have.
     TooMany = 68, "TOO_MANY", Never;
     /// The server's disk is full, or takes nothing for another reason: what must be stored is not taken.
     StorageFull = 69, "STORAGE_FULL", Later;
@@ -164,6 +164,8 @@ codes! {
     Overloaded = 73, "OVERLOADED", Later;
     /// The payload is not packed as its flag says, says too much, or is of something that may not be packed.
     PackedInvalid = 74, "PACKED_INVALID", Never;
+    /// The server holds nearly as many conversations, or users, as it may: what would add to them is not taken from those who have many.
+    NoRoom = 75, "NO_ROOM", Later;
 }
 
 impl ErrorCode {

@@ -10,7 +10,7 @@ use tidings_wire::{
 
 use super::{ConversationKey, Conversations, SentFrom, commit::Waiting};
 use crate::{
-    budget::{CONVERSATION_COST, MEMBER_COST},
+    budget::{CONVERSATION_COST, MEMBER_COST, NAMED_COST},
     context::ConversationContext,
     conversation::{
         changes::{Change, Changes},
@@ -23,7 +23,7 @@ use crate::{
     effects::ReactorId,
     features::{self, Actors, Nature, Situation, receipt, timer},
     lanes::{Asker, Parts, ReceiptCommand, Refusal, SendCommand, ToConversation, ToHome, Watermarks},
-    limits::{BUSY_RETRY_MS, RECEIPT_DELAY_MS, STORAGE_RETRY_MS},
+    limits::{RECEIPT_DELAY_MS, STORAGE_RETRY_MS, retry_ms},
     narrow::{to_u32, to_usize},
     records::{ReceiptRecord, RecordKind, append},
 };
@@ -128,11 +128,11 @@ impl Conversations {
             return cx.to_home(from, refuse_for(send.asker, attempt, why, wait_ms), &[]);
         }
         let begins = if found.is_none() { CONVERSATION_COST } else { 0 };
-        // Who is named in what changes a group has a home that writes it down.
-        let names = if send.control.is_of_group() { parts.body.len() } else { 0 };
-        let named = names as u64 / size_of::<UserId>() as u64;
-        let told = (found.map_or(0, |key| self.get(key).told_beyond_two()) + named) * MEMBER_COST;
-        let len = (parts.body.len() + parts.payload.len()) as u64 + begins + told;
+        // Who is named in what changes a group has a home that writes it down, which may be new.
+        let named =
+            if send.control.is_of_group() { (parts.body.len() / size_of::<UserId>()) as u64 * NAMED_COST } else { 0 };
+        let told = found.map_or(0, |key| self.get(key).told_beyond_two()) * MEMBER_COST;
+        let len = (parts.body.len() + parts.payload.len()) as u64 + begins + told + named;
         let who = (send.sender, parts.name);
         if let Err(wait_ms) = self.budgets.pay(who, send.network, len, cx.now().mono) {
             let attempt = (send.conversation, send.client_msg_id);
@@ -183,7 +183,7 @@ impl Conversations {
                 return refuse(ErrorCode::NotMember);
             }
             if self.all.len() >= self.config.entities_max as usize {
-                return refuse(ErrorCode::Busy);
+                return refuse(ErrorCode::NoRoom);
             }
             let nothing = first_state(send);
             let view = View { state: &nothing, overlay: None };
@@ -484,7 +484,7 @@ pub(super) fn refuse_attempt(
     code: ErrorCode,
     highest: ClientMsgId,
 ) -> ToHome {
-    let retry_after_ms = if code == ErrorCode::Busy { BUSY_RETRY_MS } else { 0 };
+    let retry_after_ms = retry_ms(code);
     refuse_for(asker, attempt, (code, highest), retry_after_ms)
 }
 
@@ -514,7 +514,7 @@ pub(super) fn refuse_other(
 /// The refusal of something other than a SEND.
 pub(super) fn refusal_of(asker: Asker, conversation: ConversationId, code: ErrorCode, of_kind: Kind) -> ToHome {
     let (client_msg_id, highest) = (ClientMsgId(0), ClientMsgId(0));
-    let retry_after_ms = if code == ErrorCode::Busy { BUSY_RETRY_MS } else { 0 };
+    let retry_after_ms = retry_ms(code);
     let of_kind = of_kind as u8;
     ToHome::Refused { asker, refusal: Refusal { code, conversation, client_msg_id, highest, retry_after_ms, of_kind } }
 }

@@ -21,7 +21,7 @@ use crate::{
     context::HomeContext,
     ephemeral::{Act, Administrator, Ephemeral},
     lanes::Asker,
-    limits::{BUSY_RETRY_MS, REAUTH_TOKENS},
+    limits::{REAUTH_TOKENS, retry_ms},
     narrow::to_u32,
 };
 
@@ -128,7 +128,7 @@ impl Homes {
             }
             Err(code) => {
                 cx.counters().error(code);
-                let retry_after_ms = if code == ErrorCode::Busy { BUSY_RETRY_MS } else { 0 };
+                let retry_after_ms = retry_ms(code);
                 let error = ErrorFrame { retry_after_ms, ..ErrorFrame::new(code, tidings_wire::Kind::Revoke as u8) };
                 let mut bytes = Vec::new();
                 error.append(&mut bytes, administrator.asker.request_id, "");

@@ -17,6 +17,7 @@ use crate::{
     lanes::{Asker, Named, Privacy, ReceiptCommand, Refusal, SendCommand, ToConversation},
     limits::{
         BUSY_RETRY_MS, FETCHES_PER_SESSION, FETCHES_PER_USER, ID_AHEAD_RETRY_MS, IDS_AHEAD_US, OUT_HARD, OUT_HARD_TEXT,
+        retry_ms,
     },
     narrow::to_u32,
     shedding::Stage,
@@ -220,11 +221,8 @@ impl Homes {
             // The clock that is wrong may be the server's: it is asked again.
             return Err((ErrorCode::IdAhead, ID_AHEAD_RETRY_MS));
         }
-        if send.conversation.is_group() && !send.peer.is_none() {
-            return refuse(ErrorCode::BadPeer);
-        }
-        if !send.conversation.is_direct() && !send.conversation.is_group() {
-            return refuse(ErrorCode::NotMember);
+        if !send.conversation.is_direct() {
+            self.check_group(session, send)?;
         }
         if !send.peer.is_none() {
             if send.peer == session.user || send.peer.tenant() != session.user.tenant() {
@@ -233,8 +231,8 @@ impl Homes {
             // What the home was told of needs no hash, which would cost more than all else here.
             let entry = self.index.find(session.home, send.conversation);
             let known = entry.is_some_and(|entry| self.index.entry_at(entry).peer == send.peer);
-            if !known && ConversationId::direct(session.user, send.peer) != send.conversation {
-                return refuse(ErrorCode::NotMember);
+            if !known {
+                self.check_begins(session, send)?;
             }
         }
         if send.expires_at != Timestamp(0) && send.expires_at <= now.wall {
@@ -350,7 +348,7 @@ impl Homes {
             conversation: ConversationId::NONE,
             client_msg_id: ClientMsgId(0),
             highest: ClientMsgId(0),
-            retry_after_ms: if code == ErrorCode::Busy { BUSY_RETRY_MS } else { 0 },
+            retry_after_ms: retry_ms(code),
             of_kind: frame.header().kind,
         };
         self.write_refusal(Asker { session: id, request_id: frame.header().request_id }, &refusal, cx);

@@ -80,6 +80,8 @@ pub struct Home {
     pub own: Option<Box<Own>>,
     /// Where the last page of its list ended that a device was given.
     pub listed: EntryKey,
+    /// Conversations of the user.
+    pub conversations: u32,
     /// Large groups of the user, in the order in which it became a member.
     #[allow(clippy::box_collection, reason = "one word in each home: most users are in no large group")]
     pub large: Option<Box<Vec<EntryKey>>>,
@@ -176,6 +178,7 @@ impl Index {
                 base: Base::New,
                 own: None,
                 listed: EntryKey(NO_ENTRY),
+                conversations: 0,
                 large: None,
                 newest: NO_ENTRY,
                 oldest: NO_ENTRY,
@@ -254,6 +257,7 @@ impl Index {
             newer => self.entries[newer].older = index,
         }
         self.homes[home.0].oldest = index;
+        self.homes[home.0].conversations += 1;
         EntryKey(index)
     }
 

@@ -38,6 +38,7 @@ impl Follower {
             idle_timeout_s: 1,
             overload: Overload::Sheds,
             entities_max: u32::MAX,
+            user_conversations: u32::MAX,
             seed: 1,
             features: tidings_core::features::FEATURES,
         };

@@ -202,6 +202,7 @@ impl World {
                 idle_timeout_s: 20,
                 overload: Overload::Sheds,
                 entities_max,
+                user_conversations: u32::MAX,
                 seed: NONCE ^ u64::from(at),
                 features: tidings_core::features::FEATURES,
             })
