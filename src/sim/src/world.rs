@@ -7,6 +7,7 @@ mod doors;
 mod faults;
 mod groups;
 mod links;
+mod names;
 mod node;
 mod output;
 mod own;

@@ -8,8 +8,8 @@ use std::{
 };
 
 use tidings_core::{
-    Budget, Claims, Entity, Ephemeral, Layout, Loaded, Mono, Node, NodeConfig, Now, ReactorId, Residency, Scope,
-    StateStore, ToConversation, ToHome, TokenFault, Verifier, limits::Rate, node::Overload, shedding::Stage,
+    Budget, Entity, Ephemeral, Layout, Loaded, Mono, Node, NodeConfig, Now, ReactorId, Residency, StateStore,
+    ToConversation, ToHome, limits::Rate, node::Overload, shedding::Stage,
 };
 use tidings_log::Epoch;
 use tidings_mesh::{LaneSize, fence_before_look};
@@ -17,9 +17,9 @@ use tidings_turn::{
     Completion, ConnectionLimits, Outcome, Seed, Shared, Turn, TurnConfig,
     recover::{LogSettings, Recovered, log_parts, recover},
 };
-use tidings_wire::{DeviceId, Lineage, LogId, Shards, Timestamp};
+use tidings_wire::{Lineage, LogId, Shards, Timestamp};
 
-use super::{End, Event, World, settle::Phase, storage::Then};
+use super::{End, Event, World, names::Names, settle::Phase, storage::Then};
 use crate::{
     agenda::{MS, Nanos, SECOND, US},
     bounds,
@@ -33,26 +33,8 @@ use crate::{
 
 /// The wall clock when a world begins, in microseconds since 1970.
 pub(super) const WALL_US: u64 = 1_790_000_000_000_000;
-/// How an administrator's token ends.
-pub(super) const ADMINISTERS: &str = ":admin";
 /// What the data directory's checksums are keyed with.
 const NONCE: u64 = 0x5eed;
-
-/// A token is the user's name and the device's number, and of administrators that they are.
-#[derive(Debug)]
-pub(super) struct Names;
-
-impl Verifier for Names {
-    fn verify(&self, token: &[u8], _: Timestamp) -> Result<Claims, TokenFault> {
-        let token = std::str::from_utf8(token).ok().filter(|token| token.starts_with("user"));
-        let (name, device) = token.and_then(|token| token.split_once(':')).ok_or(TokenFault::Invalid)?;
-        let stripped = device.strip_suffix(ADMINISTERS);
-        let (device, scope) = stripped.map_or((device, Scope::User), |device| (device, Scope::Admin));
-        let device = device.parse().map(DeviceId).map_err(|_| TokenFault::Invalid)?;
-        let (tenant, issued) = (tidings_client::DEFAULT_TENANT.into(), Timestamp(0));
-        Ok(Claims { tenant, name: name.into(), device: Some(device), until: None, issued, scope })
-    }
-}
 
 /// A store that has to load something now and then, takes its time, and fails.
 #[derive(Debug)]
