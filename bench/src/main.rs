@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod arrivals;
+mod attacks;
 mod circle;
 mod compare;
 mod connection;
@@ -15,6 +16,7 @@ mod dsync;
 mod floor;
 mod groups;
 mod history;
+mod hostile;
 mod html;
 mod huge;
 mod idle;
@@ -103,6 +105,8 @@ enum Workload {
     Stream(stream::Arguments),
     /// The four ways to the server: what a message, an idle connection and a handshake cost, and a storm of handshakes.
     Doors(doors::Arguments),
+    /// One hostile account beside well-behaved ones.
+    Hostile(hostile::Arguments),
     /// Nearly everybody is cut off at once and comes back.
     Storm(storm::Arguments),
 }
@@ -124,6 +128,7 @@ fn main() -> ExitCode {
             Workload::Overload(arguments) => overload::run(&arguments),
             Workload::Stream(arguments) => stream::run(&arguments),
             Workload::Doors(arguments) => doors::run(&arguments),
+            Workload::Hostile(arguments) => hostile::run(&arguments),
             Workload::Storm(arguments) => storm::run(&arguments),
         },
         Command::Floor(arguments) => floor::run(&arguments),

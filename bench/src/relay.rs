@@ -14,9 +14,11 @@ use clap::Args;
 use tidings_log::{AlignedBuf, BLOCK};
 use tidings_ring::{Completion, Received, Ring, RingConfig, Token, Wait, Waker, socket};
 use tidings_wire::{
-    DeviceId, Frame, Kind, Lineage, Seq, Timestamp, UserId, Uv, frame,
+    ConversationId, DeviceId, Frame, Kind, Lineage, Seq, Timestamp, UserId, Uv, frame,
     frame::{FrameBuilder, Span},
-    frames::{Changed, Delivered, Hello, Message, Receipt, ReceiptOk, ResumeStatus, Send, Sent, Welcome},
+    frames::{
+        Changed, Delivered, Fetch, Fetched, Hello, Message, Receipt, ReceiptOk, ResumeStatus, Send, Sent, Welcome,
+    },
     limits,
 };
 
@@ -203,6 +205,10 @@ impl Relay {
             }
             Ok(Kind::Resume) => frame::append(out, id, &nothing_changed()),
             Ok(Kind::Send) => self.on_send(at, frame, out),
+            Ok(Kind::Fetch) => {
+                let Ok(fetch) = frame.fixed::<Fetch>() else { return };
+                append_page(fetch.conversation, id, out);
+            }
             Ok(Kind::Delivered) => {
                 let (Ok(delivered), Some(group)) = (frame.fixed::<Delivered>(), self.group[at]) else { return };
                 let Delivered { conversation, upto } = delivered;
@@ -308,6 +314,41 @@ impl Relay {
             }
         }
     }
+}
+
+/// A page of history: as many messages as fit, of four kilobytes, all alike.
+fn append_page(conversation: ConversationId, request_id: u64, out: &mut Vec<u8>) {
+    let (payload, last) = ([7; 4096], u64::from(limits::PAGE_BYTES) / 4096);
+    for seq in 1..=last {
+        let mut message = FrameBuilder::<Message>::new(out);
+        let span = message.var(&payload);
+        message.finish(
+            request_id,
+            &Message {
+                conversation,
+                seq: Seq(seq),
+                ts: Timestamp(1),
+                sender: UserId::NONE,
+                peer: UserId::NONE,
+                sender_device: DeviceId(0),
+                flags: Default::default(),
+                client_msg_id: Default::default(),
+                expires_at: Timestamp(0),
+                trace: Default::default(),
+                payload_crc: 0,
+                sender_name: Span::default(),
+                payload: span,
+                control: Default::default(),
+                target: Seq(0),
+                ordinal: 0,
+                body: Span::default(),
+                clear_crc: 0,
+            },
+        );
+    }
+    let (first, last) = (Seq(1), Seq(last));
+    let (head, oldest, from, upto, damaged) = (last, first, first, last, Seq(0));
+    frame::append(out, request_id, &Fetched { conversation, first, last, head, oldest, from, upto, damaged });
 }
 
 fn welcome(device: DeviceId) -> Welcome {

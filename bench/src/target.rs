@@ -122,6 +122,14 @@ impl Target {
         Self::server_with(place, dir, "shed = true")
     }
 
+    /// The server with its own limits but for the size of its log, as whoever starts it has it.
+    ///
+    /// # Errors
+    /// If it does not start.
+    pub fn server_with_defaults(place: &Place, dir: &Path) -> Result<Self, Failure> {
+        Self::server_of(place, dir, "[retention]\nmax_bytes = 8589934592\n")
+    }
+
     /// The server with a certificate that signs itself.
     ///
     /// # Errors
@@ -132,13 +140,17 @@ impl Target {
     }
 
     fn server_with(place: &Place, dir: &Path, limit: &str) -> Result<Self, Failure> {
+        Self::server_of(place, dir, &format!("[limits]\n{limit}\n{SETTINGS}"))
+    }
+
+    fn server_of(place: &Place, dir: &Path, tables: &str) -> Result<Self, Failure> {
         if let (Some(addr), Some(data), Some(pid)) = (place.at, &place.data, place.pid) {
             let (data, issuer) = (Some(data.clone()), Some(Issuer::load(data)?));
             return Ok(Self { process: Process::Foreign, addr, pid, data, issuer });
         }
         let beside = || Ok::<_, std::io::Error>(std::env::current_exe()?.with_file_name("tidings"));
         let config = dir.join("bench.toml");
-        std::fs::write(&config, format!("{}\n[limits]\n{limit}\n{SETTINGS}", place.settings))?;
+        std::fs::write(&config, format!("{}\n{tables}", place.settings))?;
         let launch = Launch {
             binary: place.server.clone().map_or_else(beside, Ok)?,
             data: dir.join("data"),
