@@ -20,6 +20,7 @@ mod overload;
 mod own;
 mod preferences;
 mod presence;
+mod rates;
 mod retry;
 mod session;
 mod settings;
@@ -90,6 +91,7 @@ pub(crate) struct Homes {
     unwritten_barred: VecDeque<(HomeKey, UserId)>,
     /// Who watches whom.
     presences: presence::Presences,
+    rates: rates::Rates,
     /// What is left undone since there is too much to do.
     pub(crate) shedding: Shedding,
     /// SENDs that any session may have in flight now; a service's may have more.
@@ -139,6 +141,7 @@ impl Homes {
             barred: BTreeMap::new(),
             unwritten_barred: VecDeque::new(),
             presences: presence::Presences::default(),
+            rates: rates::Rates::default(),
             shedding: Shedding::default(),
             window: Scope::User.window(),
             resumes: VecDeque::new(),

@@ -86,8 +86,14 @@ pub const EPHEMERAL_OUT: usize = OUT_SOFT / 4;
 pub const EPHEMERAL_RATE: Rate = Rate { per_second: 16, burst: 1024 };
 /// The same of a service.
 pub const SERVICE_EPHEMERAL_RATE: Rate = Rate { per_second: 8192, burst: 32_768 };
+/// Pages of history that a user may ask for: each is up to a quarter of a megabyte.
+pub const HISTORY_RATE: Rate = Rate { per_second: 200, burst: 2000 };
+/// The same of a service.
+pub const SERVICE_HISTORY_RATE: Rate = Rate { per_second: 2000, burst: 20_000 };
+/// A SEND takes one more of its user's rate for so many bytes of payload: so what fits in one is written by one user at four megabytes a second at most, by default.
+pub const LONG_SEND: usize = 4096;
 /// SENDs of a service that count as one of its user's rate.
-pub const SERVICE_SHARE: u64 = 10;
+pub const SERVICE_SHARE: u32 = 10;
 /// What it takes of that to say that somebody is typing: as many as hear of it in a group of ordinary size.
 pub const TYPING_TOKENS: u32 = 32;
 /// What it takes to write at a message that grows, a fragment.
@@ -215,8 +221,8 @@ impl Bucket {
     /// # Errors
     /// Milliseconds until there is one.
     #[inline]
-    pub fn take_part(&mut self, rate: Rate, now: Mono, of: u64) -> Result<(), u32> {
-        self.take_billionths(rate, now, TOKEN / of)
+    pub fn take_part(&mut self, rate: Rate, now: Mono, of: u32) -> Result<(), u32> {
+        self.take_billionths(rate, now, TOKEN / u64::from(of))
     }
 
     /// Whether there is one to take.
@@ -224,8 +230,16 @@ impl Bucket {
     /// # Errors
     /// Milliseconds until there is one.
     pub fn check(&self, rate: Rate, now: Mono) -> Result<(), u32> {
+        self.check_many(rate, now, 1)
+    }
+
+    /// Whether there are so many to take at once.
+    ///
+    /// # Errors
+    /// Milliseconds until there are as many.
+    pub fn check_many(&self, rate: Rate, now: Mono, tokens: u32) -> Result<(), u32> {
         let mut copy = *self;
-        copy.take(rate, now)
+        copy.take_many(rate, now, tokens)
     }
 
     /// Takes tokens that are used up already: the next ones wait until they have come back.

@@ -1,7 +1,8 @@
 //! Two nodes, in-memory lanes, a log that commits when told: what leaves, when, and in which order.
 
 use tidings_core::{
-    ConnId, Counter, Replayed,
+    ConnId, Counter, NodeConfig, Replayed,
+    limits::Rate,
     node::Progress,
     records::{ConversationRow, MemberRow, RecordKind, put},
 };
@@ -408,7 +409,8 @@ fn a_conversation_with_many_members_is_written_in_rows_of_bounded_size() {
 #[test]
 fn half_of_the_rows_of_a_conversation_do_not_stand_for_it() {
     const CONVERSATIONS: u64 = 100;
-    let mut cluster = Cluster::new(1);
+    let user_rate = Rate { per_second: 1_000_000, burst: 1_000_000 };
+    let mut cluster = Cluster::with(1, |config| NodeConfig { user_rate, ..config });
     let alice = cluster.live("alice", 1, 1);
     for at in 0..CONVERSATIONS {
         cluster.send(alice, &format!("peer{at}"), 1, 0, "x");

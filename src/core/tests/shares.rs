@@ -3,6 +3,7 @@
 use tidings_core::{
     Budget, Network, NodeConfig, OverBudget,
     budget::{BATCH_COST, CONVERSATION_COST, SEND_COST},
+    limits::{HISTORY_RATE, LONG_SEND, Rate},
 };
 use tidings_testkit::{ADDRESS, Cluster, Device};
 use tidings_wire::{ConversationId, ErrorCode, Kind, Seq, UserId, frames::*};
@@ -142,4 +143,54 @@ fn a_new_conversation_costs_more_than_a_message() {
     cluster.send(alice, "bob", 30, 10, "hi");
     cluster.commit();
     assert_eq!(cluster.take(alice).all::<Sent>().len(), 2);
+}
+
+/// Bytes count in a user's rate, not messages alone, so that nobody keeps the disk busy for all others.
+#[test]
+fn a_long_message_takes_more_of_its_users_rate() {
+    let user_rate = Rate { per_second: 10, burst: 20 };
+    let mut cluster = Cluster::with(1, |config| NodeConfig { user_rate, ..config });
+    let (alice, bob) = (cluster.live("alice", 1, 1), cluster.live("bob", 1, 2));
+    let long = "x".repeat(15 * LONG_SEND);
+    cluster.later(5_000); // what it took to come has come back
+    cluster.send(alice, "bob", 10, 0, &long);
+    cluster.commit();
+    assert_eq!(cluster.take(alice).kinds(), [Kind::Sent]);
+    cluster.send(alice, "bob", 20, 10, &long);
+    let refused = cluster.take(alice).all::<ErrorFrame>()[0];
+    assert_eq!((refused.code, refused.retry_after_ms), (ErrorCode::RateLimited as u16, 1200));
+    cluster.send(bob, "alice", 10, 0, &long);
+    cluster.commit();
+    assert_eq!(cluster.take(bob).all::<Sent>().len(), 1, "another user has its own");
+    cluster.later(1300);
+    cluster.send(alice, "bob", 20, 10, &long);
+    cluster.commit();
+    assert_eq!(cluster.take(alice).all::<Sent>().len(), 1);
+}
+
+/// Pages of history have a rate of their own: who reads all it can does so for a moment, and leaves the reactor to others then.
+#[test]
+fn pages_of_history_have_a_rate() {
+    let mut cluster = Cluster::new(1);
+    let (alice, bob) = (cluster.live("alice", 1, 1), cluster.live("bob", 1, 2));
+    cluster.send(alice, "bob", 10, 0, "x");
+    cluster.commit();
+    let conversation = ConversationId::direct(alice.user, bob.user);
+    let fetch = |cluster: &mut Cluster, device| {
+        let (from, upto, limit, order) = (Seq(0), Seq(0), 1, FetchOrder::Last);
+        cluster.take(device);
+        cluster.ask(device, &Fetch { conversation, from, upto, limit, order });
+        cluster.serve_reads();
+        let out = cluster.take(device);
+        let error = out.all::<ErrorFrame>().first().map(|error| (error.code, error.retry_after_ms));
+        (out.all::<Fetched>().len(), error)
+    };
+    for _ in 0..HISTORY_RATE.burst {
+        assert_eq!(fetch(&mut cluster, alice), (1, None));
+    }
+    let wait_ms = 1000 / HISTORY_RATE.per_second;
+    assert_eq!(fetch(&mut cluster, alice), (0, Some((ErrorCode::RateLimited as u16, wait_ms))));
+    assert_eq!(fetch(&mut cluster, bob), (1, None));
+    cluster.later(wait_ms.into());
+    assert_eq!(fetch(&mut cluster, alice), (1, None));
 }

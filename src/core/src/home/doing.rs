@@ -6,7 +6,7 @@ use tidings_wire::{
     frames::{self, Watch},
 };
 
-use super::{Homes, SessionId};
+use super::{Homes, SessionId, rates::Does};
 use crate::{
     context::HomeContext,
     counters::Counter,
@@ -57,7 +57,7 @@ impl Homes {
         let Some(session) = self.sessions.get(id) else { return Ok(()) };
         let (home, scope) = (session.home, session.scope);
         let typing = Typing { conversation, user: session.user, doing };
-        if let Err(wait_ms) = self.take_ephemeral((home, scope), TYPING_TOKENS, cx.now().mono) {
+        if let Err(wait_ms) = self.take_rate(home, Does::SaysInPassing(scope), TYPING_TOKENS, cx.now().mono) {
             self.refuse_limited(id, frame, wait_ms, cx);
             return Ok(());
         }
@@ -94,7 +94,9 @@ impl Homes {
             return Ok(());
         }
         let of_group = if watch.conversation.is_none() { 0 } else { GROUP_WATCH_TOKENS };
-        if let Err(wait_ms) = self.take_ephemeral((home, scope), to_u32(users.len()) + of_group, cx.now().mono) {
+        if let Err(wait_ms) =
+            self.take_rate(home, Does::SaysInPassing(scope), to_u32(users.len()) + of_group, cx.now().mono)
+        {
             self.refuse_limited(id, frame, wait_ms, cx);
             return Ok(());
         }

@@ -10,14 +10,14 @@ use tidings_wire::{
     limits, packed,
 };
 
-use super::{Homes, SessionId, index::HomeKey};
+use super::{Homes, SessionId, index::HomeKey, rates::Does};
 use crate::{
     context::HomeContext,
     counters::Counter,
     lanes::{Asker, Named, Privacy, ReceiptCommand, Refusal, SendCommand, ToConversation},
     limits::{
-        BUSY_RETRY_MS, FETCHES_PER_SESSION, FETCHES_PER_USER, ID_AHEAD_RETRY_MS, IDS_AHEAD_US, OUT_HARD, OUT_HARD_TEXT,
-        retry_ms,
+        BUSY_RETRY_MS, FETCHES_PER_SESSION, FETCHES_PER_USER, ID_AHEAD_RETRY_MS, IDS_AHEAD_US, LONG_SEND, OUT_HARD,
+        OUT_HARD_TEXT, retry_ms,
     },
     narrow::to_u32,
     shedding::Stage,
@@ -204,10 +204,10 @@ impl Homes {
         now: Now,
     ) -> Result<(), (ErrorCode, u32)> {
         let refuse = |code| Err((code, 0));
-        let Some(session) = self.sessions.get(id) else { return Ok(()) };
-        if body.len() + payload.len() > limits::PAYLOAD_MAX as usize {
-            return refuse(ErrorCode::PayloadTooLarge);
+        if body.len() + payload.len() >= LONG_SEND {
+            self.check_long(id, body.len() + payload.len(), now)?;
         }
+        let Some(session) = self.sessions.get(id) else { return Ok(()) };
         if session.in_flight >= self.window
             && let Some(why) = self.over_window(session)
         {
@@ -273,6 +273,11 @@ impl Homes {
         let Some(session) = self.sessions.get(id) else { return Ok(None) };
         if session.fetches >= FETCHES_PER_SESSION || self.fetches_of(session.home) >= FETCHES_PER_USER {
             self.refuse_frame(id, frame, ErrorCode::Busy, cx);
+            return Ok(None);
+        }
+        let (home, does) = (session.home, Does::Reads(session.scope));
+        if let Err(wait_ms) = self.take_rate(home, does, 1, cx.now().mono) {
+            self.refuse_limited(id, frame, wait_ms, cx);
             return Ok(None);
         }
         let Some(session) = self.sessions.get_mut(id) else { return Ok(None) };

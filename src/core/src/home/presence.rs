@@ -6,7 +6,7 @@ use alloc::{
     collections::{BTreeMap, BTreeSet},
     vec::Vec,
 };
-use core::{num::NonZeroU32, ops::Bound};
+use core::num::NonZeroU32;
 
 use tidings_canary::{self as canary, Canary};
 use tidings_wire::{
@@ -15,14 +15,14 @@ use tidings_wire::{
     frames::{self, Activity, PresenceState, Visibility, Watch},
 };
 
-use super::{Homes, SessionId, authentication::Scope, index::HomeKey, session::Session};
+use super::{Homes, SessionId, index::HomeKey, session::Session};
 use crate::{
     context::HomeContext,
     counters::Counter,
     ephemeral::{Ephemeral, Relation, Watcher, spread},
     limits::{
-        Bucket, EPHEMERAL_OUT, LEASES_PER_TURN, OFFLINE_AFTER_MS, PRESENCE_JITTER_MS, PRESENCE_TOLD_PER_TURN,
-        WATCHERS_MAX, WATCHERS_PER_USER, WATCHES_OF_ONE,
+        EPHEMERAL_OUT, LEASES_PER_TURN, OFFLINE_AFTER_MS, PRESENCE_JITTER_MS, PRESENCE_TOLD_PER_TURN, WATCHERS_MAX,
+        WATCHERS_PER_USER, WATCHES_OF_ONE,
     },
     shedding::Stage,
     slab::Key,
@@ -95,46 +95,16 @@ pub(super) struct Presences {
     due: BTreeSet<(Mono, Key)>,
     /// Homes whose sessions came, went, or became active or not, since the last turn.
     stirred: Vec<HomeKey>,
-    /// What users may say that is lost if need be, of those who did not long ago. A user's sessions of another scope say it apart.
-    rates: BTreeMap<(Key, Scope), Bucket>,
-    /// The last of them that was looked at.
-    rate_at: (Key, Scope),
 }
 
 impl Default for Presences {
     fn default() -> Self {
         let (watched, leases, due, stirred) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new(), Vec::new());
-        Self { watched, leases, watchers: 0, due, stirred, rates: BTreeMap::new(), rate_at: (Key::NONE, Scope::User) }
+        Self { watched, leases, watchers: 0, due, stirred }
     }
 }
 
 impl Homes {
-    /// Takes of what a user may say that is lost if need be.
-    ///
-    /// # Errors
-    /// Milliseconds until it may say as much.
-    pub(super) fn take_ephemeral(
-        &mut self,
-        (home, scope): (HomeKey, Scope),
-        tokens: u32,
-        now: Mono,
-    ) -> Result<(), u32> {
-        self.presences.rates.entry((home.0, scope)).or_default().take_many(scope.ephemeral_rate(), now, tokens)
-    }
-
-    /// Forgets what nobody needs to remember, one at a time.
-    fn forget_rate(&mut self, now: Mono) {
-        let Presences { rates, rate_at, .. } = &mut self.presences;
-        let next = rates.range((Bound::Excluded(*rate_at), Bound::Unbounded)).next();
-        let Some((key, bucket)) = next.or_else(|| rates.first_key_value()).map(|(key, bucket)| (*key, *bucket)) else {
-            return;
-        };
-        *rate_at = key;
-        if bucket.is_full(key.1.ephemeral_rate(), now) {
-            rates.remove(&key);
-        }
-    }
-
     /// A session came, went, or became active or not.
     pub(super) fn stir(&mut self, home: HomeKey) {
         if self.presences.stirred.last() != Some(&home) {

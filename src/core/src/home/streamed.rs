@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use tidings_wire::{ErrorCode, Frame, WireError, frames, limits::FRAGMENT_MAX};
 
-use super::{Homes, SessionId, session::Sync};
+use super::{Homes, SessionId, rates::Does, session::Sync};
 use crate::{
     context::HomeContext,
     counters::Counter,
@@ -66,7 +66,7 @@ impl Homes {
         }
         let session = self.sessions.get(id)?;
         let (home, user, device, scope) = (session.home, session.user, session.device, session.scope);
-        if let Err(wait_ms) = self.take_ephemeral((home, scope), tokens, cx.now().mono) {
+        if let Err(wait_ms) = self.take_rate(home, Does::SaysInPassing(scope), tokens, cx.now().mono) {
             self.refuse_limited(id, frame, wait_ms, cx);
             return None;
         }
