@@ -9,7 +9,7 @@ use tidings::ServerConfig;
 use tidings_client::{Event, Seq, UserId, blocking::Client};
 use tidings_core::OverBudget;
 use tidings_tests::{Serving, raw::send_bytes, serving::small};
-use tidings_wire::{ErrorCode, frames::Sent};
+use tidings_wire::{ErrorCode, Kind, frames::Sent};
 
 fn bytes_below(path: &Path) -> u64 {
     let entries = std::fs::read_dir(path).unwrap().map(Result::unwrap);
@@ -34,6 +34,7 @@ fn a_long_run_fits_the_disk_and_forgets_nothing_but_old_messages() {
     const MAX: u64 = 32 << 20;
     let mut config = ServerConfig { cores: vec![0], ..small() };
     config.retention.max_bytes = MAX;
+    (config.limits.user_per_second, config.limits.user_burst) = (1_000_000, 1_000_000);
     let mut serving = Serving::start(config);
 
     // A conversation whose only records are in the first segment.
@@ -173,4 +174,45 @@ fn one_user_cannot_empty_the_log() {
             _ => {}
         }
     }
+}
+
+/// Conversations stay when their messages go. Once they take so much of the log that it would do nothing but write them again, no others begin, what is there
+/// goes on, and the directory stays within its setting.
+#[test]
+fn conversations_that_would_fill_the_log_do_not_begin() {
+    const MAX: u64 = 24 << 20;
+    let mut config = ServerConfig { cores: vec![0], ..small() };
+    config.retention.max_bytes = MAX;
+    let limits = &mut config.limits;
+    (limits.user_per_second, limits.user_burst, limits.user_conversations) = (1_000_000, 1_000_000, u32::MAX);
+    (limits.user_bytes, limits.address_bytes) = (u64::MAX / 4, u64::MAX / 4);
+    let serving = Serving::start(config);
+    let mut mallory = serving.session("mallory", 1);
+    let (mut begun, mut refused) = (0, None);
+    while refused.is_none() {
+        assert!(begun < 200_000, "{begun} conversations were begun in {MAX} bytes");
+        let next = begun + 1..begun + 1 + 64;
+        let sends: Vec<u8> =
+            next.clone().flat_map(|id| send_bytes("mallory", &format!("nobody {id}"), id, 0, b"x")).collect();
+        mallory.write(&sends);
+        for _ in next {
+            let answer = mallory.next().expect("an answer");
+            match answer.error() {
+                Some((code, error)) => refused = refused.or(Some((code, error.retry_after_ms))),
+                None => begun += u64::from(answer.kind() == Kind::Sent),
+            }
+        }
+    }
+    assert_eq!(refused, Some((ErrorCode::NoRoom, 60_000)), "after {begun}");
+    let share = serving.server().shared().state_share();
+    assert!(share >= 50, "{share} %");
+    let log = serving.dir.path().join("data/log-000");
+    let until = Instant::now() + Duration::from_secs(20);
+    while bytes_below(&log) > MAX {
+        assert!(Instant::now() < until, "{} bytes are kept", bytes_below(&log));
+        std::thread::yield_now();
+    }
+    // What is there goes on.
+    mallory.write(&send_bytes("mallory", "nobody 1", 1_000_000, 1, b"y"));
+    assert_eq!(mallory.next().expect("an answer").fixed::<Sent>().seq, Seq(2));
 }

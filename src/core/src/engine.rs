@@ -173,6 +173,8 @@ pub(crate) struct Conversations {
     /// Messages that are being written.
     streams: AllStreams,
     evacuation: Option<upkeep::Evacuation>,
+    /// Hundredths of the log.
+    state_share: u8,
     /// The last durable batch.
     durable: Lsn,
 }
@@ -202,6 +204,7 @@ impl Conversations {
             risen: VecDeque::new(),
             streams: AllStreams::default(),
             evacuation: None,
+            state_share: 0,
             durable: Lsn(0),
             config,
         }

@@ -92,6 +92,8 @@ pub(crate) struct Homes {
     /// Who watches whom.
     presences: presence::Presences,
     rates: rates::Rates,
+    /// Hundredths of the log that are state.
+    state_share: u8,
     /// What is left undone since there is too much to do.
     pub(crate) shedding: Shedding,
     /// SENDs that any session may have in flight now; a service's may have more.
@@ -142,6 +144,7 @@ impl Homes {
             unwritten_barred: VecDeque::new(),
             presences: presence::Presences::default(),
             rates: rates::Rates::default(),
+            state_share: 0,
             shedding: Shedding::default(),
             window: Scope::User.window(),
             resumes: VecDeque::new(),

@@ -152,6 +152,10 @@ pub const RESUMES_PER_TURN: usize = 16;
 pub const FEW_CONVERSATIONS: u32 = 64;
 /// How much of a reactor's room for users is kept for those.
 pub const ROOM_KEPT: u32 = 16;
+/// How many hundredths of what a log keeps may be state, and users who have many conversations still begin others; and any user.
+pub const STATE_SCARCE: u8 = 50;
+/// See [`STATE_SCARCE`].
+pub const STATE_FULL: u8 = 75;
 /// When something that found no room may be tried again: seldom, since room does not come back soon.
 pub const NO_ROOM_RETRY_MS: u32 = 60_000;
 /// What BUSY advises.

@@ -258,6 +258,18 @@ impl Node {
         fx.append(meta, |body| append(body, &ShardRow { term: entry.term.0, last: entry.index.0 }))
     }
 
+    /// So many hundredths of what the log keeps are state that is written again before its segment is dropped. From [`STATE_SCARCE`](crate::limits::STATE_SCARCE) on only those who have
+    /// few conversations begin others, and from [`STATE_FULL`](crate::limits::STATE_FULL) on nobody does: else the log would do nothing but write its state again.
+    pub fn set_state_share(&mut self, share: u8) {
+        self.homes.set_state_share(share);
+        self.conversations.set_state_share(share);
+    }
+
+    /// The least that the state takes in the log, in bytes. A look at every conversation.
+    pub fn least_state(&self) -> u64 {
+        self.conversations.least_state() + self.homes.least_state()
+    }
+
     /// [`Progress::Done`] once everything that [`Self::start_evacuation`] began is durable.
     pub fn evacuated(&self) -> Progress {
         let done = self.conversations.is_evacuated() && self.homes.is_evacuated();

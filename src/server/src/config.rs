@@ -12,7 +12,7 @@ use tidings_core::{
     Budget, Everything, StateStore,
     budget::{CONVERSATION_COST, SEND_COST},
     features::Windows,
-    limits::Rate,
+    limits::{Rate, STATE_FULL},
     node::Overload,
 };
 #[cfg(feature = "canary")]
@@ -324,6 +324,22 @@ impl ServerConfig {
         }
     }
 
+    /// Whether what is kept of a log can hold the state in it, of which there are so many bytes at least.
+    ///
+    /// # Errors
+    /// If it would do nothing but write that again.
+    pub fn check_state(&self, state: u64) -> Result<(), ConfigError> {
+        let (reactors, ahead) = (self.cores.len().max(1) as u64, tidings_turn::config::AHEAD * self.log.segment_bytes);
+        let needed = (state * 100 / u64::from(STATE_FULL) + ahead) * reactors;
+        if needed <= self.retention.max_bytes {
+            return Ok(());
+        }
+        Err(ConfigError(format!(
+            "retention.max_bytes = {}: the conversations and homes in the data directory need {needed} at least; give it twice that",
+            self.retention.max_bytes
+        )))
+    }
+
     /// Bytes of a reactor's log.
     fn log_bytes(&self) -> u64 {
         self.retention.max_bytes / self.cores.len().max(1) as u64
@@ -468,6 +484,15 @@ mod tests {
         assert!(config.check().unwrap_err().to_string().contains("--development"));
         config.listen = "[::1]:1".parse().unwrap();
         config.check().unwrap();
+    }
+
+    #[test]
+    fn what_cannot_hold_its_state_is_refused_with_what_it_needs() {
+        let mut config = ServerConfig { cores: vec![0, 1], ..Default::default() };
+        (config.log.segment_bytes, config.retention.max_bytes) = (4 << 20, 64 << 20);
+        config.check_state(12 << 20).unwrap();
+        let refused = config.check_state((12 << 20) + 3).unwrap_err().to_string();
+        assert!(refused.contains("67108872 at least"), "{refused}");
     }
 
     #[test]

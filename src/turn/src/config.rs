@@ -77,6 +77,8 @@ pub const SPARE_BUFFERS: usize = 1024;
 /// See [`SPARE_BUFFERS`].
 pub const SPARE_BUFFER_MAX: usize = 64 * 1024;
 
+/// Segments beyond those with batches that a log needs: two prepared, one being prepared, one that was just dropped.
+pub const AHEAD: u64 = 4;
 /// Bytes of a batch. Several frames must fit beside the state that is written at leisure.
 pub const BATCH_MAX: usize = 2 << 20;
 /// The room that the open batch must have before more input is taken: all that one receive can turn into. A SEND of one

@@ -35,6 +35,8 @@ pub(crate) struct Io<S> {
     pub(crate) nothing_waits: bool,
     /// Reads that the node asked for in this turn.
     pub(crate) reads: Vec<(JobId, LogPosition, usize)>,
+    /// Bytes of rows that were appended.
+    pub(crate) row_bytes: u64,
     /// The time of this turn.
     pub(crate) now: Mono,
 }
@@ -75,6 +77,17 @@ impl<S> Io<S> {
     }
 }
 
+impl<S> Io<S> {
+    /// State that is written again, which is counted.
+    #[cold]
+    fn append_row(&mut self, meta: tidings_log::RecordMeta, fill: impl FnOnce(&mut Vec<u8>)) -> BatchPosition {
+        let room = self.log.log.room();
+        let at = self.log.log.append(meta, fill);
+        self.row_bytes += room.saturating_sub(self.log.log.room()) as u64;
+        at
+    }
+}
+
 impl<S> Effects for Io<S> {
     fn room(&self) -> usize {
         self.log.log.room()
@@ -85,7 +98,11 @@ impl<S> Effects for Io<S> {
         self.log.touched(self.now);
         let scope = if kind.is_local() { Scope::Local } else { Scope::Entry };
         let (kind, version, ts) = (kind as u8, RECORD_VERSION, ts.0);
-        self.log.log.append(tidings_log::RecordMeta { kind, version, scope, shard, ts }, fill)
+        let meta = tidings_log::RecordMeta { kind, version, scope, shard, ts };
+        if scope == Scope::Local {
+            return self.append_row(meta, fill);
+        }
+        self.log.log.append(meta, fill)
     }
 
     fn revise(&mut self, place: BatchPosition, len: usize) -> Option<&mut [u8]> {

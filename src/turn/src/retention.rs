@@ -4,14 +4,12 @@ use tidings_core::{Counter, Effects, Node, node::Progress};
 use tidings_wire::{EntryIndex, Generation, Lsn};
 
 use crate::{
+    config::AHEAD,
     io::Io,
     log_port::{Archived, LogPort},
     machine::Machine,
     shared::Shared,
 };
-
-/// Segments beyond those with batches that a log needs: two prepared, one being prepared, one that was just dropped.
-const AHEAD: u64 = 4;
 
 /// Room in the open batch for a shard's row, and more.
 const SHARD_ROW_ROOM: usize = 256;
@@ -39,14 +37,35 @@ pub(crate) struct Retention {
     /// The next shard whose row is written again, and the batch of the last row.
     next_shard: u16,
     last_row: Lsn,
+    /// How much was dropped and how much was written again for it, of late.
+    dropped: u64,
+    rewritten: u64,
+    /// Bytes of rows that had been appended when state began to be written again.
+    rows_before: u64,
 }
+
+/// What was dropped and written again counts until so many times of what is kept was dropped: half of it is forgotten then.
+const REMEMBERED: u64 = 2;
 
 impl Retention {
     /// Keeps at most `bytes` in segments of at most `segment_len`.
     pub(crate) fn new(bytes: u64, segment_len: u64, node: &mut Node) -> Self {
         node.start_evacuation(Generation(0));
         let bytes_max = bytes.saturating_sub(AHEAD * segment_len).max(2 * segment_len);
-        Self { stage: Stage::Settling, bytes_max, next_shard: 0, last_row: Lsn(0) }
+        let (next_shard, last_row, dropped, rewritten, rows_before) = (0, Lsn(0), 0, 0, 0);
+        Self { stage: Stage::Settling, bytes_max, next_shard, last_row, dropped, rewritten, rows_before }
+    }
+
+    /// Segments went, and what had to be kept of them was written again. How many hundredths of a log are such state.
+    fn note(&mut self, dropped: u64, rewritten: u64) -> u8 {
+        if self.dropped > REMEMBERED * self.bytes_max {
+            (self.dropped, self.rewritten) = (self.dropped / 2, self.rewritten / 2);
+        }
+        self.dropped += dropped;
+        self.rewritten += rewritten;
+        // Before much was dropped little is known: the first segments may have held nothing else.
+        let of = self.dropped.max(self.bytes_max / 4).max(1);
+        u8::try_from((self.rewritten * 100 / of).min(100)).expect("at most a hundred")
     }
 
     /// Writes again how far shards' entries go, as far as there is room. True once all of that is durable.
@@ -99,13 +118,18 @@ impl Retention {
             Stage::Waiting(last, sealed) => {
                 if io.log.log.durable().covers(sealed) {
                     node.start_evacuation(last);
-                    (self.next_shard, self.last_row) = (0, sealed);
+                    (self.next_shard, self.last_row, self.rows_before) = (0, sealed, io.row_bytes);
                     self.stage = Stage::Evacuating(last);
                 }
             }
             Stage::Evacuating(last) => {
                 if self.shards_written(node, io) && node.evacuated() == Progress::Done {
                     let own = node.config().log;
+                    let going = io.log.log.segments().filter(|segment| segment.generation <= last);
+                    let going = going.map(|segment| segment.len).sum();
+                    let share = self.note(going, io.row_bytes - self.rows_before);
+                    node.set_state_share(share);
+                    shared.set_state_share(node.config().me, share);
                     shared.raise_floor(own, Generation(last.0 + 1));
                     node.set_floor(own, Generation(last.0 + 1));
                     self.stage = Stage::Dropping(last);

@@ -1,7 +1,7 @@
 //! The little that reactors and their host share: flags, counters that one writes and others read, and connections that
 //! change hands.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use crossbeam::{queue::ArrayQueue, utils::CachePadded};
 use tidings_core::{Authenticated, Counters, Damage, OverBudget, ReactorId, counters::COUNTERS};
@@ -39,6 +39,8 @@ pub struct Peer<M: Machine> {
     counters: CachePadded<[AtomicU64; COUNTERS]>,
     /// Open connections.
     pub connections: AtomicUsize,
+    /// See [`Shared::state_share`].
+    state_share: AtomicU8,
 }
 
 /// What all reactors of a node share.
@@ -71,6 +73,7 @@ impl<M: Machine> Shared<M> {
             handovers: ArrayQueue::new(HANDOVERS_MAX),
             counters: CachePadded::new(std::array::from_fn(|_| AtomicU64::new(0))),
             connections: AtomicUsize::new(0),
+            state_share: AtomicU8::new(0),
         };
         Self {
             peers: wakers.into_iter().map(peer).collect(),
@@ -154,6 +157,16 @@ impl<M: Machine> Shared<M> {
     /// How many reactors cannot write, since the disk takes nothing.
     pub fn stuck(&self) -> usize {
         self.stuck.load(Ordering::Relaxed)
+    }
+
+    /// So many hundredths of what a reactor's log keeps are state that is written again before its segment is dropped.
+    pub(crate) fn set_state_share(&self, me: ReactorId, share: u8) {
+        self.peer(me).state_share.store(share, Ordering::Relaxed);
+    }
+
+    /// The most of any reactor.
+    pub fn state_share(&self) -> u8 {
+        self.peers.iter().map(|peer| peer.state_share.load(Ordering::Relaxed)).max().unwrap_or(0)
     }
 
     /// Tells every reactor to stop: no new connections, BYE to all, the last batch durable.

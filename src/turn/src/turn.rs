@@ -153,6 +153,7 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
                 store,
                 parking: Parking::default(),
                 reads: Vec::new(),
+                row_bytes: 0,
                 now,
             },
             node,

@@ -77,9 +77,11 @@ impl Conversations {
             let answer = BlocksTold { asker, user, conversation: id, peer, own, peers, source: None };
             return self.answer(from, ToHome::Blocks(answer), cx);
         }
-        let is_full = found.is_none() && self.all.len() >= self.config.entities_max as usize;
-        if cx.room() < BlockRecord::LEN || is_full {
+        if cx.room() < BlockRecord::LEN {
             return refuse(ErrorCode::Busy, cx);
+        }
+        if found.is_none() && self.is_full() {
+            return refuse(ErrorCode::NoRoom, cx);
         }
         let begins = if found.is_none() { CONVERSATION_COST } else { 0 };
         let len = BlockRecord::LEN as u64 + begins;

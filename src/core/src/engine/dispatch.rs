@@ -182,7 +182,7 @@ impl Conversations {
             if !may_begin {
                 return refuse(ErrorCode::NotMember);
             }
-            if self.all.len() >= self.config.entities_max as usize {
+            if self.is_full() {
                 return refuse(ErrorCode::NoRoom);
             }
             let nothing = first_state(send);

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     context::ConversationContext,
     conversation::{erasures::Erasure, members::Member, membership::Membership, overlay::Overlay},
-    limits::{DEVICES_PER_MEMBER, GUESTS_PER_MEMBER, STAYS_MAX},
+    limits::{DEVICES_PER_MEMBER, GUESTS_PER_MEMBER, STATE_FULL, STAYS_MAX},
     narrow::to_u32,
     records::{
         ConversationRow, DeviceRecord, ErasureRecord, ErasuresRow, MemberRow, MembershipRecord, PairRecord, RecordKind,
@@ -94,6 +94,24 @@ impl Conversations {
         let forget = upto > Generation(0) && canary::is(Canary::EvacuationForgotten);
         let (next, last) = (if forget { u32::MAX } else { 0 }, Lsn(0));
         self.evacuation = Some(Evacuation { upto, next, step: Step::Conversation, proposed: Vec::new(), last });
+    }
+
+    pub(crate) fn set_state_share(&mut self, share: u8) {
+        self.state_share = share;
+    }
+
+    /// True if no conversation can begin: memory, or the log, holds as many as it may.
+    pub(super) fn is_full(&self) -> bool {
+        self.all.len() >= self.config.entities_max as usize || self.state_share >= STATE_FULL
+    }
+
+    /// The least that all rows take in the log, in bytes.
+    pub(crate) fn least_state(&self) -> u64 {
+        let of_one = |(key, _)| {
+            let members = self.view(ConversationKey(key)).members();
+            listed_len::<ConversationRow>() + members * listed_len::<MemberRow>()
+        };
+        self.all.iter().map(of_one).sum::<usize>() as u64
     }
 
     fn is_evacuating(&self) -> bool {

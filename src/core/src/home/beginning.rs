@@ -9,9 +9,21 @@ use tidings_wire::{
 };
 
 use super::{Homes, authentication::Scope, index::HomeKey, session::Session};
-use crate::limits::{FEW_CONVERSATIONS, NO_ROOM_RETRY_MS, ROOM_KEPT};
+use crate::{
+    limits::{FEW_CONVERSATIONS, NO_ROOM_RETRY_MS, ROOM_KEPT, STATE_FULL, STATE_SCARCE},
+    records::{HomeEntryRecord, listed_len},
+};
 
 impl Homes {
+    pub(crate) fn set_state_share(&mut self, share: u8) {
+        self.state_share = share;
+    }
+
+    /// The least that the index takes in the log, in bytes.
+    pub(crate) fn least_state(&self) -> u64 {
+        (self.index.entries_len() * listed_len::<HomeEntryRecord>()) as u64
+    }
+
     /// Whether a user may write to somebody it has no conversation with, or begin a group, or take users into one, who may have no homes yet.
     ///
     /// # Errors
@@ -28,8 +40,8 @@ impl Homes {
         }
         // Users are spread evenly, so this reactor knows how much room the others have.
         let most = self.config.entities_max as usize;
-        let is_scarce = self.index.len() >= most - most / ROOM_KEPT as usize;
-        if is_scarce && has >= FEW_CONVERSATIONS {
+        let is_scarce = self.index.len() >= most - most / ROOM_KEPT as usize || self.state_share >= STATE_SCARCE;
+        if is_scarce && has >= FEW_CONVERSATIONS || self.state_share >= STATE_FULL {
             return Err((ErrorCode::NoRoom, NO_ROOM_RETRY_MS));
         }
         Ok(())

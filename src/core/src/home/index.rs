@@ -206,6 +206,11 @@ impl Index {
         &mut self.homes[key.0]
     }
 
+    /// How many conversations there are in all of them.
+    pub fn entries_len(&self) -> usize {
+        self.entries.len()
+    }
+
     /// How many homes there are.
     pub fn len(&self) -> usize {
         self.homes.len()

@@ -10,7 +10,10 @@ use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1},
     iterator::Signals,
 };
-use tidings_core::{Damage, OverBudget};
+use tidings_core::{
+    Damage, OverBudget,
+    limits::{STATE_FULL, STATE_SCARCE},
+};
 use tidings_reactor::Shared;
 use tidings_wire::ErrorCode;
 
@@ -142,9 +145,10 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
     if let Some(page) = page {
         out::note(&format!("tidings: open {page} in a browser, in two tabs, and chat"));
     }
-    let mut was_stuck = false;
+    let (mut was_stuck, mut was_scarce) = (false, false);
     loop {
         tell_storage(server.shared(), &mut was_stuck);
+        tell_state(server.shared(), &mut was_scarce);
         tell_over_budget(server.shared());
         tell_damages(server.shared());
         tell_keys(&server);
@@ -215,6 +219,18 @@ fn tell_storage(shared: &Shared, was_stuck: &mut bool) {
         true => "tidings: alarm: the disk takes nothing more (is it full?): messages are refused until it does; what is stored can be read".into(),
         false => format!("tidings: the disk takes what is written again; {refused} messages were refused so far"),
     });
+}
+
+/// Says when so much of what logs keep is state that the setting should be raised.
+fn tell_state(shared: &Shared, was_scarce: &mut bool) {
+    let share = shared.state_share();
+    if share < STATE_SCARCE || std::mem::replace(was_scarce, true) {
+        return;
+    }
+    out::note(&format!(
+        "tidings: alarm: {share} % of what a log keeps are conversations and homes, which are written again whenever their segment goes: raise \
+         retention.max_bytes. From {STATE_SCARCE} % on users with many conversations begin no others, from {STATE_FULL} % on nobody does (NO_ROOM)"
+    ));
 }
 
 /// Names messages that are stored and cannot be read.
