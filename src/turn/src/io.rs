@@ -77,17 +77,6 @@ impl<S> Io<S> {
     }
 }
 
-impl<S> Io<S> {
-    /// State that is written again, which is counted.
-    #[cold]
-    fn append_row(&mut self, meta: tidings_log::RecordMeta, fill: impl FnOnce(&mut Vec<u8>)) -> BatchPosition {
-        let room = self.log.log.room();
-        let at = self.log.log.append(meta, fill);
-        self.row_bytes += room.saturating_sub(self.log.log.room()) as u64;
-        at
-    }
-}
-
 impl<S> Effects for Io<S> {
     fn room(&self) -> usize {
         self.log.log.room()
@@ -99,10 +88,12 @@ impl<S> Effects for Io<S> {
         let scope = if kind.is_local() { Scope::Local } else { Scope::Entry };
         let (kind, version, ts) = (kind as u8, RECORD_VERSION, ts.0);
         let meta = tidings_log::RecordMeta { kind, version, scope, shard, ts };
+        let before = if scope == Scope::Local { self.log.log.room() } else { 0 };
+        let at = self.log.log.append(meta, fill);
         if scope == Scope::Local {
-            return self.append_row(meta, fill);
+            self.row_bytes += before.saturating_sub(self.log.log.room()) as u64;
         }
-        self.log.log.append(meta, fill)
+        at
     }
 
     fn revise(&mut self, place: BatchPosition, len: usize) -> Option<&mut [u8]> {
