@@ -17,7 +17,7 @@ use tidings_reactor::{Desk, Hosted, Notes, ReactorConfig, Report, Scribe, Seed, 
 use tidings_ring::{RingConfig, socket};
 use tidings_turn::{
     ConnectionLimits, RECEIVES_PER_TURN, TurnConfig,
-    config::{BATCH_MAX, EPHEMERAL_LANE, LANE},
+    config::{BATCH_MAX, ephemeral_lane_size, lane_size},
     recover::{LogSettings, Recovered, RecoveryError, log_parts, recover},
 };
 use tidings_wire::LogId;
@@ -386,7 +386,7 @@ fn seeds(
     let Recovered { nodes, replica, logs, .. } = recovered;
     let settings = log_settings(data, config);
     let parts = log_parts(&logs, reactors, settings);
-    let lanes = tidings_mesh::connect(reactors, LANE, EPHEMERAL_LANE);
+    let lanes = tidings_mesh::connect(reactors, lane_size(reactors), ephemeral_lane_size(reactors));
     let mut seeds = Vec::new();
     for (((((node, log), lanes), listener), desk), core) in
         nodes.into_iter().zip(parts).zip(lanes).zip(listeners).zip(desks).zip(&config.cores)

@@ -1,6 +1,6 @@
 //! What a turn is made with, and the bounds of its queues.
 
-use tidings_core::limits::Rate;
+use tidings_core::{Ephemeral, ToConversation, ToHome, limits::Rate};
 use tidings_mesh::LaneSize;
 use tidings_wire::limits::FRAME_MAX;
 
@@ -85,9 +85,47 @@ pub const BATCH_MAX: usize = 2 << 20;
 /// byte becomes a record about twice its size.
 pub const ROOM_FOR_INPUT: usize = 4 * FRAME_MAX as usize;
 
-/// Each lane.
-pub const LANE: LaneSize = LaneSize { slots: 4096, arena: 4 << 20 };
-/// Each lane for what may be lost.
-pub const EPHEMERAL_LANE: LaneSize = LaneSize { slots: 1024, arena: 64 << 10 };
+/// Up to so many reactors lanes are as long as a turn can use.
+const FEW_REACTORS: usize = 8;
+/// And so many have half of that; more a quarter, since each has lanes to every other.
+const MORE_REACTORS: usize = 16;
 
-const _: () = assert!(BATCH_MAX > 2 * ROOM_FOR_INPUT && LANE.arena > 8 * FRAME_MAX as usize);
+/// Each lane of so many reactors.
+pub const fn lane_size(reactors: usize) -> LaneSize {
+    match reactors {
+        0..=FEW_REACTORS => LaneSize { slots: 4096, arena: 4 << 20 },
+        0..=MORE_REACTORS => LaneSize { slots: 2048, arena: 2 << 20 },
+        _ => LaneSize { slots: 1024, arena: 1 << 20 },
+    }
+}
+
+/// Each lane for what may be lost.
+pub const fn ephemeral_lane_size(reactors: usize) -> LaneSize {
+    LaneSize { slots: if reactors > MORE_REACTORS { 256 } else { 1024 }, arena: 64 << 10 }
+}
+
+/// Bytes of memory that all lanes of so many reactors take at most: what was never used takes none.
+pub const fn lane_memory(reactors: usize) -> usize {
+    let (lane, ephemeral) = (lane_size(reactors), ephemeral_lane_size(reactors));
+    let both = lane.slots * (slot::<ToConversation>() + slot::<ToHome>()) + 2 * lane.arena;
+    reactors * reactors.saturating_sub(1) * (both + ephemeral.slots * slot::<Ephemeral>() + ephemeral.arena)
+}
+
+/// A slot is a message and where its payload is.
+const fn slot<T>() -> usize {
+    size_of::<T>() + 2 * size_of::<usize>()
+}
+
+const _: () = assert!(BATCH_MAX > 2 * ROOM_FOR_INPUT && lane_size(usize::MAX).arena > 8 * FRAME_MAX as usize);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lanes_take_is_bounded_however_many_reactors_there_are() {
+        const MIB: usize = 1 << 20;
+        let taken = [2, 8, 16, 64].map(|reactors| lane_memory(reactors) / MIB);
+        assert!(taken[0] <= 22 && taken[1] <= 600 && taken[2] <= 1300 && taken[3] <= 11_000, "{taken:?} MiB");
+    }
+}
