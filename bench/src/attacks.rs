@@ -12,7 +12,7 @@ use std::{
 use serde::Serialize;
 use tidings_wire::{
     ConversationId, ErrorCode, HEADER_LEN, Header, Kind, Seq, UserId, frame,
-    frames::{Control, ErrorFrame, Fetch, FetchOrder, Ping},
+    frames::{Control, ErrorFrame, Fetch, FetchOrder, Ping, Sent},
     limits,
 };
 
@@ -98,6 +98,8 @@ struct Line {
     /// What has not left yet.
     out: VecDeque<u8>,
     answers: u64,
+    /// The last attempt that was taken.
+    taken: u64,
 }
 
 impl Attacker<'_> {
@@ -125,7 +127,7 @@ impl Attacker<'_> {
         let mut connection = Connection::new(stream.try_clone()?.into());
         connection.greet(&Member { device: FIRST_DEVICE + at, token: self.token.clone() }, &NOTHING_KNOWN);
         let out = std::mem::take(&mut connection.pending).into();
-        let mut line = Line { stream, connection, out, answers: 0 };
+        let mut line = Line { stream, connection, out, answers: 0, taken: 0 };
         let until = Instant::now() + PATIENCE;
         while line.answers == 0 {
             if Instant::now() > until {
@@ -154,7 +156,7 @@ impl Attacker<'_> {
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
             Err(error) => return Err(error.into()),
         };
-        let (mut answers, mut refused, mut thrown_out) = (0, 0, None);
+        let (mut answers, mut refused, mut thrown_out, mut taken) = (0, 0, None, line.taken);
         line.connection.received(&buffer[..read], |frame, _| match frame.kind() {
             Ok(Kind::Error) => {
                 answers += 1;
@@ -162,10 +164,16 @@ impl Attacker<'_> {
                 let code = frame.fixed::<ErrorFrame>().ok().and_then(|error| ErrorCode::from_u16(error.code));
                 thrown_out = code.filter(|code| code.closes());
             }
-            Ok(Kind::Sent | Kind::Changed | Kind::Fetched | Kind::Pong) => answers += 1,
+            Ok(Kind::Sent) => {
+                answers += 1;
+                let sent = frame.fixed::<Sent>().map(|sent| sent.client_msg_id.0).unwrap_or(0);
+                taken = taken.max(sent);
+            }
+            Ok(Kind::Changed | Kind::Fetched | Kind::Pong) => answers += 1,
             _ => {}
         })?;
         line.answers += answers;
+        line.taken = taken;
         self.score.refused.fetch_add(refused, Ordering::Relaxed);
         match thrown_out {
             Some(code) => Err(format!("the attacker is thrown out: {code}").into()),
@@ -258,10 +266,14 @@ impl Attacker<'_> {
         let (own, peer) = (UserId::derive("default", MALLORY), UserId::derive("default", "accomplice"));
         let between = ConversationId::direct(own, peer);
         let (first, before) = (now_us(), line.answers);
-        let (mut said, mut prev) = (0, 0);
+        let (mut said, mut prev, mut is_filling) = (0, 0, true);
         while !self.is_over() && line.answers - before < most {
-            if said < most && said - (line.answers - before) < u64::from(limits::WINDOW) {
+            let unanswered = said - (line.answers - before);
+            // What comes behind something that was refused is refused, too: a window at a time, each after the last that was taken.
+            is_filling = unanswered == 0 || is_filling && unanswered < u64::from(limits::WINDOW);
+            if said < most && is_filling {
                 let id = first + said;
+                prev = if unanswered == 0 { line.taken } else { prev };
                 let text = (Control::TEXT, Seq(0), &[][..], payload.bytes());
                 append_attempt((between, peer), (id, prev), text, &mut line.connection.pending);
                 (said, prev) = (said + 1, id);

@@ -122,12 +122,16 @@ impl Target {
         Self::server_with(place, dir, "shed = true")
     }
 
-    /// The server with its own limits but for the size of its log, as whoever starts it has it.
+    /// The server with its own limits but for the size of its log, and with fewer connections, so that they are reached in seconds.
     ///
     /// # Errors
     /// If it does not start.
     pub fn server_with_defaults(place: &Place, dir: &Path) -> Result<Self, Failure> {
-        Self::server_of(place, dir, "[retention]\nmax_bytes = 8589934592\n")
+        Self::server_of(
+            place,
+            dir,
+            "[limits]\nconnections_max = 3000\naddress_burst = 2000\n[retention]\nmax_bytes = 8589934592\n",
+        )
     }
 
     /// The server with a certificate that signs itself.

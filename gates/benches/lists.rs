@@ -1,4 +1,4 @@
-//! Instructions of a page of what changed, whose cost must be that of what it returns: the first and the last page of long lists cost the same.
+//! Instructions of a page of what changed, whose cost must be that of what it returns: the last pages of two lists, one twice as long, cost the same.
 #![allow(missing_docs, reason = "the macros make items without any")]
 
 use std::hint::black_box;

@@ -142,6 +142,7 @@ fn one_user_cannot_empty_the_log() {
     let mut config = ServerConfig { cores: vec![0], ..small() };
     config.retention.max_bytes = 128 << 20;
     (config.limits.user_bytes, config.limits.address_bytes) = (0, 0);
+    (config.limits.user_per_second, config.limits.user_burst) = (1_000_000, 1_000_000);
     let serving = Serving::start(config);
     let mut early = serving.session("early", 1);
     early.write(&send_bytes("early", "late", 10, 0, b"unread"));
@@ -204,7 +205,7 @@ fn conversations_that_would_fill_the_log_do_not_begin() {
         }
     }
     assert_eq!(refused, Some((ErrorCode::NoRoom, 60_000)), "after {begun}");
-    let share = serving.server().shared().state_share();
+    let (share, _) = serving.server().shared().fullness();
     assert!(share >= 50, "{share} %");
     let log = serving.dir.path().join("data/log-000");
     let until = Instant::now() + Duration::from_secs(20);

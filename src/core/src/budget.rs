@@ -26,7 +26,7 @@ pub const CONVERSATION_COST: u64 = 64 << 10;
 /// What a message costs its user for each member that is told: about what its home writes down for it.
 pub const MEMBER_COST: u64 = 160;
 
-/// What a message that changes a group costs its user for each user that is named: it may be somebody who never was here, whose home stays for good.
+/// What each user costs whom a message takes into a group: it may be somebody who never was here, whose home stays for good.
 pub const NAMED_COST: u64 = 4 << 10;
 
 /// Most users, and most addresses, that are told apart on a reactor.
@@ -218,6 +218,14 @@ impl Budgets {
         more(at(&mut self.users, user_hash), self.user);
         if of_network != Budget::UNLIMITED {
             more(at(&mut self.networks, network_hash), of_network);
+        }
+    }
+
+    /// A quarter of what a user may spend at once.
+    pub(crate) fn quarter(&self) -> u64 {
+        match self.user {
+            Budget::UNLIMITED => u64::MAX,
+            Budget { kib_ns, window_ns } => window_ns / kib_ns.max(1) * 256,
         }
     }
 

@@ -27,6 +27,8 @@ counters! {
     SessionsClosed, "sessions_closed";
     /// Frames that sessions sent.
     FramesIn, "frames_in";
+    /// Times that an administrator asked for another user's devices, or revoked them.
+    Administered, "devices_administered";
     /// Messages that got a number.
     Proposed, "messages_proposed";
     /// Messages committed.

@@ -92,8 +92,9 @@ pub(crate) struct Homes {
     /// Who watches whom.
     presences: presence::Presences,
     rates: rates::Rates,
-    /// Hundredths of the log that are state.
+    /// See [`Homes::set_fullness`].
     state_share: u8,
+    entities_share: u8,
     /// What is left undone since there is too much to do.
     pub(crate) shedding: Shedding,
     /// SENDs that any session may have in flight now; a service's may have more.
@@ -145,6 +146,7 @@ impl Homes {
             presences: presence::Presences::default(),
             rates: rates::Rates::default(),
             state_share: 0,
+            entities_share: 0,
             shedding: Shedding::default(),
             window: Scope::User.window(),
             resumes: VecDeque::new(),

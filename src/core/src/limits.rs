@@ -156,6 +156,8 @@ pub const ROOM_KEPT: u32 = 16;
 pub const STATE_SCARCE: u8 = 50;
 /// See [`STATE_SCARCE`].
 pub const STATE_FULL: u8 = 75;
+/// How many hundredths of the room for conversations, or homes, may be taken on the fullest reactor: the same as [`ROOM_KEPT`].
+pub const ENTITIES_SCARCE: u8 = 94;
 /// When something that found no room may be tried again: seldom, since room does not come back soon.
 pub const NO_ROOM_RETRY_MS: u32 = 60_000;
 /// What BUSY advises.
@@ -234,16 +236,8 @@ impl Bucket {
     /// # Errors
     /// Milliseconds until there is one.
     pub fn check(&self, rate: Rate, now: Mono) -> Result<(), u32> {
-        self.check_many(rate, now, 1)
-    }
-
-    /// Whether there are so many to take at once.
-    ///
-    /// # Errors
-    /// Milliseconds until there are as many.
-    pub fn check_many(&self, rate: Rate, now: Mono, tokens: u32) -> Result<(), u32> {
         let mut copy = *self;
-        copy.take_many(rate, now, tokens)
+        copy.take(rate, now)
     }
 
     /// Takes tokens that are used up already: the next ones wait until they have come back.

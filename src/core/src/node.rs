@@ -258,11 +258,19 @@ impl Node {
         fx.append(meta, |body| append(body, &ShardRow { term: entry.term.0, last: entry.index.0 }))
     }
 
-    /// So many hundredths of what the log keeps are state that is written again before its segment is dropped. From [`STATE_SCARCE`](crate::limits::STATE_SCARCE) on only those who have
+    /// How full the fullest reactor of all is, in hundredths: of its log, state that is written again before its segment is dropped; of its memory,
+    /// conversations or homes. From [`STATE_SCARCE`](crate::limits::STATE_SCARCE) or [`ENTITIES_SCARCE`](crate::limits::ENTITIES_SCARCE) on only those who have
     /// few conversations begin others, and from [`STATE_FULL`](crate::limits::STATE_FULL) on nobody does: else the log would do nothing but write its state again.
-    pub fn set_state_share(&mut self, share: u8) {
-        self.homes.set_state_share(share);
-        self.conversations.set_state_share(share);
+    pub fn set_fullness(&mut self, state_share: u8, entities_share: u8) {
+        self.homes.set_fullness(state_share, entities_share);
+        self.conversations.set_state_share(state_share);
+    }
+
+    /// How many hundredths of its room for conversations or homes this reactor has taken, whichever is more.
+    pub fn entities_share(&self) -> u8 {
+        let entities = self.conversations.count().max(self.homes.count()) as u64;
+        let share = entities * 100 / u64::from(self.config.entities_max.max(1));
+        u8::try_from(share.min(100)).expect("at most a hundred")
     }
 
     /// The least that the state takes in the log, in bytes. A look at every conversation.

@@ -58,6 +58,9 @@ pub enum RecordKind {
     BarredRow = 72,
 }
 
+/// Bytes of a record's header in the log, of which the log itself knows the fields.
+pub(crate) const RECORD_HEADER: usize = 40;
+
 impl RecordKind {
     /// All of them.
     pub const ALL: [Self; 20] = [

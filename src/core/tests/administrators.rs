@@ -158,3 +158,35 @@ fn a_user_revokes_all_other_devices_and_stays() {
     assert!(enter(&mut cluster, "bob", 0, 1, 11).is_ok(), "with the token that it had");
     assert_eq!(enter(&mut cluster, "bob", 0, 3, 12).map(drop), Err(ErrorCode::TokenRevoked));
 }
+
+/// However many there are, and whatever their tokens are for: all end, and a token of before, for a device that comes later, stays void.
+#[test]
+fn all_of_very_many_devices_end_and_old_tokens_stay_void() {
+    let mut cluster = Cluster::new(1);
+    cluster.now.wall = Timestamp(NOON);
+    let admin = enter(&mut cluster, "ops-admin", 0, 1, 1).unwrap();
+    let bound = |device: u32, after| format!("{}#{device}", token("bob", after));
+    let mut all = Vec::new();
+    for device in (1..=60).chain(GUEST..GUEST + 4) {
+        all.push(cluster.enter(&hello(&bound(device, 0), device, 0), 100 + u64::from(device)).unwrap());
+        cluster.later(1_000);
+        cluster.commit();
+    }
+    cluster.now.wall = Timestamp(NOON + 60_000_000);
+    all.iter().for_each(|device| drop(cluster.take(*device)));
+    cluster.ask(admin, &revoke_all_of(user("bob")));
+    cluster.deliver();
+    cluster.commit();
+    cluster.deliver();
+    assert_eq!(listed(&mut cluster, admin), Some(vec![]));
+    for device in all {
+        let out = cluster.take(device);
+        assert!(out.0.is_empty() || out.error().0.closes(), "no session goes on");
+        cluster.ask(device, &Ping { opaque: 1 });
+        assert!(cluster.take(device).all::<Pong>().is_empty());
+    }
+    // A device that never came is registered with a new token; an old one for it is not good again.
+    let fresh = 90_000_000;
+    assert!(cluster.enter(&hello(&bound(500, fresh), 500, 0), 7).is_ok());
+    assert_eq!(cluster.enter(&hello(&bound(500, 0), 500, 0), 8).map(drop), Err(ErrorCode::TokenRevoked));
+}

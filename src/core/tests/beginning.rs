@@ -2,7 +2,7 @@
 
 use tidings_core::{
     NodeConfig,
-    limits::{FEW_CONVERSATIONS, NO_ROOM_RETRY_MS, ROOM_KEPT},
+    limits::{ENTITIES_SCARCE, FEW_CONVERSATIONS, NO_ROOM_RETRY_MS, ROOM_KEPT, STATE_FULL, STATE_SCARCE},
 };
 use tidings_testkit::{Cluster, Device, frames::Attempt};
 use tidings_wire::{ConversationId, ErrorCode, UserId, frames::*};
@@ -47,7 +47,11 @@ fn a_user_begins_so_many_conversations_and_no_more_also_after_a_restart() {
             assert_eq!(begin(&mut cluster, alice, id, &format!("peer {id}")), None);
         }
         assert_eq!(begin(&mut cluster, alice, 4, "peer 4"), too_many);
-        assert_eq!(create(&mut cluster, alice, 5, 1, &[bob.user]), too_many);
+        // Groups count apart: whoever is taken into many by others can still write to anybody.
+        for nonce in 1..=3 {
+            assert_eq!(create(&mut cluster, bob, 100 + u64::from(nonce), nonce, &[alice.user]), None);
+        }
+        assert_eq!(create(&mut cluster, alice, 5, 9, &[bob.user]), too_many);
         // What is there goes on; whoever is written to is not asked; who has few begins; a service has no limit.
         cluster.send(alice, "peer 1", 6, 1, "y");
         cluster.commit();
@@ -87,11 +91,34 @@ fn what_little_room_is_left_is_for_those_who_have_few_conversations() {
         "all but what is kept, with its own home, and one more that was refused"
     );
     assert!(invented > u64::from(FEW_CONVERSATIONS));
-    let group = create(&mut cluster, mallory, 10_000, 1, &[UserId([1; 16])]);
-    assert_eq!(group.map(|(code, _)| code), Some(ErrorCode::NoRoom), "nor in a group");
     // Somebody new comes, and writes to somebody new.
     let carol = cluster.live("carol", 1, 3);
     for id in 1..=kept - 2 {
         assert_eq!(begin(&mut cluster, carol, id, &format!("friend {id}")), None);
+    }
+}
+
+/// What other reactors tell counts as what is here: whom somebody invents it can place where it likes. Beyond what a log can carry nobody begins, services included.
+#[test]
+fn where_any_reactor_is_full_nothing_begins_that_others_would_lack() {
+    let mut cluster = Cluster::new(2);
+    let (alice, carol) = (cluster.live("alice", 1, 1), cluster.live("carol", 1, 2));
+    let service = cluster.live("a-bot", 1, 3);
+    let few = u64::from(FEW_CONVERSATIONS);
+    for id in 1..=few {
+        assert_eq!(begin(&mut cluster, alice, id, &format!("peer {id}")), None);
+    }
+    let no_room = Some((ErrorCode::NoRoom, NO_ROOM_RETRY_MS));
+    for (fullness, many, some, bot) in [
+        ((0, ENTITIES_SCARCE), no_room, None, None),
+        ((STATE_SCARCE, 0), no_room, None, None),
+        ((STATE_FULL, 0), no_room, no_room, no_room),
+        ((STATE_SCARCE - 1, ENTITIES_SCARCE - 1), None, None, None),
+    ] {
+        cluster.reactors.iter_mut().for_each(|reactor| reactor.node.set_fullness(fullness.0, fullness.1));
+        let id = 1000 * (1 + u64::from(fullness.0)) + u64::from(fullness.1);
+        assert_eq!(begin(&mut cluster, alice, id, &format!("alice's {id}")), many, "{fullness:?}");
+        assert_eq!(begin(&mut cluster, carol, id, &format!("carol's {id}")), some, "{fullness:?}");
+        assert_eq!(begin(&mut cluster, service, id, &format!("bot's {id}")), bot, "{fullness:?}");
     }
 }

@@ -11,9 +11,8 @@ pub const TENANT: &str = "t";
 /// Where everybody connects from.
 pub const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 
-/// Lets in whoever the token names: a name alone, or `name@issued` with the microseconds, or `name@issued#device` for one device only. Names that end with `-bot` are
-/// those of services, with `-admin`
-/// those of administrators.
+/// Lets in whoever the token names: a name alone, or `name@issued` with the microseconds, or `name@issued#device` for one device only. Names that end with
+/// `-bot` are those of services, with `-admin` those of administrators.
 #[derive(Clone, Copy, Debug)]
 pub struct AnyToken;
 

@@ -47,6 +47,8 @@ pub const HANDSHAKES_PER_TURN: usize = 8;
 pub const TLS_STEP: usize = 8;
 /// Whoever has said no HELLO for as long makes room for another connection where there is none.
 pub const MAKES_ROOM_AFTER_MS: u64 = 1000;
+/// The same of who has begun to speak.
+pub const MAKES_ROOM_SPEAKING_MS: u64 = 5000;
 /// Those of too many connections from one address that are told so, not just closed: each takes a place until it has read that.
 pub const TOLD_RATE: Rate = Rate { per_second: 100, burst: 200 };
 /// Pages that a reactor answers with: each is in memory, some hundred kilobytes, until its reader has it or is given up.
@@ -93,8 +95,8 @@ const MORE_REACTORS: usize = 16;
 /// Each lane of so many reactors.
 pub const fn lane_size(reactors: usize) -> LaneSize {
     match reactors {
-        0..=FEW_REACTORS => LaneSize { slots: 4096, arena: 4 << 20 },
-        0..=MORE_REACTORS => LaneSize { slots: 2048, arena: 2 << 20 },
+        _ if reactors <= FEW_REACTORS => LaneSize { slots: 4096, arena: 4 << 20 },
+        _ if reactors <= MORE_REACTORS => LaneSize { slots: 2048, arena: 2 << 20 },
         _ => LaneSize { slots: 1024, arena: 1 << 20 },
     }
 }

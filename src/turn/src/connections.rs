@@ -47,6 +47,8 @@ pub struct Connection<S> {
     pub receiving: bool,
     /// It is on the list of connections with new output.
     pub dirty: bool,
+    /// It leaves, and another needs its place.
+    pub hurried: bool,
     /// Our direction was shut after the last output.
     pub shut: bool,
     /// Its next frame waits for something to be loaded; for what, the parking knows.
@@ -135,6 +137,7 @@ impl<S> Connections<S> {
             receiving: false,
             dirty: false,
             shut: false,
+            hurried: false,
             parked: false,
             ended: false,
             since: now,
@@ -147,15 +150,15 @@ impl<S> Connections<S> {
         key
     }
 
-    /// The connection that has had no session for longest, and when it came.
-    pub fn oldest_greeting(&mut self) -> Option<(Mono, Key)> {
-        loop {
-            let (since, key) = *self.greeting.front()?;
+    /// The connection that has had no session for longest.
+    pub fn oldest_greeting(&mut self) -> Option<(Key, &Connection<S>)> {
+        while let Some((_, key)) = self.greeting.front().copied() {
             if self.slab.get(key).is_some_and(|connection| connection.state == State::Greeting) {
-                return Some((since, key));
+                return self.slab.get(key).map(|connection| (key, connection));
             }
             self.greeting.pop_front();
         }
+        None
     }
 
     /// A connection, if it is still there.

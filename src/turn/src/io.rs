@@ -9,7 +9,7 @@ use tidings_mesh::Port;
 use tidings_wire::{BatchPosition, LogPosition};
 
 use crate::{
-    config::{LATER_GRID_NS, LATER_MS, LINGER_LESS_MS, LINGER_MS},
+    config::{LATER_GRID_NS, LATER_MS},
     connections::{Connections, State, key_of},
     log_port::LogPort,
     parking::{NoPlace, Parked, Parking},
@@ -71,8 +71,7 @@ impl<S> Io<S> {
     /// A connection that leaves has less time to read the last words.
     pub(crate) fn linger_less(&mut self, key: Key) {
         if let Some(connection) = self.connections.get_mut(key) {
-            let less_ns = (LINGER_MS - LINGER_LESS_MS) * 1_000_000;
-            connection.since = Mono(connection.since.0.saturating_sub(less_ns));
+            connection.hurried = true;
         }
     }
 }

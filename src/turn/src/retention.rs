@@ -52,20 +52,24 @@ impl Retention {
     pub(crate) fn new(bytes: u64, segment_len: u64, node: &mut Node) -> Self {
         node.start_evacuation(Generation(0));
         let bytes_max = bytes.saturating_sub(AHEAD * segment_len).max(2 * segment_len);
-        let (next_shard, last_row, dropped, rewritten, rows_before) = (0, Lsn(0), 0, 0, 0);
+        // What is known before anything was dropped, as if all of the log had been looked at once.
+        let least = node.least_state().min(bytes_max);
+        let (next_shard, last_row, dropped, rewritten, rows_before) = (0, Lsn(0), bytes_max, least, 0);
         Self { stage: Stage::Settling, bytes_max, next_shard, last_row, dropped, rewritten, rows_before }
     }
 
-    /// Segments went, and what had to be kept of them was written again. How many hundredths of a log are such state.
-    fn note(&mut self, dropped: u64, rewritten: u64) -> u8 {
+    /// Segments went, and what had to be kept of them was written again.
+    fn note(&mut self, dropped: u64, rewritten: u64) {
         if self.dropped > REMEMBERED * self.bytes_max {
             (self.dropped, self.rewritten) = (self.dropped / 2, self.rewritten / 2);
         }
         self.dropped += dropped;
         self.rewritten += rewritten;
-        // Before much was dropped little is known: the first segments may have held nothing else.
-        let of = self.dropped.max(self.bytes_max / 4).max(1);
-        u8::try_from((self.rewritten * 100 / of).min(100)).expect("at most a hundred")
+    }
+
+    /// How many hundredths of a log are state that must be written again.
+    pub(crate) fn state_share(&self) -> u8 {
+        u8::try_from((self.rewritten * 100 / self.dropped.max(1)).min(100)).expect("at most a hundred")
     }
 
     /// Writes again how far shards' entries go, as far as there is room. True once all of that is durable.
@@ -127,9 +131,7 @@ impl Retention {
                     let own = node.config().log;
                     let going = io.log.log.segments().filter(|segment| segment.generation <= last);
                     let going = going.map(|segment| segment.len).sum();
-                    let share = self.note(going, io.row_bytes - self.rows_before);
-                    node.set_state_share(share);
-                    shared.set_state_share(node.config().me, share);
+                    self.note(going, io.row_bytes - self.rows_before);
                     shared.raise_floor(own, Generation(last.0 + 1));
                     node.set_floor(own, Generation(last.0 + 1));
                     self.stage = Stage::Dropping(last);

@@ -39,8 +39,9 @@ pub struct Peer<M: Machine> {
     counters: CachePadded<[AtomicU64; COUNTERS]>,
     /// Open connections.
     pub connections: AtomicUsize,
-    /// See [`Shared::state_share`].
+    /// See [`Shared::fullness`].
     state_share: AtomicU8,
+    entities_share: AtomicU8,
 }
 
 /// What all reactors of a node share.
@@ -74,6 +75,7 @@ impl<M: Machine> Shared<M> {
             counters: CachePadded::new(std::array::from_fn(|_| AtomicU64::new(0))),
             connections: AtomicUsize::new(0),
             state_share: AtomicU8::new(0),
+            entities_share: AtomicU8::new(0),
         };
         Self {
             peers: wakers.into_iter().map(peer).collect(),
@@ -159,14 +161,16 @@ impl<M: Machine> Shared<M> {
         self.stuck.load(Ordering::Relaxed)
     }
 
-    /// So many hundredths of what a reactor's log keeps are state that is written again before its segment is dropped.
-    pub(crate) fn set_state_share(&self, me: ReactorId, share: u8) {
-        self.peer(me).state_share.store(share, Ordering::Relaxed);
+    /// How full a reactor is, in hundredths: of its log, state that is written again before its segment is dropped; of its memory, conversations or homes.
+    pub(crate) fn set_fullness(&self, me: ReactorId, state: u8, entities: u8) {
+        self.peer(me).state_share.store(state, Ordering::Relaxed);
+        self.peer(me).entities_share.store(entities, Ordering::Relaxed);
     }
 
-    /// The most of any reactor.
-    pub fn state_share(&self) -> u8 {
-        self.peers.iter().map(|peer| peer.state_share.load(Ordering::Relaxed)).max().unwrap_or(0)
+    /// The same of the fullest of all, each by itself.
+    pub fn fullness(&self) -> (u8, u8) {
+        let most = |of: fn(&Peer<M>) -> &AtomicU8| self.peers.iter().map(|peer| of(peer).load(Ordering::Relaxed)).max();
+        (most(|peer| &peer.state_share).unwrap_or(0), most(|peer| &peer.entities_share).unwrap_or(0))
     }
 
     /// Tells every reactor to stop: no new connections, BYE to all, the last batch durable.

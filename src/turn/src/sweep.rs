@@ -4,7 +4,7 @@ use tidings_core::{Counter, Node, Now, slab::Key};
 use tidings_wire::{ErrorCode, frames::ErrorFrame};
 
 use crate::{
-    config::{ConnectionLimits, LINGER_MS},
+    config::{ConnectionLimits, LINGER_LESS_MS, LINGER_MS},
     connections::{Connection, State},
     io::Io,
     machine::Machine,
@@ -38,7 +38,12 @@ fn judge<S>(connection: &Connection<S>, limits: &ConnectionLimits, now: Now) -> 
         }
         State::Live(_) if passed(connection.heard, limits.idle_timeout_ms) => Verdict::Cut,
         // Its time to read the last words begins once they are sent.
-        State::Leaving if connection.sending == 0 && passed(connection.since, LINGER_MS) => Verdict::Cut,
+        State::Leaving
+            if connection.sending == 0
+                && passed(connection.since, if connection.hurried { LINGER_LESS_MS } else { LINGER_MS }) =>
+        {
+            Verdict::Cut
+        }
         _ => Verdict::Fine,
     }
 }

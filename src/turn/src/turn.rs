@@ -291,6 +291,9 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
             self.swept = now.mono;
             self.listen();
             self.refuse_silent(now);
+            self.shared.set_fullness(self.me, self.retention.state_share(), self.node.entities_share());
+            let (state, entities) = self.shared.fullness();
+            self.node.set_fullness(state, entities);
             let limits = &self.config.limits;
             sweep::sweep(&mut self.machine, &mut self.node, &mut self.io, limits, &mut self.keys, now);
             for (log, oldest) in self.shared.floors() {

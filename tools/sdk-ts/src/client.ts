@@ -66,7 +66,6 @@ export interface Stream {
   end(): Promise<Sent>;
 }
 
-/** Roles in a group. */
 /** In REVOKE: all devices. */
 const REVOKE_ALL = 1;
 /** An administrator waits as long for an answer, in milliseconds. */
@@ -85,6 +84,7 @@ async function answered<T>(asked: Promise<T>): Promise<T> {
   }
 }
 
+/** Roles in a group. */
 export const ROLE = { member: 1, admin: 2, owner: 3 } as const;
 
 /** Is told what happens. A message is acknowledged once the promise is done that it gives back, if it gives one. */

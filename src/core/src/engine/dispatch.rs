@@ -5,7 +5,7 @@ use tidings_wire::{
     ClientMsgId, ConversationId, ErrorCode, HEADER_LEN, Kind, Seq, Timestamp, UserId,
     archive::{self, Archived},
     frame::FrameBuilder,
-    frames::{Control, Message, MessageFlags, ReceiptKind, Role, group::control, streamed::control::END},
+    frames::{Control, GroupAct, Message, MessageFlags, ReceiptKind, Role, group::control, streamed::control::END},
 };
 
 use super::{ConversationKey, Conversations, SentFrom, commit::Waiting};
@@ -128,9 +128,7 @@ impl Conversations {
             return cx.to_home(from, refuse_for(send.asker, attempt, why, wait_ms), &[]);
         }
         let begins = if found.is_none() { CONVERSATION_COST } else { 0 };
-        // Who is named in what changes a group has a home that writes it down, which may be new.
-        let named =
-            if send.control.is_of_group() { (parts.body.len() / size_of::<UserId>()) as u64 * NAMED_COST } else { 0 };
+        let named = if send.control.is_of_group() { self.cost_of_names(send.control, parts.body) } else { 0 };
         let told = found.map_or(0, |key| self.get(key).told_beyond_two()) * MEMBER_COST;
         let len = (parts.body.len() + parts.payload.len()) as u64 + begins + told + named;
         let who = (send.sender, parts.name);
@@ -148,6 +146,18 @@ impl Conversations {
             self.entry(send.conversation, shard, || first_state(send))
         });
         self.propose::<How>(from, send, key, parts, cx);
+    }
+
+    /// What those cost who are taken into a group: each may be somebody who never was here, whose home stays for good.
+    #[cold]
+    #[inline(never)]
+    fn cost_of_names(&self, control: Control, body: &[u8]) -> u64 {
+        let named = match GroupAct::read(control, body) {
+            Ok(Some(GroupAct::Create { members, .. } | GroupAct::Add(members))) => members.len() as u64,
+            _ => 0,
+        };
+        // Whatever the budget is, a message can be paid for.
+        (named * NAMED_COST).min(self.budgets.quarter())
     }
 
     /// True of what members write in a large group, all together. Its admins can always act.

@@ -16,8 +16,8 @@ use crate::{
     limits::{DEVICES_PER_MEMBER, GUESTS_PER_MEMBER, STATE_FULL, STAYS_MAX},
     narrow::to_u32,
     records::{
-        ConversationRow, DeviceRecord, ErasureRecord, ErasuresRow, MemberRow, MembershipRecord, PairRecord, RecordKind,
-        SettingRecord, StayRecord, listed_len, put,
+        ConversationRow, DeviceRecord, ErasureRecord, ErasuresRow, MemberRow, MembershipRecord, PairRecord,
+        RECORD_HEADER, RecordKind, SettingRecord, StayRecord, listed_len, put,
     },
     time::Mono,
 };
@@ -100,6 +100,11 @@ impl Conversations {
         self.state_share = share;
     }
 
+    /// How many conversations there are.
+    pub(crate) fn count(&self) -> usize {
+        self.all.len()
+    }
+
     /// True if no conversation can begin: memory, or the log, holds as many as it may.
     pub(super) fn is_full(&self) -> bool {
         self.all.len() >= self.config.entities_max as usize || self.state_share >= STATE_FULL
@@ -109,7 +114,7 @@ impl Conversations {
     pub(crate) fn least_state(&self) -> u64 {
         let of_one = |(key, _)| {
             let members = self.view(ConversationKey(key)).members();
-            listed_len::<ConversationRow>() + members * listed_len::<MemberRow>()
+            listed_len::<ConversationRow>() + members * listed_len::<MemberRow>() + (members + 1) * RECORD_HEADER
         };
         self.all.iter().map(of_one).sum::<usize>() as u64
     }

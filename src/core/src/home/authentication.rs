@@ -4,7 +4,8 @@ use alloc::boxed::Box;
 
 use super::{own::Bound, retry::Pushes, session::Payloads};
 use crate::{
-    limits::{Bucket, EPHEMERAL_RATE, Rate, SERVICE_EPHEMERAL_RATE, SERVICE_SHARE},
+    limits::{Bucket, EPHEMERAL_RATE, LONG_SEND, Rate, SERVICE_EPHEMERAL_RATE, SERVICE_SHARE},
+    narrow::to_u32,
     time::Mono,
 };
 use tidings_wire::{
@@ -59,6 +60,15 @@ impl Scope {
             Self::User => bucket.take(rate, now),
             Self::Service | Self::Admin => bucket.take_part(rate, now, SERVICE_SHARE),
         }
+    }
+
+    /// The same of one with so many bytes, which takes one more for each [`LONG_SEND`] of them.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn take_long(self, bucket: &mut Bucket, rate: Rate, now: Mono, len: usize) -> Result<(), u32> {
+        let more = to_u32(len / LONG_SEND);
+        let more = if self == Self::User { more } else { more.div_ceil(SERVICE_SHARE) };
+        bucket.take_many(rate, now, 1 + more)
     }
 
     /// What its user may say that is lost if need be.

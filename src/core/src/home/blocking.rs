@@ -43,9 +43,6 @@ impl Homes {
         if !peer.is_none() && ConversationId::direct(user, peer) != conversation {
             return Err(ErrorCode::NotMember);
         }
-        if wish == Wish::Block && self.index.find(home, conversation).is_none() {
-            self.may_begin(home, session.scope).map_err(|(code, _)| code)?;
-        }
         let (rate, now) = (self.config.user_rate, cx.now().mono);
         self.index.get_mut(home).bucket.take(rate, now).map_err(|_| ErrorCode::Busy)?;
         let message = ToConversation::Block(BlockCommand { asker, user, peer, conversation, network, wish });

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use tidings_canary::{self as canary, Canary};
 use tidings_wire::{
-    DeviceId, ErrorCode, Frame, UserId, WireError,
+    DeviceId, ErrorCode, Frame, Kind, UserId, WireError,
     archive::{self, Archived},
     frame::FrameBuilder,
     frames::{DeviceList, Devices, ErrorFrame, ListedDevice, Revoke},
@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     context::HomeContext,
+    counters::Counter,
     ephemeral::{Act, Administrator, Ephemeral},
     lanes::Asker,
     limits::{REAUTH_TOKENS, retry_ms},
@@ -112,6 +113,7 @@ impl Homes {
         act: Act,
         cx: &mut impl HomeContext,
     ) {
+        cx.count(Counter::Administered);
         let home = self.index.find_home(user);
         let done = match (home, act) {
             (_, Act::List) => {
@@ -129,7 +131,7 @@ impl Homes {
             Err(code) => {
                 cx.counters().error(code);
                 let retry_after_ms = retry_ms(code);
-                let error = ErrorFrame { retry_after_ms, ..ErrorFrame::new(code, tidings_wire::Kind::Revoke as u8) };
+                let error = ErrorFrame { retry_after_ms, ..ErrorFrame::new(code, Kind::Revoke as u8) };
                 let mut bytes = Vec::new();
                 error.append(&mut bytes, administrator.asker.request_id, "");
                 cx.ephemeral(administrator.reactor, administrator.answered(), &bytes);
@@ -155,7 +157,7 @@ impl Homes {
         if cx.room() < OWN_RECORD_MAX {
             return Err(ErrorCode::Busy);
         }
-        let now = cx.now().wall;
+        let (now, own_device) = (cx.now().wall, self.sessions.get(asker).map(|session| session.device));
         match act {
             Act::List => {}
             Act::Revoke(device) => {
@@ -163,9 +165,9 @@ impl Homes {
                     return Err(ErrorCode::NoSuchDevice);
                 }
                 self.index.get_mut(home).own.get_or_insert_default().revoke(device, now);
+                self.mark_revoked(home, |connected| connected == device);
             }
             Act::RevokeAll => {
-                let own_device = self.sessions.get(asker).map(|session| session.device);
                 let state = self.index.get(home);
                 let known = state.own.iter().flat_map(|own| &own.devices).map(|known| known.device);
                 let connected = state.sessions.iter().filter_map(|id| self.sessions.get(*id));
@@ -174,9 +176,20 @@ impl Homes {
                 others.sort_unstable();
                 others.dedup();
                 self.index.get_mut(home).own.get_or_insert_default().revoke_all(&others, now);
+                self.mark_revoked(home, |connected| Some(connected) != own_device);
             }
         }
         Ok(self.changed_own(home, cx))
+    }
+
+    /// Sessions of these devices end at the commit, whatever is remembered of those that are let in no more.
+    fn mark_revoked(&mut self, home: HomeKey, which: impl Fn(DeviceId) -> bool) {
+        for at in 0..self.index.get(home).sessions.len() {
+            let id = self.index.get(home).sessions[at];
+            if let Some(session) = self.sessions.get_mut(id) {
+                session.revoked |= which(session.device);
+            }
+        }
     }
 
     fn is_registered(&self, home: HomeKey, device: DeviceId) -> bool {
@@ -194,17 +207,22 @@ impl Homes {
     /// the one that asked for it.
     pub(super) fn end_revoked(&mut self, home: HomeKey, asker: SessionId, cx: &mut impl HomeContext) {
         let open = self.index.get(home).sessions.clone();
-        for id in open {
+        for id in open.into_iter().filter(|id| *id != asker) {
             let (Some(session), Some(own)) = (self.sessions.get(id), &self.index.get(home).own) else { continue };
             let bound = if session.issued == AGELESS { Bound::ToDevice } else { Bound::ToNone };
-            let (code, text) = if own.is_barred(session.device) && id != asker {
-                (ErrorCode::DeviceRevoked, "this device was revoked by its user")
-            } else if id != asker && own.check_token(session.device, session.issued, bound).is_err() {
-                (ErrorCode::TokenRevoked, "a device was revoked since this token was issued")
-            } else {
-                continue;
-            };
-            self.close_with(id, code, 0, 0, text, cx);
+            if session.revoked && !canary::is(Canary::RevokedLetIn) || own.is_barred(session.device) {
+                self.close_with(id, ErrorCode::DeviceRevoked, 0, 0, "this device was revoked", cx);
+            } else if own.check_token(session.device, session.issued, bound).is_err() {
+                let text = "a device was revoked since this token was issued";
+                self.close_with(id, ErrorCode::TokenRevoked, 0, 0, text, cx);
+            }
+        }
+    }
+
+    /// The session that asked for a revocation ends, too, if it revoked its own device.
+    pub(super) fn end_asker(&mut self, asker: SessionId, cx: &mut impl HomeContext) {
+        if self.sessions.get(asker).is_some_and(|session| session.revoked) {
+            self.close_with(asker, ErrorCode::DeviceRevoked, 0, 0, "this device was revoked", cx);
         }
     }
 

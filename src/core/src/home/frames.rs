@@ -204,10 +204,10 @@ impl Homes {
         now: Now,
     ) -> Result<(), (ErrorCode, u32)> {
         let refuse = |code| Err((code, 0));
-        if body.len() + payload.len() >= LONG_SEND {
-            self.check_long(id, body.len() + payload.len(), now)?;
-        }
         let Some(session) = self.sessions.get(id) else { return Ok(()) };
+        if body.len() + payload.len() > limits::PAYLOAD_MAX as usize {
+            return refuse(ErrorCode::PayloadTooLarge);
+        }
         if session.in_flight >= self.window
             && let Some(why) = self.over_window(session)
         {
@@ -243,7 +243,11 @@ impl Homes {
         }
         let (rate, scope) = (self.config.user_rate, session.scope);
         let bucket = &mut self.index.get_mut(session.home).bucket;
-        scope.take_send(bucket, rate, now.mono).map_err(|wait_ms| (ErrorCode::RateLimited, wait_ms))?;
+        let taken = match body.len() + payload.len() >= LONG_SEND {
+            true => scope.take_long(bucket, rate, now.mono, body.len() + payload.len()),
+            false => scope.take_send(bucket, rate, now.mono),
+        };
+        taken.map_err(|wait_ms| (ErrorCode::RateLimited, wait_ms))?;
         if send.flags.0 & MessageFlags::PACKED != 0 && !may_be_packed(send.control, (body, payload)) {
             return refuse(ErrorCode::PackedInvalid);
         }

@@ -80,8 +80,10 @@ pub struct Home {
     pub own: Option<Box<Own>>,
     /// Where the last page of its list ended that a device was given.
     pub listed: EntryKey,
-    /// Conversations of the user.
-    pub conversations: u32,
+    /// One-to-one conversations of the user, and groups that it is or was in.
+    pub direct: u32,
+    /// See `direct`.
+    pub groups: u32,
     /// Large groups of the user, in the order in which it became a member.
     #[allow(clippy::box_collection, reason = "one word in each home: most users are in no large group")]
     pub large: Option<Box<Vec<EntryKey>>>,
@@ -178,7 +180,8 @@ impl Index {
                 base: Base::New,
                 own: None,
                 listed: EntryKey(NO_ENTRY),
-                conversations: 0,
+                direct: 0,
+                groups: 0,
                 large: None,
                 newest: NO_ENTRY,
                 oldest: NO_ENTRY,
@@ -262,7 +265,8 @@ impl Index {
             newer => self.entries[newer].older = index,
         }
         self.homes[home.0].oldest = index;
-        self.homes[home.0].conversations += 1;
+        let state = &mut self.homes[home.0];
+        *(if conversation.is_group() { &mut state.groups } else { &mut state.direct }) += 1;
         EntryKey(index)
     }
 

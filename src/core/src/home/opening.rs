@@ -92,6 +92,7 @@ impl Homes {
             activity: Activity::Active,
             rung: None,
             scope: who.scope(),
+            revoked: false,
             resuming: false,
             ending: false,
         });

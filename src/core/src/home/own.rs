@@ -183,7 +183,9 @@ impl Own {
     /// [`ErrorCode::TokenRevoked`].
     pub(super) fn check_token(&self, device: DeviceId, issued: Timestamp, bound: Bound) -> Result<(), ErrorCode> {
         let used = self.devices.iter().find(|known| known.device == device).map(|known| known.issued);
-        let is_its_own = used.is_some_and(|used| used == issued || bound == Bound::ToDevice);
+        // One that is for one device passes for that, unless all of its time were voided.
+        let is_bound = bound == Bound::ToDevice && issued >= self.floor;
+        let is_its_own = used.is_some_and(|used| used == issued || is_bound);
         if !is_its_own && self.is_too_old(issued, bound) { Err(ErrorCode::TokenRevoked) } else { Ok(()) }
     }
 

@@ -3,14 +3,11 @@
 use alloc::collections::BTreeMap;
 use core::ops::Bound;
 
-use tidings_wire::{ErrorCode, limits};
-
-use super::{Homes, SessionId, authentication::Scope, index::HomeKey};
+use super::{Homes, authentication::Scope, index::HomeKey};
 use crate::{
-    limits::{Bucket, HISTORY_RATE, LONG_SEND, Rate, SERVICE_HISTORY_RATE, SERVICE_SHARE},
-    narrow::to_u32,
+    limits::{Bucket, HISTORY_RATE, Rate, SERVICE_HISTORY_RATE},
     slab::Key,
-    time::{Mono, Now},
+    time::Mono,
 };
 
 /// What has a rate. A user's sessions of another scope have another.
@@ -68,27 +65,6 @@ impl Homes {
     /// Milliseconds until it may.
     pub(super) fn take_rate(&mut self, home: HomeKey, does: Does, times: u32, now: Mono) -> Result<(), u32> {
         self.rates.buckets.entry((home.0, does)).or_default().take_many(does.rate(), now, times)
-    }
-
-    /// A SEND with so many bytes takes more of its user's rate than one.
-    ///
-    /// # Errors
-    /// [`ErrorCode::PayloadTooLarge`]; [`ErrorCode::RateLimited`], and milliseconds.
-    #[cold]
-    #[inline(never)]
-    pub(super) fn check_long(&mut self, id: SessionId, len: usize, now: Now) -> Result<(), (ErrorCode, u32)> {
-        if len > limits::PAYLOAD_MAX as usize {
-            return Err((ErrorCode::PayloadTooLarge, 0));
-        }
-        let Some((home, scope)) = self.sessions.get(id).map(|session| (session.home, session.scope)) else {
-            return Ok(());
-        };
-        let more = to_u32(len / LONG_SEND);
-        let more = if scope == Scope::User { more } else { more.div_ceil(SERVICE_SHARE) };
-        let (rate, bucket) = (self.config.user_rate, &mut self.index.get_mut(home).bucket);
-        // With the one that every SEND takes: else what is refused for want of that one would have taken these.
-        let all = bucket.check_many(rate, now.mono, more + 1);
-        all.and_then(|()| bucket.take_many(rate, now.mono, more)).map_err(|wait_ms| (ErrorCode::RateLimited, wait_ms))
     }
 
     /// To be called once a turn.

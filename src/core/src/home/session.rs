@@ -83,6 +83,8 @@ pub struct Session {
     pub rung: Option<Box<Vec<ConversationId>>>,
     /// What its token lets it do.
     pub scope: Scope,
+    /// It is to end once the revocation of its device is durable.
+    pub revoked: bool,
     /// It asks for what changed, and waits for a turn that answers.
     pub resuming: bool,
     /// Its token has ended: nothing more is taken, and it ends once its SENDs are answered.

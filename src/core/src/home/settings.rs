@@ -55,6 +55,8 @@ pub(super) enum Answer {
     Revoked,
     /// The same, to an administrator.
     RevokedFor(Administrator),
+    /// The list alone, to an administrator.
+    DevicesFor(Administrator),
 }
 
 impl Homes {
@@ -285,19 +287,23 @@ impl Homes {
                 self.tell_devices((home, until, asker), write, cx);
             }
             // What was changed since is told once it is durable, too.
-            Answer::Devices | Answer::Revoked | Answer::RevokedFor(_) if self.pending_version(home).is_some() => {
+            Answer::Devices | Answer::DevicesFor(_) if self.pending_version(home).is_some() => {
                 let until = self.pending_version(home).map_or(until, Until::Version);
                 self.asked.push(Asked { until, ..*asked });
             }
-            Answer::Devices => self.list_devices(asker, cx),
+            Answer::Devices => {
+                self.list_devices(asker, cx);
+                self.end_asker(asker.session, cx);
+            }
+            Answer::DevicesFor(administrator) => self.list_to(administrator, Some(home), cx),
+            // Whoever is to end does so now, whatever it has changed meanwhile.
             Answer::Revoked => {
                 self.end_revoked(home, asker.session, cx);
-                self.list_devices(asker, cx);
-                self.end_revoked(home, SessionId::NONE, cx);
+                self.answer(&Asked { answer: Answer::Devices, ..*asked }, cx);
             }
             Answer::RevokedFor(administrator) => {
                 self.end_revoked(home, SessionId::NONE, cx);
-                self.list_to(administrator, Some(home), cx);
+                self.answer(&Asked { answer: Answer::DevicesFor(administrator), ..*asked }, cx);
             }
         }
     }

@@ -118,10 +118,12 @@ fn wait(client: &mut Client, asks: Asks, of: Option<UserId>) -> Result<Vec<Devic
         }
         match client.poll(Duration::from_millis(200))? {
             Some(Event::Devices(devices)) => return Ok(devices),
-            // It was done before, and the answer was lost.
-            Some(Event::DevicesFailed { code: ErrorCode::NoSuchDevice }) if again => Asks::List.ask(of, client),
             Some(Event::DevicesFailed { code: ErrorCode::NoSuchDevice }) => {
                 return Err(match asks {
+                    // It may have been revoked before, and the answer was lost.
+                    Asks::Revoke(device) if again => {
+                        format!("device {} is not there, or not any more (NO_SUCH_DEVICE)", device.0)
+                    }
                     Asks::Revoke(device) => format!("there is no device {} of this user (NO_SUCH_DEVICE)", device.0),
                     Asks::List | Asks::RevokeAll => "this user was never here (NO_SUCH_DEVICE)".into(),
                 }

@@ -145,10 +145,10 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
     if let Some(page) = page {
         out::note(&format!("tidings: open {page} in a browser, in two tabs, and chat"));
     }
-    let (mut was_stuck, mut was_scarce) = (false, false);
+    let (mut was_stuck, mut was_full) = (false, 0);
     loop {
         tell_storage(server.shared(), &mut was_stuck);
-        tell_state(server.shared(), &mut was_scarce);
+        tell_state(server.shared(), &mut was_full);
         tell_over_budget(server.shared());
         tell_damages(server.shared());
         tell_keys(&server);
@@ -221,16 +221,22 @@ fn tell_storage(shared: &Shared, was_stuck: &mut bool) {
     });
 }
 
-/// Says when so much of what logs keep is state that the setting should be raised.
-fn tell_state(shared: &Shared, was_scarce: &mut bool) {
-    let share = shared.state_share();
-    if share < STATE_SCARCE || std::mem::replace(was_scarce, true) {
+/// Says when so much of what logs keep is state that the setting should be raised, and when it is less again.
+fn tell_state(shared: &Shared, was: &mut u8) {
+    let (share, _) = shared.fullness();
+    let level = [0, STATE_SCARCE, STATE_FULL].into_iter().rfind(|level| share >= *level).unwrap_or(0);
+    if level == *was {
         return;
     }
-    out::note(&format!(
-        "tidings: alarm: {share} % of what a log keeps are conversations and homes, which are written again whenever their segment goes: raise \
-         retention.max_bytes. From {STATE_SCARCE} % on users with many conversations begin no others, from {STATE_FULL} % on nobody does (NO_ROOM)"
-    ));
+    let told = match level {
+        0 => "tidings: conversations and homes take less than half of what a log keeps again".into(),
+        _ => format!(
+            "tidings: alarm: {share} % of what a log keeps are conversations and homes, which are written again whenever their segment goes: raise \
+             retention.max_bytes. From {STATE_SCARCE} % on users with many conversations begin no others, from {STATE_FULL} % on nobody does (NO_ROOM)"
+        ),
+    };
+    *was = level;
+    out::note(&told);
 }
 
 /// Names messages that are stored and cannot be read.

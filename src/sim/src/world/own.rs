@@ -6,7 +6,7 @@ use tidings_client::{Device, DeviceId, ErrorCode, Preferences, ReadReceipts, Seq
 
 use super::{
     World,
-    devices::{ADMINISTRATOR, Whom, user_id},
+    devices::{ADMINISTRATOR, Device as Held, Whom, user_id},
 };
 use crate::random::MILLION;
 
@@ -75,7 +75,7 @@ impl World {
     pub(super) fn revoke_another(&mut self, at: usize) {
         let Self { devices, random, revoking, .. } = self;
         let (user, reaches_out) = (devices[at].user, random.chance(MILLION / 3));
-        let is_another = |other: &&super::devices::Device| match reaches_out {
+        let is_another = |other: &&Held| match reaches_out {
             true => other.user != user,
             false => other.user == user && other.id != devices[at].id,
         };

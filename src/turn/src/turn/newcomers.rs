@@ -5,31 +5,49 @@ use tidings_door::{Speaks, too_many};
 use tidings_wire::ErrorCode;
 
 use super::Turn;
-use crate::{config::MAKES_ROOM_AFTER_MS, connections::State, machine::Machine, sweep};
+use crate::{
+    config::{MAKES_ROOM_AFTER_MS, MAKES_ROOM_SPEAKING_MS},
+    connections::State,
+    machine::Machine,
+};
 
 const TOO_MANY: &str = "too many connections from this address";
 
 impl<M: Machine, V: Verifier> Turn<M, V> {
+    /// Takes in a connection that has just come. It counts for its address, whatever it will say. Where that has too many, it is told so in what it
+    /// speaks, unless too many are to be told already; nobody makes room for it.
+    pub(super) fn welcome(&mut self, socket: M::Socket, now: Now) {
+        let Ok(address) = self.machine.greet(&socket) else { return };
+        let rate = self.config.limits.address_rate;
+        let Err(wait_ms) = self.addresses.take(address, rate, now.mono) else {
+            if let Some(key) = self.adopt(socket, address, None, now) {
+                self.arm(key);
+            }
+            return;
+        };
+        let has_room = self.io.connections.len() < self.config.limits.connections_max;
+        if !has_room || !self.addresses.may_tell(now.mono) {
+            self.node.counters.error(ErrorCode::RateLimited);
+            return;
+        }
+        if let Some(key) = self.adopt(socket, address, None, now) {
+            self.addresses.will_tell(key, wait_ms, now.mono);
+            self.arm(key);
+        }
+    }
+
     /// Who has been nobody for longest goes, so that another can come, unless that one has just come, too. False then.
     pub(super) fn make_room(&mut self, now: Now) -> bool {
-        let Some((since, key)) = self.io.connections.oldest_greeting() else { return false };
-        let is_old = since.plus_ms(MAKES_ROOM_AFTER_MS) < now.mono;
+        let Some((key, connection)) = self.io.connections.oldest_greeting() else { return false };
+        // Who has begun to speak may wait for this reactor.
+        let has_spoken = connection.heard > connection.since;
+        let patience_ms = if has_spoken { MAKES_ROOM_SPEAKING_MS } else { MAKES_ROOM_AFTER_MS };
+        let is_old = connection.since.plus_ms(patience_ms) < now.mono;
         if is_old {
             self.input(now).turn_away(key, ErrorCode::Full, (0, 0), 0, "others need this place, and no HELLO came");
             self.io.linger_less(key);
         }
         is_old
-    }
-
-    /// A connection counts for its address. Where that has too many, it is told so in what it speaks; where too many are to be told, it is closed.
-    pub(super) fn count_for_address(&mut self, key: Key, now: Now) {
-        let Some(connection) = self.io.connections.get(key) else { return };
-        let (address, rate) = (connection.address, self.config.limits.address_rate);
-        let Err(wait_ms) = self.addresses.take(address, rate, now.mono) else { return };
-        if connection.state != State::Greeting || !self.addresses.will_tell(key, wait_ms, now.mono) {
-            self.node.counters.error(ErrorCode::RateLimited);
-            sweep::cut(&mut self.machine, &mut self.node, &mut self.io, key);
-        }
     }
 
     /// It is known what a connection speaks of whose address there are too many.

@@ -1,6 +1,6 @@
 //! What comes in: connections, bytes, and connections handed over by other reactors.
 
-use std::io;
+use std::{io, net::IpAddr};
 
 use tidings_canary::{self as canary, Canary};
 use tidings_core::{Counter, Entity, Loaded, Now, Verifier, shedding::Backlog, slab::Key};
@@ -36,7 +36,8 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
             busy = true;
             // What it said with HELLO may have been its last word.
             let end = door.as_ref().and_then(|door| door.ended());
-            let Some(key) = self.adopt(socket, door, now) else { continue };
+            let Ok(address) = self.machine.greet(&socket) else { continue };
+            let Some(key) = self.adopt(socket, address, door, now) else { continue };
             let is_wanted = self.io.connections.get(key).is_some_and(|connection| connection.state == State::Greeting);
             if !is_wanted {
                 self.arm(key);
@@ -57,12 +58,17 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
         busy
     }
 
-    fn adopt(&mut self, socket: M::Socket, door: Option<Box<Door>>, now: Now) -> Option<Key> {
+    pub(super) fn adopt(
+        &mut self,
+        socket: M::Socket,
+        address: IpAddr,
+        door: Option<Box<Door>>,
+        now: Now,
+    ) -> Option<Key> {
         let (open, most) = (self.io.connections.len(), self.config.limits.connections_max);
         if open >= most + TOLD_FULL || self.stage != Stage::Serving {
             return None;
         }
-        let address = self.machine.greet(&socket).ok()?;
         let fits = open < most || self.make_room(now);
         let key = self.io.connections.insert(socket, address, now.mono);
         if let Some(connection) = self.io.connections.get_mut(key) {
@@ -113,10 +119,7 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
     pub(super) fn accepted(&mut self, result: io::Result<M::Socket>, more: bool, now: Now) {
         if let Ok(socket) = result {
             self.node.counters.count(Counter::Accepted);
-            if let Some(key) = self.adopt(socket, None, now) {
-                self.count_for_address(key, now);
-                self.arm(key);
-            }
+            self.welcome(socket, now);
         }
         if !more && !canary::is(Canary::AcceptNotRearmed) {
             // Armed again by the sweep: at once after an error it would only fail again.
