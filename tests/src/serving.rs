@@ -53,6 +53,7 @@ pub fn small() -> ServerConfig {
     config.retention.max_bytes = 256 << 20;
     // Most tests write more than so small a log allows anybody.
     (config.limits.user_bytes, config.limits.address_bytes) = (u64::MAX, u64::MAX);
+    (config.limits.user_per_second, config.limits.user_burst) = (1_000_000, 1_000_000);
     config
 }
 

@@ -29,7 +29,7 @@ impl Small {
         let (mount, config, script) =
             (dir.path().join("mount"), dir.path().join("test.toml"), dir.path().join("serve"));
         fs::create_dir(&mount).unwrap();
-        fs::write(&config, "[log]\nsegment_bytes = 4194304\n[limits]\nuser_bytes = 1000000000000\n").unwrap();
+        fs::write(&config, "[log]\nsegment_bytes = 4194304\n[limits]\nuser_bytes = 1000000000000\nuser_per_second = 1000000\nuser_burst = 1000000\n").unwrap();
         let (binary, at) = (binary::tidings(), mount.display());
         let inside = format!("mount -t tmpfs -o size=48m none {at} && exec {} \"$@\"", binary.display());
         fs::write(&script, format!("#!/bin/sh\nexec unshare --mount sh -c '{inside}' serve \"$@\"\n")).unwrap();

@@ -273,6 +273,11 @@ impl Node {
         u8::try_from(share.min(100)).expect("at most a hundred")
     }
 
+    /// About what the state takes in the log, in bytes, and hardly more: as if all conversations had two members who have said little.
+    pub fn state_estimate(&self) -> u64 {
+        self.conversations.state_estimate() + self.homes.least_state()
+    }
+
     /// The least that the state takes in the log, in bytes. A look at every conversation.
     pub fn least_state(&self) -> u64 {
         self.conversations.least_state() + self.homes.least_state()

@@ -52,9 +52,7 @@ impl Retention {
     pub(crate) fn new(bytes: u64, segment_len: u64, node: &mut Node) -> Self {
         node.start_evacuation(Generation(0));
         let bytes_max = bytes.saturating_sub(AHEAD * segment_len).max(2 * segment_len);
-        // What is known before anything was dropped, as if all of the log had been looked at once.
-        let least = node.least_state().min(bytes_max);
-        let (next_shard, last_row, dropped, rewritten, rows_before) = (0, Lsn(0), bytes_max, least, 0);
+        let (next_shard, last_row, dropped, rewritten, rows_before) = (0, Lsn(0), 0, 0, 0);
         Self { stage: Stage::Settling, bytes_max, next_shard, last_row, dropped, rewritten, rows_before }
     }
 
@@ -67,9 +65,12 @@ impl Retention {
         self.rewritten += rewritten;
     }
 
-    /// How many hundredths of a log are state that must be written again.
-    pub(crate) fn state_share(&self) -> u8 {
-        u8::try_from((self.rewritten * 100 / self.dropped.max(1)).min(100)).expect("at most a hundred")
+    /// How many hundredths of a log are state that must be written again: as was seen when segments went, and at least what is there takes.
+    pub(crate) fn state_share(&self, node: &Node) -> u8 {
+        // Before much was dropped little is known: the first segments may have held nothing else.
+        let seen = self.rewritten * 100 / self.dropped.max(self.bytes_max / 4).max(1);
+        let least = node.state_estimate() * 100 / self.bytes_max;
+        u8::try_from(seen.max(least).min(100)).expect("at most a hundred")
     }
 
     /// Writes again how far shards' entries go, as far as there is room. True once all of that is durable.

@@ -111,6 +111,8 @@ pub struct Turn<M: Machine, V> {
     keys: Vec<Key>,
     /// The disk took nothing at the end of the last turn.
     was_stuck: bool,
+    /// What was shown to others last: hundredths of the log that are state.
+    state_share: u8,
     /// Scratch space: what doors opened, and an empty buffer for what they seal.
     opened: Vec<u8>,
     spare: Vec<u8>,
@@ -172,6 +174,7 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
             starved: Vec::new(),
             keys: Vec::new(),
             was_stuck: false,
+            state_share: 0,
             opened: Vec::new(),
             spare: Vec::new(),
             committed: Vec::new(),
@@ -287,19 +290,29 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
     fn keep_house(&mut self, now: Now) {
         self.io.log.prepare(&mut self.machine, now.mono);
         self.retention.step(&mut self.machine, &mut self.node, &mut self.io, &self.shared);
+        // What grows here counts at once.
+        if self.retention.state_share(&self.node) != self.state_share {
+            self.look_how_full();
+        }
         if self.swept.plus_ms(SWEEP_MS) <= now.mono {
             self.swept = now.mono;
             self.listen();
             self.refuse_silent(now);
-            self.shared.set_fullness(self.me, self.retention.state_share(), self.node.entities_share());
-            let (state, entities) = self.shared.fullness();
-            self.node.set_fullness(state, entities);
+            self.look_how_full();
             let limits = &self.config.limits;
             sweep::sweep(&mut self.machine, &mut self.node, &mut self.io, limits, &mut self.keys, now);
             for (log, oldest) in self.shared.floors() {
                 self.node.set_floor(log, oldest);
             }
         }
+    }
+
+    /// Shows others how full this reactor is, and heeds how full the fullest is.
+    fn look_how_full(&mut self) {
+        self.state_share = self.retention.state_share(&self.node);
+        self.shared.set_fullness(self.me, self.state_share, self.node.entities_share());
+        let (state, entities) = self.shared.fullness();
+        self.node.set_fullness(state, entities);
     }
 
     /// Natural group commit: if another write may be in flight and somebody waits, what gathered is written.

@@ -110,6 +110,12 @@ impl Conversations {
         self.all.len() >= self.config.entities_max as usize || self.state_share >= STATE_FULL
     }
 
+    /// What all rows take in the log, in bytes, if all conversations have two members.
+    pub(crate) fn state_estimate(&self) -> u64 {
+        const OF_ONE: usize = listed_len::<ConversationRow>() + 2 * listed_len::<MemberRow>() + 3 * RECORD_HEADER;
+        (self.all.len() * OF_ONE) as u64
+    }
+
     /// The least that all rows take in the log, in bytes.
     pub(crate) fn least_state(&self) -> u64 {
         let of_one = |(key, _)| {
