@@ -296,7 +296,7 @@ impl Attacker<'_> {
         while !self.is_over() {
             let mut moved = false;
             for (at, line) in lines.iter_mut().enumerate() {
-                // Who does not read asks once, and again when nothing was heard.
+                // Who does not read asks for its first pages, and then for nothing more.
                 let reads = at % 2 == 0;
                 let heard = line.answers.saturating_sub(1);
                 if line.out.is_empty() && asked[at] < heard + PAGES as u64 {

@@ -164,10 +164,17 @@ impl Administrator {
 pub enum Act {
     /// Which there are.
     List,
-    /// To let one in no more.
-    Revoke(DeviceId),
-    /// To let none of them in any more.
-    RevokeAll,
+    /// To let some in no more.
+    Revoke(Which),
+}
+
+/// Which devices are let in no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// One.
+    One(DeviceId),
+    /// All, but for the one that asks.
+    All,
 }
 
 /// What is between a user and somebody who wants to know whether it is there.

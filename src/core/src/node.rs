@@ -275,12 +275,7 @@ impl Node {
 
     /// About what the state takes in the log, in bytes, and hardly more: as if all conversations had two members who have said little.
     pub fn state_estimate(&self) -> u64 {
-        self.conversations.state_estimate() + self.homes.least_state()
-    }
-
-    /// The least that the state takes in the log, in bytes. A look at every conversation.
-    pub fn least_state(&self) -> u64 {
-        self.conversations.least_state() + self.homes.least_state()
+        self.conversations.state_estimate() + self.homes.state_estimate()
     }
 
     /// [`Progress::Done`] once everything that [`Self::start_evacuation`] began is durable.

@@ -324,7 +324,7 @@ impl ServerConfig {
         }
     }
 
-    /// Whether what is kept of a log can hold the state in it, of which there are so many bytes at least.
+    /// Whether what is kept of a log can hold the state in it, of which there are about so many bytes.
     ///
     /// # Errors
     /// If it would do nothing but write that again.

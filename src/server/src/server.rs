@@ -111,7 +111,7 @@ impl Server {
         let (recovered, files) =
             recover_data(&data, &config, (reactors, settings), &data.control().ends(), || data.count_start())
                 .map_err(StartError::Recovery)?;
-        let state = recovered.nodes.iter().map(Node::least_state).max().unwrap_or(0);
+        let state = recovered.nodes.iter().map(Node::state_estimate).max().unwrap_or(0);
         config.check_state(state).map_err(StartError::Config)?;
         let noted = data.control().set_ends(&recovered.ends());
         noted.map_err(|error| StartError::Data(DataError::Io(data.path().into(), error)))?;

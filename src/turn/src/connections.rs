@@ -90,8 +90,8 @@ impl<S> Connection<S> {
 pub struct Connections<S> {
     slab: Slab<Connection<S>>,
     dirty: VecDeque<Key>,
-    /// Those that came without a session, and when, in that order: whether one still has none, the connection knows.
-    greeting: VecDeque<(Mono, Key)>,
+    /// Those that came without a session, in that order: whether one still has none, the connection knows.
+    greeting: VecDeque<Key>,
     /// Output that may wait, and until when, in that order: whether it still waits, the connection knows.
     later: VecDeque<(Mono, Key)>,
     spare: Vec<Vec<u8>>,
@@ -146,13 +146,13 @@ impl<S> Connections<S> {
             send_since: now,
         });
         self.oldest_greeting(); // those that are no more are forgotten
-        self.greeting.push_back((now, key));
+        self.greeting.push_back(key);
         key
     }
 
     /// The connection that has had no session for longest.
     pub fn oldest_greeting(&mut self) -> Option<(Key, &Connection<S>)> {
-        while let Some((_, key)) = self.greeting.front().copied() {
+        while let Some(key) = self.greeting.front().copied() {
             if self.slab.get(key).is_some_and(|connection| connection.state == State::Greeting) {
                 return self.slab.get(key).map(|connection| (key, connection));
             }

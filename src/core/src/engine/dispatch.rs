@@ -148,16 +148,17 @@ impl Conversations {
         self.propose::<How>(from, send, key, parts, cx);
     }
 
-    /// What those cost who are taken into a group: each may be somebody who never was here, whose home stays for good.
+    /// What those cost who are taken into a group, each of whom may be somebody who never was here and whose home stays for good; or out of it.
     #[cold]
     #[inline(never)]
     fn cost_of_names(&self, control: Control, body: &[u8]) -> u64 {
-        let named = match GroupAct::read(control, body) {
-            Ok(Some(GroupAct::Create { members, .. } | GroupAct::Add(members))) => members.len() as u64,
+        let cost = match GroupAct::read(control, body) {
+            Ok(Some(GroupAct::Create { members, .. } | GroupAct::Add(members))) => members.len() as u64 * NAMED_COST,
+            Ok(Some(GroupAct::Remove(members))) => members.len() as u64 * MEMBER_COST,
             _ => 0,
         };
         // Whatever the budget is, a message can be paid for.
-        (named * NAMED_COST).min(self.budgets.quarter())
+        cost.min(self.budgets.quarter())
     }
 
     /// True of what members write in a large group, all together. Its admins can always act.

@@ -116,15 +116,6 @@ impl Conversations {
         (self.all.len() * OF_ONE) as u64
     }
 
-    /// The least that all rows take in the log, in bytes.
-    pub(crate) fn least_state(&self) -> u64 {
-        let of_one = |(key, _)| {
-            let members = self.view(ConversationKey(key)).members();
-            listed_len::<ConversationRow>() + members * listed_len::<MemberRow>() + (members + 1) * RECORD_HEADER
-        };
-        self.all.iter().map(of_one).sum::<usize>() as u64
-    }
-
     fn is_evacuating(&self) -> bool {
         self.evacuation.as_ref().is_some_and(|evacuation| evacuation.next < self.all.places())
     }

@@ -37,8 +37,8 @@ impl Homes {
         self.index.len()
     }
 
-    /// The least that the index takes in the log, in bytes.
-    pub(crate) fn least_state(&self) -> u64 {
+    /// About what the index takes in the log, in bytes.
+    pub(crate) fn state_estimate(&self) -> u64 {
         (self.index.entries_len() * HomeEntryRecord::FIRST_LEN) as u64
     }
 

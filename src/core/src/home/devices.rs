@@ -20,7 +20,7 @@ use super::{
 use crate::{
     context::HomeContext,
     counters::Counter,
-    ephemeral::{Act, Administrator, Ephemeral},
+    ephemeral::{Act, Administrator, Ephemeral, Which},
     lanes::Asker,
     limits::{REAUTH_TOKENS, retry_ms},
     narrow::to_u32,
@@ -45,8 +45,8 @@ impl Homes {
         cx: &mut impl HomeContext,
     ) -> Result<(), WireError> {
         let Revoke { device, user, flags } = frame.fixed()?;
-        let act = if flags & Revoke::ALL == 0 { Act::Revoke(device) } else { Act::RevokeAll };
-        self.act_on_devices(id, frame, (user, act), cx);
+        let which = if flags & Revoke::ALL == 0 { Which::One(device) } else { Which::All };
+        self.act_on_devices(id, frame, (user, Act::Revoke(which)), cx);
         Ok(())
     }
 
@@ -90,7 +90,7 @@ impl Homes {
         asker: Asker,
         cx: &mut impl HomeContext,
     ) -> Result<(), ErrorCode> {
-        if act == Act::List {
+        let Act::Revoke(which) = act else {
             // What is not durable yet is not told.
             match self.pending_version(home) {
                 Some(_) if self.waits_for_devices(asker.session) => return Err(ErrorCode::Busy),
@@ -98,8 +98,8 @@ impl Homes {
                 None => self.list_devices(asker, cx),
             }
             return Ok(());
-        }
-        let until = self.revoke(home, act, asker.session, cx)?;
+        };
+        let until = self.revoke(home, which, asker.session, cx)?;
         self.index.get_mut(home).bucket.owe(REAUTH_TOKENS); // all of what the user keeps is written
         self.answer_at(home, until, asker, Answer::Revoked, cx);
         Ok(())
@@ -114,20 +114,21 @@ impl Homes {
         cx: &mut impl HomeContext,
     ) {
         cx.count(Counter::Administered);
-        let home = self.index.find_home(user);
-        let done = match (home, act) {
-            (_, Act::List) => {
-                self.list_to(administrator, home, cx);
-                return;
+        let nobody = Asker { session: SessionId::NONE, request_id: 0 };
+        let done = match (self.index.find_home(user), act) {
+            (None, Act::List) => return self.list_to(administrator, None, cx),
+            (None, Act::Revoke(_)) => Err(ErrorCode::NoSuchDevice),
+            (Some(home), Act::List) => {
+                // What is not durable yet is not told.
+                let until = Until::Version(self.pending_version(home).unwrap_or(0));
+                return self.answer_at(home, until, nobody, Answer::DevicesFor(administrator), cx);
             }
-            (Some(home), _) => self.revoke(home, act, SessionId::NONE, cx).map(|until| (home, until)),
-            (None, _) => Err(ErrorCode::NoSuchDevice),
+            (Some(home), Act::Revoke(which)) => {
+                self.revoke(home, which, SessionId::NONE, cx).map(|until| (home, until))
+            }
         };
         match done {
-            Ok((home, until)) => {
-                let nobody = Asker { session: SessionId::NONE, request_id: 0 };
-                self.answer_at(home, until, nobody, Answer::RevokedFor(administrator), cx);
-            }
+            Ok((home, until)) => self.answer_at(home, until, nobody, Answer::RevokedFor(administrator), cx),
             Err(code) => {
                 cx.counters().error(code);
                 let retry_after_ms = retry_ms(code);
@@ -150,7 +151,7 @@ impl Homes {
     fn revoke(
         &mut self,
         home: HomeKey,
-        act: Act,
+        which: Which,
         asker: SessionId,
         cx: &mut impl HomeContext,
     ) -> Result<Until, ErrorCode> {
@@ -158,16 +159,15 @@ impl Homes {
             return Err(ErrorCode::Busy);
         }
         let (now, own_device) = (cx.now().wall, self.sessions.get(asker).map(|session| session.device));
-        match act {
-            Act::List => {}
-            Act::Revoke(device) => {
+        match which {
+            Which::One(device) => {
                 if !self.is_registered(home, device) && !self.is_connected(home, device) {
                     return Err(ErrorCode::NoSuchDevice);
                 }
                 self.index.get_mut(home).own.get_or_insert_default().revoke(device, now);
                 self.mark_revoked(home, |connected| connected == device);
             }
-            Act::RevokeAll => {
+            Which::All => {
                 let state = self.index.get(home);
                 let known = state.own.iter().flat_map(|own| &own.devices).map(|known| known.device);
                 let connected = state.sessions.iter().filter_map(|id| self.sessions.get(*id));
