@@ -74,6 +74,8 @@ canaries! {
     UndurableCursor, "undurable-cursor";
     /// Segments are dropped without writing again the state in them.
     EvacuationForgotten, "evacuation-forgotten";
+    /// Messages that somebody has not received go with their segment.
+    UndeliveredForgotten, "undelivered-forgotten";
     /// FETCH begins with the message after the one that was asked for.
     FetchSkipsFirst, "fetch-skips-first";
     /// An attempt that is only proposed is remembered as if it were committed.

@@ -10,4 +10,5 @@ pub(crate) mod members;
 pub(crate) mod membership;
 pub(crate) mod overlay;
 pub(crate) mod state;
+pub(crate) mod undelivered;
 pub(crate) mod view;

@@ -75,6 +75,10 @@ counters! {
     AnswersHeld, "answers_held";
     /// State records appended again before their segment was dropped.
     Evacuated, "states_evacuated";
+    /// Messages written again before their segment was dropped, since somebody has not received them.
+    UndeliveredKept, "undelivered_kept";
+    /// Messages that went with their segment although somebody has not received them: there were too many.
+    UndeliveredDropped, "undelivered_dropped";
     /// Stored messages that could not be read back.
     UnreadableMessages, "messages_unreadable";
     /// Proposals that were dropped before their batch was sealed.

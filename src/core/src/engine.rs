@@ -12,6 +12,7 @@ mod dispatch;
 mod fetching;
 mod history;
 mod index;
+mod keeping;
 mod large;
 mod outbox;
 mod presence;
@@ -50,6 +51,7 @@ pub use damage::Damage;
 use damage::Failures;
 use history::Jobs;
 use index::{Chunks, MessageIndex};
+use keeping::Keeping;
 use outbox::Outboxes;
 use streamed::AllStreams;
 pub(crate) use streamed::write_fragment;
@@ -173,6 +175,7 @@ pub(crate) struct Conversations {
     /// Messages that are being written.
     streams: AllStreams,
     evacuation: Option<upkeep::Evacuation>,
+    keeping: Keeping,
     /// Hundredths of the log.
     state_share: u8,
     /// The last durable batch.
@@ -204,6 +207,7 @@ impl Conversations {
             risen: VecDeque::new(),
             streams: AllStreams::default(),
             evacuation: None,
+            keeping: Keeping::default(),
             state_share: 0,
             durable: Lsn(0),
             config,

@@ -152,6 +152,10 @@ pub const RESUMES_PER_TURN: usize = 16;
 pub const FEW_CONVERSATIONS: u32 = 64;
 /// How much of a reactor's room for users is kept for those.
 pub const ROOM_KEPT: u32 = 16;
+/// How long a message that somebody has not received outlives its segment, in seconds: 30 days after it was written.
+pub const KEPT_FOR_S: u64 = 30 * 24 * 3600;
+/// One conversation has at most such a part of what is kept at a time.
+pub const KEPT_SHARES: u64 = 8;
 /// How many hundredths of what a log keeps may be state, and users who have many conversations still begin others; and any user.
 pub const STATE_SCARCE: u8 = 50;
 /// See [`STATE_SCARCE`].

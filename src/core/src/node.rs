@@ -250,6 +250,16 @@ impl Node {
         self.homes.start_evacuation(upto);
     }
 
+    /// Begins to write again the messages that somebody has not received yet, and that lie there: so many bytes of them at most.
+    pub fn start_keeping(&mut self, upto: Generation, bytes: u64) {
+        self.conversations.start_keeping(upto, bytes);
+    }
+
+    /// Gives up those that are not written again yet.
+    pub fn stop_keeping(&mut self) {
+        self.conversations.stop_keeping();
+    }
+
     /// Writes how far a shard's entries go, since the last of them may be dropped.
     pub fn write_shard_row(&mut self, entry: Entry, fx: &mut impl Effects) -> BatchPosition {
         let ts = self.clocks[entry.shard as usize];
@@ -278,7 +288,7 @@ impl Node {
         self.conversations.state_estimate() + self.homes.state_estimate()
     }
 
-    /// [`Progress::Done`] once everything that [`Self::start_evacuation`] began is durable.
+    /// [`Progress::Done`] once everything that [`Self::start_evacuation`] and [`Self::start_keeping`] began is durable.
     pub fn evacuated(&self) -> Progress {
         let done = self.conversations.is_evacuated() && self.homes.is_evacuated();
         if done { Progress::Done } else { Progress::Stalled }

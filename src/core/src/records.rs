@@ -56,6 +56,8 @@ pub enum RecordKind {
     ForgottenRow = 71,
     /// Who blocks a user, written again: as of [`Self::Barred`].
     BarredRow = 72,
+    /// A message that outlives its segment, since somebody has not received it: its MESSAGE frame, then [`KeptRecord`].
+    Kept = 73,
 }
 
 /// Bytes of a record's header in the log, of which the log itself knows the fields.
@@ -63,7 +65,7 @@ pub(crate) const RECORD_HEADER: usize = 40;
 
 impl RecordKind {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::NoOp,
         Self::HardState,
         Self::Config,
@@ -84,6 +86,7 @@ impl RecordKind {
         Self::ErasuresRow,
         Self::ForgottenRow,
         Self::BarredRow,
+        Self::Kept,
     ];
 
     /// The kind with this number.
@@ -296,6 +299,13 @@ pub struct ConversationRow {
     pub erasures: u64,
 }
 
+/// A message that was written again. Its MESSAGE frame is before this, or that of the END that has taken its place.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeptRecord {
+    /// Its number.
+    pub seq: Seq,
+}
+
 /// What was withdrawn in a conversation; `count` of [`ErasureRecord`] follow.
 #[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ErasuresRow {
@@ -417,6 +427,7 @@ first_len! {
     ShardRow: 12;
     ConversationRow: 56, now 65;
     ErasuresRow: 20;
+    KeptRecord: 8;
     ErasureRecord: 16;
     SettingRecord: 6;
     MemberRow: 68, now 76;

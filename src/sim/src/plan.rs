@@ -526,9 +526,14 @@ impl Plan {
         self.entities_max < 1 << 20 && !self.suffices || self.flood
     }
 
-    /// True if retention drops segments that somebody may miss: devices may be told that messages are gone.
+    /// True if retention drops segments.
+    pub fn keeps_little(&self) -> bool {
+        self.retention < 1 << 30
+    }
+
+    /// True if somebody may miss what is in them: devices may be told that messages are gone.
     pub fn drops_segments(&self) -> bool {
-        self.retention < 1 << 30 && !self.flood
+        self.keeps_little() && !self.flood
     }
 
     /// True if what was durable may be damaged: then it must be reported, and need not be served.

@@ -102,7 +102,12 @@ impl Reactor {
 
     /// The process dies and starts again: what was not durable is gone.
     pub fn restart(&mut self) {
-        self.node = self.replayed(0);
+        self.restart_from(0);
+    }
+
+    /// The same, where the log has lost what was before its record `from`.
+    pub fn restart_from(&mut self, from: usize) {
+        self.node = self.replayed(from);
         self.epoch.0 += 1;
         let (config, disk) = (*self.node.config(), self.world.store.disk.clone());
         let tail = tail_of(&disk, World::key(config.me));

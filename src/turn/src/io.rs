@@ -35,7 +35,7 @@ pub(crate) struct Io<S> {
     pub(crate) nothing_waits: bool,
     /// Reads that the node asked for in this turn.
     pub(crate) reads: Vec<(JobId, LogPosition, usize)>,
-    /// Bytes of rows that were appended.
+    /// Bytes of rows that were appended: state, not messages.
     pub(crate) row_bytes: u64,
     /// The time of this turn.
     pub(crate) now: Mono,
@@ -89,7 +89,7 @@ impl<S> Effects for Io<S> {
         let meta = tidings_log::RecordMeta { kind, version, scope, shard, ts };
         let before = if scope == Scope::Local { self.log.log.room() } else { 0 };
         let at = self.log.log.append(meta, fill);
-        if scope == Scope::Local {
+        if scope == Scope::Local && kind != RecordKind::Kept as u8 {
             self.row_bytes += before.saturating_sub(self.log.log.room()) as u64;
         }
         at

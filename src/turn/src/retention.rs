@@ -1,4 +1,5 @@
-//! Keeping the log within its bytes: the oldest segments go, after the live state in them was written again.
+//! Keeping the log within its bytes: the oldest segments go, after the live state in them was written again, and as many of the messages that
+//! somebody has not received as half of what goes can hold.
 
 use tidings_core::{Counter, Effects, Node, node::Progress};
 use tidings_wire::{EntryIndex, Generation, Lsn};
@@ -23,8 +24,8 @@ enum Stage {
     Idle,
     /// Segments up to this one are to go, once all that is sealed is applied: what is in flight may be in them.
     Waiting(Generation, Lsn),
-    /// State in segments up to this one is being written again.
-    Evacuating(Generation),
+    /// State and what was not delivered in segments up to this one, of so many bytes, is being written again.
+    Evacuating(Generation, u64),
     /// Segments up to this one hold nothing that is needed, and go.
     Dropping(Generation),
 }
@@ -34,6 +35,7 @@ enum Stage {
 pub(crate) struct Retention {
     stage: Stage,
     bytes_max: u64,
+    segment_len: u64,
     /// The next shard whose row is written again, and the batch of the last row.
     next_shard: u16,
     last_row: Lsn,
@@ -47,13 +49,22 @@ pub(crate) struct Retention {
 /// What was dropped and written again counts until so many times of what is kept was dropped: half of it is forgotten then.
 const REMEMBERED: u64 = 2;
 
+/// Of what goes half may be messages that somebody has not received, which are written again.
+const KEPT_OF_GOING: u64 = 2;
+/// Of what is kept in all an eighth may be such messages that lie in other logs.
+const KEPT_OF_OTHERS: u64 = 8;
+/// Segments by which the log may grow meanwhile: reading is slower than writing may be.
+const GROWS_BY: u64 = 2;
+
 impl Retention {
     /// Keeps at most `bytes` in segments of at most `segment_len`.
     pub(crate) fn new(bytes: u64, segment_len: u64, node: &mut Node) -> Self {
-        node.start_evacuation(Generation(0));
         let bytes_max = bytes.saturating_sub(AHEAD * segment_len).max(2 * segment_len);
+        node.start_evacuation(Generation(0));
+        // Messages in other logs, whose segments may go at any time.
+        node.start_keeping(Generation(0), bytes_max / KEPT_OF_OTHERS);
         let (next_shard, last_row, dropped, rewritten, rows_before) = (0, Lsn(0), 0, 0, 0);
-        Self { stage: Stage::Settling, bytes_max, next_shard, last_row, dropped, rewritten, rows_before }
+        Self { stage: Stage::Settling, bytes_max, segment_len, next_shard, last_row, dropped, rewritten, rows_before }
     }
 
     /// Segments went, and what had to be kept of them was written again.
@@ -96,6 +107,7 @@ impl Retention {
     ) {
         match self.stage {
             Stage::Settling => {
+                self.hurry(0, node, io);
                 if self.shards_written(node, io) && node.evacuated() == Progress::Done {
                     shared.set_settled();
                     self.stage = Stage::Idle;
@@ -122,16 +134,19 @@ impl Retention {
             }
             Stage::Waiting(last, sealed) => {
                 if io.log.log.durable().covers(sealed) {
+                    let going = Self::len_upto(&io.log, last);
                     node.start_evacuation(last);
+                    // State and messages that are written again are less than what goes, whatever state takes.
+                    let spared = u64::from(100 - self.state_share(node));
+                    node.start_keeping(last, going / KEPT_OF_GOING * spared / 100);
                     (self.next_shard, self.last_row, self.rows_before) = (0, sealed, io.row_bytes);
-                    self.stage = Stage::Evacuating(last);
+                    self.stage = Stage::Evacuating(last, going);
                 }
             }
-            Stage::Evacuating(last) => {
+            Stage::Evacuating(last, going) => {
+                self.hurry(going, node, io);
                 if self.shards_written(node, io) && node.evacuated() == Progress::Done {
                     let own = node.config().log;
-                    let going = io.log.log.segments().filter(|segment| segment.generation <= last);
-                    let going = going.map(|segment| segment.len).sum();
                     self.note(going, io.row_bytes - self.rows_before);
                     shared.raise_floor(own, Generation(last.0 + 1));
                     node.set_floor(own, Generation(last.0 + 1));
@@ -150,6 +165,18 @@ impl Retention {
                 }
             }
         }
+    }
+
+    /// What is not kept yet is given up once the log has grown too much, besides what is to go.
+    fn hurry<S>(&self, going: u64, node: &mut Node, io: &Io<S>) {
+        if self.excess(&io.log) > going + GROWS_BY * self.segment_len {
+            node.stop_keeping();
+        }
+    }
+
+    /// Bytes of the own segments up to this one.
+    fn len_upto(log: &LogPort, last: Generation) -> u64 {
+        log.log.segments().filter(|segment| segment.generation <= last).map(|segment| segment.len).sum()
     }
 
     /// Bytes that are too many, those of other logs among them.

@@ -51,6 +51,8 @@ pub struct LogPosition(u64);
 impl LogPosition {
     const OFFSET_BITS: u32 = 28;
     const GENERATION_BITS: u32 = 28;
+    /// Nowhere: there is no generation 0.
+    pub const NONE: Self = Self(0);
     /// Highest generation that a location can name.
     pub const GENERATION_MAX: u32 = (1 << Self::GENERATION_BITS) - 1;
     /// Longest segment that a location can reach into, in bytes.

@@ -1,7 +1,7 @@
 //! An entry is committed: what waited for its records happens now, and only now does any of it leave. Or it is dropped before its
 //! batch was sealed.
 
-use alloc::collections::BTreeMap;
+use alloc::{collections::BTreeMap, vec::Vec};
 
 use tidings_canary::{self as canary, Canary};
 use tidings_wire::{
@@ -14,6 +14,7 @@ use super::{
     ConversationKey, Conversations,
     dispatch::{refusal_of, refuse_attempt},
     index::{Stored, Written},
+    keeping::Kept,
     outbox::{Titled, Told},
     replay::body_of,
 };
@@ -39,11 +40,13 @@ pub(super) enum Waiting {
     Block { key: ConversationKey, reactor: ReactorId, asker: Asker },
 }
 
-/// A row that was appended and is not durable yet.
+/// What was written again and is not durable yet.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Row {
-    pub(super) key: ConversationKey,
-    pub(super) part: Part,
+pub(super) enum Row {
+    /// State.
+    State { key: ConversationKey, part: Part },
+    /// A message, of so many bytes now.
+    Kept { from: Kept, len: u32 },
 }
 
 /// Which of a conversation's rows it is.
@@ -85,9 +88,16 @@ impl Conversations {
     /// Rows of a durable batch count.
     pub(crate) fn durable(&mut self, batch: &DurableBatch<'_>, cx: &mut impl ConversationContext) {
         while let Some((at, row)) = self.rows.pop_front_if(|(at, _)| batch.durable.covers(at.lsn)) {
+            let (key, part) = match row {
+                Row::State { key, part } => (key, part),
+                Row::Kept { from, len } => {
+                    self.kept((at, from, len), batch, cx);
+                    continue;
+                }
+            };
             let place = origin(self.config.log, (batch.position)(at.offset));
-            let conversation = self.get_mut(row.key);
-            match row.part {
+            let conversation = self.get_mut(key);
+            match part {
                 Part::First => conversation.rewritten = Some(place),
                 Part::Middle => {}
                 Part::Last => {
@@ -257,14 +267,19 @@ impl Conversations {
             self.disown_sealed(shard, cx);
             cx.counters().add(Counter::ProposalsDropped, dropped);
         }
+        let mut kept = Vec::new();
         while let Some((at, row)) = self.rows.pop_back() {
-            if !cx.void(at) {
-                self.rows.push_back((at, row));
-                break;
+            match row {
+                // It says nothing of what was dropped.
+                Row::Kept { .. } => kept.push((at, row)),
+                Row::State { key, .. } if cx.void(at) => self.evacuate_again(key),
+                Row::State { .. } => {
+                    self.rows.push_back((at, row));
+                    break;
+                }
             }
-            // It may say what was dropped.
-            self.evacuate_again(row.key);
         }
+        self.rows.extend(kept.into_iter().rev());
     }
 
     /// Who waits for something that is sealed is told that its outcome is unknown.

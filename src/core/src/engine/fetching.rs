@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use tidings_canary::{self as canary, Canary};
 use tidings_wire::{
-    ErrorCode, Frame, Generation, Kind, LogId, Seq, UserId,
+    ErrorCode, Frame, Generation, Kind, LogId, LogPosition, Seq, UserId,
     frames::{Fetch, FetchOrder, Message, MessageFlags},
 };
 
@@ -22,7 +22,7 @@ use crate::{
     effects::{JobId, ReactorId},
     emptied::{EndTold, emptied, ended},
     lanes::{Asker, Refusal, ToHome},
-    limits::{DAMAGED_AFTER_MS, FETCH_PLACE_MS},
+    limits::{DAMAGED_AFTER_MS, FETCH_PLACE_MS, FETCHES},
     narrow::to_usize,
     time::Mono,
 };
@@ -122,14 +122,17 @@ impl Conversations {
         }
     }
 
-    /// Steps over messages whose segments are gone, although older ones may still be there: with another number of
-    /// reactors a conversation went on in another log, which may drop its segments earlier.
+    /// True of a place in a segment that is gone.
+    pub(super) fn is_gone(&self, loc: LogPosition) -> bool {
+        self.floors.get(loc.log().0 as usize).is_some_and(|oldest| loc.generation() < *oldest)
+    }
+
+    /// Steps over messages whose segments are gone, although older ones may still be there: those were written again, or
+    /// with another number of reactors the conversation went on in another log, which may drop its segments earlier.
     fn step_over_gone(&self, job: &mut Job) {
         let index = &self.get(job.conversation).index;
-        while job.next <= job.page.last
-            && let Some(stored) = index.get(&self.chunks, job.next)
-            && self.floors.get(stored.loc.log().0 as usize).is_some_and(|oldest| stored.loc.generation() < *oldest)
-        {
+        let is_gone = |seq| index.get(&self.chunks, seq).is_some_and(|stored| self.is_gone(stored.loc));
+        while job.next <= job.page.last && (index.is_hole(&self.chunks, job.next) || is_gone(job.next)) {
             job.next = job.next.next();
             if job.order == FetchOrder::Upward {
                 job.oldest = job.next; // what is older than a hole was sent, or was not asked for
@@ -169,6 +172,9 @@ impl Conversations {
 
     /// A read for a job is done: `bytes` start at the frame of the job's next message; `None` if they cannot be had.
     pub(crate) fn read_done(&mut self, id: JobId, bytes: Option<&[u8]>, cx: &mut impl ConversationContext) {
+        if let Some(place) = (id.0 as usize).checked_sub(FETCHES) {
+            return self.kept_read(place, bytes, cx);
+        }
         let mut job = Job { reading: false, ..self.jobs.lift(id) };
         let Some(bytes) = bytes else { return self.unreadable(id, job, Unreadable::Unread, cx) };
         let first = job.next;

@@ -35,6 +35,8 @@ pub struct Written {
 /// See [`Written`].
 const HAS_CONTENT: u32 = 1 << 31;
 const IS_ABOUT: u32 = 1 << 30;
+/// Both: an END is stored in the place of a message with content.
+const IS_ENDED: u32 = HAS_CONTENT | IS_ABOUT;
 
 impl Written {
     /// By the member of this place, at this time, to disappear at that (0: never).
@@ -53,6 +55,11 @@ impl Written {
     /// The member's place.
     pub fn member(self) -> u32 {
         self.by & !(HAS_CONTENT | IS_ABOUT)
+    }
+
+    /// True if an END is stored in its place.
+    pub fn is_ended(self) -> bool {
+        self.by & IS_ENDED == IS_ENDED
     }
 
     /// When.
@@ -107,6 +114,12 @@ impl Chunks {
     }
 }
 
+/// Most numbers in a row of which nothing is stored while older messages are: beyond that those are forgotten.
+const HOLE_MAX: u64 = 1 << 16;
+
+/// A number of which nothing is stored.
+const HOLE: Stored = Stored { loc: LogPosition::NONE, len: 0, written: Written { by: 0, at_s: 0, until_s: 0 } };
+
 /// The places of one conversation's messages.
 #[derive(Debug)]
 pub struct MessageIndex {
@@ -135,26 +148,61 @@ impl MessageIndex {
         Seq(self.first.0 + self.len as u64)
     }
 
-    /// Adds the next message. A jump (messages before it were dropped by retention) starts the index anew.
+    /// Adds the next message. A jump (messages before it were dropped by retention) leaves a hole.
     pub fn push(&mut self, chunks: &mut Chunks, seq: Seq, stored: Stored) {
-        if seq != self.end() {
-            self.clear(chunks);
-            self.first = seq;
+        self.reach(chunks, seq);
+        self.push_next(chunks, stored);
+    }
+
+    /// What is added next has this number: nothing that is not here up to it is stored (any more).
+    pub fn reach(&mut self, chunks: &mut Chunks, seq: Seq) {
+        let hole = seq.0.checked_sub(self.end().0).filter(|hole| self.len > 0 && *hole <= HOLE_MAX);
+        match hole {
+            Some(hole) => (0..hole).for_each(|_| self.push_next(chunks, HOLE)),
+            None => {
+                self.clear(chunks);
+                self.first = seq;
+            }
         }
+    }
+
+    /// A message that was written again, in the order in which those were written: there may be later ones already.
+    pub fn restore(&mut self, chunks: &mut Chunks, seq: Seq, stored: Stored) {
+        let before = self.first.0.saturating_sub(seq.0);
+        if before > HOLE_MAX {
+            return;
+        }
+        if before > 0 {
+            (0..before).for_each(|_| self.push_before(chunks));
+        } else if seq >= self.end() {
+            return self.push(chunks, seq, stored);
+        }
+        self.replace(chunks, seq, stored);
+    }
+
+    /// A hole before the first.
+    fn push_before(&mut self, chunks: &mut Chunks) {
+        if self.skipped == 0 {
+            self.chunks.push_front(chunks.take());
+            self.skipped = CHUNK;
+        }
+        (self.skipped, self.len, self.first) = (self.skipped - 1, self.len + 1, Seq(self.first.0 - 1));
+        self.set(chunks, self.skipped, HOLE);
+    }
+
+    fn push_next(&mut self, chunks: &mut Chunks, stored: Stored) {
         let at = self.skipped + self.len;
         if at == self.chunks.len() * CHUNK {
             self.chunks.push_back(chunks.take());
         }
+        self.len += 1;
+        self.set(chunks, at, stored);
+    }
+
+    fn set(&self, chunks: &mut Chunks, at: usize, stored: Stored) {
         let chunk = chunks.chunk(self.chunks[at / CHUNK]);
         (chunk.locs[at % CHUNK], chunk.lens[at % CHUNK]) = (stored.loc, stored.len);
         chunk.written[at % CHUNK] = stored.written;
-        self.len += 1;
-    }
-
-    /// Nothing up to `head` is stored (any more).
-    pub fn start_after(&mut self, chunks: &mut Chunks, head: Seq) {
-        self.clear(chunks);
-        self.first = head.next();
     }
 
     fn clear(&mut self, chunks: &mut Chunks) {
@@ -164,6 +212,15 @@ impl MessageIndex {
 
     /// A message's place.
     pub fn get(&self, chunks: &Chunks, seq: Seq) -> Option<Stored> {
+        self.place(chunks, seq).filter(|stored| *stored != HOLE)
+    }
+
+    /// True of a number of which nothing is stored, although an older message is.
+    pub fn is_hole(&self, chunks: &Chunks, seq: Seq) -> bool {
+        self.place(chunks, seq) == Some(HOLE)
+    }
+
+    fn place(&self, chunks: &Chunks, seq: Seq) -> Option<Stored> {
         let at = usize::try_from(seq.0.checked_sub(self.first.0)?).ok()?;
         if at >= self.len {
             return None;
@@ -178,17 +235,28 @@ impl MessageIndex {
     /// A message is stored elsewhere from now on, if it is stored. It is then in a later segment than those after it, whose segments may be dropped before
     /// its own: whoever reads steps over them.
     pub fn move_to(&mut self, chunks: &mut Chunks, seq: Seq, loc: LogPosition, len: u32) {
-        let at = seq.0.checked_sub(self.first.0).and_then(|at| usize::try_from(at).ok());
-        let Some(at) = at.filter(|at| *at < self.len).map(|at| self.skipped + at) else { return };
-        let chunk = chunks.chunk(self.chunks[at / CHUNK]);
-        (chunk.locs[at % CHUNK], chunk.lens[at % CHUNK]) = (loc, len);
+        if let Some(stored) = self.get(chunks, seq) {
+            self.replace(chunks, seq, Stored { loc, len, ..stored });
+        }
+    }
+
+    /// The END of a message is stored in its place from now on, as if it had moved there.
+    pub fn put_end(&mut self, chunks: &mut Chunks, seq: Seq, loc: LogPosition, len: u32) {
+        if let Some(Stored { written, .. }) = self.get(chunks, seq) {
+            let written = Written { by: written.by | IS_ENDED, ..written };
+            self.replace(chunks, seq, Stored { loc, len, written });
+        }
+    }
+
+    fn replace(&self, chunks: &mut Chunks, seq: Seq, stored: Stored) {
+        let at = usize::try_from(seq.0 - self.first.0).expect("it is in memory");
+        self.set(chunks, self.skipped + at, stored);
     }
 
     /// Forgets messages at the front that are in segments of `log` below `oldest`.
     pub fn drop_below(&mut self, chunks: &mut Chunks, log: LogId, oldest: Generation) {
-        while let Some(stored) = self.get(chunks, self.first)
-            && stored.loc.log() == log
-            && stored.loc.generation() < oldest
+        while let Some(stored) = self.place(chunks, self.first)
+            && (stored == HOLE || stored.loc.log() == log && stored.loc.generation() < oldest)
         {
             self.drop_first(chunks);
         }
@@ -238,6 +306,14 @@ mod tests {
         let moved = LogPosition::new(LogId(0), Generation(9), 16);
         index.move_to(&mut chunks, Seq(450), moved, 77);
         index.move_to(&mut chunks, Seq(399), moved, 77);
+        let ended = index.get(&chunks, Seq(451)).unwrap();
+        let mut other_ended = MessageIndex::default();
+        other_ended.restore(&mut chunks, Seq(7), Stored { written: at(6).written, ..ended });
+        other_ended.put_end(&mut chunks, Seq(7), moved, 5);
+        other_ended.put_end(&mut chunks, Seq(8), moved, 5);
+        let Stored { loc, len, written } = other_ended.get(&chunks, Seq(7)).unwrap();
+        assert_eq!((loc, len, written.is_ended(), written.nature()), (moved, 5, true, Nature::Content));
+        assert!(!at(6).written.is_ended() && written.member() == 6);
         index.drop_below(&mut chunks, LogId(0), Generation(7));
         assert_eq!((index.first(), index.get(&chunks, Seq(399))), (Seq(450), None));
         assert_eq!(index.get(&chunks, Seq(450)), Some(Stored { loc: moved, len: 77, ..at(450) }));
@@ -245,6 +321,43 @@ mod tests {
         index.drop_below(&mut chunks, LogId(0), Generation(10));
         assert_eq!(index.first(), Seq(900));
         index.push(&mut chunks, Seq(2000), at(2000));
-        assert_eq!((index.first(), index.get(&chunks, Seq(2000))), (Seq(2000), Some(at(2000))));
+        assert_eq!((index.first(), index.get(&chunks, Seq(2000))), (Seq(900), Some(at(2000))));
+        assert!(index.is_hole(&chunks, Seq(1000)) && index.is_hole(&chunks, Seq(1999)));
+        assert!(!index.is_hole(&chunks, Seq(999)) && !index.is_hole(&chunks, Seq(2001)));
+        index.drop_below(&mut chunks, LogId(0), Generation(11));
+        assert_eq!(index.first(), Seq(2000), "a hole is not the first");
+        index.push(&mut chunks, Seq(2001 + HOLE_MAX + 1), at(1));
+        assert_eq!(index.first(), Seq(2001 + HOLE_MAX + 1), "a hole that is too long is none");
+    }
+
+    /// What is written again comes in any order, between and after what was there: see `keeping`.
+    #[test]
+    fn messages_that_were_written_again_are_put_where_they_belong() {
+        let (mut chunks, mut index) = (Chunks::default(), MessageIndex::default());
+        let kept = |seq: u64| Stored { loc: LogPosition::new(LogId(0), Generation(50), seq * 16), ..at(seq) };
+        // Before anything else is known of the conversation.
+        index.restore(&mut chunks, Seq(90), kept(90));
+        index.restore(&mut chunks, Seq(60), kept(60));
+        index.push(&mut chunks, Seq(150), at(150));
+        index.restore(&mut chunks, Seq(120), kept(120));
+        index.restore(&mut chunks, Seq(150), kept(150));
+        index.restore(&mut chunks, Seq(41), kept(41));
+        let stored = [41, 60, 90, 120, 150];
+        for seq in 1..200 {
+            let found = stored.contains(&seq).then(|| kept(seq));
+            assert_eq!(index.get(&chunks, Seq(seq)), found, "{seq}");
+            assert_eq!(index.is_hole(&chunks, Seq(seq)), (41..150).contains(&seq) && found.is_none(), "{seq}");
+        }
+        // Where nothing else is left of what there was.
+        index.reach(&mut chunks, Seq(300));
+        index.push(&mut chunks, Seq(300), at(300));
+        assert_eq!((index.first(), index.get(&chunks, Seq(300))), (Seq(41), Some(at(300))));
+        let mut empty = MessageIndex::default();
+        empty.reach(&mut chunks, Seq(300));
+        empty.restore(&mut chunks, Seq(250), kept(250));
+        empty.push(&mut chunks, Seq(300), at(300));
+        assert_eq!((empty.first(), empty.get(&chunks, Seq(250))), (Seq(250), Some(kept(250))));
+        empty.restore(&mut chunks, Seq(250 - 1), kept(249));
+        assert_eq!((empty.first(), empty.get(&chunks, Seq(251))), (Seq(249), None));
     }
 }

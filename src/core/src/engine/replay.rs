@@ -4,8 +4,8 @@ use core::cmp::Ordering;
 
 use tidings_canary::{self as canary, Canary};
 use tidings_wire::{
-    ConversationId, EntryIndex, Kind, LogPosition, Seq, archive,
-    frames::{Control, Message, MessageFlags},
+    ConversationId, EntryIndex, Frame, Kind, LogPosition, Seq, archive,
+    frames::{Control, Message, MessageFlags, streamed::control::END},
     limits::FRAME_MAX,
     split,
 };
@@ -20,10 +20,14 @@ use crate::{
         membership::Membership,
         state::{MessageFact, ReplayError, Settings, Size, State},
     },
+    emptied::{EndTold, ended},
     features::{self, Nature, receipt},
     narrow::to_u32,
     placement::{Origin, origin},
-    records::{ConversationRow, ErasureRecord, ErasuresRow, MemberRow, ReceiptRecord, RecordKind, SettingRecord, take},
+    records::{
+        ConversationRow, ErasureRecord, ErasuresRow, KeptRecord, MemberRow, ReceiptRecord, RecordKind, SettingRecord,
+        take,
+    },
     replay::Replayed,
 };
 
@@ -32,6 +36,34 @@ pub(super) fn body_of(frame: &[u8]) -> &[u8] {
     let frame = split(frame, FRAME_MAX).ok().flatten().expect("built here");
     let message: Message = frame.fixed().expect("built here");
     frame.var(message.body).expect("built here")
+}
+
+/// A MESSAGE that was read back.
+fn message_of(bytes: &[u8]) -> Result<(Frame<'_>, Message), ReplayError> {
+    let frame = split(bytes, FRAME_MAX).ok().flatten().ok_or(ReplayError::Body)?;
+    if frame.header().kind != Kind::Message as u8 {
+        return Err(ReplayError::Body);
+    }
+    let message = frame.fixed().map_err(|_| ReplayError::Body)?;
+    Ok((frame, message))
+}
+
+/// The message that an END stands for.
+fn opened_by(frame: &Frame<'_>, end: &Message) -> Result<Message, ReplayError> {
+    let opened = ended(frame, end, EndTold::Whole).ok_or(ReplayError::Body)?;
+    message_of(&opened).map(|(_, opened)| opened)
+}
+
+/// The place of whoever wrote a message. A member whose row comes later is there without what the row will say.
+fn author_of(state: &mut State, message: &Message) -> usize {
+    let (sender, peer) = (message.sender, message.peer);
+    if message.conversation.is_group() {
+        return state.members.entry(sender, Membership::default);
+    }
+    // The lesser first, as when it was made.
+    let mut entry = |user| state.members.entry(user, Membership::of_two);
+    let (low, high) = (entry(sender.min(peer)), entry(sender.max(peer)));
+    if sender < peer { low } else { high }
 }
 
 /// The membership of somebody of whom nothing was read.
@@ -48,6 +80,10 @@ impl Conversations {
             RecordKind::Message => self.replay_message(shard, body, at, origin)?,
             RecordKind::Receipt => self.replay_receipt(body, origin)?,
             RecordKind::Block => self.replay_block(shard, body, origin)?,
+            RecordKind::Kept => {
+                self.replay_kept(shard, body, at)?;
+                None
+            }
             RecordKind::ConversationRow => {
                 self.replay_conversation(shard, body, origin)?;
                 None
@@ -73,24 +109,10 @@ impl Conversations {
         at: LogPosition,
         origin: Origin,
     ) -> Result<Option<ConversationKey>, ReplayError> {
-        let frame = split(body, FRAME_MAX).ok().flatten().ok_or(ReplayError::Body)?;
-        if frame.header().kind != Kind::Message as u8 {
-            return Err(ReplayError::Body);
-        }
-        let message: Message = frame.fixed().map_err(|_| ReplayError::Body)?;
+        let (frame, message) = message_of(body)?;
         let key = self.entry(message.conversation, shard, State::default);
         let conversation = &mut self.all[key.0];
-        // A member whose row comes later is there without what the row will say.
-        let (sender, peer) = (message.sender, message.peer);
-        let members = &mut conversation.state.members;
-        let member = if message.conversation.is_group() {
-            members.entry(sender, Membership::default)
-        } else {
-            // The lesser first, as when it was made.
-            let mut entry = |user| members.entry(user, Membership::of_two);
-            let (low, high) = (entry(sender.min(peer)), entry(sender.max(peer)));
-            if sender < peer { low } else { high }
-        };
+        let (sender, member) = (message.sender, author_of(&mut conversation.state, &message));
         let (seq, ts, device) = (message.seq, message.ts, message.sender_device);
         let head = conversation.state.head;
         match seq.cmp(&head.next()) {
@@ -134,6 +156,15 @@ impl Conversations {
         conversation.index.push(&mut self.chunks, seq, Stored { loc: at, len: to_u32(body.len()), written });
         if control != Control::TEXT {
             self.follow_streams(key, (&frame, &message), (at, body.len()), None);
+            // Where an END stands for a message whose record is gone.
+            if control == END
+                && self.get(key).index.get(&self.chunks, target).is_none()
+                && let Ok(opened) = opened_by(&frame, &message)
+                && !canary::is(Canary::EndForgotten)
+            {
+                self.restore(key, &opened, (at, to_u32(body.len())));
+                self.all[key.0].index.put_end(&mut self.chunks, target, at, to_u32(body.len()));
+            }
         }
         // What homes are told of: see `commit`.
         let was_large = self.get(key).large.is_some();
@@ -141,6 +172,44 @@ impl Conversations {
             self.grow(key);
         }
         Ok((!was_large || !touched.is_empty()).then_some(key))
+    }
+
+    /// A message that outlived its segment. Its record adds nothing to the state: what it did is in rows.
+    fn replay_kept(&mut self, shard: u16, body: &[u8], at: LogPosition) -> Result<(), ReplayError> {
+        let (frame, stored) = message_of(body)?;
+        let len = to_u32(frame.bytes().len());
+        let KeptRecord { seq } = archive::read(&body[frame.bytes().len()..]).map_err(|_| ReplayError::Body)?;
+        // An END may be in the place of the message that it ends.
+        let message = if stored.seq == seq { stored } else { opened_by(&frame, &stored)? };
+        if message.seq != seq {
+            return Err(ReplayError::Body);
+        }
+        let key = self.entry(message.conversation, shard, State::default);
+        let conversation = &mut self.all[key.0];
+        let head = conversation.state.head;
+        if head < seq {
+            conversation.gap.get_or_insert(head); // its rows come later
+        }
+        // It was read before the END was committed that stands for it.
+        let known = conversation.index.get(&self.chunks, seq);
+        let is_ended = known.is_some_and(|known| known.written.is_ended());
+        if !is_ended || stored.seq != seq {
+            self.restore(key, &message, (at, len));
+            if stored.seq != seq {
+                self.all[key.0].index.put_end(&mut self.chunks, seq, at, len);
+            }
+        }
+        Ok(())
+    }
+
+    /// A message is at this place, which is not that of its own record.
+    fn restore(&mut self, key: ConversationKey, message: &Message, (loc, len): (LogPosition, u32)) {
+        let Message { seq, ts, control, expires_at, .. } = *message;
+        let conversation = &mut self.all[key.0];
+        let member = to_u32(author_of(&mut conversation.state, message));
+        let nature = Nature::of(control, features::weight(self.config.features, control));
+        let written = Written::new(member, ts, nature, expires_at);
+        conversation.index.restore(&mut self.chunks, seq, Stored { loc, len, written });
     }
 
     fn replay_receipt(&mut self, body: &[u8], origin: Origin) -> Result<Option<ConversationKey>, ReplayError> {
@@ -164,7 +233,7 @@ impl Conversations {
             return Err(ReplayError::Jump { conversation: row.conversation, head, found: row.head });
         }
         if row.head > head {
-            conversation.index.start_after(&mut self.chunks, row.head);
+            conversation.index.reach(&mut self.chunks, row.head.next());
         }
         let state = &mut conversation.state;
         (state.head, state.last_ts, state.ordinal) = (row.head, row.last_ts, row.ordinal);

@@ -214,7 +214,7 @@ impl Conversations {
                 let replaces = message.body.len as usize >= Opened::LEN;
                 if replaces && !canary::is(Canary::EndForgotten) {
                     let Self { all, chunks, .. } = self;
-                    all[key.0].index.move_to(chunks, message.target, loc, to_u32(len));
+                    all[key.0].index.put_end(chunks, message.target, loc, to_u32(len));
                 }
             }
             _ => {}

@@ -54,7 +54,7 @@ enum Step {
 const ERASURES_PER_ROW: usize = 256;
 
 /// More than the largest row of a member.
-const ROW_MAX: usize = {
+pub(super) const ROW_MAX: usize = {
     let device = listed_len::<DeviceRecord>() + tidings_wire::limits::REMEMBERED * listed_len::<PairRecord>();
     let membership = listed_len::<MembershipRecord>() + STAYS_MAX * listed_len::<StayRecord>();
     listed_len::<MemberRow>() + (DEVICES_PER_MEMBER + GUESTS_PER_MEMBER) * device + membership
@@ -82,12 +82,13 @@ impl Conversations {
         self.end_silent(cx);
         self.work_outboxes(most, cx);
         self.continue_fetches(cx);
-        self.evacuate(most, cx)
+        let left = self.evacuate(most, cx);
+        self.keep(left, cx)
     }
 
     /// True while there is something to be done at leisure.
     pub(crate) fn is_busy(&self) -> bool {
-        self.is_telling() || self.is_evacuating()
+        self.is_telling() || self.is_evacuating() || self.is_keeping()
     }
 
     pub(crate) fn start_evacuation(&mut self, upto: Generation) {
@@ -120,9 +121,10 @@ impl Conversations {
         self.evacuation.as_ref().is_some_and(|evacuation| evacuation.next < self.all.places())
     }
 
-    /// True once what [`Self::start_evacuation`] began is durable.
+    /// True once what [`Self::start_evacuation`] and [`Self::start_keeping`] began is durable.
     pub(crate) fn is_evacuated(&self) -> bool {
-        !self.is_evacuating() && self.evacuation.as_ref().is_none_or(|evacuation| self.durable >= evacuation.last)
+        let is_written = self.evacuation.as_ref().is_none_or(|evacuation| self.durable >= evacuation.last);
+        !self.is_evacuating() && is_written && self.has_kept()
     }
 
     /// A row of a conversation was dropped before it was sealed: all of them are written once more.
@@ -272,6 +274,6 @@ impl Conversations {
     ) {
         cx.want_write();
         evacuation.last = at.lsn;
-        self.rows.push_back((at, Row { key, part }));
+        self.rows.push_back((at, Row::State { key, part }));
     }
 }

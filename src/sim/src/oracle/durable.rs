@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tidings_client::Watermarks;
-use tidings_core::records::{ReceiptRecord, RecordKind};
+use tidings_core::records::{KeptRecord, ReceiptRecord, RecordKind};
 use tidings_log::{format::BatchHeader, records};
 use tidings_turn::recover::FoundLog;
 use tidings_wire::{
@@ -29,6 +29,8 @@ pub struct Durable {
     /// A node that applies all of it.
     pub follower: Follower,
     messages: BTreeMap<(ConversationId, Seq), (u64, Segment)>,
+    /// Whom a message of a one-to-one conversation is for.
+    readers: BTreeMap<(ConversationId, Seq), UserId>,
     /// By message, how many have content up to it.
     ordinals: BTreeMap<(ConversationId, Seq), u64>,
     /// By member, the last of its own messages that have content.
@@ -37,8 +39,14 @@ pub struct Durable {
     said: BTreeMap<ConversationId, SaidAbout>,
     /// Groups that are large: what a device has there is not kept.
     large: BTreeSet<ConversationId>,
+    /// Where messages are that outlived their segment.
+    kept: BTreeMap<(ConversationId, Seq), Segment>,
+    /// Those that an END stands for.
+    ended: BTreeSet<(ConversationId, Seq)>,
     /// The oldest segment that retention left, by log.
     floors: BTreeMap<LogId, Generation>,
+    /// Messages of one-to-one conversations that went in this run before whoever they were for had received them.
+    lost_unreceived: u64,
     /// What users do not want to see any more.
     pub forgotten: Forgotten,
     /// Who blocks whom.
@@ -58,12 +66,16 @@ impl Durable {
         Self {
             follower,
             messages: BTreeMap::new(),
+            readers: BTreeMap::new(),
             ordinals: BTreeMap::new(),
             written: BTreeMap::new(),
             rosters: BTreeMap::new(),
             said: BTreeMap::new(),
             large: BTreeSet::new(),
+            kept: BTreeMap::new(),
+            ended: BTreeSet::new(),
             floors: BTreeMap::new(),
+            lost_unreceived: 0,
             forgotten: Forgotten::default(),
             blocks: Blocks::default(),
             streams: Streams::default(),
@@ -77,6 +89,7 @@ impl Durable {
     /// A node begins with these logs: what was written after their ends was cut off.
     pub fn begin(&mut self, logs: &BTreeMap<LogId, FoundLog>) {
         self.early.clear();
+        self.lost_unreceived = 0;
         self.next = logs.iter().map(|(log, found)| (*log, found.tail.last.next())).collect();
     }
 
@@ -114,14 +127,35 @@ impl Durable {
 
     /// Retention dropped the segments of a log below this one.
     pub fn drop_below(&mut self, log: LogId, oldest: Generation) {
-        let floor = self.floors.entry(log).or_insert(oldest);
-        *floor = (*floor).max(oldest);
+        let before = self.floors.insert(log, oldest).unwrap_or_default();
+        let goes = |(of, generation): Segment| of == log && (before..oldest).contains(&generation);
+        let going = self.messages.iter().filter(|(at, _)| {
+            let segment = self.segment(at.0, at.1);
+            segment.is_some_and(goes) && !self.ended.contains(at)
+        });
+        let unreceived = going.filter(|((conversation, seq), _)| {
+            let reader = self.readers.get(&(*conversation, *seq));
+            reader.is_some_and(|reader| self.marks(*conversation, *reader).delivered < *seq)
+        });
+        self.lost_unreceived += unreceived.count() as u64;
+    }
+
+    /// Messages that went in this run before whoever they were for had received them.
+    pub fn lost_unreceived(&self) -> u64 {
+        self.lost_unreceived
     }
 
     /// True if a message's segment was dropped.
     pub fn is_dropped(&self, conversation: ConversationId, seq: Seq) -> bool {
-        let found = self.messages.get(&(conversation, seq));
-        found.is_some_and(|(_, (log, generation))| self.floors.get(log).is_some_and(|oldest| generation < oldest))
+        let found = self.segment(conversation, seq);
+        found.is_some_and(|(log, generation)| self.floors.get(&log).is_some_and(|oldest| generation < *oldest))
+    }
+
+    /// Where a message is. Of one that has ended it is where it began: where its END is it may not be any more after a start.
+    fn segment(&self, conversation: ConversationId, seq: Seq) -> Option<Segment> {
+        let at = (conversation, seq);
+        let kept = self.kept.get(&at).filter(|_| !self.ended.contains(&at)).copied();
+        kept.or_else(|| self.messages.get(&at).map(|(_, segment)| *segment))
     }
 
     /// True if a message's segment was dropped, or that of a later one: what is gone is always the beginning.
@@ -188,6 +222,7 @@ impl Durable {
             self.follower.apply(log, segment.1, &record)?;
             match RecordKind::from_u8(record.header.kind) {
                 Some(RecordKind::Message) => self.add_message(record.body, segment)?,
+                Some(RecordKind::Kept) => self.move_message(record.body, segment)?,
                 Some(RecordKind::Receipt) => self.add_receipt(record.body)?,
                 Some(RecordKind::Forgotten) => self.forgotten.add(record.body)?,
                 Some(RecordKind::Block) => {
@@ -204,6 +239,19 @@ impl Durable {
                 Some(_) => {}
             }
         }
+        Ok(())
+    }
+
+    /// A message outlives its segment.
+    fn move_message(&mut self, body: &[u8], segment: Segment) -> Result<(), String> {
+        let frame = split(body, FRAME_MAX).ok().flatten().ok_or("a kept message that is no frame")?;
+        let message: Message = frame.fixed().map_err(|error| error.to_string())?;
+        let kept: KeptRecord = archive::read(&body[frame.bytes().len()..]).map_err(|error| error.to_string())?;
+        let at = (message.conversation, kept.seq);
+        if !self.messages.contains_key(&at) {
+            return Err(format!("{:?} is kept and never was", kept.seq));
+        }
+        self.kept.insert(at, segment);
         Ok(())
     }
 
@@ -244,7 +292,11 @@ impl Durable {
                 false => roster.add(message.sender, message.seq, message.control.0, body)?,
             }
         }
-        let Message { sender, control, target, ts, expires_at, .. } = message;
+        let Message { sender, peer, control, target, ts, expires_at, .. } = message;
+        if !conversation.is_group() {
+            self.readers.insert((conversation, seq), peer);
+        }
+        self.ended.extend(ends.map(|opened| (conversation, opened)));
         self.streams.add((conversation, seq), (control.0, target), (sender, payload, withheld))?;
         let roster = self.rosters.get(&conversation);
         let line = Line { sender, control: control.0, target, ts, expires_at, withheld };

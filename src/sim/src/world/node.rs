@@ -8,7 +8,7 @@ use std::{
 };
 
 use tidings_core::{
-    Budget, Entity, Ephemeral, Layout, Loaded, Mono, Node, NodeConfig, Now, ReactorId, Residency, StateStore,
+    Budget, Counter, Entity, Ephemeral, Layout, Loaded, Mono, Node, NodeConfig, Now, ReactorId, Residency, StateStore,
     ToConversation, ToHome, limits::Rate, node::Overload, shedding::Stage,
 };
 use tidings_log::Epoch;
@@ -366,6 +366,11 @@ impl World {
             running.shed_sends_at = Some(self.now);
         }
         self.stats.stage(gauge.shedding);
+        if self.plan.keeps_little() {
+            self.learn_floors();
+        }
+        let Some(process) = self.node.as_mut() else { return };
+        let running = &mut process.reactors[reactor];
         let commands = running.turn.machine().take_commands();
         let closed = process.closings.take();
         if let Err((what, size, bound)) = process.limits.check(&gauge, &mut self.stats) {
@@ -550,6 +555,13 @@ impl World {
     pub(super) fn learn_floors(&mut self) {
         for (log, oldest) in self.node.iter().flat_map(|process| process.shared.floors()) {
             self.oracle.durable.drop_below(log, oldest);
+        }
+        let lost = self.oracle.durable.lost_unreceived();
+        let reactors = self.node.iter().flat_map(|process| &process.reactors);
+        let counted: u64 = reactors.map(|running| running.turn.counters().get(Counter::UndeliveredDropped)).sum();
+        if self.node.is_some() && lost > counted {
+            let text = format!("{lost} messages went unreceived with their segments, of which {counted} were given up");
+            self.oracle.violate("I25", text);
         }
     }
 

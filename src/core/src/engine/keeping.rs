@@ -1,0 +1,261 @@
+//! Messages that somebody has not received yet outlive their segment: before that is dropped they are written again, the newest of each
+//! conversation first, as far as the budget goes.
+
+use alloc::vec::Vec;
+
+use tidings_canary::{self as canary, Canary};
+use tidings_wire::{
+    BatchPosition, Frame, Generation, LogPosition, Lsn, Seq, archive::Archived, frames::Message, limits::FRAME_MAX,
+};
+
+use super::{
+    ConversationKey, Conversations,
+    commit::Row,
+    history::{checked, is_held_back},
+    upkeep::ROW_MAX,
+};
+use crate::{
+    context::ConversationContext,
+    conversation::undelivered::Undelivered,
+    counters::Counter,
+    effects::{DurableBatch, JobId},
+    emptied::{EndTold, emptied, ended},
+    limits::{FETCHES, KEPT_FOR_S, KEPT_SHARES},
+    narrow::to_u32,
+    records::{KeptRecord, RECORD_HEADER, RecordKind, append},
+};
+
+/// Reads under way.
+const READS: usize = 16;
+/// Messages that are looked at in one step.
+const LOOKED_AT: usize = 64;
+/// How often a message is read before it counts as unreadable: a read may bring less than was asked for.
+const TRIES: u8 = 3;
+/// What a record takes besides its frame.
+const COST: u64 = (RECORD_HEADER + KeptRecord::LEN) as u64;
+
+/// A message that is to outlive its segment.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Kept {
+    pub(super) key: ConversationKey,
+    seq: Seq,
+    /// Where its frame is, and bytes of it.
+    at: LogPosition,
+    len: u32,
+    /// How often that was read in vain.
+    tries: u8,
+}
+
+/// On the way through a conversation, from its end to its beginning.
+#[derive(Debug)]
+struct Walk {
+    key: ConversationKey,
+    next: Seq,
+    undelivered: Undelivered,
+    /// Bytes that may still be kept of it.
+    left: u64,
+}
+
+/// What is being kept.
+#[derive(Debug, Default)]
+pub(super) struct Keeping {
+    /// Segments of the own log up to this one are to go; of another log any may.
+    upto: Generation,
+    /// Bytes that may still be kept, and those of one conversation.
+    left: u64,
+    share: u64,
+    /// Conversations that are still to be looked at, and the place of the next one.
+    rest: u32,
+    place: u32,
+    /// The place of the first for which nothing was left: the next time begins there.
+    first_without: Option<u32>,
+    walk: Option<Walk>,
+    /// What must be read once more.
+    again: Vec<Kept>,
+    reads: [Option<Kept>; READS],
+    /// The batch of the last that was written.
+    last: Lsn,
+}
+
+impl Keeping {
+    fn is_searching(&self) -> bool {
+        self.rest > 0 || self.walk.is_some() || !self.again.is_empty()
+    }
+}
+
+impl Conversations {
+    /// Begins to keep what was not delivered and is in segments up to `upto`, so many bytes of it at most.
+    pub(crate) fn start_keeping(&mut self, upto: Generation, bytes: u64) {
+        let rest = if canary::is(Canary::UndeliveredForgotten) { 0 } else { self.all.places() };
+        let Keeping { place, first_without, .. } = self.keeping;
+        let place = first_without.unwrap_or(place);
+        let keeping = Keeping { upto, left: bytes, share: bytes / KEPT_SHARES, rest, place, ..Keeping::default() };
+        self.keeping = keeping;
+    }
+
+    /// There is no time for what is not kept yet.
+    pub(crate) fn stop_keeping(&mut self) {
+        self.keeping.left = 0;
+    }
+
+    /// True while there is something to do, for which no read must end.
+    pub(super) fn is_keeping(&self) -> bool {
+        self.keeping.is_searching() && self.keeping.reads.iter().any(Option::is_none)
+    }
+
+    /// True once all that is to be kept is durable.
+    pub(super) fn has_kept(&self) -> bool {
+        let Keeping { reads, last, .. } = &self.keeping;
+        !self.keeping.is_searching() && reads.iter().all(Option::is_none) && self.durable >= *last
+    }
+
+    /// Goes on with up to `most` steps. How many are left.
+    pub(super) fn keep(&mut self, most: usize, cx: &mut impl ConversationContext) -> usize {
+        let mut left = most;
+        // As where state is written again: half of a batch stays free for messages.
+        while left > 0
+            && self.keeping.is_searching()
+            && cx.room() >= 2 * ROW_MAX
+            && let Some(free) = self.keeping.reads.iter().position(Option::is_none)
+        {
+            left -= 1;
+            if let Some(kept) = self.keeping.again.pop().or_else(|| self.next_kept(cx)) {
+                self.keeping.reads[free] = Some(kept);
+                cx.read(JobId(to_u32(FETCHES + free)), kept.at, kept.len as usize);
+            }
+        }
+        left
+    }
+
+    /// One step: the next message to keep, if it is found in this one.
+    fn next_kept(&mut self, cx: &mut impl ConversationContext) -> Option<Kept> {
+        let Some(mut walk) = self.keeping.walk.take() else {
+            self.keeping.walk = self.next_walk();
+            return None;
+        };
+        let key = walk.key;
+        self.drop_unreachable(key);
+        let index = &self.all[key.0].index;
+        let first = index.first().max(walk.undelivered.after().next());
+        for _ in 0..LOOKED_AT {
+            let seq = walk.next;
+            if seq < first {
+                return None;
+            }
+            walk.next = Seq(seq.0 - 1);
+            let Some(stored) = index.get(&self.chunks, seq).filter(|stored| !self.is_gone(stored.loc)) else {
+                continue;
+            };
+            if stored.written.at().0.saturating_add(KEPT_FOR_S * 1_000_000) < cx.now().wall.0 {
+                return None; // all before it are older
+            }
+            let is_own = stored.loc.log() == self.config.log;
+            let stays = is_own && stored.loc.generation() > self.keeping.upto;
+            if stays || !walk.undelivered.holds(seq, stored.written.member()) {
+                continue;
+            }
+            let cost = COST + u64::from(stored.len);
+            if cost > self.keeping.left {
+                self.keeping.first_without.get_or_insert(key.0.index);
+            }
+            if cost > self.keeping.left.min(walk.left) {
+                cx.count(Counter::UndeliveredDropped);
+                walk.left = 0; // what is older goes before what is newer
+                continue;
+            }
+            self.keeping.left -= cost;
+            walk.left -= cost;
+            self.keeping.walk = Some(walk);
+            return Some(Kept { key, seq, at: stored.loc, len: stored.len, tries: 0 });
+        }
+        self.keeping.walk = Some(walk);
+        None
+    }
+
+    /// The next conversation, if something was not delivered in it.
+    fn next_walk(&mut self) -> Option<Walk> {
+        let keeping = &mut self.keeping;
+        keeping.rest -= 1;
+        let place = if keeping.place < self.all.places() { keeping.place } else { 0 };
+        keeping.place = place + 1;
+        let left = keeping.share;
+        let key = self.all.key_at(place).map(ConversationKey)?;
+        // In a large group somebody is always away.
+        if self.is_large(key) {
+            return None;
+        }
+        let state = &self.get(key).state;
+        let undelivered = Undelivered::of(&state.members);
+        (undelivered.after() < state.head).then_some(Walk { key, next: state.head, undelivered, left })
+    }
+
+    /// A read is done.
+    pub(super) fn kept_read(&mut self, place: usize, bytes: Option<&[u8]>, cx: &mut impl ConversationContext) {
+        let kept = self.keeping.reads[place].take().expect("it was being read");
+        let conversation = self.get(kept.key);
+        let (id, shard) = (conversation.id, conversation.shard);
+        if !self.is_at(&kept) {
+            return; // an END has taken its place: that is in a later segment
+        }
+        let bytes = bytes.and_then(|bytes| bytes.get(..kept.len as usize));
+        let Some((frame, message)) = bytes.and_then(|bytes| checked(bytes, id, kept.seq)) else {
+            let tries = kept.tries + 1;
+            if tries < TRIES {
+                return self.keeping.again.push(Kept { tries, ..kept });
+            }
+            cx.count(Counter::UnreadableMessages);
+            return cx.count(Counter::UndeliveredDropped);
+        };
+        if cx.room() < frame.bytes().len() + KeptRecord::LEN {
+            return self.keeping.again.push(kept);
+        }
+        let emptied = self.without_what_is_held_back(&kept, &frame, &message, cx);
+        let frame = emptied.as_deref().unwrap_or(frame.bytes());
+        let at = cx.append(RecordKind::Kept, shard, |body| {
+            body.extend_from_slice(frame);
+            append(body, &KeptRecord { seq: kept.seq });
+        });
+        cx.want_write();
+        self.keeping.last = at.lsn;
+        self.rows.push_back((at, Row::Kept { from: kept, len: to_u32(frame.len()) }));
+    }
+
+    /// A message that nobody is told any more is kept without what it says.
+    fn without_what_is_held_back(
+        &self,
+        kept: &Kept,
+        frame: &Frame<'_>,
+        message: &Message,
+        cx: &impl ConversationContext,
+    ) -> Option<Vec<u8>> {
+        let conversation = self.get(kept.key);
+        let opened = (message.seq != kept.seq).then(|| ended(frame, message, EndTold::Whole)).flatten();
+        let (frame, message) = match opened.as_deref() {
+            None => (*frame, *message),
+            Some(bytes) => checked(bytes, conversation.id, kept.seq).expect("built here"),
+        };
+        let now = cx.now().wall.max(conversation.state.last_ts);
+        is_held_back(&conversation.state.erasures, &message, now).then(|| emptied(&frame, &message, 0))
+    }
+
+    fn is_at(&self, kept: &Kept) -> bool {
+        let stored = self.get(kept.key).index.get(&self.chunks, kept.seq);
+        stored.is_some_and(|stored| stored.loc == kept.at)
+    }
+
+    /// A message was written again, and that is durable.
+    pub(super) fn kept(
+        &mut self,
+        (at, from, len): (BatchPosition, Kept, u32),
+        batch: &DurableBatch<'_>,
+        cx: &mut impl ConversationContext,
+    ) {
+        if self.is_at(&from) {
+            let Self { all, chunks, .. } = self;
+            all[from.key.0].index.move_to(chunks, from.seq, (batch.position)(at.offset), len);
+        }
+        cx.count(Counter::UndeliveredKept);
+    }
+}
+
+const _: () = assert!(READS * FRAME_MAX as usize <= 2 << 20, "what is read at once fits in memory like a batch");
