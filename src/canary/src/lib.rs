@@ -58,6 +58,8 @@ canaries! {
     ReceiptOfEverything, "receipt-of-everything";
     /// Everybody may fill as much of the log as there is.
     BudgetForgotten, "budget-forgotten";
+    /// Conversations begin however much of the log is state.
+    StateUnbounded, "state-unbounded";
     /// A write that ended after a part of it is taken for whole.
     ShortWriteBelieved, "short-write-believed";
     /// Accepting is not armed again after the kernel ended it.

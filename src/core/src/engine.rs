@@ -216,7 +216,12 @@ impl Conversations {
 
     /// Records that were appended and are not committed yet.
     pub(crate) fn waiting(&self) -> usize {
-        self.waiting.iter().map(VecDeque::len).sum::<usize>() + self.rows.len()
+        self.proposed() + self.rows.len()
+    }
+
+    /// Those that are not rows.
+    pub(crate) fn proposed(&self) -> usize {
+        self.waiting.iter().map(VecDeque::len).sum()
     }
 
     /// True if more may be asked from a reactor: none of its answers waits for a lane.

@@ -10,6 +10,7 @@ mod sides;
 use alloc::{boxed::Box, vec};
 use core::net::IpAddr;
 
+use tidings_canary::{self as canary, Canary};
 use tidings_wire::{
     BatchPosition, DeviceId, Entry, EntryIndex, ErrorCode, Frame, Generation, Lineage, LogId, Timestamp, UserId,
     archive,
@@ -167,6 +168,11 @@ impl Node {
         self.conversations.waiting() + self.homes.waiting()
     }
 
+    /// Those of them that conversations propose.
+    pub fn proposed(&self) -> usize {
+        self.conversations.proposed()
+    }
+
     /// The user of a session and the device, while it lives and may have a token checked.
     pub fn may_reauthenticate(&mut self, id: SessionId, now: Now) -> Option<(UserId, DeviceId)> {
         self.homes.may_reauthenticate(id, now)
@@ -272,6 +278,7 @@ impl Node {
     /// conversations or homes. From [`STATE_SCARCE`](crate::limits::STATE_SCARCE) or [`ENTITIES_SCARCE`](crate::limits::ENTITIES_SCARCE) on only those who have
     /// few conversations begin others, and from [`STATE_FULL`](crate::limits::STATE_FULL) on nobody does: else the log would do nothing but write its state again.
     pub fn set_fullness(&mut self, state_share: u8, entities_share: u8) {
+        let state_share = if canary::is(Canary::StateUnbounded) { 0 } else { state_share };
         self.homes.set_fullness(state_share, entities_share);
         self.conversations.set_state_share(state_share);
     }

@@ -38,6 +38,8 @@ pub enum Profile {
     Media,
     /// One user writes as much as it can, to push what others wrote out of a small log.
     Flood,
+    /// One user writes to others who do not exist, as many as it can, where the log is small.
+    Inventions,
     /// Groups that are made, changed and left, in a world where little holds.
     Groups,
     /// The same where a few members make a group large.
@@ -54,7 +56,7 @@ pub enum Profile {
 
 impl Profile {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Small,
         Self::Swarm,
         Self::Crash,
@@ -65,6 +67,7 @@ impl Profile {
         Self::Retention,
         Self::Media,
         Self::Flood,
+        Self::Inventions,
         Self::Groups,
         Self::Huge,
         Self::Features,
@@ -86,6 +89,7 @@ impl Profile {
             Self::Retention => "retention",
             Self::Media => "media",
             Self::Flood => "flood",
+            Self::Inventions => "inventions",
             Self::Groups => "groups",
             Self::Huge => "huge",
             Self::Features => "features",
@@ -307,6 +311,8 @@ pub struct Plan {
     pub slow_for: Nanos,
     /// The first user writes large messages as fast as it can.
     pub flood: bool,
+    /// Somebody writes to users who do not exist.
+    pub invents: bool,
     /// Millionths of prefetches that find something not in memory.
     pub not_resident: u32,
     /// Mean time between a device's acts.
@@ -379,6 +385,7 @@ impl Plan {
             receives_per_turn: tidings_turn::RECEIVES_PER_TURN,
             slow_for: 0,
             flood: profile == Profile::Flood,
+            invents: profile == Profile::Inventions,
             not_resident: if random.chance(MILLION / 3) { MILLION / 20 } else { 0 },
             pace: random.between(100, 1500) * MS,
             payload_max: if small { 200 } else { 1 << random.between(7, 13) },
@@ -415,6 +422,9 @@ impl Plan {
         }
         if retention {
             (plan.pace, plan.payload_max) = (random.between(60, 200) * MS, 48 << 10);
+        }
+        if plan.invents {
+            plan.draw_inventions(random);
         }
         if plan.flood {
             plan.draw_flood(random);
@@ -465,6 +475,20 @@ impl Plan {
         self.scene = None;
     }
 
+    /// A log of which the state of a few thousand conversations is as much as may be.
+    fn draw_inventions(&mut self, random: &mut Random) {
+        self.users = random.between(2, 4) as usize;
+        (self.pace, self.payload_max) = (random.between(300, 1500) * MS, 1 << random.between(9, 12));
+        self.batch_max = 640 << 10;
+        self.first_segment_len = self.batch_max as u64 + (64 << 10);
+        self.segment_len = self.first_segment_len;
+        // Segments may be twice as long as the first.
+        self.retention = self.segment_len * random.between(14, 20) * self.reactors;
+        // Else homes that are told of thousands of conversations after a start would wait for one of them again and again.
+        self.not_resident = 0;
+        (self.scene, self.faults_until) = (None, 25 * SECOND);
+    }
+
     fn draw_faults(&mut self, random: &mut Random) {
         use Fault as F;
         let crashes = [F::Kill, F::PowerLoss, F::Restart, F::CrashInRecovery];
@@ -485,6 +509,7 @@ impl Plan {
             Profile::Limits => &[F::Starve, F::SlowLanes, F::StallReader, F::Stranger],
             Profile::Retention => &[F::PowerLoss, F::Restart],
             Profile::Media => &media,
+            Profile::Inventions => &[F::PowerLoss, F::DeviceLeaves],
             Profile::Flood => &[F::DeviceLeaves, F::DeviceForgets],
             Profile::Overload => &[F::Cut, F::DeviceLeaves],
             Profile::Groups | Profile::Huge | Profile::Features | Profile::Ephemeral => {
@@ -523,7 +548,7 @@ impl Plan {
 
     /// True if not everybody would ever be let in.
     pub fn must_be_raised(&self) -> bool {
-        self.entities_max < 1 << 20 && !self.suffices || self.flood
+        self.entities_max < 1 << 20 && !self.suffices || self.flood || self.invents
     }
 
     /// True if retention drops segments.

@@ -6,6 +6,7 @@ mod devices;
 mod doors;
 mod faults;
 mod groups;
+mod inventor;
 mod links;
 mod names;
 mod node;
@@ -74,6 +75,8 @@ enum Event {
     Act { device: usize },
     /// A stranger does something.
     Strange { link: LinkId },
+    /// Somebody writes to users who do not exist.
+    Invent,
     /// The machine goes down, if the node still runs.
     Crash { run: u32, how: Crash },
     /// The node is started.
@@ -146,6 +149,7 @@ struct World {
     /// Those that are known to be revoked.
     revoked: BTreeSet<(usize, DeviceId)>,
     groups: Vec<groups::Foundation>,
+    inventor: inventor::Inventor,
     weather: Weather,
     phase: Phase,
     /// The user of whom nobody looks at its devices, while everybody watches everybody.
@@ -198,6 +202,7 @@ impl World {
             revoking: BTreeSet::new(),
             revoked: BTreeSet::new(),
             groups: Vec::new(),
+            inventor: inventor::Inventor::default(),
             weather: Weather::default(),
             phase: Phase::Stormy,
             away: None,
@@ -206,6 +211,9 @@ impl World {
         world.agenda.plan(0, Event::Start { run: 0 });
         world.add_devices();
         world.plan_faults();
+        if world.plan.invents {
+            world.agenda.plan(0, Event::Invent);
+        }
         world.agenda.plan(world.plan.faults_until, Event::Settle);
         world
     }
@@ -222,6 +230,7 @@ impl World {
             Event::Tick { device, version } => self.tick(device, version),
             Event::Act { device } => self.act(device),
             Event::Strange { link } => self.strange(link),
+            Event::Invent => self.invent(),
             Event::Crash { run, how } => self.crash(run, how),
             Event::Start { run } => self.start(run),
             Event::Fault(at) => self.fault(at),

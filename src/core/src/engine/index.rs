@@ -150,7 +150,9 @@ impl MessageIndex {
 
     /// Adds the next message. A jump (messages before it were dropped by retention) leaves a hole.
     pub fn push(&mut self, chunks: &mut Chunks, seq: Seq, stored: Stored) {
-        self.reach(chunks, seq);
+        if seq != self.end() {
+            self.reach(chunks, seq);
+        }
         self.push_next(chunks, stored);
     }
 

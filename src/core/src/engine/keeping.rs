@@ -64,7 +64,9 @@ pub(super) struct Keeping {
     /// Bytes that may still be kept, and those of one conversation.
     left: u64,
     share: u64,
-    /// Conversations that are still to be looked at, and the place of the next one.
+    /// Conversations that there were when it began: what is in later ones is in later segments.
+    places: u32,
+    /// Those that are still to be looked at, and the place of the next one.
     rest: u32,
     place: u32,
     /// The place of the first for which nothing was left: the next time begins there.
@@ -86,11 +88,11 @@ impl Keeping {
 impl Conversations {
     /// Begins to keep what was not delivered and is in segments up to `upto`, so many bytes of it at most.
     pub(crate) fn start_keeping(&mut self, upto: Generation, bytes: u64) {
-        let rest = if canary::is(Canary::UndeliveredForgotten) { 0 } else { self.all.places() };
+        let places = self.all.places();
+        let rest = if canary::is(Canary::UndeliveredForgotten) { 0 } else { places };
         let Keeping { place, first_without, .. } = self.keeping;
-        let place = first_without.unwrap_or(place);
-        let keeping = Keeping { upto, left: bytes, share: bytes / KEPT_SHARES, rest, place, ..Keeping::default() };
-        self.keeping = keeping;
+        let (place, share) = (first_without.unwrap_or(place), bytes / KEPT_SHARES);
+        self.keeping = Keeping { upto, left: bytes, share, places, rest, place, ..Keeping::default() };
     }
 
     /// There is no time for what is not kept yet.
@@ -176,7 +178,7 @@ impl Conversations {
     fn next_walk(&mut self) -> Option<Walk> {
         let keeping = &mut self.keeping;
         keeping.rest -= 1;
-        let place = if keeping.place < self.all.places() { keeping.place } else { 0 };
+        let place = if keeping.place < keeping.places { keeping.place } else { 0 };
         keeping.place = place + 1;
         let left = keeping.share;
         let key = self.all.key_at(place).map(ConversationKey)?;

@@ -137,6 +137,9 @@ impl Conversations {
     }
 
     fn evacuate(&mut self, most: usize, cx: &mut impl ConversationContext) -> usize {
+        if !self.is_evacuating() {
+            return most;
+        }
         let Some(mut evacuation) = self.evacuation.take() else { return most };
         let mut left = most;
         // State is written at leisure: half of a batch stays free for messages.

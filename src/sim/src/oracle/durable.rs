@@ -127,7 +127,11 @@ impl Durable {
 
     /// Retention dropped the segments of a log below this one.
     pub fn drop_below(&mut self, log: LogId, oldest: Generation) {
-        let before = self.floors.insert(log, oldest).unwrap_or_default();
+        let before = self.floors.get(&log).copied().unwrap_or_default();
+        if oldest <= before {
+            return;
+        }
+        self.floors.insert(log, oldest);
         let goes = |(of, generation): Segment| of == log && (before..oldest).contains(&generation);
         let going = self.messages.iter().filter(|(at, _)| {
             let segment = self.segment(at.0, at.1);

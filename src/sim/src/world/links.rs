@@ -79,6 +79,8 @@ struct Sending {
 pub(super) enum Who {
     Device(usize),
     Stranger,
+    /// One who writes to users who do not exist.
+    Inventor,
 }
 
 /// A connection.
@@ -110,7 +112,8 @@ impl World {
         let end = NodeEnd { run: self.run, reactor, armed: None, sending: None, shut: false };
         let (to_node, to_device) = (Pipe::default(), Pipe::default());
         let (node, asked) = (Some(end), VecDeque::new());
-        let caller = if self.plan.doors && who != Who::Stranger { Caller::draw(&mut self.random) } else { None };
+        let caller =
+            if self.plan.doors && matches!(who, Who::Device(_)) { Caller::draw(&mut self.random) } else { None };
         let checks = caller.is_some().then(Reader::default);
         let caller = caller.map(Box::new);
         let link = Link { who, latency, slowness: 0, to_node, to_device, node, open: true, asked, caller, checks };

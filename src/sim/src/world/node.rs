@@ -248,6 +248,8 @@ impl World {
         #[allow(clippy::arc_with_non_send_sync, reason = "the turn shares it between threads; here there is one")]
         let shared = Arc::new(Shared::new(wakers.clone()));
         let closings = Closings::default();
+        // Room for the conversations of everybody beside those that were invented.
+        let retention = if calm && plan.invents { 4 * plan.retention } else { plan.retention };
         let connections_max = if calm { 10_000 } else { plan.connections_max };
         let per_second = if calm || plan.connections_max > 1000 { 1000 } else { 4 };
         let config = TurnConfig {
@@ -259,7 +261,7 @@ impl World {
                 send_timeout_ms: 10_000,
                 idle_timeout_ms: 20_000,
             },
-            retention_bytes: plan.retention / reactors as u64,
+            retention_bytes: retention / reactors as u64,
             receives_per_turn: plan.receives_per_turn,
         };
         let rules = super::doors::rules();
@@ -307,7 +309,7 @@ impl World {
             connections: connections_max,
             buffers: plan.buffers,
             batch: plan.batch_max,
-            segments: (plan.retention / plan.first_segment_len) as usize,
+            segments: (retention / plan.first_segment_len) as usize,
         };
         self.node = Some(Process { reactors: running, relay, shared, closings, limits });
         for at in 0..reactors {
@@ -351,7 +353,8 @@ impl World {
         if std::mem::take(&mut running.resting) {
             running.turn.end_rest();
         }
-        if self.weather.lose_lead && running.turn.drop_proposed(now) > 0 {
+        // Only where something is proposed: state that is written again is dropped, too, and would begin anew in each turn.
+        if self.weather.lose_lead && running.turn.gauge().proposed > 0 && running.turn.drop_proposed(now) > 0 {
             (self.weather.lose_lead, self.stats.drops) = (false, self.stats.drops + 1);
         }
         let completions = std::mem::take(&mut running.completions);

@@ -29,6 +29,8 @@ pub struct Gauge {
     /// Records that were appended and are not applied: bounded by the bytes of all
     /// batches that may be open or sealed.
     pub waiting: usize,
+    /// Those of them that conversations propose.
+    pub proposed: usize,
     /// Segments with batches.
     pub segments: usize,
     /// Prepared segments.
@@ -56,6 +58,7 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
             stream_bytes: self.node.stream_bytes(),
             streams: self.node.streams(),
             waiting: self.node.waiting(),
+            proposed: self.node.proposed(),
             segments: self.io.log.log.segments().len(),
             ready: self.io.log.log.ready_segments(),
             parked: self.io.parking.messages(),
