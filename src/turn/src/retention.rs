@@ -125,8 +125,9 @@ impl Retention {
                     }
                     Archived::Waits => {}
                     Archived::Nothing => {
-                        // All of them at once: that state is written again takes a batch or two, in which a log can fill a segment.
-                        let last = Self::last_of(&io.log, excess);
+                        // Several at once: that state is written again takes a batch or two, in which a log can fill a segment. But
+                        // not all that a smaller log has too many of: it would grow by the state of all of them before.
+                        let last = Self::last_of(&io.log, excess.min(self.step_bytes()));
                         let sealed = io.log.log.last_sealed();
                         self.stage = last.map_or(Stage::Idle, |last| Stage::Waiting(last, sealed));
                     }
@@ -165,6 +166,11 @@ impl Retention {
                 }
             }
         }
+    }
+
+    /// Bytes that go at once, at most.
+    fn step_bytes(&self) -> u64 {
+        (self.bytes_max / 4).max(2 * self.segment_len)
     }
 
     /// What is not kept yet is given up once the log has grown too much, besides what is to go.
