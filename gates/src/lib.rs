@@ -113,7 +113,7 @@ impl Chat {
 }
 
 /// HELLO and RESUME of a user.
-fn greeting(name: &str) -> Vec<u8> {
+pub fn greeting(name: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut hello = FrameBuilder::<Hello>::new(&mut bytes);
     let (token, device, user) = (hello.var(name.as_bytes()), DeviceId(1), UserId::NONE);
@@ -141,8 +141,17 @@ fn greeting(name: &str) -> Vec<u8> {
 
 /// The only reactor of an empty node.
 fn empty_turn() -> Turn<NullMachine, AnyToken> {
+    turn_of(10, 1000, 1 << 40)
+}
+
+/// The only reactor of an empty node with room for so many connections, each of which may be silent for so long, and for any number of conversations. It keeps so
+/// many bytes of log.
+///
+/// # Panics
+/// If nothing can be made of nothing.
+pub fn turn_of(connections_max: usize, timeout_ms: u64, retention_bytes: u64) -> Turn<NullMachine, AnyToken> {
     let user_rate = Rate { per_second: 1_000_000, burst: 1_000_000 };
-    let node = Node::new(NodeConfig { user_rate, ..node_config(0, 1, 8) });
+    let node = Node::new(NodeConfig { user_rate, entities_max: u32::MAX, ..node_config(0, 1, 8) });
     let (epoch, restored) = (Epoch(1), Epoch(0));
     let segment_len = 64 << 20;
     let settings = LogSettings {
@@ -158,14 +167,14 @@ fn empty_turn() -> Turn<NullMachine, AnyToken> {
     let mut recovered = recovered.expect("nothing is there");
     let config = TurnConfig {
         limits: ConnectionLimits {
-            connections_max: 10,
+            connections_max,
             address_rate: user_rate,
-            handshake_timeout_ms: 1000,
-            frame_timeout_ms: 1000,
-            send_timeout_ms: 1000,
-            idle_timeout_ms: 1000,
+            handshake_timeout_ms: timeout_ms,
+            frame_timeout_ms: timeout_ms,
+            send_timeout_ms: timeout_ms,
+            idle_timeout_ms: timeout_ms,
         },
-        retention_bytes: 1 << 40,
+        retention_bytes,
         receives_per_turn: RECEIVES_PER_TURN,
     };
     let seed = Seed {

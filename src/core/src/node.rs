@@ -378,10 +378,16 @@ impl<F: Effects> Router<'_, F> {
         homes.close_with(id, code, of_kind, request_id, text, &mut side);
     }
 
-    /// Tells every session that the node stops, and ends it.
+    /// The node stops: homes write down how far they are.
     pub fn drain(&mut self) {
+        let (homes, _) = self.home_side();
+        homes.claim_all();
+    }
+
+    /// Tells a session that the node stops, and ends it.
+    pub fn say_bye(&mut self, id: SessionId) {
         let (homes, mut side) = self.home_side();
-        homes.drain(&mut side);
+        homes.say_bye(id, &mut side);
     }
 
     /// A session's output is gone (or may be): if it was behind, it gets the list of what it missed.

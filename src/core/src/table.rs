@@ -1,14 +1,14 @@
 //! Hash tables keyed by ids. Peers choose ids, so the hash is keyed by a seed that they do not know; tables are only looked
-//! up, never walked, so that no effect comes in the order of a seed. A table is many small ones: it grows by one of them at a time, so
-//! that no turn moves all of a large one.
+//! up, never walked, so that no effect comes in the order of a seed. A table is many small ones, which grow
+//! at different times, so that no turn moves much of a large one.
 
 use alloc::{boxed::Box, vec::Vec};
 use core::hash::{BuildHasher, Hash, Hasher};
 
 use hashbrown::HashTable;
 
-/// Small tables of a table. With four million ids, growing moves 65,000 of them.
-const PARTS: usize = 64;
+/// Small tables of a table. With four million ids, growing moves 7,000 of them.
+const PARTS: usize = 512;
 
 /// A table from ids to what is small.
 #[derive(Debug)]
@@ -38,11 +38,17 @@ impl<K: Hash + Eq, V: Copy> Table<K, V> {
     pub fn get_or_insert_with(&mut self, key: K, make: impl FnOnce() -> V) -> V {
         let hash = self.seed.hash_one(&key);
         let same = |(found, _): &(K, V)| *found == key;
-        let part = &mut self.parts[Self::part(hash)];
+        let nth = Self::part(hash);
+        let part = &mut self.parts[nth];
         if let Some((_, value)) = part.find(hash, same) {
             return *value;
         }
         let value = make();
+        // All of them are equally full. So that they do not grow together, each does before it must, between three quarters and all of what it takes.
+        let (len, full) = (part.len(), part.capacity());
+        if len < full && len >= full - full / 4 * (PARTS - nth) / PARTS {
+            part.reserve(full + 1 - len, |(key, _)| self.seed.hash_one(key));
+        }
         part.insert_unique(hash, (key, value), |(key, _)| self.seed.hash_one(key));
         value
     }
@@ -107,14 +113,32 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_small_tables_do_not_grow_together() {
+        let mut table = Table::new(Seed(7));
+        let capacities = |table: &Table<[u8; 8], u64>| table.parts.iter().map(HashTable::capacity).collect::<Vec<_>>();
+        let (mut before, mut most) = (capacities(&table), 0);
+        for id in 0..PARTS as u64 * 2048 {
+            table.get_or_insert_with(id.to_le_bytes(), || id);
+            if id % 64 == 0 && id > PARTS as u64 * 256 {
+                let now = capacities(&table);
+                most = most.max(before.iter().zip(&now).filter(|(before, now)| before != now).count());
+                before = now;
+            } else if id % 64 == 0 {
+                before = capacities(&table);
+            }
+        }
+        assert!(most <= 6, "{most} of {PARTS} grew for 64 new ids");
+    }
+
+    #[test]
     fn ids_are_found_and_fall_evenly_into_the_small_tables() {
         let mut table = Table::new(Seed(7));
-        for id in 0..64_000_u64 {
+        for id in 0..512_000_u64 {
             assert_eq!(table.get_or_insert_with(id.to_le_bytes(), || id), id);
             assert_eq!(table.get_or_insert_with(id.to_le_bytes(), || unreachable!("it is there")), id);
         }
-        assert_eq!((0..64_000_u64).find(|id| table.get(&id.to_le_bytes()) != Some(*id)), None);
-        assert_eq!(table.get(&64_000_u64.to_le_bytes()), None);
+        assert_eq!((0..512_000_u64).find(|id| table.get(&id.to_le_bytes()) != Some(*id)), None);
+        assert_eq!(table.get(&512_000_u64.to_le_bytes()), None);
         let sizes = table.parts.iter().map(HashTable::len);
         assert!(sizes.clone().all(|size| (800..1200).contains(&size)), "{:?}", sizes.collect::<Vec<_>>());
     }

@@ -82,6 +82,8 @@ pub enum Outcome {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Idle,
+    /// The file of the oldest dropped segment is being deleted.
+    Deleting,
     /// A file of a length.
     Creating(SlotId, u64),
     /// It, from an offset on.
@@ -122,16 +124,24 @@ impl Preparer {
         self.dropped.push_back(dropped);
     }
 
-    /// The file of the oldest dropped segment, to be deleted, if more than `most` wait to be used again. Not while one is being
-    /// prepared: to recovery that one is still the oldest until its new header is there, and a hole behind it would look like damage.
-    pub fn oldest_beyond(&self, most: usize) -> Option<SlotId> {
-        let next = self.dropped.front().filter(|_| self.state == State::Idle && self.dropped.len() > most);
-        next.map(|segment| segment.slot)
+    /// The file of the oldest dropped segment, which is to be deleted, if more than `most` wait to be used again: nothing is prepared until [`Self::deleted`]. Not while
+    /// one is being prepared: to recovery that one is still the oldest until its new header is there, and a hole behind it would look like damage.
+    pub fn delete_oldest_beyond(&mut self, most: usize) -> Option<SlotId> {
+        let next = self.dropped.front().filter(|_| self.state == State::Idle && self.dropped.len() > most)?;
+        self.state = State::Deleting;
+        Some(next.slot)
     }
 
-    /// The file of the oldest dropped segment is deleted.
-    pub fn forget_oldest(&mut self) {
-        self.dropped.pop_front();
+    /// The file of the oldest dropped segment was deleted, or could not be.
+    ///
+    /// # Panics
+    /// If none was to be.
+    pub fn deleted(&mut self, outcome: Outcome) {
+        assert_eq!(self.state, State::Deleting, "a file was to be deleted");
+        self.state = State::Idle;
+        if outcome == Outcome::Done {
+            self.dropped.pop_front();
+        }
     }
 
     /// The log appended `bytes`.
@@ -167,7 +177,7 @@ impl Preparer {
             };
         }
         match self.state {
-            State::Idle => None,
+            State::Idle | State::Deleting => None,
             State::Creating(slot, len) => {
                 self.buffer.as_ref()?; // creation in flight: the buffer stands for the one step at a time
                 self.buffer = None;
@@ -233,7 +243,7 @@ impl Preparer {
                 self.state = State::Idle;
                 Some(SegmentInfo { slot, generation, len })
             }
-            State::Idle | State::Creating(..) => panic!("no write was under way"),
+            State::Idle | State::Deleting | State::Creating(..) => panic!("no write was under way"),
         }
     }
 }
@@ -261,18 +271,21 @@ mod tests {
         let mut preparer = Preparer::new(key, SAME, Vec::new(), 9);
         let dropped = |at: u32| SegmentInfo { slot: SlotId(at), generation: Generation(at), len: LEN };
         (1..=2).for_each(|at| preparer.recycle(dropped(at)));
-        assert_eq!(preparer.oldest_beyond(2), None, "as many as may wait");
+        assert_eq!(preparer.delete_oldest_beyond(2), None, "as many as may wait");
         let Some(Step::Write { slot: SlotId(1), buffer: first, .. }) = preparer.next(0, 1, Generation(7)) else {
             panic!("the oldest is used again")
         };
         (3..=4).for_each(|at| preparer.recycle(dropped(at)));
-        assert_eq!(preparer.oldest_beyond(2), None, "1 has its old header still");
+        assert_eq!(preparer.delete_oldest_beyond(2), None, "1 has its old header still");
         assert_eq!(preparer.written(first, Outcome::Done, Generation(7)).map(|done| done.slot), None);
-        assert_eq!(preparer.oldest_beyond(2), None, "and its second copy");
+        assert_eq!(preparer.delete_oldest_beyond(2), None, "and its second copy");
         let Some(Step::Write { buffer: second, .. }) = preparer.next(0, 1, Generation(7)) else { panic!("two copies") };
         assert_eq!(preparer.written(second, Outcome::Done, Generation(7)).map(|done| done.slot), Some(SlotId(1)));
-        assert_eq!(preparer.oldest_beyond(2), Some(SlotId(2)));
-        preparer.forget_oldest();
-        assert_eq!(preparer.oldest_beyond(2), None);
+        assert_eq!(preparer.delete_oldest_beyond(2), Some(SlotId(2)));
+        assert!(preparer.next(0, 0, Generation(8)).is_none(), "3 is not used again while 2 is still there");
+        preparer.deleted(Outcome::Failed);
+        assert_eq!(preparer.delete_oldest_beyond(2), Some(SlotId(2)));
+        preparer.deleted(Outcome::Done);
+        assert_eq!(preparer.delete_oldest_beyond(2), None);
     }
 }

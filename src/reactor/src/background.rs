@@ -4,6 +4,7 @@
 use std::{
     cell::{Cell, RefCell},
     collections::VecDeque,
+    fs::File,
     io,
     rc::Rc,
     time::Duration,
@@ -12,9 +13,16 @@ use std::{
 use glommio::{Latency, Shares, TaskQueueHandle};
 use tidings_log::{SlotId, files::Files};
 use tidings_ring::Waker;
+use tidings_wire::LogId;
 
-/// A finished creation: the file, opened for being filled and for appending.
-pub type Created = (SlotId, io::Result<(std::fs::File, std::fs::File)>);
+/// What is finished.
+#[derive(Debug)]
+pub enum Done {
+    /// A creation: the file, opened for being filled and for appending.
+    Created(SlotId, io::Result<(File, File)>),
+    /// A deletion.
+    Removed(LogId, io::Result<()>),
+}
 
 /// The background queue of one reactor.
 #[derive(Debug)]
@@ -22,7 +30,7 @@ pub struct Background {
     queue: TaskQueueHandle,
     waker: Waker,
     pending: Rc<Cell<usize>>,
-    done: Rc<RefCell<VecDeque<Created>>>,
+    done: Rc<RefCell<VecDeque<Done>>>,
 }
 
 /// Shares of the background queue against the turn's 1000.
@@ -40,17 +48,33 @@ impl Background {
     /// # Panics
     /// If the executor is gone: it runs this code.
     pub fn create(&mut self, files: &Files, slot: SlotId, len: u64) {
-        let (files, done, waker) = (files.clone(), Rc::clone(&self.done), self.waker.clone());
-        let create = async move {
-            let create = move || {
+        let files = files.clone();
+        self.begin(move || {
+            let create = || {
                 files.create(slot, len)?;
                 Ok((files.open_for_fill(slot)?, files.open_for_append(slot)?))
             };
-            let made = glommio::executor().spawn_blocking(create).await;
-            done.borrow_mut().push_back((slot, made));
+            Done::Created(slot, create())
+        });
+    }
+
+    /// Deletes a segment's file.
+    ///
+    /// # Panics
+    /// If the executor is gone: it runs this code.
+    pub fn remove(&mut self, files: &Files, log: LogId, slot: SlotId) {
+        let files = files.clone();
+        self.begin(move || Done::Removed(log, files.remove(slot)));
+    }
+
+    fn begin(&mut self, work: impl FnOnce() -> Done + std::marker::Send + 'static) {
+        let (done, waker) = (Rc::clone(&self.done), self.waker.clone());
+        let work = async move {
+            let finished = glommio::executor().spawn_blocking(work).await;
+            done.borrow_mut().push_back(finished);
             waker.wake();
         };
-        let task = glommio::spawn_local_into(create, self.queue).expect("the queue was made on this executor");
+        let task = glommio::spawn_local_into(work, self.queue).expect("the queue was made on this executor");
         task.detach();
         self.pending.set(self.pending.get() + 1);
         if self.pending.get() == 1 {
@@ -70,11 +94,11 @@ impl Background {
         task.detach();
     }
 
-    /// A creation that is done.
-    pub fn take_created(&mut self) -> Option<Created> {
-        let created = self.done.borrow_mut().pop_front()?;
+    /// Something that is done.
+    pub fn take_done(&mut self) -> Option<Done> {
+        let done = self.done.borrow_mut().pop_front()?;
         self.pending.set(self.pending.get() - 1);
-        Some(created)
+        Some(done)
     }
 
     /// Lets background tasks run, if there are any. To be awaited once a turn.

@@ -10,7 +10,10 @@ use tidings_wire::{LogId, Lsn};
 
 #[cfg(feature = "canary")]
 use crate::canary::{Cache, Canary};
-use crate::{background::Background, scribe::Desk};
+use crate::{
+    background::{Background, Done},
+    scribe::Desk,
+};
 
 const LISTENER: Token = Token(0);
 /// Files of history that are kept open.
@@ -104,7 +107,10 @@ impl Uring {
         if let Some((log, result)) = self.desk.take_noted() {
             return Some(Completion::Noted { log, result });
         }
-        let (slot, created) = self.background.take_created()?;
+        let (slot, created) = match self.background.take_done()? {
+            Done::Created(slot, created) => (slot, created),
+            Done::Removed(log, result) => return Some(Completion::Removed { log, result }),
+        };
         let result = created.map(|(fill, append)| {
             self.fill = Some(fill);
             self.append.insert(slot, append);
@@ -268,9 +274,9 @@ impl Machine for Uring {
         Ok(())
     }
 
-    fn remove(&mut self, log: LogId, slot: SlotId) -> io::Result<()> {
-        self.files(log)?.remove(slot)?;
+    fn remove(&mut self, log: LogId, slot: SlotId) {
         self.readers.remove(&(log, slot));
-        Ok(())
+        let files = self.files(log).expect("a log that is dropped is among all logs").clone();
+        self.background.remove(&files, log, slot);
     }
 }

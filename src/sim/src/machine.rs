@@ -39,6 +39,8 @@ pub enum Command {
     Note(LogId, Option<LogEnd>),
     /// Write to the own log.
     Write(Purpose, SlotId, u64, AlignedBuf),
+    /// Delete a file of a log that nobody writes.
+    Remove(LogId, SlotId),
     /// Read from a log.
     Read(JobId, LogId, SlotId, u64, Vec<u8>),
 }
@@ -188,8 +190,7 @@ impl Machine for SimMachine {
         Ok(())
     }
 
-    fn remove(&mut self, log: LogId, slot: SlotId) -> io::Result<()> {
-        self.disk.borrow_mut().remove((log, slot));
-        Ok(())
+    fn remove(&mut self, log: LogId, slot: SlotId) {
+        self.commands.push(Command::Remove(log, slot));
     }
 }

@@ -66,8 +66,12 @@ pub const LATER_MS: u64 = 25;
 pub const LATER_GRID_NS: u64 = 5_000_000;
 /// How long the log must be idle before a tip is written.
 pub const TIP_DELAY_MS: u64 = 50;
-/// How often connections are looked at for time-outs.
+/// How often connections are looked at for time-outs; if there are more than a step takes, after as many steps as there are.
 pub const SWEEP_MS: u64 = 250;
+/// Places of connections that are looked at in one step, and how long after the one before.
+pub const SWEPT_AT_ONCE: u32 = 1024;
+/// See [`SWEPT_AT_ONCE`].
+pub const SWEEP_STEP_MS: u64 = 5;
 /// How long a closed connection may take to read our last words.
 pub const LINGER_MS: u64 = 2000;
 /// The same of one whose place another needs.

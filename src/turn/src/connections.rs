@@ -189,9 +189,14 @@ impl<S> Connections<S> {
         self.slab.is_empty()
     }
 
-    /// Keys of all connections.
-    pub fn keys(&self) -> impl Iterator<Item = Key> {
-        self.slab.iter().map(|(key, _)| key)
+    /// Places that connections are in, or were.
+    pub fn places(&self) -> u32 {
+        self.slab.places()
+    }
+
+    /// The connection of a place, if there is one.
+    pub fn key_at(&self, place: u32) -> Option<Key> {
+        self.slab.key_at(place)
     }
 
     /// The output of a connection, which leaves as soon as it can.

@@ -40,8 +40,8 @@ pub struct Archive {
 /// What came of dropping a segment of an orphaned log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Archived {
-    /// This one is gone.
-    Dropped(LogId, Generation),
+    /// This one goes: nobody is to read it any more.
+    Goes(LogId, Generation),
     /// One will be, and nothing else is to go instead.
     Waits,
     /// There is none, or it cannot be deleted.
@@ -77,6 +77,9 @@ pub(crate) struct LogPort {
     full: VecDeque<(SlotId, Lsn)>,
     preparer: Preparer,
     prepare_after: Mono,
+    /// A segment of an orphaned log is being deleted; when the next may be, after one could not.
+    is_removing: bool,
+    remove_after: Mono,
     pub(crate) prepare_failures: u64,
     /// The last attempt to prepare a segment failed.
     prepare_fails: bool,
@@ -115,6 +118,8 @@ impl LogPort {
             full: VecDeque::new(),
             preparer,
             prepare_after: now,
+            is_removing: false,
+            remove_after: now,
             prepare_failures: 0,
             prepare_fails: false,
             prepared: None,
@@ -272,10 +277,10 @@ impl LogPort {
     pub(crate) fn prepare(&mut self, machine: &mut impl Machine, now: Mono) {
         // Files of dropped segments will be used again, unless enough wait for that: a log that ran ahead of its retention would
         // keep their room for ever. The oldest goes first: a hole among those whose headers are still there would look like damage.
-        if let Some(slot) = self.preparer.oldest_beyond(DROPPED_MAX)
-            && machine.remove(self.own, slot).is_ok()
+        if now >= self.remove_after
+            && let Some(slot) = self.preparer.delete_oldest_beyond(DROPPED_MAX)
         {
-            self.preparer.forget_oldest();
+            machine.remove(self.own, slot);
         }
         if now < self.prepare_after || self.noting.is_some() {
             return;
@@ -337,11 +342,33 @@ impl LogPort {
             }
             return Archived::Waits;
         }
+        if self.is_removing {
+            return Archived::Waits;
+        }
         // In order, and not past one that cannot be deleted: a hole would look like damage.
-        if machine.remove(archive.log, archive.segments[0].slot).is_err() {
+        if now < self.remove_after {
             return Archived::Nothing;
         }
-        Archived::Dropped(archive.log, archive.segments.remove(0).generation)
+        machine.remove(archive.log, archive.segments[0].slot);
+        self.is_removing = true;
+        Archived::Goes(archive.log, oldest)
+    }
+
+    /// The file of a segment that was dropped was deleted, or could not be.
+    pub(crate) fn removed(&mut self, log: LogId, result: &io::Result<()>, now: Mono) {
+        let outcome = if result.is_ok() { Outcome::Done } else { Outcome::Failed };
+        if outcome == Outcome::Failed {
+            self.remove_after = now.plus_ms(PREPARE_RETRY_MS);
+        }
+        if log == self.own {
+            return self.preparer.deleted(outcome);
+        }
+        self.is_removing = false;
+        if outcome == Outcome::Failed {
+            return;
+        }
+        let archive = self.archives.iter_mut().find(|archive| archive.log == log);
+        archive.expect("only a log that is known is dropped").segments.remove(0);
     }
 
     /// Bytes of segments of orphaned logs that are still there.

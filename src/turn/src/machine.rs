@@ -89,6 +89,13 @@ pub enum Completion<S, C> {
         /// How much of it.
         result: io::Result<usize>,
     },
+    /// The file of a segment that was dropped was deleted, or not.
+    Removed {
+        /// Which log.
+        log: LogId,
+        /// Whether.
+        result: io::Result<()>,
+    },
     /// Where a log ends was written down, or not.
     Noted {
         /// Which log.
@@ -186,9 +193,6 @@ pub trait Machine {
     /// If the file cannot be opened; then nothing completes.
     fn read(&mut self, job: JobId, log: LogId, slot: SlotId, offset: u64, buffer: Vec<u8>) -> io::Result<()>;
 
-    /// A file of a log that nobody writes is deleted.
-    ///
-    /// # Errors
-    /// If that fails.
-    fn remove(&mut self, log: LogId, slot: SlotId) -> io::Result<()>;
+    /// Deletes the file of a segment that was dropped, of any log, off the turn.
+    fn remove(&mut self, log: LogId, slot: SlotId);
 }

@@ -119,8 +119,8 @@ impl Retention {
                     return;
                 }
                 match io.log.drop_archived(machine, io.now) {
-                    Archived::Dropped(log, dropped) => {
-                        shared.raise_floor(log, Generation(dropped.0 + 1));
+                    Archived::Goes(log, going) => {
+                        shared.raise_floor(log, Generation(going.0 + 1));
                         node.counters.count(Counter::SegmentsDropped);
                     }
                     Archived::Waits => {}

@@ -1,14 +1,50 @@
 //! Time-outs of connections: slow handshakes, frames that never end, sessions that fell silent, peers that do not read.
 
-use tidings_core::{Counter, Node, Now, slab::Key};
+use std::ops::Range;
+
+use tidings_core::{Counter, Mono, Node, Now, slab::Key};
 use tidings_wire::{ErrorCode, frames::ErrorFrame};
 
 use crate::{
-    config::{ConnectionLimits, LINGER_LESS_MS, LINGER_MS},
+    config::{ConnectionLimits, LINGER_LESS_MS, LINGER_MS, SWEEP_MS, SWEEP_STEP_MS, SWEPT_AT_ONCE},
     connections::{Connection, State},
     io::Io,
     machine::Machine,
 };
+
+/// Which connections are looked at when: a part of them in a step, so that no turn takes longer the more there are.
+#[derive(Debug, Default)]
+pub(crate) struct Sweep {
+    /// When the next step is due, and its first place.
+    due: Mono,
+    next: u32,
+    /// When all of them are looked at again.
+    again: Mono,
+}
+
+impl Sweep {
+    /// When the next step is due.
+    pub(crate) fn due(&self) -> Mono {
+        self.due
+    }
+
+    /// The places of the step that is due, if one is, where there are so many.
+    pub(crate) fn next(&mut self, places: u32, now: Mono) -> Option<Range<u32>> {
+        if now < self.due {
+            return None;
+        }
+        if self.next == 0 {
+            self.again = now.plus_ms(SWEEP_MS);
+        }
+        let first = self.next;
+        let end = first.saturating_add(SWEPT_AT_ONCE).min(places.max(first));
+        let is_last = end >= places;
+        self.next = if is_last { 0 } else { end };
+        let step = now.plus_ms(SWEEP_STEP_MS);
+        self.due = if is_last { self.again.max(step) } else { step };
+        Some(first..end)
+    }
+}
 
 /// What is to be done about a connection.
 enum Verdict {
@@ -48,18 +84,17 @@ fn judge<S>(connection: &Connection<S>, limits: &ConnectionLimits, now: Now) -> 
     }
 }
 
-/// Looks at every connection. `keys` is scratch space.
+/// Looks at the connections of these places.
 pub(crate) fn sweep<M: Machine>(
     machine: &mut M,
     node: &mut Node,
     io: &mut Io<M::Socket>,
     limits: &ConnectionLimits,
-    keys: &mut Vec<Key>,
+    places: Range<u32>,
     now: Now,
 ) {
-    keys.clear();
-    keys.extend(io.connections.keys());
-    for key in keys.drain(..) {
+    for place in places {
+        let Some(key) = io.connections.key_at(place) else { continue };
         let Some(connection) = io.connections.get(key) else { continue };
         match judge(connection, limits, now) {
             Verdict::Fine => {}
@@ -94,4 +129,28 @@ pub(crate) fn cut<M: Machine>(machine: &mut M, node: &mut Node, io: &mut Io<M::S
         }
     }
     io.connections.hurry(key);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_places_are_looked_at_in_steps_and_again_after_a_while() {
+        let (mut sweep, mut now) = (Sweep::default(), Mono(1_000_000_000));
+        let mut look = |places: u32, ms: u64| {
+            now = now.plus_ms(ms);
+            sweep.next(places, now)
+        };
+        let step = SWEPT_AT_ONCE;
+        assert_eq!((look(10, 0), look(10, 249), look(10, 1)), (Some(0..10), None, Some(0..10)));
+        // Many: step after step, and those that come meanwhile are not forgotten.
+        assert_eq!((look(3 * step, 250), look(3 * step, 1)), (Some(0..step), None));
+        assert_eq!(look(3 * step, 4), Some(step..2 * step));
+        assert_eq!(look(3 * step + 1, 5), Some(2 * step..3 * step));
+        assert_eq!(look(3 * step + 1, 5), Some(3 * step..3 * step + 1));
+        assert_eq!((look(3 * step, 5), look(3 * step, 230)), (None, Some(0..step)), "250 ms after the first step");
+        assert_eq!(look(5, 5), Some(step..step), "none there any more");
+        assert_eq!((look(0, 5), look(0, 250)), (None, Some(0..0)));
+    }
 }

@@ -32,7 +32,7 @@ use crate::{
     report::Report,
     retention::Retention,
     shared::Shared,
-    sweep,
+    sweep::{self, Sweep},
 };
 pub use gauge::Gauge;
 use stage::Stage;
@@ -108,7 +108,6 @@ pub struct Turn<M: Machine, V> {
     greetings: VecDeque<Key>,
     /// Connections whose receive ended for want of a buffer.
     starved: Vec<Key>,
-    keys: Vec<Key>,
     /// The disk took nothing at the end of the last turn.
     was_stuck: bool,
     /// What was shown to others last: hundredths of the log that are state.
@@ -119,6 +118,9 @@ pub struct Turn<M: Machine, V> {
     /// Scratch space.
     committed: Vec<Committed>,
     swept: Mono,
+    sweep: Sweep,
+    /// The place of the next connection that leaves since the node stops.
+    leaving: u32,
     /// When counters were shown last, and whether there is something new of them.
     shown: Mono,
     is_news: bool,
@@ -172,13 +174,14 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
             ends: VecDeque::new(),
             greetings: VecDeque::new(),
             starved: Vec::new(),
-            keys: Vec::new(),
             was_stuck: false,
             state_share: 0,
             opened: Vec::new(),
             spare: Vec::new(),
             committed: Vec::new(),
             swept: now,
+            sweep: Sweep::default(),
+            leaving: 0,
             shown: now,
             is_news: false,
         })
@@ -254,6 +257,7 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
             Completion::Received { key, result, more } => self.received(key, result, more, now),
             Completion::Sent { key, buffer, result } => self.sent(key, buffer, &result, now),
             Completion::Created { result, .. } => self.io.log.created(&result, now.mono),
+            Completion::Removed { log, result } => self.io.log.removed(log, &result, now.mono),
             Completion::Noted { log, result } => self.io.log.noted(log, &result, now.mono),
             Completion::Written { purpose, buffer, result } => {
                 self.io.log.written(purpose, buffer, result, now.mono)?;
@@ -299,11 +303,13 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
             self.listen();
             self.refuse_silent(now);
             self.look_how_full();
-            let limits = &self.config.limits;
-            sweep::sweep(&mut self.machine, &mut self.node, &mut self.io, limits, &mut self.keys, now);
             for (log, oldest) in self.shared.floors() {
                 self.node.set_floor(log, oldest);
             }
+        }
+        let limits = &self.config.limits;
+        if let Some(places) = self.sweep.next(self.io.connections.places(), now.mono) {
+            sweep::sweep(&mut self.machine, &mut self.node, &mut self.io, limits, places, now);
         }
     }
 

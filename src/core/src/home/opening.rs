@@ -171,15 +171,12 @@ impl Homes {
         Err(code)
     }
 
-    /// Tells every session that the node stops, and ends it.
-    pub(crate) fn drain(&mut self, cx: &mut impl HomeContext) {
-        self.claim_all();
-        let open: alloc::vec::Vec<_> = self.sessions.iter().map(|(id, session)| (id, session.conn)).collect();
-        for (id, conn) in open {
-            frame::append(cx.out(conn), 0, &Bye { reason: ByeReason::Draining, retry_after_ms: 500 });
-            cx.close(conn);
-            self.close_session(id, cx.counters());
-        }
+    /// Tells a session that the node stops, and ends it.
+    pub(crate) fn say_bye(&mut self, id: SessionId, cx: &mut impl HomeContext) {
+        let Some(conn) = self.sessions.get(id).map(|session| session.conn) else { return };
+        frame::append(cx.out(conn), 0, &Bye { reason: ByeReason::Draining, retry_after_ms: 500 });
+        cx.close(conn);
+        self.close_session(id, cx.counters());
     }
 
     /// Ends a session with an error of its connection.

@@ -166,9 +166,4 @@ impl Sessions {
     pub fn get_mut(&mut self, id: SessionId) -> Option<&mut Session> {
         self.sessions.get_mut(id.0)
     }
-
-    /// All sessions.
-    pub fn iter(&self) -> impl Iterator<Item = (SessionId, &Session)> {
-        self.sessions.iter().map(|(key, session)| (SessionId(key), session))
-    }
 }

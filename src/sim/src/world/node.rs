@@ -479,6 +479,9 @@ impl World {
                 let _takes = self.submit(reactor, None, Then::Noted(log, end));
             }
             Command::Write(purpose, slot, offset, bytes) => self.submit_write(reactor, purpose, slot, offset, bytes),
+            Command::Remove(log, slot) => {
+                let _takes = self.submit(reactor, None, Then::Removed(log, slot));
+            }
             Command::Read(job, log, slot, offset, buffer) => {
                 let _takes = self.submit(reactor, None, Then::Read(job, log, slot, offset, buffer));
             }

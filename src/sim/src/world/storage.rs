@@ -24,6 +24,7 @@ pub(super) struct Operation {
 #[derive(Debug)]
 pub(super) enum Then {
     Created(SlotId),
+    Removed(LogId, SlotId),
     Written(Purpose),
     Read(tidings_core::JobId, LogId, SlotId, u64, Vec<u8>),
     Noted(LogId, Option<LogEnd>),
@@ -88,6 +89,15 @@ impl World {
                     disk.land(&pending);
                 }
                 Completion::Created { slot, result }
+            }
+            (Then::Removed(log, slot), _) => {
+                // Now and then the file system does not want to.
+                let result =
+                    if self.random.chance(MILLION / 20) { Err(std::io::ErrorKind::Other.into()) } else { Ok(()) };
+                if result.is_ok() {
+                    disk.remove((log, slot));
+                }
+                Completion::Removed { log, result }
             }
             (Then::Written(purpose), Some(pending)) => {
                 let (mut result, mut landed) = (Ok(pending.len()), true);

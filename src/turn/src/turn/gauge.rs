@@ -45,8 +45,9 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
     /// How full everything is.
     pub fn gauge(&self) -> Gauge {
         let connections = &self.io.connections;
-        let outputs = connections.keys().map(|key| connections.buffered(key));
-        let carries = connections.keys().filter_map(|key| connections.get(key)).map(|found| found.carry.len());
+        let keys = || (0..connections.places()).filter_map(|place| connections.key_at(place));
+        let outputs = keys().map(|key| connections.buffered(key));
+        let carries = keys().filter_map(|key| connections.get(key)).map(|found| found.carry.len());
         Gauge {
             connections: connections.len(),
             inbox: self.inbox.len() + self.greetings.len() + self.ends.len(),

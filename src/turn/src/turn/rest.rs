@@ -68,7 +68,7 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
 
     fn rest_time(&mut self, now: Now) -> Duration {
         let most = now.mono.plus_ms(SLEEP_MAX_MS);
-        let sweep = (!self.io.connections.is_empty()).then(|| self.swept.plus_ms(SWEEP_MS));
+        let sweep = (!self.io.connections.is_empty()).then(|| self.swept.plus_ms(SWEEP_MS).min(self.sweep.due()));
         let prepare = match self.io.log.log.ready_segments() {
             0 => Some(now.mono.plus_ms(1)),
             ready => (ready < READY_AIM).then(|| now.mono.plus_ms(PREPARE_TICK_MS)),

@@ -3,7 +3,7 @@
 use tidings_core::{Mono, Now, Verifier};
 
 use super::Turn;
-use crate::machine::Machine;
+use crate::{config::SWEPT_AT_ONCE, connections::State, machine::Machine};
 
 /// Most that a draining reactor waits for output to be taken and for others.
 const DRAIN_MAX_MS: u64 = 5000;
@@ -24,6 +24,20 @@ pub(super) enum Stage {
 }
 
 impl<M: Machine, V: Verifier> Turn<M, V> {
+    /// Some of the connections leave, whether they have a session or not. All of them again and again: new ones may have been on their way from another reactor.
+    fn say_bye(&mut self, now: Now) {
+        let places = self.io.connections.places();
+        let first = if self.leaving < places { self.leaving } else { 0 };
+        self.leaving = first.saturating_add(SWEPT_AT_ONCE);
+        for place in first..self.leaving.min(places) {
+            let Some(key) = self.io.connections.key_at(place) else { continue };
+            if let Some(State::Live(session)) = self.io.connections.get(key).map(|connection| connection.state) {
+                self.node.at(now, &mut self.io).say_bye(session);
+            }
+            self.io.leave(key);
+        }
+    }
+
     /// Moves on from repairing to serving, to draining, to the end. True at the end.
     pub(super) fn step_stage(&mut self, now: Now) -> bool {
         match self.stage {
@@ -49,12 +63,8 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
                 false
             }
             Stage::Draining(until) => {
-                // New sessions may have been on their way from another reactor, and some never said HELLO.
                 self.node.at(now, &mut self.io).drain();
-                self.keys.extend(self.io.connections.keys());
-                for key in self.keys.drain(..) {
-                    self.io.leave(key);
-                }
+                self.say_bye(now);
                 if self.io.log.log.has_records() {
                     self.io.log.log.want();
                 }
