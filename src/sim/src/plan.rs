@@ -486,7 +486,7 @@ impl Plan {
         self.retention = self.segment_len * random.between(14, 20) * self.reactors;
         // Else homes that are told of thousands of conversations after a start would wait for one of them again and again.
         self.not_resident = 0;
-        (self.scene, self.faults_until) = (None, 25 * SECOND);
+        (self.scene, self.faults_until) = (None, 15 * SECOND);
     }
 
     fn draw_faults(&mut self, random: &mut Random) {

@@ -22,7 +22,7 @@ use crate::{
 const NAME: &str = "user of nobody";
 /// How often it writes, and to how many then.
 const EVERY: Nanos = 10 * MS;
-const AT_ONCE: u64 = 8;
+const AT_ONCE: u64 = 16;
 
 /// What it does.
 #[derive(Debug, Default)]
