@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod binary;
+pub mod commands;
 pub mod raw;
 pub mod serving;
 

@@ -2,70 +2,17 @@
 
 use std::{
     io::Write,
-    net::SocketAddr,
     process::{Command, Output, Stdio},
     time::{Duration, Instant},
 };
 
 use serde_json::Value;
-use tidings::process::{Launch, ServerProcess, TempDir};
+use tidings::process::TempDir;
 use tidings_client::{Config, Event, blocking::Client};
-use tidings_tests::{binary, noise};
-
-struct Node {
-    server: Option<ServerProcess>,
-    launch: Launch,
-    dir: TempDir,
-}
-
-impl Node {
-    fn start() -> Self {
-        Self::start_with("")
-    }
-
-    fn start_with(settings: &str) -> Self {
-        let dir = TempDir::new("cli").unwrap();
-        let config = dir.path().join("test.toml");
-        std::fs::write(&config, format!("[log]\nsegment_bytes = 4194304\n{settings}")).unwrap();
-        let (data, listen) = (dir.path().join("data"), SocketAddr::from(([127, 0, 0, 1], 0)));
-        let (binary, cores, config, canary) = (binary::tidings(), "0,1".into(), Some(config), None);
-        let launch = Launch { binary, data, listen, cores, config, canary };
-        Self { server: Some(launch.start().unwrap()), launch, dir }
-    }
-
-    /// Runs a client command of this server with `input`.
-    fn run(&self, arguments: &[&str], input: &str) -> Output {
-        let addr = self.server.as_ref().unwrap().addr().to_string();
-        let data = self.launch.data.to_str().unwrap();
-        let mut command = Command::new(&self.launch.binary);
-        // A command's own commands come before its options.
-        let named = if ["group", "devices"].contains(&arguments[0]) { 2 } else { 1 };
-        command.args(&arguments[..named]).args(["--server", &addr]);
-        if !arguments.contains(&"--token") {
-            command.args(["--data", data]);
-        }
-        command.args(&arguments[named..]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let mut stdin = child.stdin.take().unwrap();
-        std::thread::scope(|scope| {
-            // Beside reading its output: either pipe may be full. A command that ends before it has read all is no failure.
-            scope.spawn(move || stdin.write_all(input.as_bytes()));
-            child.wait_with_output().unwrap()
-        })
-    }
-
-    fn lines(&self, arguments: &[&str], input: &str) -> Vec<Value> {
-        let output = self.run(arguments, input);
-        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-    }
-}
-
-fn tidings(arguments: &[&str]) -> (bool, String, String) {
-    let output = Command::new(binary::tidings()).args(arguments).output().unwrap();
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    (output.status.success(), text(output.stdout), text(output.stderr))
-}
+use tidings_tests::{
+    commands::{Node, tidings},
+    noise,
+};
 
 /// A page of history is cut at its bytes: what it lacks is asked for, whichever reactor the reader's home is on.
 #[test]

@@ -506,6 +506,15 @@ impl Session {
         self.post(conversation, Content::text(payload))
     }
 
+    /// Messages are numbered from here on: for who must be able to send the same once more without memory. The number must be larger than
+    /// that of any message of this device before, or that of the very message that is sent again. False if it is 0: that names none.
+    pub fn number_from(&mut self, id: ClientMsgId) -> bool {
+        if id > ClientMsgId(0) {
+            self.next_id = id.0;
+        }
+        id > ClientMsgId(0)
+    }
+
     pub(crate) fn peer_of(&self, conversation: ConversationId) -> UserId {
         self.conversations.get(&conversation).map_or(UserId::NONE, |known| known.peer)
     }

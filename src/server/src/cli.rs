@@ -3,6 +3,8 @@
 mod about;
 mod block;
 mod chat;
+mod check;
+mod completions;
 mod connect;
 mod conversations;
 mod demo;
@@ -17,6 +19,7 @@ mod said;
 mod send;
 mod serve;
 mod set;
+mod status;
 mod stream;
 mod tail;
 mod token;
@@ -90,6 +93,10 @@ enum Command {
     Chat(chat::Arguments),
     /// Accept a data directory that was restored from a backup or has lost files, and begin a new lineage on it.
     Restore(restore::Arguments),
+    /// Read a data directory as a start would, and change nothing.
+    Check(check::Arguments),
+    /// Print completions for a shell.
+    Completions(completions::Arguments),
     /// See it hold: two users on two devices each, a server that is killed while they talk.
     Demo(demo::Arguments),
 }
@@ -121,13 +128,15 @@ pub fn main() -> ExitCode {
         Command::Set(arguments) => set::run(&arguments),
         Command::Chat(arguments) => chat::run(&arguments),
         Command::Restore(arguments) => restore::run(&arguments),
+        Command::Check(arguments) => check::run(&arguments),
+        Command::Completions(arguments) => completions::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             out::note(&format!("tidings: {error}"));
-            ExitCode::FAILURE
+            status::code(&*error)
         }
     }
 }

@@ -271,6 +271,26 @@ pub fn restore(config: &ServerConfig) -> Result<Vec<RestoredLog>, StartError> {
     Ok(logs.into_iter().map(|log| RestoredLog { log, found: end(&found, log), known: end(&known, log) }).collect())
 }
 
+/// Reads a data directory as a start would, and changes nothing in it. Where its logs must end at least.
+///
+/// # Errors
+/// What a start would refuse it for.
+pub fn check(config: &ServerConfig) -> Result<BTreeMap<LogId, LogEnd>, StartError> {
+    let data = DataDir::open(&config.data, config.shards).map_err(StartError::Data)?;
+    let ends = data.control().ends();
+    let (settings, mut is_whole) = (log_settings(&data, config), false);
+    // A start counts itself once all was read and nothing is missing, before it changes anything: here that is the end.
+    let stop = || {
+        is_whole = true;
+        Err(io::Error::other("nothing is to be changed"))
+    };
+    match recover_data(&data, config, (1, settings), &ends, stop) {
+        Err(RecoveryError::NotCounted(_)) if is_whole => Ok(ends),
+        Err(error) => Err(StartError::Recovery(error)),
+        Ok(_) => unreachable!("a start that is not counted goes no further"),
+    }
+}
+
 /// The keys of a data directory. A new one gets new keys; an old one that has none has lost them, and whoever holds a token would be
 /// turned away.
 fn load_keys(data: &DataDir) -> Result<Keys, StartError> {

@@ -7,8 +7,9 @@ use tidings_client::{Content, ConversationId, ErrorCode, Event, Seq, Session};
 
 use super::{
     Failure,
-    connect::{Connection, PATIENCE, Recipient, group_id, recipient, rejected},
+    connect::{Connection, Recipient, group_id, patience, recipient, rejected},
     out,
+    status::{Ended, Status, no_answer, refused_with},
 };
 
 /// Where a message is, and as whom.
@@ -107,7 +108,7 @@ impl Place {
         let mut client = self.connection.open(&config)?;
         let conversation = to.conversation(client.session());
         act(client.session(), conversation);
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + patience();
         while Instant::now() < until {
             match client.poll(Duration::from_millis(200))? {
                 Some(Event::Sent { conversation, seq, .. }) => {
@@ -122,7 +123,7 @@ impl Place {
                 _ => {}
             }
         }
-        Err("no answer from the server".into())
+        Err(no_answer())
     }
 }
 
@@ -135,7 +136,7 @@ fn refused(code: ErrorCode) -> Failure {
         ErrorCode::TargetErased => "the message was withdrawn",
         ErrorCode::TooLate => "it is too long ago that it was written",
         ErrorCode::PayloadTooLarge => "that is too long",
-        _ => return format!("refused: {code}").into(),
+        _ => return refused_with(code),
     };
-    format!("{why} ({code})").into()
+    Ended::with(Status::Refused, format!("{why} ({code})"))
 }

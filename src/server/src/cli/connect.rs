@@ -2,9 +2,11 @@
 
 use std::{
     path::PathBuf,
+    sync::OnceLock,
     time::{Duration, Instant},
 };
 
+use base64::{Engine, prelude::BASE64_STANDARD};
 use clap::Args;
 use tidings_client::{
     Clear, ClientMsgId, Config, Content, Control, ConversationId, DEFAULT_TENANT, ErrorCode, Event, Media, Message,
@@ -18,6 +20,7 @@ use tidings_wire::{DeviceId, Timestamp, limits::NAME_MAX};
 use super::{
     Failure, out,
     said::{Said, said},
+    status::{Ended, Status},
 };
 use crate::tokens::Issuer;
 
@@ -33,9 +36,15 @@ pub(super) struct Connection {
     /// The server's data directory: a token is made with the key in it.
     #[arg(long, value_name = "DIR", default_value = "./tidings-data")]
     data: PathBuf,
-    /// A token, instead of --data.
-    #[arg(long, value_name = "TOKEN")]
+    /// A token, instead of --data. Others on this machine may see arguments: the environment or a file keep it to yourself.
+    #[arg(long, value_name = "TOKEN", env = "TIDINGS_TOKEN", hide_env_values = true)]
     token: Option<String>,
+    /// The token in a file, rather than one that is given in another way.
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// How long the server may take to answer, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 15)]
+    timeout: u32,
     /// Who you are.
     #[arg(long, value_name = "NAME")]
     user: String,
@@ -49,8 +58,14 @@ pub(super) struct Connection {
 
 /// How long tokens made here are good for.
 const TOKEN_TTL_S: u64 = 24 * 3600;
-/// How long a command tries to reach the server.
-pub(super) const PATIENCE: Duration = Duration::from_secs(15);
+
+/// How long the server may take to answer: this process is one command.
+static PATIENCE: OnceLock<Duration> = OnceLock::new();
+
+/// How long a command waits for an answer.
+pub(super) fn patience() -> Duration {
+    PATIENCE.get().copied().unwrap_or(Duration::from_secs(15))
+}
 
 /// The clock.
 pub(super) fn wall_clock() -> Timestamp {
@@ -64,6 +79,14 @@ impl Connection {
         &self.user
     }
 
+    /// The token that was given, if one was.
+    fn given_token(&self) -> Result<Option<String>, Failure> {
+        let Some(path) = &self.token_file else { return Ok(self.token.clone().filter(|token| !token.is_empty())) };
+        let read = std::fs::read_to_string(path);
+        let token = read.map_err(|error| format!("--token-file {}: {error}", path.display()))?;
+        Ok(Some(token.trim().to_owned()))
+    }
+
     /// Settings for a session.
     pub(super) fn config(&self) -> Result<Config, Failure> {
         self.config_as(Scope::User)
@@ -72,6 +95,7 @@ impl Connection {
     /// Settings for a session of a scope. A token that is given says its own.
     pub(super) fn config_as(&self, scope: Scope) -> Result<Config, Failure> {
         check_name(&self.user)?;
+        let _known = PATIENCE.set(Duration::from_secs(self.timeout.into()));
         let device = match self.device {
             Some(device) if DeviceId(device).is_guest() => {
                 return Err(format!("--device {device}: devices are numbered below {}", DeviceId::FIRST_GUEST).into());
@@ -79,8 +103,8 @@ impl Connection {
             Some(device) => device,
             None => u32::from_ne_bytes(crate::data::random()?) | DeviceId::FIRST_GUEST,
         };
-        let token = match &self.token {
-            Some(token) => token.clone(),
+        let token = match self.given_token()? {
+            Some(token) => token,
             None => self.issuer()?.issue_scoped(&self.user, (None, scope), wall_clock(), TOKEN_TTL_S)?,
         };
         let mut config = Config::new(&self.user, device, token.into_bytes());
@@ -102,7 +126,7 @@ impl Connection {
     /// A client. With the key at hand it makes itself new tokens for as long as it runs.
     pub(super) fn client(&self, config: Config) -> Result<Client, Failure> {
         let server = self.server()?;
-        if self.token.is_some() {
+        if self.given_token()?.is_some() {
             return Ok(Client::new(server, config));
         }
         let (issuer, user) = (self.issuer()?, self.user.clone());
@@ -123,7 +147,7 @@ impl Connection {
     /// A client that is let in.
     pub(super) fn open(&self, config: &Config) -> Result<Client, Failure> {
         let mut client = self.client(config.clone())?;
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + patience();
         while Instant::now() < until {
             match client.poll(Duration::from_millis(200))? {
                 Some(Event::Connected) => return Ok(client),
@@ -131,10 +155,12 @@ impl Connection {
                 _ => {}
             }
             if let Some(failure) = client.failure() {
-                return Err(format!("no server at {}: {}", self.server, self.unreachable(failure)).into());
+                let why = format!("no server at {}: {}", self.server, self.unreachable(failure));
+                return Err(Ended::with(Status::Unreachable, why));
             }
         }
-        Err(format!("no server at {}: something listens there, and does not answer", self.server).into())
+        let why = format!("no server at {}: something listens there, and does not answer", self.server);
+        Err(Ended::with(Status::Unreachable, why))
     }
 
     /// Why there is no connection, and what to do.
@@ -160,7 +186,7 @@ pub(super) fn rejected(code: ErrorCode) -> Failure {
         ErrorCode::Superseded => ": this device has connected somewhere else",
         _ => "",
     };
-    format!("the server refuses: {code}{hint}").into()
+    Ended::with(Status::NotLetIn, format!("the server refuses: {code}{hint}"))
 }
 
 /// The user of a name.
@@ -229,17 +255,43 @@ fn kind_of(message: &Message) -> String {
     row.map_or_else(|| control.0.to_string(), |row| row.name.to_owned())
 }
 
+/// How what a message says is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Payload {
+    /// As text; what is none becomes U+FFFD.
+    Text,
+    /// As base64, byte for byte.
+    Base64,
+}
+
+/// How messages are printed.
+#[derive(Debug, Args)]
+pub(super) struct Format {
+    /// One JSON object a line: conversation, to (the other user's id, or the group's), seq, id (the attempt), kind (text, or what it does to a group), from, device, ts (microseconds since 1970), text.
+    #[arg(long)]
+    json: bool,
+    /// With --json: `payload`, in base64, instead of `text`, for what is no text.
+    #[arg(long, requires = "json")]
+    base64: bool,
+}
+
 /// A message as a JSON object.
-pub(super) fn to_json(message: &Message) -> serde_json::Value {
+fn to_json(message: &Message, payload: Payload) -> serde_json::Value {
+    let to = if message.conversation.is_group() { message.conversation.to_string() } else { message.peer.to_string() };
     let mut object = serde_json::json!({
         "conversation": message.conversation.to_string(),
+        "to": to,
         "seq": message.seq.0,
+        "id": message.client_msg_id.0,
         "kind": kind_of(message),
         "from": message.sender_name,
         "device": message.sender_device.0,
         "ts": message.ts.0,
-        "text": String::from_utf8_lossy(&message.payload),
     });
+    match payload {
+        Payload::Text => object["text"] = String::from_utf8_lossy(&message.payload).into(),
+        Payload::Base64 => object["payload"] = BASE64_STANDARD.encode(&message.payload).into(),
+    }
     // What few messages have is there when they have it.
     if message.target.0 > 0 {
         object["target"] = message.target.0.into();
@@ -287,9 +339,10 @@ fn clear_json(object: &mut serde_json::Value, clear: &Clear<'_>) {
 }
 
 /// Prints a message for a script or for people; false if nobody reads any more.
-pub(super) fn print(message: &Message, json: bool) -> bool {
-    if json {
-        return out::line(&to_json(message).to_string());
+pub(super) fn print(message: &Message, format: &Format) -> bool {
+    if format.json {
+        let payload = if format.base64 { Payload::Base64 } else { Payload::Text };
+        return out::line(&out::escaped(&to_json(message, payload)));
     }
     // Of whom, or of what, the user does not want to hear it hears nothing.
     if message.is_withheld() || message.is_forgotten() {

@@ -13,8 +13,9 @@ use tidings_client::{
 
 use super::{
     Failure,
-    connect::{Connection, PATIENCE, group_id, recipient, rejected, wall_clock},
+    connect::{Connection, group_id, patience, recipient, rejected, wall_clock},
     out,
+    status::{Ended, Status, no_answer},
 };
 
 /// Arguments of `conversations`.
@@ -125,14 +126,15 @@ pub(super) fn read(arguments: &ReadArguments) -> Result<(), Failure> {
     }
     let ordinal = message.map_or(0, |message| message.ordinal);
     client.session().read(conversation, upto, ordinal);
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + patience();
     while !client.session().receipts_settled() {
         if Instant::now() > until {
-            return Err("no answer from the server".into());
+            return Err(no_answer());
         }
         if let Some(Event::ReadDelayed { retry_ms, .. }) = client.poll(Duration::from_millis(50))? {
             let seconds = retry_ms.div_ceil(1000);
-            return Err(format!("in a large group this is taken once in a while: try again in {seconds} s").into());
+            let why = format!("in a large group this is taken once in a while: try again in {seconds} s");
+            return Err(Ended::with(Status::Refused, why));
         }
     }
     leave(client)
@@ -149,7 +151,7 @@ pub(super) fn synced(connection: &Connection) -> Result<(Client, Vec<Listed>), F
     let mut config = connection.config()?;
     (config.history, config.confirm) = (History::Recent(0), false);
     let mut client = connection.open(&config)?;
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + patience();
     let (mut synced, mut all) = (false, Vec::<Listed>::new());
     while Instant::now() < until {
         match client.poll(Duration::from_millis(if synced { 0 } else { 200 }))? {
@@ -169,7 +171,7 @@ pub(super) fn synced(connection: &Connection) -> Result<(Client, Vec<Listed>), F
             None => {}
         }
     }
-    Err("no answer from the server".into())
+    Err(no_answer())
 }
 
 /// The name that the other member had when it wrote last, if it wrote lately.
@@ -191,7 +193,7 @@ fn history(
     conversation: ConversationId,
     wanted: impl Fn(&Message) -> bool,
 ) -> Result<Option<Message>, Failure> {
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + patience();
     let mut found = None;
     while Instant::now() < until {
         match client.poll(Duration::from_millis(200))? {
@@ -200,18 +202,19 @@ fn history(
             }
             Some(Event::HistoryDone { conversation: of, .. }) if of == conversation => return Ok(found),
             Some(Event::HistoryFailed { conversation: of, code }) if of == conversation => {
-                return Err(format!("the messages of {conversation} cannot be read: {code}").into());
+                let why = format!("the messages of {conversation} cannot be read: {code}");
+                return Err(Ended::with(Status::Refused, why));
             }
             _ => {}
         }
     }
-    Err("no answer from the server".into())
+    Err(no_answer())
 }
 
 /// What a group is; `None` if the user is no member any more.
 fn describe(client: &mut Client, conversation: ConversationId) -> Result<Option<Group>, Failure> {
     client.session().describe(conversation);
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + patience();
     while Instant::now() < until {
         match client.poll(Duration::from_millis(200))? {
             Some(Event::Described(group)) if group.conversation == conversation => return Ok(Some(group)),
@@ -219,7 +222,7 @@ fn describe(client: &mut Client, conversation: ConversationId) -> Result<Option<
             _ => {}
         }
     }
-    Err("no answer from the server".into())
+    Err(no_answer())
 }
 
 /// The groups of a user, those that it left among them: of those there is no more to be had than that.

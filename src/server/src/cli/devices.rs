@@ -9,8 +9,9 @@ use tidings_core::Scope;
 
 use super::{
     Failure,
-    connect::{Connection, PATIENCE, rejected, user_named},
+    connect::{Connection, patience, rejected, user_named},
     out,
+    status::{Ended, Status, no_answer, refused_with},
 };
 
 /// Arguments of `devices`.
@@ -108,7 +109,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
 }
 
 fn wait(client: &mut Client, asks: Asks, of: Option<UserId>) -> Result<Vec<Device>, Failure> {
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + patience();
     asks.ask(of, client);
     let (mut asked, mut again) = (Instant::now(), false);
     while Instant::now() < until {
@@ -119,25 +120,26 @@ fn wait(client: &mut Client, asks: Asks, of: Option<UserId>) -> Result<Vec<Devic
         match client.poll(Duration::from_millis(200))? {
             Some(Event::Devices(devices)) => return Ok(devices),
             Some(Event::DevicesFailed { code: ErrorCode::NoSuchDevice }) => {
-                return Err(match asks {
+                let why = match asks {
                     // It may have been revoked before, and the answer was lost.
                     Asks::Revoke(device) if again => {
                         format!("device {} is not there, or not any more (NO_SUCH_DEVICE)", device.0)
                     }
                     Asks::Revoke(device) => format!("there is no device {} of this user (NO_SUCH_DEVICE)", device.0),
                     Asks::List | Asks::RevokeAll => "this user was never here (NO_SUCH_DEVICE)".into(),
-                }
-                .into());
+                };
+                return Err(Ended::with(Status::Refused, why));
             }
             Some(Event::DevicesFailed { code: ErrorCode::NotAllowed }) => {
-                return Err("the token is not an administrator's of that user's tenant (NOT_ALLOWED)".into());
+                let why = "the token is not an administrator's of that user's tenant (NOT_ALLOWED)";
+                return Err(Ended::with(Status::Refused, why));
             }
-            Some(Event::DevicesFailed { code }) => return Err(format!("refused: {code}").into()),
+            Some(Event::DevicesFailed { code }) => return Err(refused_with(code)),
             Some(Event::Rejected { code }) => return Err(rejected(code)),
             _ => {}
         }
     }
-    Err("no answer from the server".into())
+    Err(no_answer())
 }
 
 fn print(device: &Device, json: bool) -> bool {

@@ -13,8 +13,9 @@ use tidings_wire::{frames::group::digest_of_link, limits::NAMED_MAX};
 
 use super::{
     Failure,
-    connect::{Connection, PATIENCE, check_name, group_id, rejected},
+    connect::{Connection, check_name, group_id, patience, rejected},
     out,
+    status::{Ended, Status, no_answer, refused_with},
 };
 
 /// Arguments of `group`.
@@ -372,7 +373,7 @@ impl Session {
     }
 
     fn wait<T>(&mut self, mut answer: impl FnMut(Event) -> Option<Result<T, Failure>>) -> Result<T, Failure> {
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + patience();
         while Instant::now() < until {
             match self.client.poll(Duration::from_millis(200))? {
                 Some(Event::Rejected { code }) => return Err(rejected(code)),
@@ -384,7 +385,7 @@ impl Session {
                 None => {}
             }
         }
-        Err("no answer from the server".into())
+        Err(no_answer())
     }
 
     fn say(&mut self, of: &Of) -> Result<(), Failure> {
@@ -421,9 +422,9 @@ fn refused(code: ErrorCode) -> Failure {
         ErrorCode::AlreadyMember => "somebody whom you name is in the group already, or named twice",
         ErrorCode::BadPeer => "somebody whom you name cannot be written to",
         ErrorCode::BodyInvalid => "the server does not understand it: is the title longer than 256 bytes?",
-        other => return format!("refused: {other}").into(),
+        other => return refused_with(other),
     };
-    format!("{why} ({code})").into()
+    Ended::with(Status::Refused, format!("{why} ({code})"))
 }
 
 fn role_name(role: Role) -> &'static str {

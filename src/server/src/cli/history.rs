@@ -10,8 +10,9 @@ use tidings_client::{ConversationId, Event, Seq};
 
 use super::{
     Failure,
-    connect::{Connection, PATIENCE, group_id, print, recipient, rejected},
+    connect::{Connection, Format, group_id, patience, print, recipient, rejected},
     out,
+    status::{Ended, Status, no_answer},
 };
 
 /// Arguments of `history`.
@@ -25,9 +26,8 @@ pub(super) struct Arguments {
     /// Of a group.
     #[arg(long, value_name = "ID", value_parser = group_id, conflicts_with = "with")]
     group: Option<ConversationId>,
-    /// One JSON object a line, as with `tail`.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    format: Format,
     /// Only the last this many.
     #[arg(long, value_name = "N")]
     last: Option<NonZeroU32>,
@@ -47,14 +47,14 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         Some(limit) => client.session().history(conversation, Seq(0), limit),
         None => client.session().history_after(conversation, Seq(0), PAGE),
     }
-    let mut until = Instant::now() + PATIENCE;
+    let mut until = Instant::now() + patience();
     loop {
         match client.poll(Duration::from_millis(200))? {
             Some(Event::Older(message)) => {
-                if !print(&message, arguments.json) {
+                if !print(&message, &arguments.format) {
                     break;
                 }
-                until = Instant::now() + PATIENCE;
+                until = Instant::now() + patience();
             }
             Some(Event::HistoryDone { last, head, damaged, .. }) => {
                 if damaged > Seq(0) {
@@ -69,15 +69,18 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
             }
             Some(Event::HistoryFailed { code: tidings_client::ErrorCode::NotMember, .. }) => {
                 let user = arguments.connection.user();
-                return Err(match &arguments.with {
-                    Some(with) => format!("{user} and {with} have no conversation").into(),
-                    None => format!("{user} is in no such group").into(),
-                });
+                let why = match &arguments.with {
+                    Some(with) => format!("{user} and {with} have no conversation"),
+                    None => format!("{user} is in no such group"),
+                };
+                return Err(Ended::with(Status::Refused, why));
             }
-            Some(Event::HistoryFailed { code, .. }) => return Err(format!("the history cannot be read: {code}").into()),
+            Some(Event::HistoryFailed { code, .. }) => {
+                return Err(Ended::with(Status::Refused, format!("the history cannot be read: {code}")));
+            }
             Some(Event::Rejected { code }) => return Err(rejected(code)),
-            Some(Event::Disconnected) => return Err("the connection was lost".into()),
-            _ if Instant::now() > until => return Err("no answer from the server".into()),
+            Some(Event::Disconnected) => return Err(Ended::with(Status::Unreachable, "the connection was lost")),
+            _ if Instant::now() > until => return Err(no_answer()),
             _ => {}
         }
     }

@@ -28,6 +28,22 @@ pub(super) fn harmless(text: &str) -> String {
     shown
 }
 
+/// JSON in which nothing steers a terminal: control characters beyond ASCII and hidden ones are written as `\\uXXXX`, which means the same.
+pub(super) fn escaped(value: &serde_json::Value) -> String {
+    let mut shown = String::new();
+    for character in value.to_string().chars() {
+        if character.is_control() || is_hidden(character) {
+            for unit in character.encode_utf16(&mut [0; 2]) {
+                // Writing to a string does not fail.
+                let _written = write!(shown, "\\u{unit:04x}");
+            }
+        } else {
+            shown.push(character);
+        }
+    }
+    shown
+}
+
 /// True of what changes how text around it looks, or is not seen: marks of direction, invisible separators and fillers, line and
 /// paragraph separators, tags. The joiners of emoji and of Arabic and Indic scripts (U+200C, U+200D) and variation selectors are text.
 fn is_hidden(character: char) -> bool {
@@ -39,7 +55,15 @@ fn is_hidden(character: char) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::harmless;
+    use super::{escaped, harmless};
+
+    #[test]
+    fn json_is_the_same_and_steers_nothing() {
+        let value = serde_json::json!({ "text": "a\u{9b}2J \u{202e}b \u{e0041} ü \n" });
+        let shown = escaped(&value);
+        assert_eq!(shown, r#"{"text":"a\u009b2J \u202eb \udb40\udc41 ü \n"}"#);
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).unwrap(), value);
+    }
 
     #[test]
     fn what_others_write_cannot_steer_the_terminal_or_hide_in_it() {

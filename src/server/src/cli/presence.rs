@@ -8,8 +8,9 @@ use tidings_client::{Event, PresenceState, Timestamp};
 
 use super::{
     Failure,
-    connect::{Connection, PATIENCE, rejected, user_named, wall_clock},
+    connect::{Connection, patience, rejected, user_named, wall_clock},
     out,
+    status::no_answer,
 };
 
 /// Arguments of `presence`.
@@ -35,10 +36,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     config.receive = false;
     let mut client = arguments.connection.open(&config)?;
     client.session().watch(&[of], &[]);
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + patience();
     let (state, last_seen) = loop {
         if Instant::now() > until {
-            return Err("no answer from the server".into());
+            return Err(no_answer());
         }
         match client.poll(Duration::from_millis(50))? {
             Some(Event::Presence { user, state, last_seen }) if user == of => break (state, last_seen),

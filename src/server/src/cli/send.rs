@@ -1,19 +1,24 @@
 //! `tidings send`
 
 use std::{
+    collections::BTreeMap,
     io::BufRead,
     sync::mpsc::{Receiver, TryRecvError, sync_channel},
     time::{Duration, Instant},
 };
 
+use base64::{Engine, prelude::BASE64_STANDARD};
 use clap::Args;
-use tidings_client::{Content, ConversationId, DEFAULT_TENANT, Event, Seq, Timestamp, UserId, blocking::Client};
+use tidings_client::{
+    ClientMsgId, Content, ConversationId, DEFAULT_TENANT, Event, Seq, Timestamp, UserId, blocking::Client,
+};
 use tidings_wire::limits::MENTIONS_MAX;
 
 use super::{
     Failure,
-    connect::{Connection, PATIENCE, Recipient, check_name, group_id, recipient, rejected, wall_clock},
+    connect::{Connection, Recipient, check_name, group_id, patience, recipient, rejected, wall_clock},
     out,
+    status::{Ended, Status},
 };
 
 /// Arguments of `send`.
@@ -39,6 +44,13 @@ pub(super) struct Arguments {
     /// Let it disappear after so many seconds.
     #[arg(long, value_name = "SECONDS")]
     disappear: Option<u32>,
+    /// What is sent is given in base64, to be decoded; each line of standard input, too.
+    #[arg(long)]
+    base64: bool,
+    /// The number of the attempt, for a script that may have to send the same again: with the same number from the same device it is sent once. Larger than
+    /// that of any message before, as microseconds since 1970 are.
+    #[arg(long, value_name = "ID", requires = "device")]
+    id: Option<u64>,
     /// What; `-`: each line of standard input is a message, sent as it comes.
     #[arg(allow_hyphen_values = true)]
     text: String,
@@ -69,16 +81,23 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         client: arguments.connection.open(&config)?,
         to,
         like: arguments.like()?,
+        base64: arguments.base64,
+        lines: BTreeMap::new(),
         disappear: arguments.disappear,
         waiting: 0,
         heard: Instant::now(),
         delayed: false,
         failure: None,
     };
+    if let Some(id) = arguments.id
+        && !sending.client.session().number_from(ClientMsgId(id))
+    {
+        return Err(format!("--id {id}: a message is numbered from 1 on").into());
+    }
     if arguments.text == "-" {
         sending.stream(&lines());
     } else {
-        sending.send(arguments.text.as_bytes());
+        sending.send(arguments.text.as_bytes())?;
     }
     // What is on its way is waited for, whatever happened: it may be durable, and is owed its line.
     while sending.waiting > 0 && sending.client_is_there() {
@@ -108,6 +127,10 @@ struct Sending {
     to: Recipient,
     /// What goes with each text.
     like: Content,
+    /// What is sent comes in base64.
+    base64: bool,
+    /// Which line each message was that is on its way.
+    lines: BTreeMap<ClientMsgId, u64>,
     /// Seconds after which it disappears.
     disappear: Option<u32>,
     waiting: usize,
@@ -118,19 +141,36 @@ struct Sending {
 }
 
 impl Sending {
-    fn send(&mut self, text: &[u8]) {
-        let payload = text.strip_suffix(b"\r").unwrap_or(text).to_vec();
+    fn send(&mut self, text: &[u8]) -> Result<ClientMsgId, Failure> {
+        let text = text.strip_suffix(b"\r").unwrap_or(text);
+        let payload = match self.base64 {
+            true => BASE64_STANDARD.decode(text).map_err(|error| format!("--base64: {error}"))?,
+            false => text.to_vec(),
+        };
         let until = self.disappear.map(|seconds| Timestamp(wall_clock().0 + u64::from(seconds) * 1_000_000));
         let expires_at = until.unwrap_or_default();
-        self.to.post(self.client.session(), Content { payload, expires_at, ..self.like.clone() }.compressible());
+        let content = Content { payload, expires_at, ..self.like.clone() }.compressible();
         (self.waiting, self.heard) = (self.waiting + 1, Instant::now());
+        Ok(self.to.post(self.client.session(), content))
+    }
+
+    /// Of which line something is said, if there are lines.
+    fn line_of(&mut self, id: ClientMsgId) -> Option<u64> {
+        self.lines.remove(&id)
     }
 
     fn stream(&mut self, lines: &Receiver<std::io::Result<Vec<u8>>>) {
+        let mut nth = 0;
         while self.failure.is_none() {
             while self.waiting < PIPELINE {
                 match lines.try_recv() {
-                    Ok(Ok(line)) => self.send(&line),
+                    Ok(Ok(line)) => {
+                        nth += 1;
+                        match self.send(&line) {
+                            Ok(id) => drop(self.lines.insert(id, nth)),
+                            Err(error) => return self.failure = Some(format!("line {nth}: {error}").into()),
+                        }
+                    }
                     Ok(Err(error)) => return self.failure = Some(error.into()),
                     Err(TryRecvError::Empty) => break,
                     Err(TryRecvError::Disconnected) => return,
@@ -145,16 +185,21 @@ impl Sending {
     /// Waits for the next answer, at most this long.
     fn step(&mut self, wait: Duration) -> Result<(), Failure> {
         match self.client.poll(wait)? {
-            Some(Event::Sent { conversation, seq, .. }) => {
+            Some(Event::Sent { conversation, seq, id, .. }) => {
                 (self.waiting, self.heard, self.delayed) = (self.waiting - 1, Instant::now(), false);
-                let line = serde_json::json!({ "conversation": conversation.to_string(), "seq": seq.0 });
+                let mut line =
+                    serde_json::json!({ "conversation": conversation.to_string(), "seq": seq.0, "id": id.0 });
+                if let Some(nth) = self.line_of(id) {
+                    line["line"] = nth.into();
+                }
                 if !out::line(&line.to_string()) {
                     self.failure.get_or_insert_with(|| "nobody reads the output".into());
                 }
             }
-            Some(Event::SendFailed { code, .. }) => {
+            Some(Event::SendFailed { code, id, .. }) => {
                 self.waiting -= 1;
-                self.failure.get_or_insert_with(|| format!("not sent: {code}").into());
+                let line = self.line_of(id).map_or(String::new(), |nth| format!("line {nth}: "));
+                self.failure.get_or_insert_with(|| Ended::with(Status::Refused, format!("{line}not sent: {code}")));
             }
             Some(Event::SendDelayed { code, retry_ms, .. }) if !self.delayed => {
                 // It goes by itself then: what was refused with a time is waited for.
@@ -172,10 +217,10 @@ impl Sending {
     }
 
     fn client_is_there(&mut self) -> bool {
-        let patient = self.heard.elapsed() < PATIENCE && !self.client.session().is_closed();
+        let patient = self.heard.elapsed() < patience() && !self.client.session().is_closed();
         if !patient && self.failure.is_none() {
             let text = "no answer from the server: the last messages may or may not have been sent";
-            self.failure = Some(text.into());
+            self.failure = Some(Ended::with(Status::Unknown, text));
         }
         patient
     }

@@ -9,8 +9,9 @@ use tidings_client::{
 
 use super::{
     Failure,
-    connect::{Connection, PATIENCE, group_id, recipient, rejected, wall_clock},
+    connect::{Connection, group_id, patience, recipient, rejected, wall_clock},
     conversations::synced,
+    status::{Ended, Status, no_answer, refused_with},
 };
 
 /// Arguments of `set`.
@@ -122,20 +123,20 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
 
 /// Waits until all that a user wants is durable.
 pub(super) fn settle(mut client: Client) -> Result<(), Failure> {
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + patience();
     while !(client.session().settings_settled() && client.session().receipts_settled()) {
         if Instant::now() > until {
-            return Err("no answer from the server".into());
+            return Err(no_answer());
         }
         match client.poll(Duration::from_millis(50))? {
             Some(Event::SettingFailed { code: ErrorCode::FutureSeq, .. }) => {
-                return Err("something new came meanwhile (FUTURE_SEQ)".into());
+                return Err(Ended::with(Status::Refused, "something new came meanwhile (FUTURE_SEQ)"));
             }
             Some(Event::ForgetFailed { code: ErrorCode::FutureSeq | ErrorCode::TargetInvalid, .. }) => {
-                return Err("there are no such messages".into());
+                return Err(Ended::with(Status::Refused, "there are no such messages"));
             }
             Some(Event::SettingFailed { code, .. } | Event::ForgetFailed { code, .. }) => {
-                return Err(format!("refused: {code}").into());
+                return Err(refused_with(code));
             }
             Some(Event::Rejected { code }) => return Err(rejected(code)),
             _ => {}

@@ -12,8 +12,9 @@ use tidings_client::{ClientMsgId, Content, ErrorCode, Event, blocking::Client};
 use super::{
     Failure,
     about::Place,
-    connect::{PATIENCE, Recipient, rejected},
+    connect::{Recipient, patience, rejected},
     out,
+    status::{Ended, Status, no_answer, refused_with},
 };
 
 /// Arguments of `stream`.
@@ -92,8 +93,8 @@ fn write(client: &mut Client, stream: ClientMsgId, pieces: &Receiver<std::io::Re
             Some(Event::Rejected { code }) => return Err(rejected(code)),
             _ => {}
         }
-        if ended.is_some_and(|ended| ended.elapsed() > PATIENCE) {
-            return Err("no answer from the server".into());
+        if ended.is_some_and(|ended| ended.elapsed() > patience()) {
+            return Err(no_answer());
         }
     }
 }
@@ -106,7 +107,7 @@ fn failed(code: ErrorCode) -> Failure {
         ErrorCode::TooMany => "too many messages are being written there at once",
         ErrorCode::TargetInvalid => "the server ended it before it was whole",
         ErrorCode::TargetErased => "it was withdrawn while it was written",
-        _ => return format!("refused: {code}").into(),
+        _ => return refused_with(code),
     };
-    format!("{why} ({code})").into()
+    Ended::with(Status::Refused, format!("{why} ({code})"))
 }
