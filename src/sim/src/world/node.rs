@@ -17,7 +17,7 @@ use tidings_turn::{
     Completion, ConnectionLimits, Outcome, Seed, Shared, Turn, TurnConfig,
     recover::{LogSettings, Recovered, log_parts, recover},
 };
-use tidings_wire::{Lineage, LogId, Shards, Timestamp};
+use tidings_wire::{Generation, Lineage, LogId, Shards, Timestamp};
 
 use super::{End, Event, World, names::Names, settle::Phase, storage::Then};
 use crate::{
@@ -126,6 +126,16 @@ impl Process {
     /// Reactors.
     pub(super) fn reactors(&self) -> usize {
         self.reactors.len()
+    }
+
+    /// What its reactors counted, in all.
+    pub(super) fn count(&self, counter: Counter) -> u64 {
+        self.reactors.iter().map(|running| running.turn.counters().get(counter)).sum()
+    }
+
+    /// The oldest segment of each log that dropped some.
+    pub(super) fn floors(&self) -> Vec<(LogId, Generation)> {
+        self.shared.floors().collect()
     }
 
     /// Adds up what its reactors counted.
@@ -554,20 +564,6 @@ impl World {
         if self.disk.borrow().media_faults == 0 {
             self.stats.compared += 1;
             self.oracle.compare(who, digests);
-        }
-    }
-
-    /// What retention dropped is remembered: the node itself forgets it with its process.
-    pub(super) fn learn_floors(&mut self) {
-        for (log, oldest) in self.node.iter().flat_map(|process| process.shared.floors()) {
-            self.oracle.durable.drop_below(log, oldest);
-        }
-        let lost = self.oracle.durable.lost_unreceived();
-        let reactors = self.node.iter().flat_map(|process| &process.reactors);
-        let counted: u64 = reactors.map(|running| running.turn.counters().get(Counter::UndeliveredDropped)).sum();
-        if self.node.is_some() && lost > counted {
-            let text = format!("{lost} messages went unreceived with their segments, of which {counted} were given up");
-            self.oracle.violate("I25", text);
         }
     }
 

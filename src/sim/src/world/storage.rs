@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use tidings_core::Counter;
 use tidings_log::{AlignedBuf, LogEnd, SlotId};
 use tidings_turn::{Completion, Purpose};
 use tidings_wire::LogId;
@@ -64,6 +65,19 @@ impl World {
         {
             let after = self.random.below(latency);
             self.agenda.plan(self.now + after, Event::Crash { run: self.run, how });
+        }
+    }
+
+    /// What retention dropped is remembered: the node itself forgets it with its process.
+    pub(super) fn learn_floors(&mut self) {
+        let Some(process) = &self.node else { return };
+        for (log, oldest) in process.floors() {
+            self.oracle.durable.drop_below(log, oldest);
+        }
+        let (lost, counted) = (self.oracle.durable.lost_unreceived(), process.count(Counter::UndeliveredDropped));
+        if lost > counted {
+            let text = format!("{lost} messages went unreceived with their segments, of which {counted} were given up");
+            self.oracle.violate("I25", text);
         }
     }
 
