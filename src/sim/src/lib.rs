@@ -16,6 +16,7 @@ pub mod oracle;
 pub mod plan;
 pub mod random;
 pub mod relay;
+pub mod sometimes;
 pub mod stats;
 pub mod trace;
 mod world;

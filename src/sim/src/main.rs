@@ -11,7 +11,7 @@ use std::{
 
 use clap::Parser;
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
-use tidings_sim::{Campaign, End, Outcome, Profile, Stats, run};
+use tidings_sim::{Campaign, End, Outcome, Profile, Stats, run, sometimes::never};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -37,6 +37,9 @@ struct Arguments {
     /// Begin no more seeds after so many seconds.
     #[arg(long, value_name = "N", requires = "seeds")]
     seconds: Option<u64>,
+    /// Fail if there is something that never happened in all of these seeds, and should now and then.
+    #[arg(long, requires = "seeds")]
+    sometimes: bool,
     /// Test only: let a deliberate bug in, which must be found.
     #[cfg(feature = "canary")]
     #[arg(long, value_name = "NAME", value_parser = canary)]
@@ -150,7 +153,9 @@ fn run_many(seeds: Range<u64>, arguments: &Arguments) -> Result<(), Failure> {
         campaign.hash
     ));
     line(&speed(campaign.events, simulated, began.elapsed(), threads));
-    tell_if_broken(campaign.broken.as_ref())
+    tell_if_broken(campaign.broken.as_ref())?;
+    let never = if arguments.sometimes { never(&campaign.stats) } else { Vec::new() };
+    if never.is_empty() { Ok(()) } else { Err(format!("this never happened: {}", never.join(", ")).into()) }
 }
 
 fn speed(events: u64, simulated: Duration, took: Duration, threads: usize) -> String {
@@ -171,28 +176,8 @@ fn end_name(end: &End) -> &'static str {
 
 /// What was exercised, three to a line.
 fn table(stats: &Stats) -> Vec<String> {
-    let whole = [
-        ("starts of the node", stats.starts),
-        ("recoveries interrupted", stats.interrupted),
-        ("crashes in a write", stats.crashes_in_writes),
-        ("torn tails", stats.torn),
-        ("ended: damage reported", stats.reported),
-        ("ended: newest batch damaged", stats.exempt),
-        ("messages delivered", stats.messages),
-        ("history refused for now", stats.unreadable),
-        ("told of damage", stats.damages),
-        ("ranges of history read", stats.readings),
-        ("told who types", stats.typings),
-        ("shown what grows", stats.fragments),
-        ("told who is there", stats.presences),
-        ("receipts of groups", stats.group_receipts),
-        ("states compared", stats.compared),
-        ("turns that shed", stats.stages[1..].iter().sum()),
-        ("turns that shed SENDs", stats.stages[4]),
-        ("proposals dropped", stats.drops),
-    ];
     let mut lines = vec!["What was exercised:".to_string()];
-    rows(&mut lines, "", whole.into_iter());
+    rows(&mut lines, "", stats.reached().into_iter());
     rows(&mut lines, "Faults:", stats.faults.iter().map(|(name, count)| (*name, *count)));
     rows(&mut lines, "Counted by the nodes:", stats.counters.iter().map(|(name, count)| (*name, *count)));
     rows(&mut lines, "The most of what is bounded:", stats.peaks.iter().map(|(name, count)| (*name, *count)));

@@ -55,6 +55,30 @@ impl Stats {
         self.stages[stage as usize] += 1;
     }
 
+    /// What was exercised, by name.
+    pub fn reached(&self) -> [(&'static str, u64); 18] {
+        [
+            ("starts of the node", self.starts),
+            ("recoveries interrupted", self.interrupted),
+            ("crashes in a write", self.crashes_in_writes),
+            ("torn tails", self.torn),
+            ("ended: damage reported", self.reported),
+            ("ended: newest batch damaged", self.exempt),
+            ("messages delivered", self.messages),
+            ("history refused for now", self.unreadable),
+            ("told of damage", self.damages),
+            ("ranges of history read", self.readings),
+            ("told who types", self.typings),
+            ("shown what grows", self.fragments),
+            ("told who is there", self.presences),
+            ("receipts of groups", self.group_receipts),
+            ("states compared", self.compared),
+            ("turns that shed", self.stages[1..].iter().sum()),
+            ("turns that shed SENDs", self.stages[4]),
+            ("proposals dropped", self.drops),
+        ]
+    }
+
     /// A fault happened.
     pub fn fault(&mut self, name: &'static str) {
         *self.faults.entry(name).or_default() += 1;
