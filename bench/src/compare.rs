@@ -19,6 +19,8 @@ pub struct Arguments {
 const LEAST: f64 = 0.05;
 /// One start of a server differs from another by more than its runs do from each other: by about this many times.
 const STARTS: f64 = 2.0;
+/// Noise from which on nothing can be told.
+const TOO_MUCH: f64 = 0.5;
 /// Runs that a verdict needs on either side.
 const RUNS: usize = 3;
 
@@ -27,7 +29,10 @@ const RUNS: usize = 3;
 enum Verdict {
     Better,
     Worse,
+    /// No more than the noise, which would hide a small change.
     Noise,
+    /// The noise would hide a large change, too.
+    Unknown,
 }
 
 /// A figure: its name, whether more is better, and where it stands in a run.
@@ -62,7 +67,9 @@ fn median_and_noise(values: impl Iterator<Item = f64>) -> (f64, f64) {
 fn judge(direction: Direction, before: (f64, f64), after: (f64, f64)) -> (f64, Verdict) {
     let change = after.0 / before.0.max(1e-9) - 1.0;
     let better = (change > 0.0) == (direction == Direction::MoreIsBetter);
-    let verdict = match change.abs() > LEAST.max(STARTS * (before.1 + after.1)) {
+    let noise = STARTS * (before.1 + after.1);
+    let verdict = match change.abs() > LEAST.max(noise) {
+        false if noise > TOO_MUCH => Verdict::Unknown,
         false => Verdict::Noise,
         true if better => Verdict::Better,
         true => Verdict::Worse,
@@ -96,6 +103,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
             Verdict::Better => "better",
             Verdict::Worse => "WORSE",
             Verdict::Noise => "within the noise",
+            Verdict::Unknown => "cannot tell",
         };
         println!(
             "{name:<26} {:>12.1} {:>12.1} {:>+8.1}% {:>7.1}%  {said}",
@@ -124,6 +132,8 @@ mod tests {
         assert_eq!(judge(LessIsBetter, calm, of([120.0; 5])).1, Worse);
         assert_eq!(judge(MoreIsBetter, calm, of([120.0; 5])).1, Better);
         assert_eq!(judge(LessIsBetter, calm, of([102.0; 5])).1, Noise);
-        assert_eq!(judge(LessIsBetter, noisy, of([120.0; 5])).1, Noise);
+        assert_eq!(judge(LessIsBetter, noisy, of([120.0; 5])).1, Unknown, "twice as much would be hidden, too");
+        let restless = of([90.0, 100.0, 110.0, 95.0, 105.0]);
+        assert_eq!(judge(LessIsBetter, restless, of([115.0; 5])).1, Noise);
     }
 }

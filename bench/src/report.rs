@@ -1,6 +1,6 @@
 //! What was found, as JSON and as a table.
 
-use std::{fs, path::Path, process::Command};
+use std::{fs, path::Path};
 
 use serde::{Deserialize, Serialize};
 
@@ -61,7 +61,7 @@ pub struct Machine {
     pub kernel: String,
     /// Memory, bytes.
     pub memory_bytes: u64,
-    /// The commit of the working directory, if it is one.
+    /// The commit that the bench was built of, if it is known.
     pub commit: String,
 }
 
@@ -75,13 +75,11 @@ impl Machine {
         let cores = cpu.lines().filter(|line| line.starts_with("processor")).count();
         let memory = read("/proc/meminfo");
         let kib = memory.lines().next().and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
-        let git = Command::new("git").args(["describe", "--always", "--dirty"]).output();
-        let commit = git.ok().filter(|out| out.status.success()).map(|out| out.stdout).unwrap_or_default();
         Self {
             processor: format!("{name}, {cores} cores"),
             kernel: read("/proc/sys/kernel/osrelease").trim().into(),
             memory_bytes: kib.unwrap_or(0) * 1024,
-            commit: String::from_utf8_lossy(&commit).trim().into(),
+            commit: env!("TIDINGS_COMMIT").into(),
         }
     }
 }
