@@ -9,6 +9,7 @@ use crate::session::Session;
 
 /// What one message is, whatever conversation it goes to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Content {
     /// What it does besides saying something.
     pub control: Control,

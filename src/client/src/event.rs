@@ -104,6 +104,7 @@ pub struct Group {
 
 /// What a user wants of a conversation, on all its devices.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Preferences {
     /// Nobody is alerted until then, but for what mentions this user; [`Preferences::EVER`]: never.
     pub muted_until: Timestamp,
@@ -124,6 +125,7 @@ impl Preferences {
 
 /// How far a member is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Watermarks {
     /// Some device has everything up to here.
     pub delivered: Seq,

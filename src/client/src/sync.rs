@@ -22,8 +22,9 @@ use crate::{
 /// Messages of a conversation that come with the list of what changed, at most.
 const TAIL_MAX: u64 = 32;
 
-/// What a device keeps between runs.
+/// What a device keeps between runs. With the feature `serde` it is written and read as whatever serde writes; the fields are part of this crate's interface.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct SavedState {
     /// What the cursor belongs to.
     pub lineage: Lineage,
@@ -41,6 +42,7 @@ pub struct SavedState {
 
 /// A message in [`SavedState`].
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct SavedMessage {
     /// Where to.
     pub conversation: ConversationId,
@@ -54,6 +56,7 @@ pub struct SavedMessage {
 
 /// A conversation in [`SavedState`].
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct SavedConversation {
     /// Which.
     pub id: ConversationId,

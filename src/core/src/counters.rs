@@ -77,7 +77,8 @@ counters! {
     Evacuated, "states_evacuated";
     /// Messages written again before their segment was dropped, since somebody has not received them.
     UndeliveredKept, "undelivered_kept";
-    /// Messages that went with their segment although somebody has not received them: there were too many.
+    /// Messages that somebody has not received and that go with their segment: there were too many, there was no time, or they could not be read. Of the log of another reactor they are
+    /// counted each time that there is no room for them.
     UndeliveredDropped, "undelivered_dropped";
     /// Stored messages that could not be read back.
     UnreadableMessages, "messages_unreadable";

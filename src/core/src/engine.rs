@@ -75,6 +75,8 @@ pub(crate) struct Conversation {
     origins: Vec<SentFrom>,
     /// Where its messages are.
     index: MessageIndex,
+    /// Messages from this one on may stand in the log of another reactor, although they are kept in the own one: what was withdrawn of them stays known.
+    elsewhere: Seq,
     /// Where its state is.
     base: Base,
     /// Where the first of its rows is that are being written again, or were read and are not complete.
@@ -260,6 +262,7 @@ impl Conversations {
                 overlay: NO_OVERLAY,
                 origins: Vec::new(),
                 index: MessageIndex::default(),
+                elsewhere: Seq(u64::MAX),
                 base: Base::New,
                 rewritten: None,
                 rows_missing: 0,

@@ -154,6 +154,8 @@ pub const FEW_CONVERSATIONS: u32 = 64;
 pub const ROOM_KEPT: u32 = 16;
 /// How long a message that somebody has not received outlives its segment, in seconds: 30 days after it was written.
 pub const KEPT_FOR_S: u64 = 30 * 24 * 3600;
+/// Nor does one that is so many numbers behind the last of its conversation: the places of all after it are in memory as long as it is there.
+pub const KEPT_REACH: u64 = 1 << 14;
 /// One conversation has at most such a part of what is kept at a time.
 pub const KEPT_SHARES: u64 = 8;
 /// How many hundredths of what a log keeps may be state, and users who have many conversations still begin others; and any user.

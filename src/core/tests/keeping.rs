@@ -1,9 +1,9 @@
 //! What somebody has not received outlives its segment.
 
-use tidings_core::{Counter, node::Progress};
+use tidings_core::{Counter, node::Progress, records::RecordKind};
 use tidings_testkit::{Cluster, Device, frames::Attempt, in_all_layouts};
 use tidings_wire::{
-    ConversationId, Generation, Kind, Seq, Timestamp,
+    ConversationId, Generation, Kind, LogId, Seq, Timestamp,
     frames::{
         Control, Delivered, Fetch, FetchOrder, Message,
         about::control::ERASE,
@@ -167,7 +167,7 @@ fn whoever_found_no_room_is_the_first_the_next_time() {
     // Places of those that were written again, from the log.
     let mut seen = std::collections::BTreeMap::new();
     cluster.reactors[0].each_record(|record| {
-        if record.kind == tidings_core::records::RecordKind::Kept {
+        if record.kind == RecordKind::Kept {
             let frame = tidings_wire::split(record.body, tidings_wire::limits::FRAME_MAX).unwrap().unwrap();
             *seen.entry(frame.fixed::<Message>().unwrap().conversation).or_insert(0) += 1;
         }
@@ -237,4 +237,59 @@ fn what_is_too_old_is_kept_no_longer() {
     let conversation = ConversationId::direct(alice.user, bob.user);
     let (_, bob) = lose(&mut cluster, &before);
     assert_eq!(read(&mut cluster, bob, conversation), [(2, 0, "new".into())]);
+}
+
+/// As long as a message may stand in another reactor's log, that it was withdrawn is not forgotten: a start may find it there.
+#[test]
+fn what_was_withdrawn_stays_so_where_the_log_of_another_reactor_has_it() {
+    let mut cluster = Cluster::new(1);
+    let (alice, bob) = (cluster.live("alice", 1, 1), cluster.live("bob", 1, 2));
+    let conversation = ConversationId::direct(alice.user, bob.user);
+    cluster.found_in(Some(LogId(3)));
+    cluster.send(alice, "bob", 1, 0, "goes");
+    cluster.commit();
+    cluster.found_in(None);
+    begin(&mut cluster, ENOUGH);
+    finish(&mut cluster);
+    assert_eq!(counted(&cluster, Counter::UndeliveredKept), 1, "it is in the own log, too");
+    let erase = Attempt { control: ERASE, target: 1, ..Attempt::to(conversation, bob.user, (2, 1)) };
+    cluster.bytes(alice, &erase.bytes());
+    cluster.commit();
+    cluster.ask(bob, &Delivered { conversation, upto: Seq(2) });
+    cluster.commit();
+    // All of the own log goes.
+    cluster.reactors[0].node.set_floor(LogId(0), Generation(2));
+    let before = begin(&mut cluster, ENOUGH);
+    finish(&mut cluster);
+    let (mut nth, mut withdrawn) = (0, 0);
+    cluster.reactors[0].each_record(|record| {
+        nth += 1;
+        withdrawn += usize::from(nth > before[0] && record.kind == RecordKind::ErasuresRow);
+    });
+    assert_eq!(withdrawn, 1);
+}
+
+/// What cannot be read now may be read a moment later.
+#[test]
+fn a_message_that_cannot_be_read_for_a_moment_is_kept() {
+    let mut cluster = Cluster::new(1);
+    let alice = cluster.live("alice", 1, 1);
+    cluster.send(alice, "bob", 1, 0, "hello");
+    cluster.commit();
+    begin(&mut cluster, ENOUGH);
+    for _ in 0..2 {
+        // The first step looks at the conversation, the second at its message.
+        for _ in 0..4 {
+            cluster.later(0);
+        }
+        let reactor = &mut cluster.reactors[0];
+        let reads = std::mem::take(&mut reactor.world.reads);
+        assert_eq!(reads.len(), 1, "it is read once, and not again and again");
+        reactor.node.at(cluster.now, &mut reactor.world).read_done(reads[0].0, None);
+        assert!(reactor.node.evacuated() == Progress::Stalled && !reactor.node.is_busy());
+        cluster.later(1000);
+    }
+    finish(&mut cluster);
+    assert_eq!(counted(&cluster, Counter::UndeliveredKept), 1);
+    assert_eq!(counted(&cluster, Counter::UndeliveredDropped), 0);
 }

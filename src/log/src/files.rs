@@ -79,7 +79,11 @@ impl Files {
     /// # Errors
     /// If the file system refuses.
     pub fn remove(&self, slot: SlotId) -> io::Result<()> {
-        fs::remove_file(self.path(slot))?;
+        match fs::remove_file(self.path(slot)) {
+            // It was there before, and whether that is on the disk was not known.
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
         sync_dir(&self.dir)
     }
 }

@@ -271,12 +271,16 @@ pub fn restore(config: &ServerConfig) -> Result<Vec<RestoredLog>, StartError> {
     Ok(logs.into_iter().map(|log| RestoredLog { log, found: end(&found, log), known: end(&known, log) }).collect())
 }
 
-/// Reads a data directory as a start would, and changes nothing in it. Where its logs must end at least.
+/// Reads a data directory as a start would, and changes nothing that is there. Where its logs must end at least. Whether `retention.max_bytes` can hold what is there it does not say.
 ///
 /// # Errors
 /// What a start would refuse it for.
 pub fn check(config: &ServerConfig) -> Result<BTreeMap<LogId, LogEnd>, StartError> {
+    config.check().map_err(StartError::Config)?;
     let data = DataDir::open(&config.data, config.shards).map_err(StartError::Data)?;
+    if data.logs().is_ok_and(|logs| !logs.is_empty()) {
+        load_keys(&data)?;
+    }
     let ends = data.control().ends();
     let (settings, mut is_whole) = (log_settings(&data, config), false);
     // A start counts itself once all was read and nothing is missing, before it changes anything: here that is the end.

@@ -6,7 +6,7 @@ use tidings_canary::{self as canary, Canary};
 use tidings_core::{JobId, Mono, Now};
 use tidings_log::{
     AlignedBuf, Log, LogEnd, Sealed, SegmentInfo, SlotId, Solo,
-    prepare::{Outcome, Preparer, Step},
+    prepare::{Outcome, Preparer, READY_AIM, Step},
 };
 use tidings_wire::{Generation, LogId, LogPosition, Lsn};
 
@@ -277,7 +277,9 @@ impl LogPort {
     pub(crate) fn prepare(&mut self, machine: &mut impl Machine, now: Mono) {
         // Files of dropped segments will be used again, unless enough wait for that: a log that ran ahead of its retention would
         // keep their room for ever. The oldest goes first: a hole among those whose headers are still there would look like damage.
+        // Only once there is nothing to prepare: that may be waited for.
         if now >= self.remove_after
+            && self.log.ready_segments() >= READY_AIM
             && let Some(slot) = self.preparer.delete_oldest_beyond(DROPPED_MAX)
         {
             machine.remove(self.own, slot);

@@ -36,6 +36,8 @@ pub(crate) struct Retention {
     stage: Stage,
     bytes_max: u64,
     segment_len: u64,
+    /// Bytes of the own log when what goes on began.
+    own_before: u64,
     /// The next shard whose row is written again, and the batch of the last row.
     next_shard: u16,
     last_row: Lsn,
@@ -64,7 +66,17 @@ impl Retention {
         // Messages in other logs, whose segments may go at any time.
         node.start_keeping(Generation(0), bytes_max / KEPT_OF_OTHERS);
         let (next_shard, last_row, dropped, rewritten, rows_before) = (0, Lsn(0), 0, 0, 0);
-        Self { stage: Stage::Settling, bytes_max, segment_len, next_shard, last_row, dropped, rewritten, rows_before }
+        Self {
+            stage: Stage::Settling,
+            bytes_max,
+            segment_len,
+            own_before: u64::MAX / 2,
+            next_shard,
+            last_row,
+            dropped,
+            rewritten,
+            rows_before,
+        }
     }
 
     /// Segments went, and what had to be kept of them was written again.
@@ -107,7 +119,8 @@ impl Retention {
     ) {
         match self.stage {
             Stage::Settling => {
-                self.hurry(0, node, io);
+                self.own_before = self.own_before.min(Self::own_len(&io.log));
+                self.hurry(node, io);
                 if self.shards_written(node, io) && node.evacuated() == Progress::Done {
                     shared.set_settled();
                     self.stage = Stage::Idle;
@@ -141,11 +154,12 @@ impl Retention {
                     let spared = u64::from(100 - self.state_share(node));
                     node.start_keeping(last, going / KEPT_OF_GOING * spared / 100);
                     (self.next_shard, self.last_row, self.rows_before) = (0, sealed, io.row_bytes);
+                    self.own_before = Self::own_len(&io.log);
                     self.stage = Stage::Evacuating(last, going);
                 }
             }
             Stage::Evacuating(last, going) => {
-                self.hurry(going, node, io);
+                self.hurry(node, io);
                 if self.shards_written(node, io) && node.evacuated() == Progress::Done {
                     let own = node.config().log;
                     self.note(going, io.row_bytes - self.rows_before);
@@ -173,11 +187,16 @@ impl Retention {
         (self.bytes_max / 4).max(2 * self.segment_len)
     }
 
-    /// What is not kept yet is given up once the log has grown too much, besides what is to go.
-    fn hurry<S>(&self, going: u64, node: &mut Node, io: &Io<S>) {
-        if self.excess(&io.log) > going + GROWS_BY * self.segment_len {
+    /// What is not kept yet is given up once the log has grown too much since that began.
+    fn hurry<S>(&self, node: &mut Node, io: &Io<S>) {
+        if Self::own_len(&io.log) > self.own_before + GROWS_BY * self.segment_len {
             node.stop_keeping();
         }
+    }
+
+    /// Bytes of the own segments.
+    fn own_len(log: &LogPort) -> u64 {
+        log.log.segments().map(|segment| segment.len).sum()
     }
 
     /// Bytes of the own segments up to this one.
@@ -187,8 +206,7 @@ impl Retention {
 
     /// Bytes that are too many, those of other logs among them.
     fn excess(&self, log: &LogPort) -> u64 {
-        let own: u64 = log.log.segments().map(|segment| segment.len).sum();
-        (own + log.archived_bytes()).saturating_sub(self.bytes_max)
+        (Self::own_len(log) + log.archived_bytes()).saturating_sub(self.bytes_max)
     }
 
     /// The last of the oldest segments of the own log that hold so many bytes. The active one stays.

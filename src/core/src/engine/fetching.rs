@@ -54,7 +54,8 @@ impl Conversations {
         let part = membership.part(fetch, head);
         self.drop_unreachable(key);
         let conversation = self.get(key);
-        let len_of = |seq| conversation.index.get(&self.chunks, seq).map_or(0, |stored| stored.len);
+        let stored = |seq| conversation.index.get(&self.chunks, seq).filter(|stored| !self.is_gone(stored.loc));
+        let len_of = |seq| stored(seq).map(|stored| stored.len);
         let page = page(fetch, &part, conversation.index.first(), len_of);
         let job = Job {
             asker,

@@ -16,7 +16,7 @@ use crate::{
     conversation::{erasures::Erasures, membership::Part},
     effects::{JobId, ReactorId},
     lanes::Asker,
-    limits::{FETCHES, READ_WINDOW},
+    limits::{FETCHES, KEPT_REACH, READ_WINDOW},
     narrow::{to_u32, to_usize},
     time::Mono,
 };
@@ -73,9 +73,13 @@ pub struct Page {
     pub upto: Seq,
 }
 
+/// Numbers that are looked at for a page: more than a hole before a message that was kept is long, so that no page is empty for one.
+const NUMBERS: u64 = 2 * KEPT_REACH;
+
 /// The page for the part of a FETCH that its asker can read, of a conversation whose stored messages begin at `oldest` and have these
-/// lengths. Where there is more than a page takes, the end that was asked for is whole and the other one is cut.
-pub fn page(fetch: &Fetch, part: &Part, oldest: Seq, len_of: impl Fn(Seq) -> u32) -> Page {
+/// lengths (`None`: it is not stored any more). Where there is more than a page takes, the end that was asked for is whole and the other one is cut. What is not stored takes nothing of it, but
+/// no more than [`NUMBERS`] are looked at.
+pub fn page(fetch: &Fetch, part: &Part, oldest: Seq, len_of: impl Fn(Seq) -> Option<u32>) -> Page {
     let Part { from, upto, readable: (first, last) } = *part;
     let (lowest, highest) = (from.max(oldest).max(first), upto.min(last));
     if lowest > highest {
@@ -83,25 +87,33 @@ pub fn page(fetch: &Fetch, part: &Part, oldest: Seq, len_of: impl Fn(Seq) -> u32
     }
     let most = u64::from(if fetch.limit == 0 { FETCH_MAX } else { fetch.limit.min(FETCH_MAX) });
     let wrong_end = canary::is(Canary::PageCutAtWrongEnd);
-    let fits = |count: u64, bytes: u32| count <= most && (bytes <= PAGE_BYTES || count == 1);
-    let (mut count, mut bytes) = (1, 0);
+    // Messages and bytes up to another number, as long as they fit.
+    let with = |(count, bytes): (u64, u32), seq: Seq, looked_at: u64| {
+        let Some(len) = len_of(seq) else { return Some((count, bytes)).filter(|_| looked_at < NUMBERS) };
+        let (count, bytes) = (count + 1, bytes + len);
+        let fits = count <= most && (bytes <= PAGE_BYTES || count == 1) && looked_at < NUMBERS;
+        fits.then_some((count, bytes))
+    };
+    let mut taken = (0, 0);
     match fetch.order {
         FetchOrder::Last if !wrong_end => {
             let mut first = highest;
-            bytes += len_of(first);
-            while first > lowest && fits(count + 1, bytes + len_of(Seq(first.0 - 1))) {
-                first = Seq(first.0 - 1);
-                (count, bytes) = (count + 1, bytes + len_of(first));
+            taken = with(taken, first, 0).unwrap_or(taken);
+            while first > lowest
+                && let Some(more) = with(taken, Seq(first.0 - 1), highest.0 - first.0)
+            {
+                (first, taken) = (Seq(first.0 - 1), more);
             }
             Page { first, last: highest, from: if first == lowest { from } else { first }, upto }
         }
         FetchOrder::Upward | FetchOrder::Last => {
             let skipped = u64::from(canary::is(Canary::FetchSkipsFirst));
             let mut last = lowest;
-            bytes += len_of(last);
-            while last < highest && fits(count + 1, bytes + len_of(last.next())) {
-                last = last.next();
-                (count, bytes) = (count + 1, bytes + len_of(last));
+            taken = with(taken, last, 0).unwrap_or(taken);
+            while last < highest
+                && let Some(more) = with(taken, last.next(), last.0 - lowest.0)
+            {
+                (last, taken) = (last.next(), more);
             }
             Page { first: Seq(lowest.0 + skipped), last, from, upto: if last == highest { upto } else { last } }
         }
@@ -267,7 +279,7 @@ mod tests {
         let (up, last) = (FetchOrder::Upward, FetchOrder::Last);
         let of = |fetch, len: u32| {
             let part = Membership::of_two().part(&fetch, Seq(100));
-            let Page { first, last, from, upto } = page(&fetch, &part, Seq(11), |_| len);
+            let Page { first, last, from, upto } = page(&fetch, &part, Seq(11), |_| Some(len));
             ((first.0, last.0), (from.0, upto.0))
         };
         assert_eq!(of(fetch(0, 0, 0, up), 100), ((11, 100), (1, 100)));
@@ -282,5 +294,15 @@ mod tests {
         assert_eq!(of(fetch(20, 0, 0, up), PAGE_BYTES / 4), ((20, 23), (20, 23)));
         assert_eq!(of(fetch(20, 0, 0, last), PAGE_BYTES / 4), ((97, 100), (97, 100)));
         assert_eq!(of(fetch(20, 0, 0, last), PAGE_BYTES + 1), ((100, 100), (100, 100)), "one always fits");
+        // What is not stored any more takes nothing of a page.
+        let holes = |fetch| {
+            let part = Membership::of_two().part(&fetch, Seq(100));
+            let Page { first, last, from, upto } =
+                page(&fetch, &part, Seq(11), |seq| (!(30..90).contains(&seq.0)).then_some(100));
+            ((first.0, last.0), (from.0, upto.0))
+        };
+        assert_eq!(holes(fetch(0, 0, 15, last)), ((26, 100), (26, 100)), "eleven after the hole, four before it");
+        assert_eq!(holes(fetch(25, 0, 7, up)), ((25, 91), (25, 91)));
+        assert_eq!(holes(fetch(40, 0, 1, up)), ((40, 90), (40, 90)));
     }
 }

@@ -1,5 +1,5 @@
 //! Where a conversation's messages are in the log, who wrote them when, and until when they live: 24 bytes a message, in chunks that all conversations share, so that a
-//! message costs no allocation of its own. Bounded by the log that it points into.
+//! message costs no allocation of its own. Bounded by the log that it points into, and by what was in it while the oldest was kept.
 
 use alloc::{boxed::Box, collections::VecDeque, vec::Vec};
 
@@ -114,8 +114,9 @@ impl Chunks {
     }
 }
 
-/// Most numbers in a row of which nothing is stored while older messages are: beyond that those are forgotten.
-const HOLE_MAX: u64 = 1 << 16;
+/// Most numbers in a row of which nothing is stored while older messages are: beyond that those are forgotten. What is kept is at most
+/// [`KEPT_REACH`](crate::limits::KEPT_REACH) behind the last message when it is kept; so many more may follow until its own segment goes, or the server starts again.
+const HOLE_MAX: u64 = 1 << 20;
 
 /// A number of which nothing is stored.
 const HOLE: Stored = Stored { loc: LogPosition::NONE, len: 0, written: Written { by: 0, at_s: 0, until_s: 0 } };

@@ -1,7 +1,7 @@
 //! Messages that somebody has not received yet outlive their segment: before that is dropped they are written again, the newest of each
 //! conversation first, as far as the budget goes.
 
-use alloc::vec::Vec;
+use alloc::{collections::VecDeque, vec::Vec};
 
 use tidings_canary::{self as canary, Canary};
 use tidings_wire::{
@@ -20,17 +20,21 @@ use crate::{
     counters::Counter,
     effects::{DurableBatch, JobId},
     emptied::{EndTold, emptied, ended},
-    limits::{FETCHES, KEPT_FOR_S, KEPT_SHARES},
+    limits::{FETCHES, KEPT_FOR_S, KEPT_REACH, KEPT_SHARES},
     narrow::to_u32,
     records::{KeptRecord, RECORD_HEADER, RecordKind, append},
+    time::Mono,
 };
 
 /// Reads under way.
 const READS: usize = 16;
 /// Messages that are looked at in one step.
 const LOOKED_AT: usize = 64;
-/// How often a message is read before it counts as unreadable: a read may bring less than was asked for.
+/// How often a message is read before it counts as unreadable, and how long after the time before: as with FETCH, what is wrong may be right soon.
 const TRIES: u8 = 3;
+const AGAIN_MS: u64 = 1000;
+/// Bytes that gather before they are written, as long as more is being read.
+const GATHERED: usize = 64 << 10;
 /// What a record takes besides its frame.
 const COST: u64 = (RECORD_HEADER + KeptRecord::LEN) as u64;
 
@@ -72,8 +76,10 @@ pub(super) struct Keeping {
     /// The place of the first for which nothing was left: the next time begins there.
     first_without: Option<u32>,
     walk: Option<Walk>,
-    /// What must be read once more.
-    again: Vec<Kept>,
+    /// What must be read once more, and when.
+    again: VecDeque<(Mono, Kept)>,
+    /// Bytes that were appended and nobody wants to be written yet.
+    gathered: usize,
     reads: [Option<Kept>; READS],
     /// The batch of the last that was written.
     last: Lsn,
@@ -100,9 +106,15 @@ impl Conversations {
         self.keeping.left = 0;
     }
 
-    /// True while there is something to do, for which no read must end.
+    /// True while there is something to do, for which no read must end and no time pass.
     pub(super) fn is_keeping(&self) -> bool {
-        self.keeping.is_searching() && self.keeping.reads.iter().any(Option::is_none)
+        let Keeping { rest, walk, reads, .. } = &self.keeping;
+        (*rest > 0 || walk.is_some()) && reads.iter().any(Option::is_none)
+    }
+
+    /// When something is to be read once more.
+    pub(super) fn keeps_again_at(&self) -> Option<Mono> {
+        self.keeping.again.front().map(|(due, _)| *due)
     }
 
     /// True once all that is to be kept is durable.
@@ -114,19 +126,34 @@ impl Conversations {
     /// Goes on with up to `most` steps. How many are left.
     pub(super) fn keep(&mut self, most: usize, cx: &mut impl ConversationContext) -> usize {
         let mut left = most;
-        // As where state is written again: half of a batch stays free for messages.
+        // As where state is written again: a batch keeps room for messages.
         while left > 0
             && self.keeping.is_searching()
             && cx.room() >= 2 * ROW_MAX
             && let Some(free) = self.keeping.reads.iter().position(Option::is_none)
         {
             left -= 1;
-            if let Some(kept) = self.keeping.again.pop().or_else(|| self.next_kept(cx)) {
+            let now = cx.now().mono;
+            let again = self.keeping.again.pop_front_if(|(due, _)| *due <= now).map(|(_, kept)| kept);
+            if again.is_none() && !self.is_keeping() {
+                break; // it is not time
+            }
+            if let Some(kept) = again.or_else(|| self.next_kept(cx)) {
                 self.keeping.reads[free] = Some(kept);
                 cx.read(JobId(to_u32(FETCHES + free)), kept.at, kept.len as usize);
             }
         }
+        self.write_kept(GATHERED, cx);
         left
+    }
+
+    /// What gathered is to be written: if it is so much, or nothing more comes.
+    fn write_kept(&mut self, most: usize, cx: &mut impl ConversationContext) {
+        let Keeping { gathered, reads, .. } = &mut self.keeping;
+        if *gathered >= most || *gathered > 0 && reads.iter().all(Option::is_none) {
+            *gathered = 0;
+            cx.want_write();
+        }
     }
 
     /// One step: the next message to keep, if it is found in this one.
@@ -138,7 +165,8 @@ impl Conversations {
         let key = walk.key;
         self.drop_unreachable(key);
         let index = &self.all[key.0].index;
-        let first = index.first().max(walk.undelivered.after().next());
+        let reach = Seq(self.all[key.0].state.head.0.saturating_sub(KEPT_REACH));
+        let first = index.first().max(walk.undelivered.after().next()).max(reach);
         for _ in 0..LOOKED_AT {
             let seq = walk.next;
             if seq < first {
@@ -196,20 +224,22 @@ impl Conversations {
         let kept = self.keeping.reads[place].take().expect("it was being read");
         let conversation = self.get(kept.key);
         let (id, shard) = (conversation.id, conversation.shard);
-        if !self.is_at(&kept) {
-            return; // an END has taken its place: that is in a later segment
+        if !self.is_at(&kept) || self.is_gone(kept.at) {
+            return; // an END has taken its place, which is in a later segment; or it went with the log of another reactor
         }
         let bytes = bytes.and_then(|bytes| bytes.get(..kept.len as usize));
         let Some((frame, message)) = bytes.and_then(|bytes| checked(bytes, id, kept.seq)) else {
             let tries = kept.tries + 1;
             if tries < TRIES {
-                return self.keeping.again.push(Kept { tries, ..kept });
+                let due = cx.now().mono.plus_ms(AGAIN_MS);
+                return self.keeping.again.push_back((due, Kept { tries, ..kept }));
             }
             cx.count(Counter::UnreadableMessages);
             return cx.count(Counter::UndeliveredDropped);
         };
         if cx.room() < frame.bytes().len() + KeptRecord::LEN {
-            return self.keeping.again.push(kept);
+            // In its place: what waits for a time is behind it.
+            return self.keeping.again.push_front((cx.now().mono, kept));
         }
         let emptied = self.without_what_is_held_back(&kept, &frame, &message, cx);
         let frame = emptied.as_deref().unwrap_or(frame.bytes());
@@ -217,7 +247,7 @@ impl Conversations {
             body.extend_from_slice(frame);
             append(body, &KeptRecord { seq: kept.seq });
         });
-        cx.want_write();
+        self.keeping.gathered += frame.len();
         self.keeping.last = at.lsn;
         self.rows.push_back((at, Row::Kept { from: kept, len: to_u32(frame.len()) }));
     }
@@ -253,8 +283,12 @@ impl Conversations {
         cx: &mut impl ConversationContext,
     ) {
         if self.is_at(&from) {
-            let Self { all, chunks, .. } = self;
-            all[from.key.0].index.move_to(chunks, from.seq, (batch.position)(at.offset), len);
+            let Self { all, chunks, config, .. } = self;
+            let conversation = &mut all[from.key.0];
+            conversation.index.move_to(chunks, from.seq, (batch.position)(at.offset), len);
+            if from.at.log() != config.log {
+                conversation.elsewhere = conversation.elsewhere.min(from.seq);
+            }
         }
         cx.count(Counter::UndeliveredKept);
     }

@@ -63,7 +63,8 @@ pub(super) const ROW_MAX: usize = {
 impl Conversations {
     pub(crate) fn next_timeout(&self) -> Option<Mono> {
         let risen = self.risen.front().map(|(due, _)| *due);
-        self.receipts_due.into_iter().chain(risen).chain(self.streams.next()).min()
+        let again = self.keeps_again_at();
+        self.receipts_due.into_iter().chain(risen).chain(self.streams.next()).chain(again).min()
     }
 
     pub(crate) fn sealed(&mut self) {
@@ -171,7 +172,7 @@ impl Conversations {
                 }
             }
             Step::Erasures(after) => {
-                let first = self.get(key).index.first();
+                let first = self.get(key).index.first().min(self.get(key).elsewhere);
                 let erasures = &mut self.get_mut(key).state.erasures;
                 let (needed, last) = erasures.needed_after(after, first, ERASURES_PER_ROW);
                 self.write_erasures(key, &needed, evacuation, cx);

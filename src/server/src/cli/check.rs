@@ -10,8 +10,7 @@ use crate::{config::ServerConfig, server::check};
 /// Arguments of `check`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-It reads all that a start would read: where the logs must end, every batch and every record. Nothing is written but a lock, so a server must not run on the directory \
-meanwhile. What it finds it says as `serve` would, and ends with status 1.")]
+It reads all that a start would read: the keys, where the logs must end, every batch and every record. It takes the lock, so a server must not run on the directory meanwhile, and changes nothing that is there. What it finds it says as `serve` would, and ends with status 1.")]
 pub(super) struct Arguments {
     /// A TOML file with settings, as for `serve`.
     #[arg(long, value_name = "FILE")]
@@ -33,6 +32,6 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         let (segment, batch) = (end.generation.0, end.batch.0);
         out::line(&format!("log {}: whole, ends at or after segment {segment}, batch {batch}", log.0));
     }
-    out::line(&format!("{data} is whole: a server starts on it"));
+    out::line(&format!("{data} is whole"));
     Ok(())
 }

@@ -18,7 +18,7 @@ use super::{
     Failure,
     connect::{Connection, Recipient, check_name, group_id, patience, recipient, rejected, wall_clock},
     out,
-    status::{Ended, Status},
+    status::{Ended, Status, no_answer},
 };
 
 /// Arguments of `send`.
@@ -89,6 +89,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         delayed: false,
         failure: None,
     };
+    if arguments.id.is_some() && arguments.text == "-" {
+        return Err("--id: for one message, not for lines: of them only the last 128 would be known".into());
+    }
     if let Some(id) = arguments.id
         && !sending.client.session().number_from(ClientMsgId(id))
     {
@@ -105,6 +108,15 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     sending.client.session().leave();
     sending.client.poll(Duration::ZERO)?;
+    if sending.waiting > 0
+        && let Some(failure) = sending.failure
+    {
+        // Whatever else is so: of these nobody knows.
+        return Err(Ended::with(
+            Status::Unknown,
+            format!("{failure}: {} may or may not have been sent", sending.waiting),
+        ));
+    }
     sending.failure.map_or(Ok(()), Err)
 }
 
@@ -219,8 +231,7 @@ impl Sending {
     fn client_is_there(&mut self) -> bool {
         let patient = self.heard.elapsed() < patience() && !self.client.session().is_closed();
         if !patient && self.failure.is_none() {
-            let text = "no answer from the server: the last messages may or may not have been sent";
-            self.failure = Some(Ended::with(Status::Unknown, text));
+            self.failure = Some(no_answer());
         }
         patient
     }

@@ -4,7 +4,7 @@ use std::{error::Error, fmt, process::ExitCode};
 
 use tidings_client::ErrorCode;
 
-/// What a script can tell an end by; docs/operating.md has the table.
+/// What a script can tell an end by; docs/commands.md has the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Status {
     /// The server cannot be reached, or does not answer: nothing was done.

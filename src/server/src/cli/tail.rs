@@ -13,6 +13,8 @@ use super::{
 
 /// Arguments of `tail`.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+With a device of its own (--device), and without --new, --since, --after, --with and --group, what it prints counts as received by the user; else it only looks.")]
 pub(super) struct Arguments {
     #[command(flatten)]
     connection: Connection,
@@ -47,6 +49,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     if arguments.new {
         config.history = History::Recent(0);
     }
+    // Whoever has received a message has received those before it, for all of the user's devices: what is passed over here somebody else may still want.
+    let passes_over = arguments.new || arguments.since.is_some() || arguments.after > 0 || only_one(arguments);
+    config.confirm = !passes_over && !config.device.is_guest();
     let mut client = arguments.connection.open(&config)?;
     let with: Option<UserId> = arguments.with.as_deref().map(user_named).transpose()?;
     let only = with.map(|user| client.session().conversation_with(user)).or(arguments.group);
@@ -79,6 +84,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     client.session().leave();
     client.poll(Duration::ZERO)?;
     Ok(())
+}
+
+/// True if not all conversations are printed.
+fn only_one(arguments: &Arguments) -> bool {
+    arguments.with.is_some() || arguments.group.is_some()
 }
 
 /// A time: of the epoch, or before now.

@@ -43,6 +43,7 @@ impl MessageFlags {
 
 /// What a message does besides saying something: text, or an act of some feature. The list is in `docs/protocol.md`.
 #[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Control(pub u16);
 
 impl Control {
