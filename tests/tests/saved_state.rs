@@ -38,7 +38,7 @@ fn a_saved_state_goes_through_json_and_the_program_goes_on_where_it_was() {
         if let Some(Event::Message(message)) = event {
             texts.push(String::from_utf8(message.payload).unwrap());
         }
-        texts.len() == 2 && client.session().save().is_some_and(|state| state.uv.0 > 0)
+        texts.len() == 2 && client.session().save().is_some()
     });
     // It writes something, and ends before that is sent.
     reader.session().send(alice, b"an answer");

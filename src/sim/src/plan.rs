@@ -478,7 +478,7 @@ impl Plan {
     /// A log of which the state of a few thousand conversations is as much as may be.
     fn draw_inventions(&mut self, random: &mut Random) {
         self.users = random.between(2, 4) as usize;
-        (self.pace, self.payload_max) = (random.between(300, 1500) * MS, 1 << random.between(9, 12));
+        (self.pace, self.payload_max) = (random.between(80, 300) * MS, 1 << random.between(9, 12));
         self.batch_max = 640 << 10;
         self.first_segment_len = self.batch_max as u64 + (64 << 10);
         self.segment_len = self.first_segment_len;

@@ -24,6 +24,9 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let mut config = arguments.config.as_deref().map_or_else(|| Ok(ServerConfig::default()), ServerConfig::read)?;
     config.data.clone_from(&arguments.data);
+    if config.cores.is_empty() {
+        config.cores.push(0); // nothing runs on it
+    }
     let data = config.data.display();
     if !config.data.join("control.json").is_file() && !config.data.join("control.copy.json").is_file() {
         return Err(format!("{data} is no data directory: there is no control.json in it").into());
