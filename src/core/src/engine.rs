@@ -75,8 +75,6 @@ pub(crate) struct Conversation {
     origins: Vec<SentFrom>,
     /// Where its messages are.
     index: MessageIndex,
-    /// Messages from this one on may stand in the log of another reactor, although they are kept in the own one: what was withdrawn of them stays known.
-    elsewhere: Seq,
     /// Where its state is.
     base: Base,
     /// Where the first of its rows is that are being written again, or were read and are not complete.
@@ -178,6 +176,8 @@ pub(crate) struct Conversations {
     streams: AllStreams,
     evacuation: Option<upkeep::Evacuation>,
     keeping: Keeping,
+    /// The first message of a conversation that may stand in the log of another reactor, although it is kept in the own one: what was withdrawn from there on stays known.
+    elsewhere: BTreeMap<Key, Seq>,
     /// Hundredths of the log.
     state_share: u8,
     /// The last durable batch.
@@ -210,6 +210,7 @@ impl Conversations {
             streams: AllStreams::default(),
             evacuation: None,
             keeping: Keeping::default(),
+            elsewhere: BTreeMap::new(),
             state_share: 0,
             durable: Lsn(0),
             config,
@@ -262,7 +263,6 @@ impl Conversations {
                 overlay: NO_OVERLAY,
                 origins: Vec::new(),
                 index: MessageIndex::default(),
-                elsewhere: Seq(u64::MAX),
                 base: Base::New,
                 rewritten: None,
                 rows_missing: 0,

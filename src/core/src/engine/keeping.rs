@@ -117,6 +117,11 @@ impl Conversations {
         self.keeping.again.front().map(|(due, _)| *due)
     }
 
+    /// True while nothing is to be done.
+    pub(super) fn is_kept(&self) -> bool {
+        !self.keeping.is_searching() && self.keeping.gathered == 0
+    }
+
     /// True once all that is to be kept is durable.
     pub(super) fn has_kept(&self) -> bool {
         let Keeping { reads, last, .. } = &self.keeping;
@@ -275,6 +280,14 @@ impl Conversations {
         stored.is_some_and(|stored| stored.loc == kept.at)
     }
 
+    /// A message was moved from here: if that is in the log of another reactor, it may be found there by a start.
+    pub(super) fn note_elsewhere(&mut self, key: ConversationKey, seq: Seq, from: LogPosition) {
+        if from.log() != self.config.log {
+            let first = self.elsewhere.entry(key.0).or_insert(seq);
+            *first = seq.min(*first);
+        }
+    }
+
     /// A message was written again, and that is durable.
     pub(super) fn kept(
         &mut self,
@@ -283,12 +296,9 @@ impl Conversations {
         cx: &mut impl ConversationContext,
     ) {
         if self.is_at(&from) {
-            let Self { all, chunks, config, .. } = self;
-            let conversation = &mut all[from.key.0];
-            conversation.index.move_to(chunks, from.seq, (batch.position)(at.offset), len);
-            if from.at.log() != config.log {
-                conversation.elsewhere = conversation.elsewhere.min(from.seq);
-            }
+            let Self { all, chunks, .. } = self;
+            all[from.key.0].index.move_to(chunks, from.seq, (batch.position)(at.offset), len);
+            self.note_elsewhere(from.key, from.seq, from.at);
         }
         cx.count(Counter::UndeliveredKept);
     }

@@ -193,8 +193,8 @@ impl Conversations {
         // It was read before the END was committed that stands for it.
         let known = conversation.index.get(&self.chunks, seq);
         let is_ended = known.is_some_and(|known| known.written.is_ended());
-        if known.is_some_and(|known| known.loc.log() != self.config.log) {
-            conversation.elsewhere = conversation.elsewhere.min(seq);
+        if let Some(known) = known {
+            self.note_elsewhere(key, seq, known.loc);
         }
         if !is_ended || stored.seq != seq {
             self.restore(key, &message, (at, len));

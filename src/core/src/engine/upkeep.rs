@@ -84,7 +84,7 @@ impl Conversations {
         self.work_outboxes(most, cx);
         self.continue_fetches(cx);
         let left = self.evacuate(most, cx);
-        self.keep(left, cx)
+        if self.is_kept() { left } else { self.keep(left, cx) }
     }
 
     /// True while there is something to be done at leisure.
@@ -172,7 +172,8 @@ impl Conversations {
                 }
             }
             Step::Erasures(after) => {
-                let first = self.get(key).index.first().min(self.get(key).elsewhere);
+                let first = self.get(key).index.first();
+                let first = self.elsewhere.get(&key.0).map_or(first, |elsewhere| first.min(*elsewhere));
                 let erasures = &mut self.get_mut(key).state.erasures;
                 let (needed, last) = erasures.needed_after(after, first, ERASURES_PER_ROW);
                 self.write_erasures(key, &needed, evacuation, cx);
