@@ -5,7 +5,7 @@ use tidings_testkit::{Cluster, Device, frames::Attempt, in_all_layouts};
 use tidings_wire::{
     ConversationId, Generation, Kind, LogId, Seq, Timestamp,
     frames::{
-        Control, Delivered, Fetch, FetchOrder, Message,
+        Control, Delivered, Fetch, FetchOrder, Message, MessageFlags,
         about::control::ERASE,
         streamed::control::{END, OPEN},
     },
@@ -216,6 +216,59 @@ fn what_was_withdrawn_is_kept_without_what_it_said_and_an_end_for_what_it_ends()
         assert!(says("stays") && says("all of it") && !says("goes") && !says("withdrawn"));
         let (_, bob) = lose(cluster, &before);
         assert_eq!(read(cluster, bob, conversation), seen);
+    });
+}
+
+/// A message that grew when its segment went ends as every other: whoever reads it from then on reads how.
+#[test]
+fn what_was_being_written_when_its_segment_went_ends_in_its_place() {
+    in_all_layouts(|cluster, alice, bob| {
+        let conversation = ConversationId::direct(alice.user, bob.user);
+        let act = |cluster: &mut Cluster, who, id, control, target, payload: &str| {
+            let prev = if id == 1 { 0 } else { id - 1 };
+            let of = Attempt::to(conversation, bob.user, (id, prev));
+            cluster.bytes(who, &Attempt { control, target, payload: payload.as_bytes(), ..of }.bytes());
+            cluster.commit();
+        };
+        act(cluster, alice, 1, OPEN, 0, "");
+        let before = begin(cluster, ENOUGH);
+        finish(cluster);
+        assert_eq!(counted(cluster, Counter::UndeliveredKept), 1);
+        let (alice, bob) = lose(cluster, &before);
+        act(cluster, alice, 2, END, 1, "all of it");
+        let [(1, opened, opens), (2, _, ends)] = &read(cluster, bob, conversation)[..] else { panic!("two messages") };
+        assert_eq!((opens.as_str(), ends.as_str()), ("all of it", "all of it"));
+        assert!(opened & MessageFlags::ENDED > 0);
+    });
+}
+
+/// An END that outlives its segment says of its message how that ended, also where the message itself was not moved.
+#[test]
+fn an_end_that_outlives_its_segment_stands_for_what_it_ends() {
+    in_all_layouts(|cluster, alice, bob| {
+        let conversation = ConversationId::direct(alice.user, bob.user);
+        let act = |cluster: &mut Cluster, who, id, control, target, payload: &str| {
+            let of = Attempt::to(conversation, bob.user, (id, id - 1));
+            cluster.bytes(who, &Attempt { control, target, payload: payload.as_bytes(), ..of }.bytes());
+            cluster.commit();
+        };
+        act(cluster, alice, 1, OPEN, 0, "");
+        let before = begin(cluster, ENOUGH);
+        finish(cluster);
+        let (alice, bob) = lose(cluster, &before);
+        cluster.ask(bob, &Delivered { conversation, upto: Seq(1) });
+        cluster.commit();
+        let stays: Vec<_> = cluster.reactors.iter().map(tidings_testkit::Reactor::records).collect();
+        act(cluster, alice, 2, END, 1, "all of it");
+        let goes = begin(cluster, ENOUGH);
+        finish(cluster);
+        assert_eq!(counted(cluster, Counter::UndeliveredKept), 1);
+        for (reactor, lost) in cluster.reactors.iter_mut().zip(stays.into_iter().zip(goes)) {
+            reactor.restart_without(lost.0..lost.1);
+        }
+        let bob = cluster.live("bob", 1, 32);
+        let [(1, opened, opens), (2, ..)] = &read(cluster, bob, conversation)[..] else { panic!("two messages") };
+        assert_eq!((opens.as_str(), opened & MessageFlags::ENDED), ("all of it", MessageFlags::ENDED));
     });
 }
 

@@ -1,5 +1,7 @@
 //! One node and its world, and how it starts again.
 
+use std::ops::Range;
+
 use tidings_core::{
     Budget, Layout, Mono, Node, NodeConfig, Now, ReactorId, Replayed,
     features::{FEATURES, Windows},
@@ -88,10 +90,15 @@ impl Reactor {
 
     /// A node that reads back what this one logged, from its record `from` on.
     pub fn replayed(&self, from: usize) -> Node {
+        self.replayed_without(0..from)
+    }
+
+    /// The same, without these records.
+    pub fn replayed_without(&self, lost: Range<usize>) -> Node {
         let mut again = Node::new(*self.node.config());
         let mut count = 0;
         self.each_record(|record| {
-            if count >= from {
+            if !lost.contains(&count) {
                 again.replay(record).unwrap();
             }
             count += 1;
@@ -107,7 +114,12 @@ impl Reactor {
 
     /// The same, where the log has lost what was before its record `from`.
     pub fn restart_from(&mut self, from: usize) {
-        self.node = self.replayed(from);
+        self.restart_without(0..from);
+    }
+
+    /// The same, where it lacks these records: what is before them was in the log of another reactor, say.
+    pub fn restart_without(&mut self, lost: Range<usize>) {
+        self.node = self.replayed_without(lost);
         self.epoch.0 += 1;
         let (config, disk) = (*self.node.config(), self.world.store.disk.clone());
         let tail = tail_of(&disk, World::key(config.me));

@@ -5,7 +5,10 @@ use core::cmp::Ordering;
 use tidings_canary::{self as canary, Canary};
 use tidings_wire::{
     ConversationId, EntryIndex, Frame, Kind, LogPosition, Seq, archive,
-    frames::{Control, Message, MessageFlags, streamed::control::END},
+    frames::{
+        Control, Message, MessageFlags,
+        streamed::control::{END, OPEN},
+    },
     limits::FRAME_MAX,
     split,
 };
@@ -200,6 +203,9 @@ impl Conversations {
             self.restore(key, &message, (at, len));
             if stored.seq != seq {
                 self.all[key.0].index.put_end(&mut self.chunks, seq, at, len);
+            } else if [OPEN, END].contains(&stored.control) {
+                // Its END must say how it began; and an END stands for what it ends, wherever that is.
+                self.follow_streams(key, (&frame, &message), (at, frame.bytes().len()), None);
             }
         }
         Ok(())
