@@ -139,6 +139,71 @@ fn a_group_that_changes_while_homes_are_told_again_is_told_to_those_who_lack_it(
     assert_eq!(heads, [Seq(2)]);
 }
 
+/// What is read, say, on another device while a list is told page by page moves to its beginning, and is not in the next page any more.
+#[test]
+fn what_changes_while_a_long_list_is_told_is_told_after_it() {
+    in_all_layouts(|cluster, _, bob| {
+        let people: Vec<_> = (0..300).map(|nth| format!("person {nth}")).collect();
+        for (conn, name) in (100..).zip(&people) {
+            let person = cluster.live(name, 1, conn);
+            cluster.send(person, "bob", 1, 0, "hello");
+        }
+        cluster.commit();
+        cluster.later(2000);
+        cluster.commit();
+        let tablet = cluster.connect("bob", 2, 5);
+        let mut listed: Vec<ChangedConversation> = Vec::new();
+        let mut below = Uv(0);
+        loop {
+            cluster.ask(tablet, &Resume { lineage: Lineage([7; 16]), uv: Uv(0), below, page: 0, tails: 0, tail: 0 });
+            let next = entries(&cluster.take(tablet), &mut listed);
+            if below == Uv(0) {
+                // Its user reads what is still to be listed, on another device.
+                assert_eq!((listed.len(), next > Uv(0)), (256, true));
+                let conversation = ConversationId::direct(bob.user, user(&people[0]));
+                cluster.ask(bob, &Read { conversation, upto: Seq(1), ordinal: 1 });
+                cluster.later(1000);
+                cluster.commit();
+                cluster.take(tablet);
+            }
+            below = next;
+            if below == Uv(0) {
+                break;
+            }
+        }
+        let Reactor { node, world, .. } = &mut cluster.reactors[tablet.at];
+        node.at(cluster.now, world).output_gone(tablet.id);
+        entries(&cluster.take(tablet), &mut listed);
+        let lacks = people.iter().find(|name| {
+            let conversation = ConversationId::direct(bob.user, user(name));
+            !listed.iter().any(|entry| entry.conversation == conversation && entry.head == Seq(1))
+        });
+        assert_eq!(lacks, None);
+        // Once it has all of it, it is told what is new as everybody else, and no list.
+        cluster.ask(
+            bob,
+            &Read { conversation: ConversationId::direct(bob.user, user(&people[1])), upto: Seq(1), ordinal: 1 },
+        );
+        cluster.later(1000);
+        cluster.commit();
+        assert_eq!(cluster.take(tablet).kinds(), [Kind::ReceiptOk]);
+    });
+}
+
+/// Takes the entries of the lists in some output. Where the last of them goes on.
+fn entries(output: &tidings_testkit::Output, into: &mut Vec<ChangedConversation>) -> Uv {
+    let mut next = Uv(0);
+    for frame in output.frames().into_iter().filter(|frame| frame.kind() == Ok(Kind::Changed)) {
+        let changed: Changed = frame.fixed().unwrap();
+        let all = frame.var(changed.entries).unwrap();
+        into.extend(
+            all.chunks(changed.entry_len as usize).map(|entry| archive::read::<ChangedConversation>(entry).unwrap()),
+        );
+        next = changed.next;
+    }
+    next
+}
+
 /// A device that does not read costs bounded memory; when it reads again it gets the list of what it missed.
 #[test]
 fn a_slow_device_falls_behind_and_catches_up() {

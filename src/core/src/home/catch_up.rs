@@ -181,11 +181,34 @@ impl Homes {
                 names,
             },
         );
+        match (range.below, next) {
+            (Uv(0), Uv(0)) => {}
+            (Uv(0), _) => self.list_begins(id),
+            (_, Uv(0)) => self.list_ends(id),
+            _ => {}
+        }
         let state = self.index.get_mut(home);
         state.listed = listed;
         // Where the page before ended somewhere else the list was walked to here, which its user pays for.
         state.bucket.owe(walked / WALKED_PER_TOKEN);
         first
+    }
+}
+
+impl Homes {
+    fn list_begins(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        session.lists.begin(self.index.get(session.home).durable);
+    }
+
+    /// What changed while a list was told is told after it.
+    fn list_ends(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        let Some(since) = session.lists.end() else { return };
+        // One at which nobody looks gets such a list once somebody does.
+        if session.sync == Sync::Live && self.index.get(session.home).uv > since {
+            session.sync = Sync::Behind(since);
+        }
     }
 }
 

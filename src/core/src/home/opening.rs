@@ -15,7 +15,7 @@ use super::{
     index::{Home, HomeKey},
     own::Entrance,
     retry::Unacknowledged,
-    session::{Session, Sync},
+    session::{Lists, Session, Sync},
     settings::age,
 };
 use crate::{
@@ -94,6 +94,7 @@ impl Homes {
             scope: who.scope(),
             revoked: false,
             resuming: false,
+            lists: Lists::default(),
             ending: false,
         });
         let state = self.index.get_mut(home);

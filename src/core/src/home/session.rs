@@ -45,6 +45,30 @@ pub enum Sync {
     Behind(Uv),
 }
 
+/// Lists of what changed that take more than a page. What changes meanwhile may move from a later page to before the first, and if it is no message, what is
+/// pushed of it does not say all: so the list of what changed since the first page comes after the last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lists {
+    /// What had changed when the first of them began.
+    since: Uv,
+    /// How many have begun and not ended.
+    open: u8,
+}
+
+impl Lists {
+    /// One begins, with what has changed up to now.
+    pub fn begin(&mut self, upto: Uv) {
+        self.since = if self.open == 0 { upto } else { self.since.min(upto) };
+        self.open = self.open.saturating_add(1);
+    }
+
+    /// The last page of one was told. What had changed when it began at the latest; `None` if none is known to have begun.
+    pub fn end(&mut self) -> Option<Uv> {
+        self.open = self.open.checked_sub(1)?;
+        Some(self.since)
+    }
+}
+
 /// A live session.
 #[derive(Debug)]
 pub struct Session {
@@ -87,6 +111,8 @@ pub struct Session {
     pub revoked: bool,
     /// It asks for what changed, and waits for a turn that answers.
     pub resuming: bool,
+    /// The lists of what changed that it is being told page by page.
+    pub lists: Lists,
     /// Its token has ended: nothing more is taken, and it ends once its SENDs are answered.
     pub ending: bool,
 }
