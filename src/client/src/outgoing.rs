@@ -124,7 +124,7 @@ impl Session {
                 sender_device: self.config.device,
                 peer,
                 client_msg_id: id,
-                flags,
+                flags: MessageFlags(flags).as_served(control).0,
                 control,
                 target,
                 expires_at,

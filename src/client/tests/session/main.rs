@@ -11,7 +11,7 @@ use std::num::NonZeroU32;
 
 use proptest::prelude::*;
 use tidings_client::{
-    ClientMsgId, Config, ErrorCode, Event, Lineage, Loss, SavedState, Seq, Session, Time, Timestamp, Uv,
+    ClientMsgId, Config, Content, ErrorCode, Event, Lineage, Loss, SavedState, Seq, Session, Time, Timestamp, Uv,
 };
 use tidings_wire::{Kind, frame::Span, frames::*, limits};
 
@@ -396,6 +396,24 @@ fn an_own_message_that_the_device_does_not_remember_is_fetched() {
     peer.give(&sent_as(77, &forgotten, 3));
     let fetches = peer.sent().all::<Fetch>();
     assert_eq!(fetches.iter().map(|(_, fetch)| fetch.from).collect::<Vec<_>>(), [Seq(2)]);
+}
+
+/// What a device is given of its own message is what others are told of it.
+#[test]
+fn an_own_message_has_the_flags_that_others_are_told() {
+    let mut peer = Peer::live(config());
+    let reaction = Content { control: tidings_client::about_control::REACT, target: Seq(1), ..Content::text(b"!") };
+    for content in [Content::text(b"hi").silent(), reaction.silent()] {
+        peer.session.post_to(user("bob"), content);
+    }
+    for (seq, (request, send)) in (1..).zip(peer.sent().all::<Send>()) {
+        peer.give(&sent_as(request, &send, seq));
+    }
+    let own = peer.events().into_iter().filter_map(|event| match event {
+        Event::Message(message) => Some(message.flags),
+        _ => None,
+    });
+    assert_eq!(own.collect::<Vec<_>>(), [MessageFlags::SILENT, MessageFlags::SILENT | MessageFlags::CONTROL]);
 }
 
 fn an_attempt(peer: &mut Peer) -> Send {

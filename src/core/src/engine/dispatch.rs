@@ -290,15 +290,10 @@ impl Conversations {
         let conversation = &mut self.all[key.0];
         conversation.seen_from(member, device, origin(from, send));
         self.overlays.get_mut(&mut conversation.overlay).push(fact, changes, &conversation.state.members);
-        // So that clients who do not know controls show none of them as text.
-        let own = match control {
-            Control::TEXT => 0,
-            END => MessageFlags::CONTROL | self.streams.flags_of_end((key.0, target), client_msg_id),
-            _ => MessageFlags::CONTROL,
-        };
+        let own = if control == END { self.streams.flags_of_end((key.0, target), client_msg_id) } else { 0 };
         let large = if size == Size::Large { MessageFlags::LARGE } else { 0 };
         let withheld = if is_withheld { MessageFlags::WITHHELD } else { 0 };
-        let flags = MessageFlags(send.flags.0 & !MessageFlags::OF_SERVER | own | large | withheld);
+        let flags = MessageFlags(send.flags.as_served(control).0 | own | large | withheld);
         if canary::is(Canary::JudgeChangesState) {
             conversation.state.remember(&fact);
         }

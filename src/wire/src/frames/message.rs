@@ -39,6 +39,14 @@ impl MessageFlags {
     /// What only the server sets.
     pub const OF_SERVER: u32 =
         Self::LARGE | Self::EMPTIED | Self::WITHHELD | Self::FORGOTTEN | Self::ENDED | Self::ABORTED;
+
+    /// What everybody is told of the flags that a SEND has: those of the server are cleared, and what is no text is marked, so that clients
+    /// who do not know a control do not show it as text.
+    #[must_use]
+    pub fn as_served(self, control: Control) -> Self {
+        let own = if control == Control::TEXT { 0 } else { Self::CONTROL };
+        Self(self.0 & !Self::OF_SERVER | own)
+    }
 }
 
 /// What a message does besides saying something: text, or an act of some feature. The list is in `docs/protocol.md`.
