@@ -186,6 +186,14 @@ canaries! {
     MaskBeginsAnew, "mask-begins-anew";
     /// What was read from the disk is served as it is.
     DamageServed, "damage-served";
+    /// Everybody is told that a message was written on its sender's first device.
+    FirstDeviceTold, "first-device-told";
+    /// Whoever says so has received what is not there yet.
+    FutureReceived, "future-received";
+    /// Every member writes at what one of them is writing.
+    AnybodyWritesOn, "anybody-writes-on";
+    /// A turn looks at all conversations where it should look at some.
+    EndlessTurn, "endless-turn";
 }
 
 impl Canary {

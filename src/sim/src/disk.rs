@@ -262,6 +262,21 @@ impl Disk {
         Some(lost)
     }
 
+    /// A file as it is. `None` if there is none that holds anything.
+    pub fn copy(&self, random: &mut Random) -> Option<(FileId, Vec<u8>)> {
+        let names: Vec<_> = self.files.iter().filter(|(_, file)| file.bytes.iter().any(|byte| *byte != 0)).collect();
+        let (name, file) = *names.get(random.below(names.len().max(1) as u64) as usize)?;
+        Some((*name, file.bytes.clone()))
+    }
+
+    /// A file is again as it was. False if it was not anything else, or is gone.
+    pub fn put_back(&mut self, file: FileId, bytes: Vec<u8>) -> bool {
+        let Some(found) = self.files.get_mut(&file).filter(|found| found.bytes != bytes) else { return false };
+        *found = SimFile { bytes, undo: Vec::new() };
+        self.media_faults += 1;
+        true
+    }
+
     fn damaged(&mut self, file: FileId, at: usize) {
         self.media_faults += 1;
         for newest in self.newest.values_mut().flatten() {

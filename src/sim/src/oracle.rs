@@ -1,5 +1,6 @@
 //! What must be true, whatever happens. The numbers are those of the invariants in `docs/architecture.md`.
 
+mod authors;
 mod blocks;
 mod durable;
 mod follower;
@@ -15,6 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tidings_client::{ConversationId, ErrorCode, Loss, Message, Seq, Timestamp, UserId, Watermarks};
 
+pub use authors::By;
 pub use durable::Durable;
 pub use follower::Follower;
 use forgotten::Forgotten;
@@ -120,6 +122,8 @@ pub struct Oracle {
     conversations: Vec<Conversation>,
     by_id: BTreeMap<ConversationId, usize>,
     attempts: BTreeMap<u64, Attempt>,
+    /// Who attempted each message.
+    authors: BTreeMap<u64, Vec<By>>,
     /// What devices were given that came at the end: what is really there.
     audited: BTreeMap<(ConversationId, Seq), u64>,
     /// What is on the disk for good.
@@ -142,6 +146,7 @@ impl Oracle {
             conversations: Vec::new(),
             by_id: BTreeMap::new(),
             attempts: BTreeMap::new(),
+            authors: BTreeMap::new(),
             audited: BTreeMap::new(),
             durable: Durable::new(Follower::new(shards)),
             privacy: BTreeMap::new(),
@@ -175,6 +180,27 @@ impl Oracle {
     /// The place of a conversation.
     pub fn place(&self, id: ConversationId) -> Option<usize> {
         self.by_id.get(&id).copied()
+    }
+
+    /// Conversations that the world knows.
+    pub fn conversations(&self) -> usize {
+        self.conversations.len()
+    }
+
+    /// True of a message that somebody wants to send, or wanted.
+    pub fn knows(&self, tag: u64) -> bool {
+        self.attempts.contains_key(&tag)
+    }
+
+    /// A user says that it has and has read whatever it likes, and sends what it likes.
+    pub fn distrust(&mut self, user: UserId) {
+        self.durable.hostile = Some(user);
+        let anything = Watermarks { delivered: Seq(u64::MAX), read: Seq(u64::MAX), ordinal: u64::MAX };
+        for conversation in &mut self.conversations {
+            for (at, _) in conversation.members.iter().enumerate().filter(|(_, member)| **member == user) {
+                (conversation.facts[at], conversation.read_openly[at]) = (anything, anything.read);
+            }
+        }
     }
 
     /// A conversation's id.
@@ -353,6 +379,7 @@ impl Oracle {
         self.check(held_back, "I19", || {
             format!("device {device} is given {seq:?} of conversation {at}, emptied {emptied}, and should be shown {shown:?}")
         });
+        self.check_author(device, tag, message);
         self.check(right, "I12", || format!("device {device} is given {seq:?} of conversation {at} with other bytes"));
         self.check(!attempt.refused, "I3", || {
             format!("{tag:x} was refused for good and is {seq:?} of conversation {at}")
@@ -418,15 +445,33 @@ impl Oracle {
         let last = given.last.insert(at, seq);
         let follows = last.map_or(!given.everything || seq == Seq(1), |last| last.next() == seq);
         self.check(follows, "I2", || format!("device {device} is given {seq:?} of conversation {at} after {last:?}"));
-        let member = self.member(at, user).expect("looked at above");
-        let conversation = &mut self.conversations[at];
-        let fact = &mut conversation.facts[member];
-        fact.delivered = fact.delivered.max(seq);
-        if message.sender != user {
-            conversation.heard[member] = conversation.heard[member].max(seq);
-        }
+        self.has_taken(at, user, message);
         let durable = self.durable.tag(message.conversation, seq).unwrap_or_default();
         Some((at, durable))
+    }
+
+    /// A device of which nothing else is known was given a message.
+    pub fn taken(&mut self, user: UserId, given: &mut Given, message: &Message) {
+        let Some(at) = self.place(message.conversation) else { return };
+        given.last.insert(at, message.seq);
+        self.has_taken(at, user, message);
+    }
+
+    /// It was told that everything up to a number is gone.
+    pub fn passed_over(&mut self, given: &mut Given, conversation: ConversationId, upto: Seq) {
+        if let Some(at) = self.place(conversation) {
+            given.last.insert(at, upto);
+        }
+    }
+
+    fn has_taken(&mut self, at: usize, user: UserId, message: &Message) {
+        let Some(member) = self.member(at, user) else { return };
+        let conversation = &mut self.conversations[at];
+        let fact = &mut conversation.facts[member];
+        fact.delivered = fact.delivered.max(message.seq);
+        if message.sender != user {
+            conversation.heard[member] = conversation.heard[member].max(message.seq);
+        }
     }
 
     /// A device was told that messages are gone for good.
@@ -553,7 +598,8 @@ impl Oracle {
             Some(found) => *found == tag,
             None => {
                 let roster = self.durable.roster(conversation);
-                let foreign = roster.is_some_and(|roster| !roster.is_readable(seq));
+                // Who is hostile tells nobody what it can read.
+                let foreign = roster.is_some_and(|roster| !roster.is_readable_but_by(self.durable.hostile, seq));
                 foreign || self.may_lose && self.durable.is_dropped_before(conversation, seq)
             }
         };
@@ -579,6 +625,17 @@ impl Oracle {
             broken.push("nobody was given a single message".into());
         }
         broken.into_iter().for_each(|text| self.violate("I1", text));
+    }
+
+    /// Conversations of a user in which something was said.
+    pub fn spoken_in(&self, user: UserId) -> usize {
+        (0..self.conversations.len()).filter(|at| self.member(*at, user).is_some() && self.head(*at) > Seq(0)).count()
+    }
+
+    /// Durable messages of who does what it may not.
+    pub fn hostile_messages(&self) -> usize {
+        let of_it = |tag: &u64| self.authors.get(tag).is_some_and(|all| all.iter().any(|by| by.flags.is_none()));
+        self.durable.messages().filter(|(_, _, tag)| of_it(tag)).count()
     }
 
     /// Messages that somebody knows of.

@@ -142,6 +142,8 @@ pub enum Fault {
     UnreadableSector,
     /// At the next start a file of a log is not there any more.
     LostFile,
+    /// At the next start a file of a log is as it was once.
+    OldFile,
     /// A connection is cut.
     Cut,
     /// A connection dies without a word to either end.
@@ -160,6 +162,8 @@ pub enum Fault {
     DeviceLeaves,
     /// A device is suspended for a while: it does nothing, and then goes on where it was.
     DeviceSleeps,
+    /// A device's memory is copied to a second one, and both go on.
+    DeviceCloned,
     /// A stranger connects and speaks nonsense, or nothing.
     Stranger,
     /// The node's wall clock jumps.
@@ -178,7 +182,7 @@ pub enum Fault {
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 31] = [
         Self::Kill,
         Self::PowerLoss,
         Self::Restart,
@@ -192,6 +196,7 @@ impl Fault {
         Self::BitFlip,
         Self::UnreadableSector,
         Self::LostFile,
+        Self::OldFile,
         Self::Cut,
         Self::HalfOpen,
         Self::Partition,
@@ -201,6 +206,7 @@ impl Fault {
         Self::DeviceForgets,
         Self::DeviceLeaves,
         Self::DeviceSleeps,
+        Self::DeviceCloned,
         Self::Stranger,
         Self::ClockJump,
         Self::Starve,
@@ -226,6 +232,7 @@ impl Fault {
             Self::BitFlip => "bit flip",
             Self::UnreadableSector => "unreadable sector",
             Self::LostFile => "lost file",
+            Self::OldFile => "older copy of a file",
             Self::Cut => "cut connection",
             Self::HalfOpen => "half-open connection",
             Self::Partition => "partition",
@@ -235,6 +242,7 @@ impl Fault {
             Self::DeviceForgets => "device without memory",
             Self::DeviceLeaves => "device offline",
             Self::DeviceSleeps => "device suspended",
+            Self::DeviceCloned => "device cloned",
             Self::Stranger => "stranger",
             Self::ClockJump => "clock jump",
             Self::Starve => "starved reactor",
@@ -247,7 +255,14 @@ impl Fault {
 
     /// True if this damages what was durable.
     pub fn is_media(self) -> bool {
-        let media = [Self::LostWrite, Self::MisdirectedWrite, Self::BitFlip, Self::UnreadableSector, Self::LostFile];
+        let media = [
+            Self::LostWrite,
+            Self::MisdirectedWrite,
+            Self::BitFlip,
+            Self::UnreadableSector,
+            Self::LostFile,
+            Self::OldFile,
+        ];
         media.contains(&self)
     }
 }
@@ -313,6 +328,8 @@ pub struct Plan {
     pub flood: bool,
     /// Somebody writes to users who do not exist.
     pub invents: bool,
+    /// Somebody who is let in does what it may not.
+    pub hostile: bool,
     /// Millionths of prefetches that find something not in memory.
     pub not_resident: u32,
     /// Mean time between a device's acts.
@@ -325,6 +342,12 @@ pub struct Plan {
     pub revokes: bool,
     /// Millionths of devices that never acknowledge.
     pub silent: u32,
+    /// Millionths of devices that only send.
+    pub senders: u32,
+    /// Millionths of devices that are guests.
+    pub guests: u32,
+    /// Users whom only the first one knows, and who never come.
+    pub acquaintances: usize,
     /// Latency of the network, at least.
     pub latency: Nanos,
     /// Latency of the disk, at least.
@@ -386,12 +409,16 @@ impl Plan {
             slow_for: 0,
             flood: profile == Profile::Flood,
             invents: profile == Profile::Inventions,
+            hostile: false,
             not_resident: if random.chance(MILLION / 3) { MILLION / 20 } else { 0 },
             pace: random.between(100, 1500) * MS,
             payload_max: if small { 200 } else { 1 << random.between(7, 13) },
             repeaters: 0,
             revokes: false,
             silent: 0,
+            senders: 0,
+            guests: 0,
+            acquaintances: 0,
             latency: random.between(20, 20_000) * US,
             disk_latency: random.between(50, 2_000) * US,
             drift: random.between(0, 400) as i64 - 200,
@@ -450,7 +477,34 @@ impl Plan {
             plan.payload_max = plan.payload_max.min(1 << 10);
         }
         plan.let_segments_grow();
+        let invites = !matches!(
+            profile,
+            Profile::Small
+                | Profile::Media
+                | Profile::Flood
+                | Profile::Inventions
+                | Profile::Ephemeral
+                | Profile::Overload
+        );
+        plan.hostile = invites && !plan.suffices && random.chance(MILLION / 4);
+        if invites && random.chance(MILLION / 4) {
+            (plan.senders, plan.guests) = (MILLION / 8, MILLION / 4);
+        }
+        let has_room = invites && !limits && !plan.keeps_little();
+        if has_room && random.chance(MILLION / 12) {
+            plan.devices = random.between(4, 10) as usize;
+        } else if has_room && !groups && random.chance(MILLION / 12) {
+            // More than a page of a list says.
+            plan.acquaintances = random.between(260, 600) as usize;
+            plan.scene = None;
+            plan.faults.extend([(Fault::DeviceForgets, 8 * SECOND), (Fault::DeviceLeaves, 6 * SECOND)]);
+        }
         plan
+    }
+
+    /// Users who write to each other, of whom one may be hostile.
+    pub fn people(&self) -> usize {
+        self.users + usize::from(self.hostile)
     }
 
     /// In half of the worlds the first segments of a log are shorter than later ones.
@@ -493,9 +547,10 @@ impl Plan {
         use Fault as F;
         let crashes = [F::Kill, F::PowerLoss, F::Restart, F::CrashInRecovery];
         let disks = [F::SlowDisk, F::FullDisk, F::WriteError, F::ShortRead];
-        let media = [F::LostWrite, F::MisdirectedWrite, F::BitFlip, F::UnreadableSector, F::LostFile];
+        let media = [F::LostWrite, F::MisdirectedWrite, F::BitFlip, F::UnreadableSector, F::LostFile, F::OldFile];
         let network = [F::Cut, F::HalfOpen, F::Partition, F::StallReader, F::SlowLink, F::AcceptError, F::ShortSend];
-        let devices = [F::DeviceCrash, F::DeviceForgets, F::DeviceLeaves, F::DeviceSleeps, F::Stranger];
+        let devices =
+            [F::DeviceCrash, F::DeviceForgets, F::DeviceLeaves, F::DeviceSleeps, F::DeviceCloned, F::Stranger];
         let machine = [F::ClockJump, F::Starve, F::SlowLanes, F::LostLead];
         let all = [&crashes[..], &disks, &network, &devices, &machine].concat();
         // Those that the profile is about come often, some of the others now and then.
@@ -544,6 +599,11 @@ impl Plan {
     /// True if the node's clock is not to be relied on.
     pub fn clock_jumps(&self) -> bool {
         self.faults.iter().any(|(fault, _)| *fault == Fault::ClockJump)
+    }
+
+    /// True if everything that has a limit has a small one.
+    pub fn has_small_limits(&self) -> bool {
+        self.connections_max < 10_000
     }
 
     /// True if not everybody would ever be let in.

@@ -43,6 +43,12 @@ pub struct Stats {
     pub compared: u64,
     /// Times that a reactor's proposals were dropped, and there were some.
     pub drops: u64,
+    /// Starts with lower limits than the world's.
+    pub lowered: u64,
+    /// Messages of accounts that do what they may not.
+    pub hostile: u64,
+    /// Users with more conversations than a list names at once.
+    pub wide: u64,
     /// The node's own counts.
     pub counters: BTreeMap<&'static str, u64>,
     /// The most that was seen of everything that has a bound.
@@ -56,7 +62,7 @@ impl Stats {
     }
 
     /// What was exercised, by name.
-    pub fn reached(&self) -> [(&'static str, u64); 18] {
+    pub fn reached(&self) -> [(&'static str, u64); 21] {
         [
             ("starts of the node", self.starts),
             ("recoveries interrupted", self.interrupted),
@@ -76,6 +82,9 @@ impl Stats {
             ("turns that shed", self.stages[1..].iter().sum()),
             ("turns that shed SENDs", self.stages[4]),
             ("proposals dropped", self.drops),
+            ("starts with lower limits", self.lowered),
+            ("messages of hostile accounts", self.hostile),
+            ("users with more than a list", self.wide),
         ]
     }
 
@@ -118,6 +127,9 @@ impl Stats {
             (&mut self.presences, other.presences),
             (&mut self.compared, other.compared),
             (&mut self.drops, other.drops),
+            (&mut self.lowered, other.lowered),
+            (&mut self.hostile, other.hostile),
+            (&mut self.wide, other.wide),
         ];
         for (sum, more) in pairs {
             *sum += more;

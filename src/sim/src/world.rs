@@ -2,10 +2,12 @@
 
 mod about;
 mod clock;
+mod cloned;
 mod devices;
 mod doors;
 mod faults;
 mod groups;
+mod hostile;
 mod inventor;
 mod links;
 mod names;
@@ -49,6 +51,8 @@ use settle::Phase;
 
 /// Simulated time that a seed runs for, at least.
 pub const RUNS_FOR: Nanos = 60 * SECOND;
+/// Conversations that a list names at once.
+const PAGE: usize = 256;
 /// Events after which a world that does not end is given up.
 const EVENTS_MAX: u64 = 20_000_000;
 
@@ -77,6 +81,8 @@ enum Event {
     Strange { link: LinkId },
     /// Somebody writes to users who do not exist.
     Invent,
+    /// Somebody does what it may not.
+    Harm,
     /// The machine goes down, if the node still runs.
     Crash { run: u32, how: Crash },
     /// The node is started.
@@ -150,6 +156,7 @@ struct World {
     revoked: BTreeSet<(usize, DeviceId)>,
     groups: Vec<groups::Foundation>,
     inventor: inventor::Inventor,
+    hostile: hostile::Hostile,
     weather: Weather,
     phase: Phase,
     /// The user of whom nobody looks at its devices, while everybody watches everybody.
@@ -203,6 +210,7 @@ impl World {
             revoked: BTreeSet::new(),
             groups: Vec::new(),
             inventor: inventor::Inventor::default(),
+            hostile: hostile::Hostile::default(),
             weather: Weather::default(),
             phase: Phase::Stormy,
             away: None,
@@ -213,6 +221,9 @@ impl World {
         world.plan_faults();
         if world.plan.invents {
             world.agenda.plan(0, Event::Invent);
+        }
+        if world.plan.hostile {
+            world.agenda.plan(SECOND, Event::Harm);
         }
         world.agenda.plan(world.plan.faults_until, Event::Settle);
         world
@@ -231,6 +242,7 @@ impl World {
             Event::Act { device } => self.act(device),
             Event::Strange { link } => self.strange(link),
             Event::Invent => self.invent(),
+            Event::Harm => self.harm(),
             Event::Crash { run, how } => self.crash(run, how),
             Event::Start { run } => self.start(run),
             Event::Fault(at) => self.fault(at),
@@ -254,6 +266,9 @@ impl World {
             self.oracle.violate("I11", format!("the trace cannot be written: {error}"));
         }
         self.stats.messages = self.oracle.messages() as u64;
+        self.stats.hostile = self.oracle.hostile_messages() as u64;
+        let users = (0..self.plan.users).map(devices::user_id);
+        self.stats.wide = users.filter(|user| self.oracle.spoken_in(*user) > PAGE).count() as u64;
         Outcome {
             seed,
             profile: self.plan.profile,

@@ -312,7 +312,7 @@ impl Conversations {
                     ts,
                     sender,
                     peer,
-                    sender_device: device,
+                    sender_device: if canary::is(Canary::FirstDeviceTold) { tidings_wire::DeviceId(1) } else { device },
                     flags,
                     client_msg_id,
                     expires_at,

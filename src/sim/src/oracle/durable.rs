@@ -47,6 +47,8 @@ pub struct Durable {
     floors: BTreeMap<LogId, Generation>,
     /// Messages of one-to-one conversations that went in this run before whoever they were for had received them.
     lost_unreceived: u64,
+    /// Who does what it may not.
+    pub hostile: Option<UserId>,
     /// What users do not want to see any more.
     pub forgotten: Forgotten,
     /// Who blocks whom.
@@ -76,6 +78,7 @@ impl Durable {
             ended: BTreeSet::new(),
             floors: BTreeMap::new(),
             lost_unreceived: 0,
+            hostile: None,
             forgotten: Forgotten::default(),
             blocks: Blocks::default(),
             streams: Streams::default(),
@@ -303,7 +306,8 @@ impl Durable {
         self.ended.extend(ends.map(|opened| (conversation, opened)));
         self.streams.add((conversation, seq), (control.0, target), (sender, payload, withheld))?;
         let roster = self.rosters.get(&conversation);
-        let line = Line { sender, control: control.0, target, ts, expires_at, withheld };
+        let may_be_early = self.hostile == Some(sender);
+        let line = Line { sender, control: control.0, target, ts, expires_at, withheld, may_be_early };
         let said = self.said.entry(conversation).or_default();
         said.add(seq, line, body, |other| roster.is_some_and(|roster| roster.is_above(sender, other)))?;
         Ok(())
@@ -315,6 +319,10 @@ impl Durable {
         let shown = Seq(record.read.0 - record.withheld);
         self.shown.insert((record.conversation, record.member), shown);
         let before = self.marks.insert((record.conversation, record.member), now).unwrap_or_default();
+        let head = self.head(record.conversation);
+        if now.0.max(now.1) > head {
+            return Err(format!("watermarks {now:?} are logged, and there is nothing beyond {head:?}"));
+        }
         if now.0 < before.0 || now.1 < before.1 {
             return Err(format!("watermarks {now:?} are logged after {before:?}"));
         }

@@ -222,9 +222,9 @@ impl Roster {
         times(one).iter().filter(late).any(|stay| times(other).iter().filter(late).any(|other| overlap(stay, other)))
     }
 
-    /// True if anybody may read a message.
-    pub fn is_readable(&self, seq: Seq) -> bool {
-        self.places.values().any(|place| holds(&place.stays, seq.0))
+    /// True if anybody but this user may read a message.
+    pub fn is_readable_but_by(&self, user: Option<UserId>, seq: Seq) -> bool {
+        self.places.iter().any(|(reader, place)| Some(*reader) != user && holds(&place.stays, seq.0))
     }
 
     /// The message that made a user a member last; 0: it never was one.

@@ -30,6 +30,8 @@ pub struct Line {
     pub expires_at: Timestamp,
     /// Whoever it was for blocked its sender.
     pub withheld: bool,
+    /// Its sender may have wanted it to disappear earlier than it must.
+    pub may_be_early: bool,
 }
 
 /// What is to be seen of a message.
@@ -65,7 +67,7 @@ impl SaidAbout {
         body: &[u8],
         may_moderate: impl Fn(UserId) -> bool,
     ) -> Result<(), String> {
-        let Line { sender, control, target, ts, expires_at, withheld } = line;
+        let Line { sender, control, target, ts, expires_at, withheld, may_be_early } = line;
         let of = self.lines.get(&target);
         let erased = self.erased.contains_key(&target);
         match control {
@@ -97,7 +99,8 @@ impl SaidAbout {
             EDIT | REACT => of.map_or(0, |of| of.expires_at.0 / 1_000_000 * 1_000_000),
             _ => 0,
         };
-        if expires_at.0 != expected {
+        let is_earlier = expires_at.0 > 0 && (expected == 0 || expires_at.0 < expected);
+        if expires_at.0 != expected && !(may_be_early && is_earlier) {
             return Err(format!("{seq:?} disappears at {expires_at:?}, and should at {expected}"));
         }
         if control == END {
@@ -126,6 +129,10 @@ impl SaidAbout {
         let about = [EDIT, REACT, END].contains(&line.control);
         if self.erased.contains_key(&seq) || about && self.erased.contains_key(&line.target) {
             return Shown::Emptied;
+        }
+        // What changes a conversation is always told.
+        if !about && ![TEXT, OPEN].contains(&line.control) {
+            return Shown::Whole;
         }
         match (line.expires_at.0, now) {
             (0, _) => Shown::Whole,

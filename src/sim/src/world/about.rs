@@ -1,7 +1,7 @@
 //! What users say about earlier messages, and how long they let messages live. Everybody tries everything, with right or without.
 
 use tidings_client::{
-    ClientMsgId, Content, ConversationId, ErrorCode, Seq, Session,
+    ClientMsgId, Content, ConversationId, ErrorCode, MessageFlags, Seq, Session,
     about_control::{ERASE, REACT},
 };
 
@@ -61,18 +61,21 @@ impl World {
         let tag = tag(self.id(), at);
         self.oracle.put_about(tag, place, WORDS, None);
         self.tell(Moment::Put(at, place, tag));
-        let id = self.post(at, place, whom, content(&payload(tag, WORDS)));
-        self.devices[at].tags.insert((place, id), tag);
+        let content = content(&payload(tag, WORDS));
+        let flags = MessageFlags(content.flags).as_served(content.control).0;
+        let id = self.post(at, place, whom, content);
+        self.attempted(at, (place, id), tag, flags);
     }
 
     /// Something without words, which is known by who attempts it.
     fn post_silent(&mut self, at: usize, place: usize, whom: Whom, content: Content, erases: Option<Seq>) {
+        let flags = MessageFlags(content.flags).as_served(content.control).0;
         let id = self.post(at, place, whom, content);
         let device = &self.devices[at];
         let tag = identity(user_id(device.user), device.id, id);
         self.oracle.put_about(tag, place, 0, erases);
         self.tell(Moment::Put(at, place, tag));
-        self.devices[at].tags.insert((place, id), tag);
+        self.attempted(at, (place, id), tag, flags);
     }
 
     fn post(&mut self, at: usize, place: usize, whom: Whom, content: Content) -> ClientMsgId {

@@ -67,6 +67,12 @@ pub(super) struct Device {
     pub(super) came_back: bool,
     /// It never acknowledges.
     pub(super) silent: bool,
+    /// It takes part in what its user receives; others only send.
+    pub(super) receives: bool,
+    /// It is one of two that believe to be the same.
+    pub(super) is_cloned: bool,
+    /// Nobody uses it any more.
+    pub(super) is_retired: bool,
     /// What it was told last that its user wants of each conversation.
     pub(super) preferences: BTreeMap<usize, Preferences>,
     /// How its clocks are off.
@@ -109,7 +115,7 @@ impl Device {
 }
 
 /// A user's name.
-fn name(user: usize) -> String {
+pub(super) fn name(user: usize) -> String {
     format!("user{user}")
 }
 
@@ -133,7 +139,21 @@ impl World {
                 chats[b].push((at, Whom::User(a)));
             }
         }
+        let hostile = self.hostile_user();
+        for (user, chats) in chats.iter_mut().enumerate().filter(|_| self.plan.hostile) {
+            let both = vec![user_id(user), user_id(hostile)];
+            let at = self.oracle.add(ConversationId::direct(both[0], both[1]), both);
+            chats.push((at, Whom::User(hostile)));
+        }
         self.add_groups(&mut chats);
+        for other in (0..self.plan.acquaintances).map(|nth| hostile + 1 + nth) {
+            let both = vec![user_id(0), user_id(other)];
+            let at = self.oracle.add(ConversationId::direct(both[0], both[1]), both);
+            chats[0].push((at, Whom::User(other)));
+        }
+        if self.plan.hostile {
+            self.oracle.distrust(user_id(hostile));
+        }
         for (user, chats) in chats.into_iter().enumerate() {
             for number in 1..=self.random.between(1, self.plan.devices as u64) as u32 {
                 let device = self.add_device(user, number, chats.clone());
@@ -155,6 +175,8 @@ impl World {
         let everything = history == History::Everything;
         let repeats = (!auditor && self.random.chance(self.plan.repeaters)).then(Vec::new);
         let silent = !auditor && self.random.chance(self.plan.silent);
+        let receives = auditor || !self.random.chance(self.plan.senders);
+        let is_guest = !auditor && self.random.chance(self.plan.guests);
         let most = self.plan.device_drift;
         let drift = self.random.between(0, 2 * most) as i64 - most as i64;
         let clock = DeviceClock { drift, ..DeviceClock::default() };
@@ -162,7 +184,7 @@ impl World {
         let appetite = if self.random.chance(MILLION / 4) { 1 } else { usize::MAX };
         self.devices.push(Device {
             user,
-            id: DeviceId(number),
+            id: DeviceId(if is_guest { DeviceId::FIRST_GUEST | number } else { number }),
             chats,
             session: None,
             link: None,
@@ -179,6 +201,9 @@ impl World {
             came_back: false,
             repeats,
             silent,
+            receives,
+            is_cloned: false,
+            is_retired: false,
             preferences: BTreeMap::new(),
             clock,
             suspended: false,
@@ -259,7 +284,7 @@ impl World {
             device_name: String::new(),
             state,
             history: device.history,
-            receive: true,
+            receive: device.receives,
             confirm: true,
             packing: if at % 3 == 1 { Packing::No } else { Packing::Yes },
             seed,
@@ -428,6 +453,9 @@ impl World {
     }
 
     fn take_event(&mut self, at: usize, told: Told) {
+        if self.devices[at].is_cloned {
+            return self.take_event_of_clone(at, told);
+        }
         self.oracle.wall = (!self.plan.clock_jumps()).then(|| self.clock().wall);
         let user = user_id(self.devices[at].user);
         match told {
@@ -568,6 +596,9 @@ impl World {
 
     /// A device comes back.
     pub(super) fn wake_device(&mut self, at: usize) {
+        if self.devices[at].is_retired {
+            return;
+        }
         self.devices[at].online = true;
         self.plan_tick(at, self.now);
     }

@@ -1,11 +1,13 @@
 //! What goes wrong, and when it is over.
 
+use tidings_log::format::BatchHeader;
 use tidings_turn::Purpose;
+use tidings_wire::{Lsn, archive};
 
 use super::{Event, World, links::Side, links::Who, settle::Phase};
 use crate::{
     agenda::{MS, Nanos, SECOND},
-    disk::Crash,
+    disk::{Crash, FileId},
     machine::LinkId,
     plan::Fault,
     random::{MILLION, Random},
@@ -31,6 +33,16 @@ impl WriteOf {
     }
 }
 
+/// A copy of a file.
+#[derive(Debug)]
+pub(super) struct OldFile {
+    pub(super) file: FileId,
+    bytes: Vec<u8>,
+    /// The first batch that was written to the file since, and the last for which one vouches that was written to another file of its log.
+    first: Option<Lsn>,
+    vouched: Lsn,
+}
+
 /// What is wrong at the moment.
 #[derive(Debug, Default)]
 pub(super) struct Weather {
@@ -46,6 +58,8 @@ pub(super) struct Weather {
     pub(super) lose_write: Option<bool>,
     /// A file is gone at the next start.
     pub(super) lose_file: bool,
+    /// A file as it is now, which it is again at the next start.
+    pub(super) old_file: Option<OldFile>,
     /// The next recovery is interrupted.
     pub(super) crash_recovery: bool,
     /// The next read of history brings less than was asked for.
@@ -67,6 +81,16 @@ pub(super) struct Weather {
 }
 
 impl Weather {
+    /// A batch is written to a file.
+    pub(super) fn note_batch(&mut self, file: FileId, bytes: &[u8]) {
+        let Ok(name) = archive::read::<BatchHeader>(bytes).map(|header| header.name()) else { return };
+        match &mut self.old_file {
+            Some(old) if old.file == file => old.first = Some(old.first.map_or(name.lsn, |first| first.min(name.lsn))),
+            Some(old) if old.file.0 == file.0 => old.vouched = old.vouched.max(name.durable),
+            _ => {}
+        }
+    }
+
     /// What the disk takes on top.
     pub(super) fn disk_delay(&self, random: &mut Random) -> Nanos {
         if self.slow_disk > 0 { random.between(MS, self.slow_disk) } else { 0 }
@@ -79,6 +103,15 @@ impl Weather {
 }
 
 impl World {
+    /// The file of which there is an older copy is as that is. True if no node could tell: what it lacks is the newest of its log, no batch that is there
+    /// vouches for it, and nobody wrote down that there was any.
+    pub(super) fn put_old_file_back(&mut self) -> bool {
+        let Some(OldFile { file, bytes, first, vouched }) = self.weather.old_file.take() else { return false };
+        let noted = self.ends.get(&file.0).map_or(Lsn(0), |end| end.batch);
+        let lacks = first.is_some_and(|first| first > noted && first > vouched);
+        self.disk.borrow_mut().put_back(file, bytes) && lacks
+    }
+
     pub(super) fn plan_faults(&mut self) {
         for at in 0..self.plan.faults.len() {
             let (_, mean) = self.plan.faults[at];
@@ -129,12 +162,18 @@ impl World {
             Fault::MisdirectedWrite => self.weather.lose_write = Some(true),
             Fault::LostLead => self.weather.lose_lead = true,
             Fault::LostFile => self.weather.lose_file = true,
+            Fault::OldFile => {
+                let (file, bytes) = self.disk.borrow().copy(&mut self.random)?;
+                self.weather.old_file = Some(OldFile { file, bytes, first: None, vouched: Lsn(0) });
+            }
             Fault::BitFlip => {
                 let (log, slot) = self.disk.borrow_mut().flip(&mut self.random)?;
+                self.someone_reads_again();
                 return Some(u64::from(log.0) << 32 | u64::from(slot.0));
             }
             Fault::UnreadableSector => {
                 let (log, slot) = self.disk.borrow_mut().make_unreadable(&mut self.random)?;
+                self.someone_reads_again();
                 return Some(u64::from(log.0) << 32 | u64::from(slot.0));
             }
             Fault::Cut | Fault::HalfOpen | Fault::StallReader | Fault::SlowLink => {
@@ -156,6 +195,10 @@ impl World {
                 let lasts = if fault == Fault::DeviceLeaves { 4 * lasts } else { lasts / 4 };
                 self.agenda.plan(self.now + lasts, Event::Over(fault, at as u64));
                 return Some(at as u64);
+            }
+            Fault::DeviceCloned => {
+                let at = self.random.below(self.devices.len() as u64) as usize;
+                return self.clone_device(at).then_some(at as u64);
             }
             Fault::DeviceSleeps => {
                 let at = self.random.below(self.devices.len() as u64) as usize;
@@ -181,6 +224,16 @@ impl World {
         Some(0)
     }
 
+    /// Devices without memory read everything again: where somebody damaged something, that is found before the node starts again.
+    fn someone_reads_again(&mut self) {
+        for at in 0..self.devices.len() {
+            if self.devices[at].online && self.random.chance(MILLION / 2) {
+                self.stop_device(at, true);
+                self.agenda.plan(self.now + MS, Event::Over(Fault::DeviceForgets, at as u64));
+            }
+        }
+    }
+
     fn strike_node(&mut self, fault: Fault) -> Option<u64> {
         self.node.as_ref()?;
         let how = if fault == Fault::Kill { Crash::Killed } else { Crash::PowerLost };
@@ -202,13 +255,13 @@ impl World {
     fn strike_link(&mut self, fault: Fault, lasts: Nanos) -> Option<u64> {
         let links: Vec<_> = self.links.iter().filter(|(_, link)| link.open).map(|(id, _)| *id).collect();
         let id = *links.get(self.random.below(links.len().max(1) as u64) as usize)?;
-        let both = self.random.chance(MILLION / 2);
+        let directions = *self.random.pick(&[(true, true), (true, false), (false, true)]);
         let link = self.links.get_mut(&id)?;
         match fault {
             Fault::Cut => self.cut_link(id),
             Fault::HalfOpen => {
-                link.to_node.dead = true;
-                link.to_device.dead |= both;
+                link.to_node.dead |= directions.0;
+                link.to_device.dead |= directions.1;
             }
             Fault::StallReader => {
                 link.to_device.stalled = true;

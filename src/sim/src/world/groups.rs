@@ -1,7 +1,8 @@
 //! Groups: who makes them, and what becomes of them. Everybody tries everything, with right or without.
 
 use tidings_client::{
-    ConversationId, ErrorCode, GroupAct, GroupSettings, HistoryFrom, LinkBody, Role, RoleBody, Session, UserId, Users,
+    ConversationId, ErrorCode, GroupAct, GroupSettings, HistoryFrom, LinkBody, MessageFlags, Role, RoleBody, Session,
+    UserId, Users,
 };
 
 use tidings_wire::frames::group::digest_of_link;
@@ -48,7 +49,7 @@ impl World {
             let members = others[..count].iter().map(|user| user_id(*user).0).collect();
             let settings = self.settings();
             self.groups.push(Foundation { creator, nonce, settings, members, tag: None });
-            let at = self.oracle.add(id, (0..users).map(user_id).collect());
+            let at = self.oracle.add(id, (0..self.plan.people()).map(user_id).collect());
             chats.iter_mut().for_each(|chats| chats.push((at, Whom::Group(number))));
         }
     }
@@ -76,29 +77,38 @@ impl World {
         if foundation.creator == self.devices[at].user && (!made || self.random.chance(MILLION / 8)) {
             return self.make_group(at, place, number, &foundation);
         }
-        let users = self.plan.users as u64;
-        let mut chosen: Vec<[u8; 16]> = (0..self.random.between(1, 2))
-            .map(|_| self.random.below(users))
-            .map(|user| user_id(user as usize).0)
-            .collect();
+        let chosen = self.some_users();
+        let act = self.draw_act(self.oracle.id(place), &chosen);
+        let tag = tag(self.id(), at);
+        self.oracle.put(tag, place, PAYLOAD);
+        self.act_in_group(at, place, tag, |session, group, payload| session.act(group, &act, payload));
+    }
+
+    /// One or two who may be in a group.
+    pub(super) fn some_users(&mut self) -> Vec<[u8; 16]> {
+        let users = self.plan.people() as u64;
+        let count = self.random.between(1, 2);
+        let mut chosen: Vec<[u8; 16]> = (0..count).map(|_| user_id(self.random.below(users) as usize).0).collect();
         chosen.sort_unstable();
+        chosen
+    }
+
+    /// Something that may be done to a group that is there, with these users if with any.
+    pub(super) fn draw_act<'u>(&mut self, group: ConversationId, chosen: &'u [[u8; 16]]) -> GroupAct<'u> {
         let role = *self.random.pick(&[Role::Member, Role::Admin, Role::Admin, Role::Owner]);
         let settings = self.settings();
         let secret = [self.random.below(2) as u8; 16];
-        let linked = LinkBody { digest: *self.random.pick(&[[0; 16], digest_of_link(self.oracle.id(place), &secret)]) };
-        let act = match self.random.below(110) {
+        let linked = LinkBody { digest: *self.random.pick(&[[0; 16], digest_of_link(group, &secret)]) };
+        match self.random.below(110) {
             100..103 => GroupAct::Link(linked),
             103..110 => GroupAct::Join { secret: Some(secret) },
-            0..40 => GroupAct::Add(Users::new(&chosen)),
-            40..60 => GroupAct::Remove(Users::new(&chosen)),
+            0..40 => GroupAct::Add(Users::new(chosen)),
+            40..60 => GroupAct::Remove(Users::new(chosen)),
             60..70 => GroupAct::Leave,
             70..85 => GroupAct::Role(RoleBody { member: UserId(chosen[0]), role }),
             85..98 => GroupAct::Settings { settings, title: b"a title" },
             _ => GroupAct::Delete,
-        };
-        let tag = tag(self.id(), at);
-        self.oracle.put(tag, place, PAYLOAD);
-        self.act_in_group(at, place, tag, |session, group, payload| session.act(group, &act, payload));
+        }
     }
 
     fn make_group(&mut self, at: usize, place: usize, number: usize, foundation: &Foundation) {
@@ -128,8 +138,8 @@ impl World {
         let group = self.oracle.id(place);
         let device = &mut self.devices[at];
         let id = act(device.session.as_mut().expect("it is in hand"), group, &payload(tag, PAYLOAD));
-        device.tags.insert((place, id), tag);
         device.waiting += 1;
+        self.attempted(at, (place, id), tag, MessageFlags::CONTROL);
     }
 }
 

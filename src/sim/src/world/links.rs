@@ -81,6 +81,8 @@ pub(super) enum Who {
     Stranger,
     /// One who writes to users who do not exist.
     Inventor,
+    /// One who does what it may not.
+    Hostile,
 }
 
 /// A connection.

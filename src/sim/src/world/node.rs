@@ -22,9 +22,10 @@ use tidings_wire::{Generation, Lineage, LogId, Shards, Timestamp};
 use super::{End, Event, World, names::Names, settle::Phase, storage::Then};
 use crate::{
     agenda::{MS, Nanos, SECOND, US},
-    bounds,
+    bounds::{self, Work},
     disk::{Crash, LogOnDisk, Pending},
     machine::{Closings, Command, LinkId, SimMachine, SimWaker},
+    plan::Plan,
     random::{MILLION, Random},
     relay::{Relay, Way, connect_by_relay},
     stats::Stats,
@@ -171,6 +172,11 @@ impl World {
         if std::mem::take(&mut self.weather.lose_file) {
             self.disk.borrow_mut().lose_file(&mut self.random);
         }
+        if self.put_old_file_back() {
+            self.stats.exempt += 1;
+            self.end = Some(End::Exempt);
+            return;
+        }
         self.run += 1;
         self.stats.starts += 1;
         self.oracle.durable.streams.forget_shown();
@@ -178,19 +184,20 @@ impl World {
         let reactors = self.random.between(1, self.plan.reactors) as u16;
         let shards = Shards::new(self.plan.shards).expect("a valid number of shards");
         let layout = Layout { shards, reactors };
-        let entities_max = if calm { 1 << 20 } else { self.plan.entities_max };
+        let plan = self.plan_of_start();
+        let entities_max = if calm { 1 << 20 } else { plan.entities_max };
         let node = |at: u16| {
             Node::new(NodeConfig {
                 me: ReactorId(at),
                 log: LogId(at as u8),
                 layout,
                 lineage: Lineage([7; 16]),
-                user_rate: Rate { per_second: self.plan.user_rate, burst: self.plan.user_rate },
-                user_budget: if calm { Budget::UNLIMITED } else { self.plan.user_budget },
-                address_budget: if calm { Budget::UNLIMITED } else { self.plan.address_budget },
-                group_small_max: self.plan.group_small_max,
-                group_rate: self.plan.group_rate,
-                windows: self.plan.windows,
+                user_rate: Rate { per_second: plan.user_rate, burst: plan.user_rate },
+                user_budget: if calm { Budget::UNLIMITED } else { plan.user_budget },
+                address_budget: if calm { Budget::UNLIMITED } else { plan.address_budget },
+                group_small_max: plan.group_small_max,
+                group_rate: plan.group_rate,
+                windows: plan.windows,
                 idle_timeout_s: 20,
                 overload: Overload::Sheds,
                 entities_max,
@@ -208,7 +215,7 @@ impl World {
         match recover((0..reactors).map(node).collect(), storages, &self.ends, self.log_settings(), || Ok(())) {
             Ok(recovered) => {
                 self.ends = recovered.ends();
-                self.run_node(recovered, calm);
+                self.run_node(recovered, calm, &plan);
             }
             Err(_) if self.disk.borrow().gave_out() => {
                 self.stats.interrupted += 1;
@@ -227,6 +234,19 @@ impl World {
         }
     }
 
+    /// In worlds with small limits an operator makes them smaller still now and then, whatever is there already.
+    fn plan_of_start(&mut self) -> Plan {
+        let mut plan = self.plan.clone();
+        let lowers = plan.has_small_limits() && !plan.suffices && self.phase == Phase::Stormy;
+        if lowers && self.random.chance(MILLION / 2) {
+            plan.entities_max = (plan.entities_max / 2).max(1);
+            plan.connections_max = (plan.connections_max / 2).max(3);
+            plan.user_rate = (plan.user_rate / 2).max(5);
+            self.stats.lowered += 1;
+        }
+        plan
+    }
+
     fn log_settings(&self) -> LogSettings {
         let (segment_len, batch_max) = (self.plan.segment_len, self.plan.batch_max);
         let first_segment_len = self.plan.first_segment_len;
@@ -242,14 +262,14 @@ impl World {
         }
     }
 
-    fn run_node(&mut self, recovered: Recovered, calm: bool) {
+    fn run_node(&mut self, recovered: Recovered, calm: bool, plan: &Plan) {
         self.disk.borrow_mut().survived();
         let Recovered { nodes, replica, logs, records, torn } = recovered;
         self.oracle.durable.begin(&logs);
         self.compare("a node that recovered", &nodes.iter().flat_map(|node| node.digests()).collect());
         self.stats.torn += torn as u64;
         self.tell(Moment::Started(nodes.len(), records, torn));
-        let (reactors, plan) = (nodes.len(), self.plan.clone());
+        let reactors = nodes.len();
         let settings = self.log_settings();
         let parts = log_parts(&logs, reactors, settings);
         let size = LaneSize { slots: plan.lane_slots, arena: plan.lane_arena };
@@ -370,7 +390,9 @@ impl World {
         }
         let completions = std::mem::take(&mut running.completions);
         self.trace.tell(self.now, Moment::Turn(reactor, completions.len()));
+        let (before, count) = (Work::of(running.turn.counters()), completions.len());
         let outcome = running.turn.turn(now, completions);
+        let after = Work::of(running.turn.counters());
         let rest = matches!(outcome, Ok(Outcome::Idle)).then(|| running.turn.begin_rest(now));
         running.resting = rest.flatten().is_some();
         running.ended = matches!(outcome, Ok(Outcome::Ended));
@@ -387,7 +409,9 @@ impl World {
         let running = &mut process.reactors[reactor];
         let commands = running.turn.machine().take_commands();
         let closed = process.closings.take();
-        if let Err((what, size, bound)) = process.limits.check(&gauge, &mut self.stats) {
+        let fits = process.limits.check(&gauge, &mut self.stats);
+        let fits = fits.and_then(|()| process.limits.check_turn((before, after), count, &mut self.stats));
+        if let Err((what, size, bound)) = fits {
             self.oracle.violate("I10", format!("{what} of reactor {reactor} are {size}, and at most {bound} may be"));
         }
         for command in commands {

@@ -8,14 +8,16 @@ use tidings_wire::{
     split,
 };
 
-use super::{World, links::Who};
+use super::{World, devices::user_id, links::Who};
 use crate::{machine::LinkId, oracle::tag_of};
 
 impl World {
     /// Checks a stretch of output.
     pub(super) fn check_output(&mut self, id: LinkId, mut output: &[u8]) {
-        let user = match self.links.get(&id).map(|link| link.who) {
+        let who = self.links.get(&id).map(|link| link.who);
+        let user = match who {
             Some(Who::Device(at)) => Some(self.user_of(at)),
+            Some(Who::Hostile) => Some(user_id(self.hostile_user())),
             _ => None,
         };
         while !output.is_empty() {
@@ -23,6 +25,9 @@ impl World {
                 return self.oracle.violate("I12", format!("the node says what is no frame on link {}", id.0));
             };
             output = &output[Frame::bytes(&frame).len()..];
+            if who == Some(Who::Hostile) {
+                self.hostile_hears(id, &frame);
+            }
             if let Some(what) = self.shed_too_early(id, &frame) {
                 self.oracle.violate("I24", format!("the node says on link {} {what}", id.0));
             }

@@ -58,7 +58,8 @@ impl World {
     /// A conversation of which two devices of a user are told something else that the user wants.
     pub(super) fn differing_preferences(&self) -> Option<String> {
         let mut known: BTreeMap<(usize, usize), (usize, Preferences)> = BTreeMap::new();
-        for (at, device) in self.devices.iter().enumerate() {
+        // Who only sends is not told what there was before.
+        for (at, device) in self.devices.iter().enumerate().filter(|(_, device)| device.receives) {
             for (place, preferences) in &device.preferences {
                 let (other, told) = *known.entry((device.user, *place)).or_insert((at, *preferences));
                 if told != *preferences {
@@ -79,8 +80,10 @@ impl World {
             true => other.user != user,
             false => other.user == user && other.id != devices[at].id,
         };
-        let others: Vec<_> = devices.iter().filter(is_another).map(|other| (other.user, other.id)).collect();
-        if others.is_empty() || devices[at].revokes.is_some() {
+        // A guest has no place that could be taken from it.
+        let others = devices.iter().filter(is_another).map(|other| (other.user, other.id));
+        let others: Vec<_> = others.filter(|(_, id)| !id.is_guest()).collect();
+        if others.is_empty() || devices[at].revokes.is_some() || devices[at].is_cloned {
             return;
         }
         let lost = *random.pick(&others);

@@ -126,6 +126,7 @@ impl World {
         for link in self.links.keys().copied().collect::<Vec<_>>() {
             self.heal(link);
         }
+        self.retire_clones();
         for at in 0..self.devices.len() {
             self.wake_device(at);
             self.wake_suspended(at);
@@ -153,11 +154,17 @@ impl World {
     /// True if a device has nothing left to say or to hear.
     pub(super) fn is_settled(&self, at: usize) -> bool {
         let device = &self.devices[at];
+        if device.is_retired {
+            return true;
+        }
         let Some(session) = device.session.as_ref().filter(|session| session.is_up()) else { return false };
         let quiet = session.is_flushed()
             && session.settings_settled()
             && !self.revoked.contains(&(device.user, device.id))
             && (device.silent || session.receipts_settled());
+        if !device.receives {
+            return quiet;
+        }
         let user = user_id(device.user);
         // At the end every user has a device that acknowledges.
         let shown = !matches!(self.phase, Phase::Audit(_)) || self.oracle.unshown(user, &device.given).is_none();

@@ -125,7 +125,10 @@ impl World {
                 } else {
                     disk.land(&pending);
                 }
-                let Pending::Write { bytes: buffer, .. } = pending else { unreachable!("it was a write") };
+                let Pending::Write { file, bytes: buffer, .. } = pending else { unreachable!("it was a write") };
+                if matches!(purpose, Purpose::Batch(_)) {
+                    self.weather.note_batch(file, buffer.as_slice());
+                }
                 if matches!(purpose, Purpose::Batch(_))
                     && landed
                     && let Err(wrong) = self.oracle.durable.add(LogId(reactor as u8), buffer.as_slice())
@@ -170,10 +173,12 @@ impl World {
         self.disk.borrow_mut().crash(how, &pending, &mut self.random);
         // What is there as a whole will be recovered, although nobody was told.
         for pending in pending {
-            if let Pending::Write { file, purpose: Purpose::Batch(_), bytes, .. } = &pending
-                && self.disk.borrow().holds(&pending)
-                && let Err(wrong) = self.oracle.durable.add(file.0, bytes.as_slice())
-            {
+            let Pending::Write { file, purpose: Purpose::Batch(_), bytes, .. } = &pending else { continue };
+            if !self.disk.borrow().holds(&pending) {
+                continue;
+            }
+            self.weather.note_batch(*file, bytes.as_slice());
+            if let Err(wrong) = self.oracle.durable.add(file.0, bytes.as_slice()) {
                 self.oracle.violate("I2", wrong);
             }
         }

@@ -1,6 +1,6 @@
 //! Users write messages piece by piece, end them, or leave them.
 
-use tidings_client::{ClientMsgId, Content, ConversationId, Seq, streamed_control::END};
+use tidings_client::{ClientMsgId, Content, ConversationId, MessageFlags, Seq, streamed_control::END};
 
 use super::{
     World,
@@ -66,10 +66,10 @@ impl World {
             Whom::Group(_) => session.open_stream(conversation, Content::default()),
         };
         let opens = identity(user_id(device.user), device.id, stream);
-        device.tags.insert((place, stream), opens);
         device.waiting += 1;
         device.writing = Some(Writing { stream, place, tag, len, written: 0, seq: None, is_whole: false });
         let user = user_id(device.user);
+        self.attempted(at, (place, stream), opens, MessageFlags::CONTROL);
         self.oracle.put_about(opens, place, 0, None);
         self.oracle.durable.streams.plan(opens, payload(tag, len));
         self.tell(Moment::Put(at, place, opens));
@@ -101,9 +101,9 @@ impl World {
         let Writing { stream, place, tag, written, .. } = *writing;
         session.end_stream(stream);
         let end = session.last_id();
-        device.tags.insert((place, end), tag);
         device.waiting += 1;
         device.writing = None;
+        self.attempted(at, (place, end), tag, MessageFlags::CONTROL);
         self.oracle.put_about(tag, place, written, None);
         self.tell(Moment::Put(at, place, tag));
     }

@@ -2,23 +2,23 @@
 
 use std::num::NonZeroU32;
 
-use tidings_client::{Content, Seq, Session};
+use tidings_client::{ClientMsgId, Content, MessageFlags, Seq, Session};
 use tidings_wire::frames::FetchOrder;
 
 use super::{
     Event, World,
-    devices::{Whom, user_id},
+    devices::{Whom, name, user_id},
     scripts::Step,
     settle::Phase,
 };
 use crate::{
     agenda::{MS, Nanos},
-    oracle::{Asked, Reading, payload},
+    oracle::{Asked, By, Reading, payload},
     random::MILLION,
     trace::Moment,
 };
 
-/// Mean time between acts of one who floods.
+/// Mean time between acts of one who floods, or knows hundreds.
 const FLOOD_PACE: Nanos = 10 * MS;
 /// Its largest payload.
 const FLOOD_PAYLOAD_MAX: u64 = 60 << 10;
@@ -47,7 +47,9 @@ impl World {
             }
             None => {
                 self.act_by_chance(at);
-                self.random.around(if self.floods(at) { FLOOD_PACE } else { self.plan.pace })
+                let is_known = self.plan.acquaintances > 0 && self.devices[at].user == 0;
+                let pace = if self.floods(at) || is_known { FLOOD_PACE } else { self.plan.pace };
+                self.random.around(pace)
             }
         };
         self.agenda.plan(self.now + after, Event::Act { device: at });
@@ -69,6 +71,10 @@ impl World {
             return;
         }
         let (place, peer) = *self.random.pick(&self.devices[at].chats.clone());
+        if !self.devices[at].receives {
+            self.write_messages(at, place, peer, 1);
+            return self.drive(at);
+        }
         if self.plan.is_ephemeral && self.oracle.messages() == 0 {
             // Somebody says something before all else: who types may do so in groups that nobody makes.
             let (place, peer) = self.devices[at].chats[0];
@@ -156,7 +162,7 @@ impl World {
         let version = self.oracle.version(place, user_id(self.devices[at].user));
         let device = &mut self.devices[at];
         let session = device.session.as_mut().expect("it is in hand");
-        if device.reading.is_some() || !device.heard_all || !session.is_up() {
+        if device.reading.is_some() || !device.heard_all || !session.is_up() || device.is_cloned {
             return;
         }
         let limit = NonZeroU32::new(asked.limit).expect("at least one");
@@ -192,12 +198,20 @@ impl World {
                 Whom::User(peer) => session.post_to(user_id(peer), Content::text(&payload(tag, len)).compressible()),
                 Whom::Group(_) => session.post(self.oracle.id(place), Content::text(&payload(tag, len)).compressible()),
             };
-            device.tags.insert((place, id), tag);
             device.waiting += 1;
+            self.attempted(at, (place, id), tag, MessageFlags::COMPRESSIBLE);
             if let Whom::User(peer) = peer {
                 self.oracle.writes_to(user, user_id(peer));
             }
         }
+    }
+
+    /// A device has put something into its outbox that is known by this tag, and that everybody is told with these flags.
+    pub(super) fn attempted(&mut self, at: usize, (place, id): (usize, ClientMsgId), tag: u64, flags: u32) {
+        let device = &mut self.devices[at];
+        device.tags.insert((place, id), tag);
+        let (user, name) = (user_id(device.user), name(device.user));
+        self.oracle.attempted(tag, By { user, name, device: device.id, id, flags: Some(flags) });
     }
 
     fn read_some(&mut self, at: usize, place: usize, back: u64) {
