@@ -179,6 +179,24 @@ fn an_older_copy_of_a_log_is_refused() {
 }
 
 #[test]
+fn logs_of_another_server_are_refused() {
+    for logs in [&[1][..], &[0, 1]] {
+        let (data, other) = (Data::left_by(stop), Data::left_by(stop));
+        for log in logs {
+            fs::remove_dir_all(data.log(*log)).unwrap();
+            fs::rename(other.log(*log), data.log(*log)).unwrap();
+        }
+        let refusal = data.refusal();
+        assert!(refusal.contains(&format!("log {}: ", logs[0])) && refusal.contains("missing"), "{refusal}");
+        // Its own it takes again.
+        for log in logs {
+            fs::rename(data.log(*log), other.log(*log)).unwrap();
+        }
+        drop(other.launch.start().unwrap());
+    }
+}
+
+#[test]
 fn a_control_file_that_is_older_than_the_logs_is_refused_however_often_and_a_restore_goes_above_it() {
     let data = Data::left_by(stop);
     let copies = ["control.json", "control.copy.json"];

@@ -194,6 +194,8 @@ canaries! {
     AnybodyWritesOn, "anybody-writes-on";
     /// A turn looks at all conversations where it should look at some.
     EndlessTurn, "endless-turn";
+    /// What changes while a list is told that takes more than a page is not told after it.
+    MovedForgotten, "moved-forgotten";
 }
 
 impl Canary {

@@ -1,7 +1,7 @@
 //! How a device catches up: what changed, stored messages, and what both may cost.
 
 use tidings_core::{NodeConfig, ToHome};
-use tidings_testkit::{Cluster, Reactor, frames::Attempt, in_all_layouts, user};
+use tidings_testkit::{Cluster, Device, Reactor, frames::Attempt, in_all_layouts, user};
 use tidings_wire::{ConversationId, ErrorCode, Generation, Kind, Lineage, LogId, Seq, UserId, Uv, archive, frames::*};
 
 /// An offline device finds what it missed at the cost of what changed; the cursor that it gets is durable.
@@ -139,54 +139,118 @@ fn a_group_that_changes_while_homes_are_told_again_is_told_to_those_who_lack_it(
     assert_eq!(heads, [Seq(2)]);
 }
 
+/// A device of bob, whom three hundred people have written to.
+fn three_hundred(cluster: &mut Cluster) -> (Vec<String>, Device) {
+    let people: Vec<_> = (0..300).map(|nth| format!("person {nth}")).collect();
+    for (conn, name) in (100..).zip(&people) {
+        let person = cluster.live(name, 1, conn);
+        cluster.send(person, "bob", 1, 0, "hello");
+    }
+    cluster.commit();
+    cluster.later(2000);
+    cluster.commit();
+    (people, cluster.connect("bob", 2, 5))
+}
+
+/// On another device, bob reads what somebody has written.
+fn read_of(cluster: &mut Cluster, bob: Device, name: &str) {
+    let conversation = ConversationId::direct(bob.user, user(name));
+    cluster.ask(bob, &Read { conversation, upto: Seq(1), ordinal: 1 });
+    // Until that is durable, and what its home has of it, too.
+    for _ in 0..4 {
+        cluster.later(2000);
+        cluster.commit();
+    }
+}
+
+/// A page of all there is. Where it goes on.
+fn page(cluster: &mut Cluster, device: Device, below: Uv, into: &mut Vec<ChangedConversation>) -> Uv {
+    cluster.take(device);
+    cluster.ask(device, &Resume { lineage: Lineage([7; 16]), uv: Uv(0), below, page: 0, tails: 0, tail: 0 });
+    entries(&cluster.take(device), into)
+}
+
+/// What comes once it has read all.
+fn after(cluster: &mut Cluster, device: Device, into: &mut Vec<ChangedConversation>) -> Uv {
+    let Reactor { node, world, .. } = &mut cluster.reactors[device.at];
+    node.at(cluster.now, world).output_gone(device.id);
+    entries(&cluster.take(device), into)
+}
+
+fn lists(listed: &[ChangedConversation], bob: Device, name: &str) -> bool {
+    let conversation = ConversationId::direct(bob.user, user(name));
+    listed.iter().any(|entry| entry.conversation == conversation && entry.head == Seq(1))
+}
+
 /// What is read, say, on another device while a list is told page by page moves to its beginning, and is not in the next page any more.
 #[test]
 fn what_changes_while_a_long_list_is_told_is_told_after_it() {
     in_all_layouts(|cluster, _, bob| {
-        let people: Vec<_> = (0..300).map(|nth| format!("person {nth}")).collect();
-        for (conn, name) in (100..).zip(&people) {
-            let person = cluster.live(name, 1, conn);
-            cluster.send(person, "bob", 1, 0, "hello");
-        }
-        cluster.commit();
-        cluster.later(2000);
-        cluster.commit();
-        let tablet = cluster.connect("bob", 2, 5);
-        let mut listed: Vec<ChangedConversation> = Vec::new();
-        let mut below = Uv(0);
-        loop {
-            cluster.ask(tablet, &Resume { lineage: Lineage([7; 16]), uv: Uv(0), below, page: 0, tails: 0, tail: 0 });
-            let next = entries(&cluster.take(tablet), &mut listed);
-            if below == Uv(0) {
-                // Its user reads what is still to be listed, on another device.
-                assert_eq!((listed.len(), next > Uv(0)), (256, true));
-                let conversation = ConversationId::direct(bob.user, user(&people[0]));
-                cluster.ask(bob, &Read { conversation, upto: Seq(1), ordinal: 1 });
-                cluster.later(1000);
-                cluster.commit();
-                cluster.take(tablet);
-            }
-            below = next;
-            if below == Uv(0) {
-                break;
-            }
-        }
-        let Reactor { node, world, .. } = &mut cluster.reactors[tablet.at];
-        node.at(cluster.now, world).output_gone(tablet.id);
-        entries(&cluster.take(tablet), &mut listed);
-        let lacks = people.iter().find(|name| {
-            let conversation = ConversationId::direct(bob.user, user(name));
-            !listed.iter().any(|entry| entry.conversation == conversation && entry.head == Seq(1))
-        });
-        assert_eq!(lacks, None);
+        let (people, tablet) = three_hundred(cluster);
+        let mut listed = Vec::new();
+        let below = page(cluster, tablet, Uv(0), &mut listed);
+        assert_eq!((listed.len(), below > Uv(0)), (256, true));
+        read_of(cluster, bob, &people[0]);
+        assert_eq!(page(cluster, tablet, below, &mut listed), Uv(0));
+        assert!(!lists(&listed, bob, &people[0]));
+        after(cluster, tablet, &mut listed);
+        assert!(people.iter().all(|name| lists(&listed, bob, name)));
         // Once it has all of it, it is told what is new as everybody else, and no list.
-        cluster.ask(
-            bob,
-            &Read { conversation: ConversationId::direct(bob.user, user(&people[1])), upto: Seq(1), ordinal: 1 },
-        );
-        cluster.later(1000);
-        cluster.commit();
+        read_of(cluster, bob, &people[1]);
         assert_eq!(cluster.take(tablet).kinds(), [Kind::ReceiptOk]);
+    });
+}
+
+/// The same if nobody looks at the device any more when the last page comes, or if it was behind then.
+#[test]
+fn what_changes_while_a_long_list_is_told_is_told_also_to_who_sleeps_or_is_behind() {
+    in_all_layouts(|cluster, alice, bob| {
+        let (people, tablet) = three_hundred(cluster);
+        let mut listed = Vec::new();
+        let below = page(cluster, tablet, Uv(0), &mut listed);
+        read_of(cluster, bob, &people[0]);
+        cluster.ask(tablet, &SetActivity { activity: Activity::Inactive });
+        page(cluster, tablet, below, &mut listed);
+        cluster.ask(tablet, &SetActivity { activity: Activity::Active });
+        entries(&cluster.take(tablet), &mut listed);
+        after(cluster, tablet, &mut listed);
+        assert!(lists(&listed, bob, &people[0]));
+
+        let mut listed = Vec::new();
+        let below = page(cluster, tablet, Uv(0), &mut listed);
+        read_of(cluster, bob, &people[1]);
+        // More than it is pushed while it does not read.
+        let text = "x".repeat(60_000);
+        for id in 1..=10 {
+            cluster.send(alice, "bob", id, id - 1, &text);
+            cluster.commit();
+            cluster.take(alice);
+        }
+        cluster.ask(tablet, &Resume { lineage: Lineage([7; 16]), uv: Uv(0), below, page: 0, tails: 0, tail: 0 });
+        entries(&cluster.take(tablet), &mut listed);
+        after(cluster, tablet, &mut listed);
+        assert!(lists(&listed, bob, &people[1]));
+    });
+}
+
+/// Whoever begins a list again has given up the one before: what comes after the new one does not go back behind that one's beginning.
+#[test]
+fn a_list_that_was_given_up_is_not_told_again_and_again() {
+    in_all_layouts(|cluster, _, bob| {
+        let (people, tablet) = three_hundred(cluster);
+        let mut listed = Vec::new();
+        for _ in 0..3 {
+            page(cluster, tablet, Uv(0), &mut listed);
+        }
+        read_of(cluster, bob, &people[0]);
+        let below = page(cluster, tablet, Uv(0), &mut listed);
+        read_of(cluster, bob, &people[1]);
+        page(cluster, tablet, below, &mut listed);
+        let mut last = Vec::new();
+        after(cluster, tablet, &mut last);
+        assert!(lists(&last, bob, &people[1]) && !lists(&last, bob, &people[0]));
+        after(cluster, tablet, &mut last);
+        assert_eq!(last.len(), 1);
     });
 }
 

@@ -322,6 +322,37 @@ fn what_was_withdrawn_stays_so_where_the_log_of_another_reactor_has_it() {
     assert_eq!(withdrawn, 1);
 }
 
+/// The same where an END has taken the place of what stands there.
+#[test]
+fn what_was_withdrawn_stays_so_where_an_end_stands_for_what_another_log_has() {
+    let mut cluster = Cluster::new(1);
+    let (alice, bob) = (cluster.live("alice", 1, 1), cluster.live("bob", 1, 2));
+    let conversation = ConversationId::direct(alice.user, bob.user);
+    let act = |cluster: &mut Cluster, id, control, payload: &str| {
+        let target = if control == OPEN { 0 } else { 1 };
+        let of = Attempt::to(conversation, bob.user, (id, id - 1));
+        cluster.bytes(alice, &Attempt { control, target, payload: payload.as_bytes(), ..of }.bytes());
+        cluster.commit();
+    };
+    cluster.found_in(Some(LogId(3)));
+    act(&mut cluster, 1, OPEN, "");
+    cluster.found_in(None);
+    act(&mut cluster, 2, END, "goes");
+    act(&mut cluster, 3, ERASE, "");
+    cluster.ask(bob, &Delivered { conversation, upto: Seq(3) });
+    cluster.commit();
+    // All of the own log goes.
+    cluster.reactors[0].node.set_floor(LogId(0), Generation(2));
+    let before = begin(&mut cluster, ENOUGH);
+    finish(&mut cluster);
+    let (mut nth, mut withdrawn) = (0, 0);
+    cluster.reactors[0].each_record(|record| {
+        nth += 1;
+        withdrawn += usize::from(nth > before[0] && record.kind == RecordKind::ErasuresRow);
+    });
+    assert_eq!(withdrawn, 1);
+}
+
 /// What cannot be read now may be read a moment later.
 #[test]
 fn a_message_that_cannot_be_read_for_a_moment_is_kept() {

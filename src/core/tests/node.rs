@@ -9,7 +9,10 @@ use tidings_core::{
 use tidings_testkit::{ADDRESS, Cluster, Device, Reactor, frames::Attempt, in_all_layouts, numbered, user};
 use tidings_wire::{
     ClientMsgId, ConversationId, ErrorCode, Generation, Kind, Lineage, LogId, LogPosition, Seq, Timestamp, UserId, Uv,
-    frames::*,
+    frames::{
+        streamed::control::{END, OPEN},
+        *,
+    },
 };
 
 /// SENT and MESSAGE only after the record is committed; the sender gets SENT, its other device and the peer MESSAGE.
@@ -482,4 +485,22 @@ fn the_check_of_a_token_is_paid_for() {
     assert_eq!((0..60).filter(|_| may(&mut cluster)).count(), 50);
     cluster.later(1000);
     assert!(may(&mut cluster));
+}
+
+/// Whatever a client says of itself, what only the server sets it sets where it is so.
+#[test]
+fn flags_of_the_server_are_taken_from_nobody() {
+    in_all_layouts(|cluster, alice, bob| {
+        let conversation = ConversationId::direct(alice.user, bob.user);
+        let all = MessageFlags(!MessageFlags::PACKED);
+        for (id, control) in [(1, Control::TEXT), (2, OPEN), (3, END)] {
+            let target = if control == END { 2 } else { 0 };
+            let of = Attempt::to(conversation, bob.user, (id, id - 1));
+            cluster.bytes(alice, &Attempt { control, target, flags: all, ..of }.bytes());
+            cluster.commit();
+        }
+        let told = cluster.take(bob).all::<Message>();
+        let expected = !(MessageFlags::PACKED | MessageFlags::OF_SERVER);
+        assert_eq!(told.iter().map(|message| message.flags.0).collect::<Vec<_>>(), [expected; 3]);
+    });
 }

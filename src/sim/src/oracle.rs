@@ -7,6 +7,7 @@ mod follower;
 mod forgotten;
 mod history;
 mod presence;
+mod receipts;
 mod roster;
 mod said;
 mod streamed;
@@ -192,15 +193,9 @@ impl Oracle {
         self.attempts.contains_key(&tag)
     }
 
-    /// A user says that it has and has read whatever it likes, and sends what it likes.
-    pub fn distrust(&mut self, user: UserId) {
+    /// A user sends what it likes, and says that it has and has read whatever it likes: how far it is nobody but the log knows.
+    pub fn is_hostile(&mut self, user: UserId) {
         self.durable.hostile = Some(user);
-        let anything = Watermarks { delivered: Seq(u64::MAX), read: Seq(u64::MAX), ordinal: u64::MAX };
-        for conversation in &mut self.conversations {
-            for (at, _) in conversation.members.iter().enumerate().filter(|(_, member)| **member == user) {
-                (conversation.facts[at], conversation.read_openly[at]) = (anything, anything.read);
-            }
-        }
     }
 
     /// A conversation's id.
@@ -450,9 +445,13 @@ impl Oracle {
         Some((at, durable))
     }
 
-    /// A device of which nothing else is known was given a message.
-    pub fn taken(&mut self, user: UserId, given: &mut Given, message: &Message) {
-        let Some(at) = self.place(message.conversation) else { return };
+    /// One of two devices that believe to be the same was given a message: what others wrote is judged, but for the order in which it comes.
+    pub fn taken(&mut self, (device, user): (DeviceAt, UserId), given: &mut Given, message: &Message) {
+        let at = match message.sender == user {
+            true => self.place(message.conversation),
+            false => self.look(device, user, (false, false), message),
+        };
+        let Some(at) = at else { return };
         given.last.insert(at, message.seq);
         self.has_taken(at, user, message);
     }
@@ -498,90 +497,10 @@ impl Oracle {
         });
     }
 
-    /// A user read.
-    pub fn read(&mut self, user: UserId, at: usize, upto: Seq) {
-        let openly = self.privacy(user) != Privacy::Private;
-        if let Some(member) = self.member(at, user) {
-            let conversation = &mut self.conversations[at];
-            let fact = &mut conversation.facts[member];
-            fact.read = fact.read.max(upto);
-            fact.delivered = fact.delivered.max(upto);
-            if openly {
-                conversation.read_openly[member] = conversation.read_openly[member].max(upto);
-            }
-        }
-    }
-
-    fn privacy(&self, user: UserId) -> Privacy {
-        self.privacy.get(&user).copied().unwrap_or_default()
-    }
-
-    /// A device was shown how far both members are.
-    pub fn shown(&mut self, device: DeviceAt, user: UserId, given: &mut Given, at: usize, marks: [Watermarks; 2]) {
-        let Some(member) = self.member(at, user) else {
-            return self.violate("I9", format!("device {device} is shown conversation {at}, which it is not in"));
-        };
-        let [peers, own] = marks;
-        let facts = &self.conversations[at].facts;
-        // In a group nobody is told how far the others are.
-        let peer_fact = if facts.len() == 2 && !self.conversations[at].id.is_group() {
-            Watermarks { read: self.conversations[at].read_openly[1 - member], ..facts[1 - member] }
-        } else {
-            Watermarks::default()
-        };
-        let own_fact = facts[member];
-        let ahead = |shown: Watermarks, fact: Watermarks| shown.delivered > fact.delivered || shown.read > fact.read;
-        self.check(!ahead(peers, peer_fact) && own.read <= own_fact.read, "I8", || {
-            format!("device {device} is shown {peers:?} and {own:?} in conversation {at}; true is {peer_fact:?} and {own_fact:?}")
-        });
-        self.check_frozen(device, (at, member), peers);
-        let before = given.shown.insert(at, peers).unwrap_or_default();
-        self.check(!ahead(before, peers), "I8", || {
-            format!("device {device} is shown {peers:?} in conversation {at} after {before:?}")
-        });
-    }
-
-    /// A device was shown how far another member of a group is.
-    pub fn member_shown(&mut self, device: DeviceAt, user: UserId, at: usize, (member, marks): (UserId, Watermarks)) {
-        let places = (self.member(at, user), self.member(at, member));
-        let (Some(_), Some(place)) = places else {
-            return self.violate("I9", format!("device {device} is shown {member} in conversation {at}"));
-        };
-        let conversation = &self.conversations[at];
-        let (fact, openly) = (conversation.facts[place], conversation.read_openly[place]);
-        self.check(marks.delivered <= fact.delivered && marks.read <= openly, "I8", || {
-            format!("device {device} is shown {marks:?} of {member} in conversation {at}; true is {fact:?}, openly {openly:?}")
-        });
-    }
-
     /// True if a device has everything of a user's conversations, or was told that it is gone.
     pub fn has_all(&self, user: UserId, given: &Given) -> bool {
         let mut mine = (0..self.conversations.len()).filter_map(|at| Some((at, self.due(at, user)?)));
         mine.all(|(at, due)| given.last.get(&at).copied().unwrap_or_default() == due)
-    }
-
-    /// A conversation of which a device was not shown how far the other member is: as far as the log says, and where nothing is ever dropped as
-    /// far as it was given what this user wrote. Its place, what the device was shown, and what it must be shown.
-    pub fn unshown(&self, user: UserId, given: &Given) -> Option<(usize, Watermarks, Watermarks)> {
-        let direct = (0..self.conversations.len()).filter(|at| !self.conversations[*at].id.is_group());
-        let mut mine = direct.filter_map(|at| Some((at, self.member(at, user)?)));
-        mine.find_map(|(at, member)| {
-            let conversation = &self.conversations[at];
-            let peer = 1 - member;
-            let shown = given.shown.get(&at).copied().unwrap_or_default();
-            let logged = self.durable.marks(conversation.id, conversation.members[peer]);
-            let heard = if self.may_lose { Seq(0) } else { conversation.heard[peer] };
-            // Who shows nobody what it reads is not shown what others read.
-            let read = match self.privacy(user) {
-                Privacy::Open => self.durable.shown(conversation.id, conversation.members[peer]),
-                _ => Seq(0),
-            };
-            let due = match self.durable.blocks.shown(conversation.id, conversation.members[peer]) {
-                Some((delivered, shown)) => Watermarks { delivered, read: read.min(shown), ordinal: 0 },
-                None => Watermarks { delivered: logged.delivered.max(heard), read, ordinal: 0 },
-            };
-            (shown.delivered < due.delivered || shown.read < due.read).then_some((at, shown, due))
-        })
     }
 
     /// The conversations of which a device lacks something, and how far it is.
@@ -634,7 +553,9 @@ impl Oracle {
 
     /// Durable messages of who does what it may not.
     pub fn hostile_messages(&self) -> usize {
-        let of_it = |tag: &u64| self.authors.get(tag).is_some_and(|all| all.iter().any(|by| by.flags.is_none()));
+        let of_it = |tag: &u64| {
+            self.authors.get(tag).is_some_and(|all| all.iter().any(|by| Some(by.user) == self.durable.hostile))
+        };
         self.durable.messages().filter(|(_, _, tag)| of_it(tag)).count()
     }
 

@@ -84,7 +84,7 @@ impl Stats {
             ("proposals dropped", self.drops),
             ("starts with lower limits", self.lowered),
             ("messages of hostile accounts", self.hostile),
-            ("users with more than a list", self.wide),
+            ("users of more than a page", self.wide),
         ]
     }
 

@@ -20,7 +20,9 @@ mod refusals;
 mod scripts;
 mod settle;
 mod storage;
+mod store;
 mod streamed;
+mod told;
 mod users;
 
 use std::{
@@ -30,7 +32,7 @@ use std::{
 };
 
 use tidings_log::LogEnd;
-use tidings_wire::{DeviceId, LogId};
+use tidings_wire::{DeviceId, LogId, limits::PAGE_MAX};
 
 use crate::{
     agenda::{Agenda, Nanos, SECOND},
@@ -51,8 +53,6 @@ use settle::Phase;
 
 /// Simulated time that a seed runs for, at least.
 pub const RUNS_FOR: Nanos = 60 * SECOND;
-/// Conversations that a list names at once.
-const PAGE: usize = 256;
 /// Events after which a world that does not end is given up.
 const EVENTS_MAX: u64 = 20_000_000;
 
@@ -268,7 +268,7 @@ impl World {
         self.stats.messages = self.oracle.messages() as u64;
         self.stats.hostile = self.oracle.hostile_messages() as u64;
         let users = (0..self.plan.users).map(devices::user_id);
-        self.stats.wide = users.filter(|user| self.oracle.spoken_in(*user) > PAGE).count() as u64;
+        self.stats.wide = users.filter(|user| self.oracle.spoken_in(*user) > PAGE_MAX as usize).count() as u64;
         Outcome {
             seed,
             profile: self.plan.profile,

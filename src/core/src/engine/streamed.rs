@@ -119,7 +119,9 @@ pub(super) struct AllStreams {
 }
 
 impl AllStreams {
+    /// One begins, or a start reads once more how it began.
     fn open(&mut self, key: Key, seq: Seq, growing: Growing) {
+        self.close(key, seq);
         let due = growing.heard.map_or(Mono(0), |heard| heard.plus_ms(STREAM_SILENCE_MS));
         self.due.insert((due, key, seq));
         self.bytes += growing.size();
@@ -213,6 +215,9 @@ impl Conversations {
                 self.streams.close(key.0, message.target);
                 let replaces = message.body.len as usize >= Opened::LEN;
                 if replaces && !canary::is(Canary::EndForgotten) {
+                    if let Some(known) = self.get(key).index.get(&self.chunks, message.target) {
+                        self.note_elsewhere(key, message.target, known.loc);
+                    }
                     let Self { all, chunks, .. } = self;
                     all[key.0].index.put_end(chunks, message.target, loc, to_u32(len));
                 }

@@ -16,7 +16,7 @@ use super::{
     dozing::live_or_dozing,
     index::{Entry, EntryKey, HomeKey},
     preferences::Preferences,
-    session::Sync,
+    session::{Lists, Sync},
 };
 use crate::{
     context::HomeContext,
@@ -32,8 +32,20 @@ const WALKED_PER_TOKEN: u64 = 128;
 /// Bytes of a list in one frame: what is left of [`FRAME_MAX`](tidings_wire::limits::FRAME_MAX) is for the rest of it.
 pub(super) const LIST_BYTES: usize = 64 * 1024;
 
+/// Which page of a list it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Page {
+    /// The first, which was asked for: a list before it is given up.
+    First,
+    /// The first of one that nobody asked for.
+    Unasked,
+    /// One after it.
+    Next,
+}
+
 /// Which changes a list holds: newer than `since`, older than `below` unless that is 0, at most `most`.
 struct Range {
+    page: Page,
     since: Uv,
     below: Uv,
     most: usize,
@@ -83,7 +95,7 @@ impl Homes {
         let knows = resume.uv != Uv(0);
         let other_lineage = knows && resume.lineage != self.config.lineage;
         if other_lineage || resume.uv > self.index.get(home).durable {
-            let range = Range { since: Uv(u64::MAX), below: Uv(0), most: 0, tails: 0 };
+            let range = Range { page: Page::First, since: Uv(u64::MAX), below: Uv(0), most: 0, tails: 0 };
             self.write_changed(id, home, request_id, ResumeStatus::TooOld, &range, cx);
             return;
         }
@@ -96,9 +108,10 @@ impl Homes {
             session.sync = live_or_dozing(session.activity, self.index.get(home).durable);
             self.stir(home);
         }
-        let page = if resume.page == 0 { PAGE_MAX } else { resume.page.min(PAGE_MAX) };
+        let most = if resume.page == 0 { PAGE_MAX } else { resume.page.min(PAGE_MAX) } as usize;
         let tails = usize::from(resume.tails.min(TAILS_MAX));
-        let range = Range { since: resume.uv, below: resume.below, most: page as usize, tails };
+        let page = if resume.below == Uv(0) { Page::First } else { Page::Next };
+        let range = Range { page, since: resume.uv, below: resume.below, most, tails };
         let listed = self.write_changed(id, home, request_id, ResumeStatus::Changed, &range, cx);
         let asker = Asker { session: id, request_id };
         // Heads of large groups come after what the index knows.
@@ -115,7 +128,7 @@ impl Homes {
         }
         session.sync = Sync::Live;
         let home = session.home;
-        let range = Range { since, below: Uv(0), most: PAGE_MAX as usize, tails: 0 };
+        let range = Range { page: Page::Unasked, since, below: Uv(0), most: PAGE_MAX as usize, tails: 0 };
         self.write_changed(id, home, 0, ResumeStatus::Changed, &range, cx);
         self.ask_heads(Asker { session: id, request_id: 0 }, home);
         // At one at which nobody looks the list was a bell.
@@ -181,33 +194,30 @@ impl Homes {
                 names,
             },
         );
-        match (range.below, next) {
-            (Uv(0), Uv(0)) => {}
-            (Uv(0), _) => self.list_begins(id),
-            (_, Uv(0)) => self.list_ends(id),
-            _ => {}
-        }
+        self.note_page(id, range.page, next);
         let state = self.index.get_mut(home);
         state.listed = listed;
         // Where the page before ended somewhere else the list was walked to here, which its user pays for.
         state.bucket.owe(walked / WALKED_PER_TOKEN);
         first
     }
-}
 
-impl Homes {
-    fn list_begins(&mut self, id: SessionId) {
+    /// A page was told, which goes on at `next` unless that is 0. What changed since the first page of a list of several is told after the last: as to a
+    /// device that could not be pushed to.
+    fn note_page(&mut self, id: SessionId, page: Page, next: Uv) {
         let Some(session) = self.sessions.get_mut(id) else { return };
-        session.lists.begin(self.index.get(session.home).durable);
-    }
-
-    /// What changed while a list was told is told after it.
-    fn list_ends(&mut self, id: SessionId) {
-        let Some(session) = self.sessions.get_mut(id) else { return };
-        let Some(since) = session.lists.end() else { return };
-        // One at which nobody looks gets such a list once somebody does.
-        if session.sync == Sync::Live && self.index.get(session.home).uv > since {
-            session.sync = Sync::Behind(since);
+        let home = self.index.get(session.home);
+        if page == Page::First {
+            session.lists = Lists::default();
+        }
+        match (page, next) {
+            (Page::Next, Uv(0)) => {
+                let since = session.lists.end().filter(|since| home.uv > *since && !canary::is(Canary::MovedForgotten));
+                session.sync = since.map_or(session.sync, |since| session.sync.back_to(since));
+            }
+            (Page::Next, _) | (_, Uv(0)) => {}
+            // Not from what is durable on: some of that is told once it is, to those who are not behind then.
+            (Page::First | Page::Unasked, _) => session.lists.begin(home.durable),
         }
     }
 }

@@ -45,8 +45,20 @@ pub enum Sync {
     Behind(Uv),
 }
 
-/// Lists of what changed that take more than a page. What changes meanwhile may move from a later page to before the first, and if it is no message, what is
-/// pushed of it does not say all: so the list of what changed since the first page comes after the last.
+impl Sync {
+    /// It is told what is newer than this change, too, if it is told anything.
+    pub fn back_to(self, since: Uv) -> Self {
+        match self {
+            Self::Fresh => Self::Fresh,
+            Self::Live => Self::Behind(since),
+            Self::Dozing(upto) => Self::Dozing(upto.min(since)),
+            Self::Behind(from) => Self::Behind(from.min(since)),
+        }
+    }
+}
+
+/// Lists of what changed that a session is being told page by page. What changes meanwhile may move from a later page to before the first, and what is
+/// pushed of it says all of it only if it is a message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Lists {
     /// What had changed when the first of them began.

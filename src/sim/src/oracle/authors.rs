@@ -15,8 +15,8 @@ pub struct By {
     pub device: DeviceId,
     /// The attempt.
     pub id: ClientMsgId,
-    /// The flags that the device set; `None` of somebody who sets any.
-    pub flags: Option<u32>,
+    /// The flags that everybody is told, but for those that the server sets.
+    pub flags: u32,
 }
 
 impl By {
@@ -24,7 +24,7 @@ impl By {
         let Message { sender, sender_name, sender_device, client_msg_id, flags, .. } = message;
         let set = flags & !(MessageFlags::OF_SERVER | MessageFlags::PACKED);
         let attempt = (*sender, *sender_device, *client_msg_id) == (self.user, self.device, self.id);
-        attempt && *sender_name == self.name && self.flags.is_none_or(|flags| flags == set)
+        attempt && *sender_name == self.name && self.flags == set
     }
 }
 

@@ -274,6 +274,14 @@ impl Durable {
             Some(_) => return Ok(()),
             None => {}
         }
+        // Nobody but the server says so, of what it is so.
+        let Message { flags: MessageFlags(flags), client_msg_id, control, .. } = message;
+        let is_large = flags & MessageFlags::LARGE > 0 && !message.conversation.is_group();
+        let is_aborted = flags & MessageFlags::ABORTED > 0 && (control.0 != END || client_msg_id.0 != 0);
+        let is_served = flags & (MessageFlags::FORGOTTEN | MessageFlags::ENDED | MessageFlags::EMPTIED) > 0;
+        if is_large || is_aborted || is_served {
+            return Err(format!("{:?} is logged with flags {flags}", message.seq));
+        }
         let (conversation, seq, has_content) =
             (message.conversation, message.seq, [0, OPEN].contains(&message.control.0));
         // The end of what is withheld is withheld, whoever blocks whom then.
@@ -319,9 +327,10 @@ impl Durable {
         let shown = Seq(record.read.0 - record.withheld);
         self.shown.insert((record.conversation, record.member), shown);
         let before = self.marks.insert((record.conversation, record.member), now).unwrap_or_default();
-        let head = self.head(record.conversation);
-        if now.0.max(now.1) > head {
-            return Err(format!("watermarks {now:?} are logged, and there is nothing beyond {head:?}"));
+        let roster = self.rosters.get(&record.conversation);
+        let reach = roster.map_or(Some(self.head(record.conversation)), |roster| roster.reach(record.member));
+        if Some(now.0.max(now.1)) > reach {
+            return Err(format!("watermarks {now:?} are logged of who can read up to {reach:?}"));
         }
         if now.0 < before.0 || now.1 < before.1 {
             return Err(format!("watermarks {now:?} are logged after {before:?}"));

@@ -1,7 +1,7 @@
 //! A device whose memory was copied to a second one: both go on as the same device, name different messages alike, and take each other's place.
-//! What the two are told is not judged: neither knows what the other said in its name. Everybody else must be told one story.
+//! What the two are told of their own is not judged: neither knows what the other said in its name. Everybody else must be told one story.
 
-use tidings_client::{ErrorCode, Event as Told};
+use tidings_client::{DeviceId, ErrorCode, Event as Told};
 
 use super::{Event, World, devices::user_id};
 use crate::{agenda::SECOND, plan::Fault};
@@ -17,10 +17,11 @@ impl World {
         let Some(state) = original.session.as_ref().and_then(|session| session.save()) else { return false };
         let (user, id, chats) = (original.user, original.id, original.chats.clone());
         let (given, tags) = (original.given.clone(), original.tags.clone());
-        let copy = self.add_device(user, id.0, chats);
+        let (history, silent) = (original.history, original.silent);
+        let copy = self.add_device(user, id.0 & !DeviceId::FIRST_GUEST, chats);
         let device = &mut self.devices[copy];
         (device.id, device.saved, device.tags) = (id, Some((state, given)), tags);
-        (device.receives, device.script) = (true, None);
+        (device.receives, device.script, device.history, device.silent) = (true, None, history, silent);
         self.devices[at].reading = None;
         for at in [at, copy] {
             let device = &mut self.devices[at];
@@ -45,7 +46,7 @@ impl World {
     pub(super) fn take_event_of_clone(&mut self, at: usize, told: Told) {
         let device = &mut self.devices[at];
         match told {
-            Told::Message(message) => self.oracle.taken(user_id(device.user), &mut device.given, &message),
+            Told::Message(message) => self.oracle.taken((at, user_id(device.user)), &mut device.given, &message),
             Told::Lost { conversation, upto, .. } => self.oracle.passed_over(&mut device.given, conversation, upto),
             Told::Sent { .. } | Told::SendFailed { .. } => device.waiting = device.waiting.saturating_sub(1),
             Told::Rejected { code } => {

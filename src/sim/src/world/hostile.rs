@@ -183,7 +183,10 @@ impl World {
         self.oracle.put_about(tag, place, text.len(), None);
         self.tell(Moment::Put(ITS_TAGS, place, tag));
         let name = name(self.hostile_user());
-        self.oracle.attempted(tag, By { user, name, device: attempt.0, id: attempt.1, flags: None });
+        // What is packed wrongly says something else to each who unpacks it: fuzzing looks at that.
+        let flags = MessageFlags(self.random.bits() as u32 & !MessageFlags::PACKED);
+        let told = flags.as_served(control).0;
+        self.oracle.attempted(tag, By { user, name, device: attempt.0, id: attempt.1, flags: told });
         let peer = if self.random.chance(MILLION / 4) { UserId::NONE } else { self.peer_in(place) };
         let wrong = self.random.chance(MILLION / 30);
         let expires = self.clock().wall.0 + self.random.below(3_000_000);
@@ -196,8 +199,7 @@ impl World {
             prev: ClientMsgId(prev),
             expires_at: Timestamp(if self.random.chance(MILLION / 20) { expires } else { 0 }),
             trace: TraceId::default(),
-            // What is packed wrongly says something else to each who unpacks it: fuzzing looks at that.
-            flags: MessageFlags(self.random.bits() as u32 & !MessageFlags::PACKED),
+            flags,
             payload_crc: Message::crc_of_content(&body, &text) ^ u32::from(wrong),
             payload,
             control,

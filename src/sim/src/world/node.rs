@@ -8,8 +8,8 @@ use std::{
 };
 
 use tidings_core::{
-    Budget, Counter, Entity, Ephemeral, Layout, Loaded, Mono, Node, NodeConfig, Now, ReactorId, Residency, StateStore,
-    ToConversation, ToHome, limits::Rate, node::Overload, shedding::Stage,
+    Budget, Counter, Ephemeral, Layout, Mono, Node, NodeConfig, Now, ReactorId, ToConversation, ToHome, limits::Rate,
+    node::Overload, shedding::Stage,
 };
 use tidings_log::Epoch;
 use tidings_mesh::{LaneSize, fence_before_look};
@@ -19,14 +19,14 @@ use tidings_turn::{
 };
 use tidings_wire::{Generation, Lineage, LogId, Shards, Timestamp};
 
-use super::{End, Event, World, names::Names, settle::Phase, storage::Then};
+use super::{End, Event, World, names::Names, settle::Phase, storage::Then, store::Loading};
 use crate::{
     agenda::{MS, Nanos, SECOND, US},
     bounds::{self, Work},
     disk::{Crash, LogOnDisk, Pending},
     machine::{Closings, Command, LinkId, SimMachine, SimWaker},
     plan::Plan,
-    random::{MILLION, Random},
+    random::MILLION,
     relay::{Relay, Way, connect_by_relay},
     stats::Stats,
     trace::Moment,
@@ -36,43 +36,6 @@ use crate::{
 pub(super) const WALL_US: u64 = 1_790_000_000_000_000;
 /// What the data directory's checksums are keyed with.
 const NONCE: u64 = 0x5eed;
-
-/// A store that has to load something now and then, takes its time, and fails.
-#[derive(Debug)]
-struct Loading {
-    random: Random,
-    millionths: u32,
-    /// What is being loaded, and how often it will still be asked for before it is there.
-    loads: BTreeMap<Entity, u32>,
-}
-
-impl StateStore for Loading {
-    fn prefetch(&mut self, entity: Entity) -> Residency {
-        if self.loads.contains_key(&entity) {
-            return Residency::Loading;
-        }
-        if self.millionths == 0 || !self.random.chance(self.millionths) {
-            return Residency::Resident;
-        }
-        let bits = self.random.below(10);
-        let takes = 1 + self.random.below(1 << bits) as u32;
-        self.loads.insert(entity, takes);
-        Residency::Loading
-    }
-
-    fn take_loaded(&mut self) -> Option<(Entity, Loaded)> {
-        let mut done = None;
-        for (entity, left) in &mut self.loads {
-            *left = left.saturating_sub(1);
-            if *left == 0 {
-                done = Some(*entity);
-            }
-        }
-        let entity = done?;
-        self.loads.remove(&entity);
-        Some((entity, if self.random.chance(MILLION / 8) { Loaded::Failed } else { Loaded::Here }))
-    }
-}
 
 /// One reactor.
 #[derive(Debug)]
@@ -298,8 +261,7 @@ impl World {
         let mut running = Vec::new();
         for (at, (((node, log), lanes), waker)) in nodes.into_iter().zip(parts).zip(lanes).zip(wakers).enumerate() {
             let machine = SimMachine::new(LogId(at as u8), Rc::clone(&self.disk), Rc::clone(&closings), plan.buffers);
-            let store =
-                Loading { random: self.random.fork(at as u64), millionths: plan.not_resident, loads: BTreeMap::new() };
+            let store = Loading::new(self.random.fork(at as u64), plan.not_resident);
             let seed = Seed {
                 config,
                 node,
@@ -390,7 +352,7 @@ impl World {
         }
         let completions = std::mem::take(&mut running.completions);
         self.trace.tell(self.now, Moment::Turn(reactor, completions.len()));
-        let (before, count) = (Work::of(running.turn.counters()), completions.len());
+        let before = Work::of(running.turn.counters());
         let outcome = running.turn.turn(now, completions);
         let after = Work::of(running.turn.counters());
         let rest = matches!(outcome, Ok(Outcome::Idle)).then(|| running.turn.begin_rest(now));
@@ -410,7 +372,7 @@ impl World {
         let commands = running.turn.machine().take_commands();
         let closed = process.closings.take();
         let fits = process.limits.check(&gauge, &mut self.stats);
-        let fits = fits.and_then(|()| process.limits.check_turn((before, after), count, &mut self.stats));
+        let fits = fits.and_then(|()| process.limits.check_turn((before, after), &mut self.stats));
         if let Err((what, size, bound)) = fits {
             self.oracle.violate("I10", format!("{what} of reactor {reactor} are {size}, and at most {bound} may be"));
         }

@@ -125,8 +125,9 @@ impl World {
                 } else {
                     disk.land(&pending);
                 }
+                let is_there = disk.holds(&pending);
                 let Pending::Write { file, bytes: buffer, .. } = pending else { unreachable!("it was a write") };
-                if matches!(purpose, Purpose::Batch(_)) {
+                if matches!(purpose, Purpose::Batch(_)) && is_there {
                     self.weather.note_batch(file, buffer.as_slice());
                 }
                 if matches!(purpose, Purpose::Batch(_))

@@ -47,8 +47,8 @@ impl World {
             }
             None => {
                 self.act_by_chance(at);
-                let is_known = self.plan.acquaintances > 0 && self.devices[at].user == 0;
-                let pace = if self.floods(at) || is_known { FLOOD_PACE } else { self.plan.pace };
+                let knows_hundreds = self.plan.acquaintances > 0 && self.devices[at].user == 0;
+                let pace = if self.floods(at) || knows_hundreds { FLOOD_PACE } else { self.plan.pace };
                 self.random.around(pace)
             }
         };
@@ -211,7 +211,7 @@ impl World {
         let device = &mut self.devices[at];
         device.tags.insert((place, id), tag);
         let (user, name) = (user_id(device.user), name(device.user));
-        self.oracle.attempted(tag, By { user, name, device: device.id, id, flags: Some(flags) });
+        self.oracle.attempted(tag, By { user, name, device: device.id, id, flags });
     }
 
     fn read_some(&mut self, at: usize, place: usize, back: u64) {
