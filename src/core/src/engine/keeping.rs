@@ -266,7 +266,8 @@ impl Conversations {
         cx: &impl ConversationContext,
     ) -> Option<Vec<u8>> {
         let conversation = self.get(kept.key);
-        let opened = (message.seq != kept.seq).then(|| ended(frame, message, EndTold::Whole)).flatten();
+        // Where its END is nobody knows then, and so not who may be told that it has ended.
+        let opened = (message.seq != kept.seq).then(|| ended(frame, message, EndTold::Nothing)).flatten();
         let (frame, message) = match opened.as_deref() {
             None => (*frame, *message),
             Some(bytes) => checked(bytes, conversation.id, kept.seq).expect("built here"),

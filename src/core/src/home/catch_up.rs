@@ -216,7 +216,7 @@ impl Homes {
                 session.sync = since.map_or(session.sync, |since| session.sync.back_to(since));
             }
             (Page::Next, _) | (_, Uv(0)) => {}
-            // Not from what is durable on: some of that is told once it is, to those who are not behind then.
+            // From what is durable on: what is not may be told once it is, to those who are not behind then.
             (Page::First | Page::Unasked, _) => session.lists.begin(home.durable),
         }
     }
