@@ -188,6 +188,8 @@ canaries! {
     DamageServed, "damage-served";
     /// Everybody is told that a message was written on its sender's first device.
     FirstDeviceTold, "first-device-told";
+    /// A message that the server ends for its writer has nobody's name.
+    EndNameless, "end-nameless";
     /// Whoever says so has received what is not there yet.
     FutureReceived, "future-received";
     /// Every member writes at what one of them is writing.

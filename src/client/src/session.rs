@@ -234,6 +234,8 @@ impl Session {
     }
 
     pub(crate) fn drop_link(&mut self, least_ms: u64) {
+        // What others did and nobody has asked for yet is no news any more.
+        self.events.retain(|event| !matches!(event, Event::Typing { .. } | Event::Presence { .. }));
         if self.link == Link::Up {
             self.events.push_back(Event::Disconnected);
         }

@@ -277,6 +277,29 @@ fn an_end_that_outlives_its_segment_stands_for_what_it_ends() {
     });
 }
 
+/// The same without a start in between, although whoever has not received the END has received what it ends.
+#[test]
+fn what_an_end_stands_for_goes_with_it_where_it_is_kept() {
+    let mut cluster = Cluster::new(1);
+    let (alice, bob) = (cluster.live("alice", 1, 1), cluster.live("bob", 1, 2));
+    let conversation = ConversationId::direct(alice.user, bob.user);
+    cluster.found_in(Some(LogId(3)));
+    for (id, control, target, payload) in [(1, OPEN, 0, ""), (2, END, 1, "all of it")] {
+        let of = Attempt::to(conversation, bob.user, (id, id - 1));
+        cluster.bytes(alice, &Attempt { control, target, payload: payload.as_bytes(), ..of }.bytes());
+        cluster.commit();
+    }
+    cluster.ask(bob, &Delivered { conversation, upto: Seq(1) });
+    cluster.commit();
+    cluster.found_in(None);
+    begin(&mut cluster, ENOUGH);
+    finish(&mut cluster);
+    assert_eq!(counted(&cluster, Counter::UndeliveredKept), 1);
+    cluster.reactors[0].node.set_floor(LogId(3), Generation(2));
+    let [(1, opened, opens), (2, ..)] = &read(&mut cluster, bob, conversation)[..] else { panic!("two messages") };
+    assert_eq!((opens.as_str(), opened & MessageFlags::ENDED), ("all of it", MessageFlags::ENDED));
+}
+
 /// Whoever does not come for a month does not hold the log.
 #[test]
 fn what_is_too_old_is_kept_no_longer() {

@@ -2,7 +2,7 @@
 
 use tidings_core::{
     ConnId, Counter, NodeConfig, Replayed,
-    limits::Rate,
+    limits::{ENTITIES_PER_TURN, Rate},
     node::Progress,
     records::{ConversationRow, MemberRow, RecordKind, put},
 };
@@ -210,6 +210,36 @@ fn a_start_tells_homes_what_they_lack_and_not_what_they_have() {
         cluster.ask(device, &Resume { lineage: Lineage::NONE, uv: Uv(0), below: Uv(0), page: 0, tails: 0, tail: 0 });
         assert_eq!(cluster.take(device).all::<Changed>()[0].count, 39);
     }
+}
+
+/// What a start tells of groups takes as many turns as they have members: not one for each so many groups, however large they are.
+#[test]
+fn a_start_tells_members_of_groups_a_few_at_a_time() {
+    const MEMBERS: usize = 100;
+    let mut cluster = Cluster::new(1);
+    let ann = cluster.live("ann", 1, 1);
+    let others: Vec<_> = (1..MEMBERS).map(|at| user(&format!("other{at}")).0).collect();
+    for id in 1..=12 {
+        let nonce = [id as u8; 16];
+        let settings = GroupSettings::default();
+        let mut body = Vec::new();
+        let create = GroupAct::Create { nonce, settings, title: b"twelve", members: Users::new(&others) };
+        let control = create.write(&mut body);
+        let group = ConversationId::group(ann.user, &nonce);
+        cluster.bytes(ann, &Attempt { control, body: &body, ..Attempt::to(group, UserId::NONE, (id, 0)) }.bytes());
+        cluster.commit();
+    }
+    cluster.restart();
+    let repeated = |cluster: &Cluster| cluster.reactors[0].node.counters.get(Counter::HeadUpdatesRepeated);
+    let mut turns = 0;
+    while repeated(&cluster) < 12 && turns < 20 {
+        let before = repeated(&cluster);
+        cluster.later(0);
+        let told = (repeated(&cluster) - before) as usize * MEMBERS;
+        assert!(told <= 4 * ENTITIES_PER_TURN + MEMBERS, "{told} members in a turn");
+        turns += 1;
+    }
+    assert_eq!(repeated(&cluster), 12);
 }
 
 fn digests(node: &tidings_core::Node) -> Vec<(u16, u64)> {

@@ -16,22 +16,31 @@ const RECORD_MIN: usize = 32;
 const OUT_SLACK: usize = 2 * FRAME_MAX as usize;
 /// Segments that a log may have beyond its share while state of others is being taken over.
 const SEGMENTS_SLACK: usize = 8;
+/// What one turn does of anything that has no bound of its own.
+const COUNTED_PER_TURN: u64 = 4096;
 
-/// What a turn does that would grow with what is there if nothing bounded it, as far as a reactor counts it, and how much of it one may do.
-const WORK: [(Counter, &str, usize); 2] = [
-    // When a start is over, and when a lane had no room before: conversations that are looked at, each of which tells two homes.
-    (Counter::HeadUpdatesRepeated, "heads told again in a turn", 2 * ENTITIES_PER_TURN),
-    (Counter::SegmentsDropped, "segments dropped in a turn", 1),
-];
+/// How much one turn may do of each thing that a reactor counts: nothing that it does may grow with what is there.
+fn most_in_a_turn(counter: Counter, limits: &Limits) -> Option<u64> {
+    Some(match counter {
+        // When a start is over, and when a lane had no room before: conversations that are looked at, each of which tells two homes or, of a
+        // group, each reactor at most twice.
+        Counter::HeadUpdatesRepeated => (2 * limits.reactors * ENTITIES_PER_TURN) as u64,
+        // They are counted when their batches are durable.
+        Counter::Evacuated => limits.records() as u64,
+        Counter::SegmentsDropped => 1,
+        Counter::BatchBytes | Counter::BatchPadding => return None,
+        _ => COUNTED_PER_TURN,
+    })
+}
 
-/// How much of it a reactor has done since it started.
+/// What a reactor has done since it started.
 #[derive(Clone, Copy, Debug)]
-pub struct Work([u64; WORK.len()]);
+pub struct Work([u64; Counter::ALL.len()]);
 
 impl Work {
     /// What its counters say.
     pub fn of(counters: &Counters) -> Self {
-        Self(WORK.map(|(counter, ..)| counters.get(counter)))
+        Self(std::array::from_fn(|at| counters.get(Counter::ALL[at])))
     }
 }
 
@@ -46,9 +55,16 @@ pub struct Limits {
     pub batch: usize,
     /// Segments.
     pub segments: usize,
+    /// Reactors.
+    pub reactors: usize,
 }
 
 impl Limits {
+    /// Records that wait for their batches.
+    fn records(&self) -> usize {
+        (SEALED_MAX + 1) * self.batch / RECORD_MIN
+    }
+
     /// Checks what one turn has done.
     ///
     /// # Errors
@@ -58,11 +74,12 @@ impl Limits {
         (before, after): (Work, Work),
         stats: &mut Stats,
     ) -> Result<(), (&'static str, usize, usize)> {
-        for (at, (_, name, bound)) in WORK.into_iter().enumerate() {
-            let done = (after.0[at] - before.0[at]) as usize;
-            stats.peak(name, done);
+        for (at, counter) in Counter::ALL.iter().enumerate() {
+            let (done, bound) = (after.0[at] - before.0[at], most_in_a_turn(*counter, self));
+            let Some(bound) = bound.filter(|_| done > 0) else { continue };
+            stats.peak(counter.name(), done as usize);
             if done > bound {
-                return Err((name, done, bound));
+                return Err((counter.name(), done as usize, bound as usize));
             }
         }
         Ok(())
@@ -81,7 +98,7 @@ impl Limits {
             ("fetches", gauge.fetches, FETCHES),
             ("watchers", gauge.watchers, WATCHERS_MAX),
             ("bytes of what is being written", gauge.stream_bytes, STREAM_BYTES_MAX),
-            ("records", gauge.waiting, (SEALED_MAX + 1) * self.batch / RECORD_MIN),
+            ("records", gauge.waiting, self.records()),
             ("parked messages", gauge.parked, PARKED_MESSAGES_MAX),
             ("segments", gauge.segments, self.segments.max(2) + SEGMENTS_SLACK),
             ("prepared segments", gauge.ready, READY_AIM + SEGMENTS_SLACK),

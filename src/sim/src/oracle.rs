@@ -440,7 +440,7 @@ impl Oracle {
         let last = given.last.insert(at, seq);
         let follows = last.map_or(!given.everything || seq == Seq(1), |last| last.next() == seq);
         self.check(follows, "I2", || format!("device {device} is given {seq:?} of conversation {at} after {last:?}"));
-        self.has_taken(at, user, message);
+        self.note_taken(at, user, message);
         let durable = self.durable.tag(message.conversation, seq).unwrap_or_default();
         Some((at, durable))
     }
@@ -453,7 +453,7 @@ impl Oracle {
         };
         let Some(at) = at else { return };
         given.last.insert(at, message.seq);
-        self.has_taken(at, user, message);
+        self.note_taken(at, user, message);
     }
 
     /// It was told that everything up to a number is gone.
@@ -463,7 +463,7 @@ impl Oracle {
         }
     }
 
-    fn has_taken(&mut self, at: usize, user: UserId, message: &Message) {
+    fn note_taken(&mut self, at: usize, user: UserId, message: &Message) {
         let Some(member) = self.member(at, user) else { return };
         let conversation = &mut self.conversations[at];
         let fact = &mut conversation.facts[member];
@@ -486,7 +486,9 @@ impl Oracle {
         let follows = last.map_or(!given.everything || from == Seq(1), |last| from == last.next());
         // What a start finds after a hole is where a conversation begins for it.
         let (id, durable) = (self.conversations[at].id, &self.durable);
-        let dropped = |seq| self.may_lose && durable.is_dropped_before(id, seq);
+        let goes = |seq| durable.is_dropped_before(id, seq) || durable.went_before(id, seq);
+        // What nobody is told any more is where its END was, which may have gone, and is kept no longer.
+        let dropped = |seq| self.may_lose && (goes(seq) || durable.is_ended_and_emptied(id, seq));
         // What came while it was no member is not for it, whatever it may read of it later.
         let foreign = |seq| durable.roster(id).is_some_and(|roster| !roster.was_told(user, seq));
         let gone = why == Loss::Damaged || (from.0..=upto.0).map(Seq).all(|seq| dropped(seq) || foreign(seq));
@@ -518,7 +520,7 @@ impl Oracle {
             None => {
                 let roster = self.durable.roster(conversation);
                 // Who is hostile tells nobody what it can read.
-                let foreign = roster.is_some_and(|roster| !roster.is_readable_but_by(self.durable.hostile, seq));
+                let foreign = roster.is_some_and(|roster| !roster.is_readable_by_any_but(self.durable.hostile, seq));
                 foreign || self.may_lose && self.durable.is_dropped_before(conversation, seq)
             }
         };

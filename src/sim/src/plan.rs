@@ -343,7 +343,7 @@ impl Plan {
         let has_room = invites && !limits && !plan.keeps_little();
         if has_room && random.chance(MILLION / 12) {
             plan.devices = random.between(4, 10) as usize;
-        } else if has_room && !groups && random.chance(MILLION / 12) {
+        } else if (has_room && !groups || profile == Profile::Ephemeral) && random.chance(MILLION / 12) {
             // More than a page of a list says.
             plan.acquaintances = random.between(260, 600) as usize;
             plan.scene = None;

@@ -58,7 +58,11 @@ fn what_others_do_is_told_and_what_the_user_does_is_said_while_there_is_a_connec
         Event::Visibility { visibility: Visibility::Nobody },
     ];
     assert_eq!(peer.events(), told);
+    // What was told on a connection that is over is told to nobody: it may be hidden meanwhile.
+    peer.give(&bytes_of(0, &Typing { conversation, user, doing }));
+    peer.give(&bytes_of(0, &Presence { user, state, last_seen }));
     peer.session.disconnected(peer.now);
+    assert_eq!(peer.events(), [Event::Disconnected]);
     peer.session.typing(here(), Doing::NOTHING);
     peer.connect_with(|sent| assert!(sent.all::<Typing>().is_empty()));
 }

@@ -5,7 +5,10 @@ use alloc::{collections::VecDeque, vec::Vec};
 
 use tidings_canary::{self as canary, Canary};
 use tidings_wire::{
-    BatchPosition, Frame, Generation, LogPosition, Lsn, Seq, archive::Archived, frames::Message, limits::FRAME_MAX,
+    BatchPosition, Frame, Generation, LogPosition, Lsn, Seq,
+    archive::Archived,
+    frames::{Message, streamed::control::END},
+    limits::FRAME_MAX,
 };
 
 use super::{
@@ -48,6 +51,8 @@ pub(super) struct Kept {
     len: u32,
     /// How often that was read in vain.
     tries: u8,
+    /// It is an END, which may stand in the place of the message of this number; 0: it is none.
+    ends: Seq,
 }
 
 /// On the way through a conversation, from its end to its beginning.
@@ -201,7 +206,7 @@ impl Conversations {
             self.keeping.left -= cost;
             walk.left -= cost;
             self.keeping.walk = Some(walk);
-            return Some(Kept { key, seq, at: stored.loc, len: stored.len, tries: 0 });
+            return Some(Kept { key, seq, at: stored.loc, len: stored.len, tries: 0, ends: Seq(0) });
         }
         self.keeping.walk = Some(walk);
         None
@@ -247,6 +252,9 @@ impl Conversations {
             return self.keeping.again.push_front((cx.now().mono, kept));
         }
         let emptied = self.without_what_is_held_back(&kept, &frame, &message, cx);
+        // One that does not say any more how the other began cannot stand for it.
+        let stands = message.control == END && message.seq == kept.seq && emptied.is_none();
+        let ends = if stands { message.target } else { Seq(0) };
         let frame = emptied.as_deref().unwrap_or(frame.bytes());
         let at = cx.append(RecordKind::Kept, shard, |body| {
             body.extend_from_slice(frame);
@@ -254,7 +262,7 @@ impl Conversations {
         });
         self.keeping.gathered += frame.len();
         self.keeping.last = at.lsn;
-        self.rows.push_back((at, Row::Kept { from: kept, len: to_u32(frame.len()) }));
+        self.rows.push_back((at, Row::Kept { from: Kept { ends, ..kept }, len: to_u32(frame.len()) }));
     }
 
     /// A message that nobody is told any more is kept without what it says.
@@ -277,8 +285,12 @@ impl Conversations {
     }
 
     fn is_at(&self, kept: &Kept) -> bool {
-        let stored = self.get(kept.key).index.get(&self.chunks, kept.seq);
-        stored.is_some_and(|stored| stored.loc == kept.at)
+        self.stands_at(kept.key, kept.seq, kept.at)
+    }
+
+    fn stands_at(&self, key: ConversationKey, seq: Seq, at: LogPosition) -> bool {
+        let stored = self.get(key).index.get(&self.chunks, seq);
+        stored.is_some_and(|stored| stored.loc == at)
     }
 
     /// A message was moved from here: if that is in the log of another reactor, it may be found there by a start.
@@ -296,10 +308,13 @@ impl Conversations {
         batch: &DurableBatch<'_>,
         cx: &mut impl ConversationContext,
     ) {
-        if self.is_at(&from) {
-            let Self { all, chunks, .. } = self;
-            all[from.key.0].index.move_to(chunks, from.seq, (batch.position)(at.offset), len);
-            self.note_elsewhere(from.key, from.seq, from.at);
+        // What an END stands for is where it is, as after a start.
+        for seq in [from.seq, from.ends] {
+            if self.stands_at(from.key, seq, from.at) {
+                let Self { all, chunks, .. } = self;
+                all[from.key.0].index.move_to(chunks, seq, (batch.position)(at.offset), len);
+                self.note_elsewhere(from.key, seq, from.at);
+            }
         }
         cx.count(Counter::UndeliveredKept);
     }

@@ -14,7 +14,7 @@ use tidings_wire::{
 };
 
 use super::{
-    Follower, Line, Roster, SaidAbout,
+    Follower, Line, Roster, SaidAbout, Shown,
     blocks::Blocks,
     forgotten::Forgotten,
     streamed::{END, OPEN, Streams},
@@ -43,6 +43,9 @@ pub struct Durable {
     kept: BTreeMap<(ConversationId, Seq), Segment>,
     /// Those that an END stands for.
     ended: BTreeSet<(ConversationId, Seq)>,
+    /// The last message of each conversation that went with its segment, at any time: where the power goes before a file is gone for
+    /// good, the segment is there again, and what devices were told of it before is not wrong for that.
+    went: BTreeMap<ConversationId, Seq>,
     /// The oldest segment that retention left, by log.
     floors: BTreeMap<LogId, Generation>,
     /// Messages of one-to-one conversations that went in this run before whoever they were for had received them.
@@ -76,6 +79,7 @@ impl Durable {
             large: BTreeSet::new(),
             kept: BTreeMap::new(),
             ended: BTreeSet::new(),
+            went: BTreeMap::new(),
             floors: BTreeMap::new(),
             lost_unreceived: 0,
             hostile: None,
@@ -145,6 +149,21 @@ impl Durable {
             reader.is_some_and(|reader| self.marks(*conversation, *reader).delivered < *seq)
         });
         self.lost_unreceived += unreceived.count() as u64;
+        let gone =
+            self.messages.keys().filter(|(conversation, seq)| self.segment(*conversation, *seq).is_some_and(goes));
+        let gone: BTreeMap<_, _> = gone.copied().collect();
+        self.went.extend(gone);
+    }
+
+    /// True if a message was gone at some time, or a later one.
+    pub fn went_before(&self, conversation: ConversationId, seq: Seq) -> bool {
+        self.went.get(&conversation).is_some_and(|last| *last >= seq)
+    }
+
+    /// True of a message that an END stands for, and that says nothing any more.
+    pub fn is_ended_and_emptied(&self, conversation: ConversationId, seq: Seq) -> bool {
+        let is_emptied = |said: &SaidAbout| said.shown(seq, None) != Shown::Whole;
+        self.ended.contains(&(conversation, seq)) && self.said(conversation).is_some_and(is_emptied)
     }
 
     /// Messages that went in this run before whoever they were for had received them.

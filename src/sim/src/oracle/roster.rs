@@ -223,7 +223,7 @@ impl Roster {
     }
 
     /// True if anybody but this user may read a message.
-    pub fn is_readable_but_by(&self, user: Option<UserId>, seq: Seq) -> bool {
+    pub fn is_readable_by_any_but(&self, user: Option<UserId>, seq: Seq) -> bool {
         self.places.iter().any(|(reader, place)| Some(*reader) != user && holds(&place.stays, seq.0))
     }
 

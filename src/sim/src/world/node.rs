@@ -49,8 +49,8 @@ struct Reactor {
     resting: bool,
     /// What it shed after its last turn, and when it shed SENDs last.
     sheds: Stage,
-    /// Messages that it knows as being written.
-    streams: usize,
+    /// It has something of a message that is being written.
+    is_writing: bool,
     shed_sends_at: Option<Nanos>,
     ended: bool,
     /// When the next turn is planned, and which plan counts.
@@ -289,7 +289,7 @@ impl World {
                 backlog: VecDeque::new(),
                 resting,
                 sheds: Stage::Calm,
-                streams: 0,
+                is_writing: false,
                 shed_sends_at: None,
                 ended,
                 planned,
@@ -303,6 +303,7 @@ impl World {
             batch: plan.batch_max,
             // Where most of a log is state, a start with another number of reactors writes that of others before anything goes.
             segments: (retention / plan.first_segment_len) as usize * if plan.invents { 3 } else { 2 } / 2,
+            reactors,
         };
         self.node = Some(Process { reactors: running, relay, shared, closings, limits });
         for at in 0..reactors {
@@ -359,7 +360,7 @@ impl World {
         running.resting = rest.flatten().is_some();
         running.ended = matches!(outcome, Ok(Outcome::Ended));
         let gauge = running.turn.gauge();
-        (running.sheds, running.streams) = (gauge.shedding, gauge.streams);
+        (running.sheds, running.is_writing) = (gauge.shedding, gauge.streams > 0 || gauge.stream_bytes > 0);
         if gauge.shedding == Stage::Sends {
             running.shed_sends_at = Some(self.now);
         }
@@ -411,9 +412,9 @@ impl World {
         reactors.into_iter().all(|running| running.sheds == Stage::Calm)
     }
 
-    /// Messages that the node knows as being written.
-    pub(super) fn streams(&self) -> usize {
-        self.node.iter().flat_map(|process| &process.reactors).map(|running| running.streams).sum()
+    /// True if the node has something of a message that is being written.
+    pub(super) fn is_writing(&self) -> bool {
+        self.node.iter().flat_map(|process| &process.reactors).any(|running| running.is_writing)
     }
 
     /// What a reactor put into its lanes is on its way.

@@ -94,10 +94,12 @@ impl World {
             }
             return false;
         }
-        if self.streams() > 0 {
+        if self.is_writing() {
             if self.now > until {
-                self.oracle
-                    .violate("I23", "the node knows of a message that is being written, and all have ended".into());
+                self.oracle.violate(
+                    "I23",
+                    "the node has something of a message that is being written, and all have ended".into(),
+                );
             }
             return false;
         }
