@@ -492,9 +492,10 @@ impl Oracle {
         // What came while it was no member is not for it, whatever it may read of it later.
         let foreign = |seq| durable.roster(id).is_some_and(|roster| !roster.was_told(user, seq));
         let gone = why == Loss::Damaged || (from.0..=upto.0).map(Seq).all(|seq| dropped(seq) || foreign(seq));
+        let place = if gone { String::new() } else { self.durable.whereabouts(id, upto) };
         self.check(gone && follows && from <= upto, "I1", || {
             format!(
-                "device {device}, which has {last:?}, is told that {from:?} to {upto:?} of conversation {at} are gone"
+                "device {device}, which has {last:?}, is told that {from:?} to {upto:?} of conversation {at} are gone {place}"
             )
         });
     }

@@ -149,10 +149,20 @@ impl Durable {
             reader.is_some_and(|reader| self.marks(*conversation, *reader).delivered < *seq)
         });
         self.lost_unreceived += unreceived.count() as u64;
-        let gone =
-            self.messages.keys().filter(|(conversation, seq)| self.segment(*conversation, *seq).is_some_and(goes));
-        let gone: BTreeMap<_, _> = gone.copied().collect();
-        self.went.extend(gone);
+        let is_gone =
+            |(conversation, seq): &&(ConversationId, Seq)| self.segment(*conversation, *seq).is_some_and(goes);
+        for (conversation, seq) in self.messages.keys().filter(is_gone).copied().collect::<Vec<_>>() {
+            let last = self.went.entry(conversation).or_default();
+            *last = seq.max(*last);
+        }
+    }
+
+    /// Where a message is, in words.
+    pub fn whereabouts(&self, conversation: ConversationId, seq: Seq) -> String {
+        let at = (conversation, seq);
+        let written = self.messages.get(&at).map(|(_, segment)| *segment);
+        let (kept, ended, floors) = (self.kept.get(&at), self.ended.contains(&at), &self.floors);
+        format!("(written in {written:?}, kept in {kept:?}, ended {ended}; the oldest segments are {floors:?})")
     }
 
     /// True if a message was gone at some time, or a later one.
