@@ -27,7 +27,7 @@ use tokio::{
 
 use self::channel::Channel;
 use crate::{
-    blocking::{Server, Trusted},
+    blocking::{Server, Servers, Trusted},
     config::{Config, Time, Tokens},
     event::Event,
     session::Session,
@@ -87,7 +87,7 @@ struct Connection {
 /// A client that connects and reconnects while somebody awaits [`Self::next`].
 #[derive(Debug)]
 pub struct Client {
-    server: Server,
+    servers: Servers,
     session: Session,
     connection: Option<Connection>,
     failure: Option<io::Error>,
@@ -123,10 +123,10 @@ async fn connect(server: Server) -> io::Result<TcpStream> {
 }
 
 impl Client {
-    /// A client of `server`; it connects with the first [`Self::next`].
-    pub fn new(server: impl Into<Server>, config: Config) -> Self {
+    /// A client of a server, or of several that know the same users; it connects with the first [`Self::next`].
+    pub fn new(servers: impl Into<Servers>, config: Config) -> Self {
         Self {
-            server: server.into(),
+            servers: servers.into(),
             session: Session::new(config),
             connection: None,
             failure: None,
@@ -147,14 +147,14 @@ impl Client {
     /// there is none to be had (`None`), the application is told [`Event::TokenNeeded`] and may still give one to
     /// [`Session::renew`].
     pub fn with_tokens<F>(
-        server: impl Into<Server>,
+        servers: impl Into<Servers>,
         config: Config,
         mut source: impl FnMut() -> F + Send + 'static,
     ) -> Self
     where
         F: Future<Output = Option<Vec<u8>>> + Send + 'static,
     {
-        let mut client = Self::new(server, Config { tokens: Tokens::Renewed, ..config });
+        let mut client = Self::new(servers, Config { tokens: Tokens::Renewed, ..config });
         client.tokens = Some(TokenSource(Box::new(move || Pending(Box::pin(source())))));
         client
     }
@@ -165,8 +165,8 @@ impl Client {
     }
 
     /// Connects elsewhere from the next reconnect on.
-    pub fn set_server(&mut self, server: impl Into<Server>) {
-        self.server = server.into();
+    pub fn set_server(&mut self, servers: impl Into<Servers>) {
+        self.servers = servers.into();
     }
 
     /// Why it could not connect when it tried last; `None` if it could.
@@ -201,7 +201,7 @@ impl Client {
                 return self.session.poll_event();
             }
             if self.session.wants_connection(self.now()) {
-                self.connecting = Some(Pending(Box::pin(connect(self.server.clone()))));
+                self.connecting = Some(Pending(Box::pin(connect(self.servers.current().clone()))));
             }
             self.wait().await;
         }
@@ -236,6 +236,7 @@ impl Client {
         self.connecting = None;
         // That one that stood has ended does not say that none can be had.
         if !was_up {
+            self.servers.try_next();
             self.failure = why;
         }
         let now = self.now();
@@ -247,7 +248,7 @@ impl Client {
         self.connecting = None;
         self.output.clear();
         self.written = 0;
-        let channel = tcp.and_then(|tcp| Ok((tcp, Channel::new(&self.server, &mut self.trusted)?)));
+        let channel = tcp.and_then(|tcp| Ok((tcp, Channel::new(self.servers.current(), &mut self.trusted)?)));
         match channel {
             Ok((tcp, channel)) => {
                 let deadline = Some(Instant::now() + SHAKE_TIMEOUT);

@@ -16,7 +16,7 @@ use crate::{
     session::Session,
 };
 
-pub use server::{DEFAULT_PORT, Framing, NoServer, Secrecy, Server};
+pub use server::{DEFAULT_PORT, Framing, NoServer, Secrecy, Server, Servers};
 pub(crate) use stream::Trusted;
 #[cfg(all(feature = "tokio", feature = "websocket"))]
 pub(crate) use stream::websocket_request;
@@ -34,7 +34,7 @@ impl fmt::Debug for TokenSource {
 /// A client that connects, reconnects and waits on the calling thread.
 #[derive(Debug)]
 pub struct Client {
-    server: Server,
+    servers: Servers,
     session: Session,
     stream: Option<Stream>,
     failure: Option<io::Error>,
@@ -46,10 +46,10 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client of `server`; it connects with the first [`Self::poll`].
-    pub fn new(server: impl Into<Server>, config: Config) -> Self {
+    /// A client of a server, or of several that know the same users; it connects with the first [`Self::poll`].
+    pub fn new(servers: impl Into<Servers>, config: Config) -> Self {
         Self {
-            server: server.into(),
+            servers: servers.into(),
             session: Session::new(config),
             stream: None,
             failure: None,
@@ -65,11 +65,11 @@ impl Client {
     /// there is none to be had (`None`), the application is told [`Event::TokenNeeded`] and may still give one to
     /// [`Session::renew`].
     pub fn with_tokens(
-        server: impl Into<Server>,
+        servers: impl Into<Servers>,
         config: Config,
         source: impl FnMut() -> Option<Vec<u8>> + Send + 'static,
     ) -> Self {
-        let mut client = Self::new(server, Config { tokens: Tokens::Renewed, ..config });
+        let mut client = Self::new(servers, Config { tokens: Tokens::Renewed, ..config });
         client.tokens = Some(TokenSource(Box::new(source)));
         client
     }
@@ -95,8 +95,8 @@ impl Client {
     }
 
     /// Connects elsewhere from the next reconnect on.
-    pub fn set_server(&mut self, server: impl Into<Server>) {
-        self.server = server.into();
+    pub fn set_server(&mut self, servers: impl Into<Servers>) {
+        self.servers = servers.into();
     }
 
     /// Why it could not connect when it tried last; `None` if it could.
@@ -147,7 +147,7 @@ impl Client {
     fn connect_if_wanted(&mut self) {
         let now = self.now();
         if self.session.wants_connection(now) {
-            let connected = Stream::connect(&self.server, &mut self.trusted);
+            let connected = Stream::connect(self.servers.current(), &mut self.trusted);
             let now = self.now();
             match connected {
                 Ok(stream) => {
@@ -155,6 +155,7 @@ impl Client {
                     self.session.connected(now);
                 }
                 Err(failure) => {
+                    self.servers.try_next();
                     self.failure = Some(failure);
                     self.session.disconnected(now);
                 }

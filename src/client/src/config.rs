@@ -69,12 +69,18 @@ pub struct Config {
     pub confirm: bool,
     /// Whether what is said travels compressed.
     pub packing: Packing,
+    /// Bytes that may wait to be sent, [`OUTBOX_BYTES`] unless something else is said. What is beyond them fails at once with
+    /// [`tidings_wire::ErrorCode::Busy`].
+    pub outbox_bytes: usize,
     /// Random; jitters reconnects.
     pub seed: u64,
     /// The clock in microseconds since the Unix epoch: where message ids start, so that they rise across restarts of a
     /// client without memory.
     pub wall_us: u64,
 }
+
+/// What may wait to be sent by default, in bytes: 64 MiB.
+pub const OUTBOX_BYTES: usize = 64 << 20;
 
 /// The tenant of users that are not in any other.
 pub const DEFAULT_TENANT: &str = "default";
@@ -96,6 +102,7 @@ impl Config {
             receive: true,
             confirm: true,
             packing: Packing::Yes,
+            outbox_bytes: OUTBOX_BYTES,
             seed: RandomState::new().hash_one(wall_us),
             wall_us,
         }

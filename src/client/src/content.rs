@@ -31,6 +31,11 @@ impl Content {
         Self { payload: payload.to_vec(), ..Self::default() }
     }
 
+    /// Bytes of it.
+    pub(crate) fn len(&self) -> usize {
+        self.body.len() + self.payload.len()
+    }
+
     /// It answers an earlier message.
     #[must_use]
     pub fn answering(self, target: Seq) -> Self {

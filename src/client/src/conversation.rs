@@ -25,6 +25,13 @@ pub(crate) struct Outgoing {
     pub(crate) in_flight: bool,
 }
 
+impl Outgoing {
+    /// What it takes of [`crate::Config::outbox_bytes`].
+    pub(crate) fn cost(&self) -> usize {
+        size_of::<Self>() + self.content.len()
+    }
+}
+
 /// One conversation.
 #[derive(Debug)]
 pub(crate) struct Conversation {

@@ -194,7 +194,7 @@ pub enum Event {
         conversation: ConversationId,
         /// What [`crate::Session::send`] gave.
         id: ClientMsgId,
-        /// Why.
+        /// Why. [`ErrorCode::Busy`]: too much waits to be sent already ([`crate::Config::outbox_bytes`]); once some of it was sent there is room.
         code: ErrorCode,
     },
     /// A message is refused for a second or more: it is sent again after that, by itself.

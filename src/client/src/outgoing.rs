@@ -1,7 +1,7 @@
 //! Own messages on their way: in order, each until its answer, again after a refusal or a reconnect; and receipts.
 
 use tidings_wire::{
-    ClientMsgId, ConversationId, ErrorCode, Timestamp, frame,
+    ClientMsgId, ConversationId, ErrorCode, Timestamp, UserId, frame,
     frame::FrameBuilder,
     frames::{
         self, Control, Delivered, ErrorFrame, MessageFlags, Read, Send, Sent, SettingKey, TraceId,
@@ -13,6 +13,7 @@ use tidings_wire::{
 
 use crate::{
     content::Content,
+    conversation::{Conversation, Outgoing},
     event::{Event, Message, Watermarks},
     own::ReadReceipts,
     session::Session,
@@ -29,6 +30,53 @@ fn packed(content: &Content) -> Option<Vec<u8>> {
 }
 
 impl Session {
+    /// Puts a message into the outbox: it is sent, and sent again after a reconnect, until [`Event::Sent`] or
+    /// [`Event::SendFailed`].
+    pub fn send(&mut self, peer: UserId, payload: &[u8]) -> ClientMsgId {
+        self.post_to(peer, Content::text(payload))
+    }
+
+    /// The same to a conversation that is there already, for example a group.
+    pub fn send_to(&mut self, conversation: ConversationId, payload: &[u8]) -> ClientMsgId {
+        self.post(conversation, Content::text(payload))
+    }
+
+    /// Messages are numbered from here on: for who must be able to send the same once more without memory. The number must be larger than
+    /// that of any message of this device before, or that of the very message that is sent again. False if it is 0: that names none.
+    pub fn number_from(&mut self, id: ClientMsgId) -> bool {
+        if id > ClientMsgId(0) {
+            self.next_id = id.0;
+        }
+        id > ClientMsgId(0)
+    }
+
+    pub(crate) fn peer_of(&self, conversation: ConversationId) -> UserId {
+        self.conversations.get(&conversation).map_or(UserId::NONE, |known| known.peer)
+    }
+
+    pub(crate) fn put_out(&mut self, (conversation, peer): (ConversationId, UserId), content: Content) -> ClientMsgId {
+        let id = ClientMsgId(self.next_id);
+        self.next_id += 1;
+        let known = self.conversations.entry(conversation).or_insert_with(|| Conversation::new(conversation, peer));
+        let message = Outgoing { id, content, in_flight: false };
+        let refusal = if message.content.len() > self.payload_max {
+            Some(ErrorCode::PayloadTooLarge)
+        } else if self.outbox_bytes + message.cost() > self.config.outbox_bytes {
+            Some(ErrorCode::Busy)
+        } else {
+            None
+        };
+        if let Some(code) = refusal {
+            self.events.push_back(Event::SendFailed { conversation, id, code });
+            return id;
+        }
+        self.outbox_bytes += message.cost();
+        known.outbox.push_back(message);
+        self.touch(conversation);
+        self.pump();
+        id
+    }
+
     /// Sends what is in a conversation's outbox and not in flight, as far as the window allows. `prev` chains attempts, so
     /// that one that is refused takes those behind it along: after that, nothing is sent before all answers are in.
     pub(crate) fn pump_outbox(&mut self, id: ConversationId) {
@@ -98,6 +146,7 @@ impl Session {
         if message.in_flight {
             self.in_flight = self.in_flight.saturating_sub(1);
         }
+        self.outbox_bytes = self.outbox_bytes.saturating_sub(message.cost());
         conversation.allowed = conversation.allowed.saturating_add(1);
         conversation.acked = conversation.acked.max(message.id);
         self.backoff.reset();
@@ -161,7 +210,8 @@ impl Session {
                 conversation.allowed = 1;
             }
         } else {
-            conversation.outbox.remove(at);
+            let message = conversation.outbox.remove(at).expect("found above");
+            self.outbox_bytes = self.outbox_bytes.saturating_sub(message.cost());
         }
         self.touch(error.conversation);
         let (conversation, id, retry_ms) = (error.conversation, error.client_msg_id, error.retry_after_ms);

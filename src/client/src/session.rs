@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use tidings_canary::{self as canary, Canary};
 use tidings_wire::{
-    ClientMsgId, ConversationId, ErrorCode, Frame, Frames, Kind, Lineage, Stretch, UserId, Uv, WireError, frame,
+    ConversationId, ErrorCode, Frame, Frames, Kind, Lineage, Stretch, UserId, Uv, WireError, frame,
     frame::FrameBuilder,
     frames::{self, Bye, ByeReason, Hello, MessageFlags, Ping, SettingKey, Visibility, Welcome},
     limits,
@@ -13,7 +13,6 @@ use tidings_wire::{
 use crate::{
     backoff::Backoff,
     config::{Config, Packing, Time},
-    content::Content,
     conversation::{Conversation, Outgoing},
     event::Event,
     forgotten::Wish,
@@ -108,6 +107,10 @@ pub struct Session {
     pub(crate) server_unpacks: bool,
     pub(crate) payload_max: usize,
     pub(crate) in_flight: u32,
+    /// What waits to be sent, in bytes.
+    pub(crate) outbox_bytes: usize,
+    /// It leaves once nothing waits to be sent.
+    leaves: bool,
     pub(crate) sync: Sync,
     /// Settings that are to be changed, until the server has.
     pub(crate) wanted: BTreeMap<(ConversationId, SettingKey), u64>,
@@ -141,6 +144,7 @@ impl Session {
             let known = conversations.entry(conversation).or_insert_with(|| Conversation::new(conversation, peer));
             known.outbox.push_back(Outgoing { id, content, in_flight: false });
         }
+        let outbox_bytes = conversations.values().flat_map(|known| &known.outbox).map(Outgoing::cost).sum();
         Self {
             link: Link::Down(Time(0)),
             now: Time(0),
@@ -160,6 +164,8 @@ impl Session {
             server_unpacks: false,
             payload_max: limits::PAYLOAD_MAX as usize,
             in_flight: 0,
+            outbox_bytes,
+            leaves: false,
             sync,
             wanted: BTreeMap::new(),
             to_forget: Vec::new(),
@@ -255,7 +261,13 @@ impl Session {
         self.events.push_back(Event::Rejected { code });
     }
 
-    /// Leaves: BYE goes out, and the session does not connect again.
+    /// Leaves as [`Self::leave`] does, once nothing that was sent waits for its answer and the application has taken every event. Whoever
+    /// does not want to wait for that for ever calls [`Self::leave`] in the end; what was not sent is in what [`Self::save`] gives.
+    pub fn leave_when_sent(&mut self) {
+        self.leaves = true;
+    }
+
+    /// Leaves: BYE goes out, and the session does not connect again. What waits to be sent is not sent any more.
     pub fn leave(&mut self) {
         if self.link == Link::Up {
             self.pump(); // what the application took last is delivered, too
@@ -416,6 +428,9 @@ impl Session {
     pub fn poll_event(&mut self) -> Option<Event> {
         let Some(event) = self.events.pop_front() else {
             self.pump();
+            if self.leaves && !self.is_closed() && self.is_flushed() {
+                self.leave();
+            }
             return None;
         };
         let current = self.bygone == 0;
@@ -495,45 +510,6 @@ impl Session {
             frame::append(&mut self.out, id, &Ping { opaque: self.now.0 });
             self.ping_at = self.now.plus_ms(self.idle_ms / 3);
         }
-    }
-
-    /// Puts a message into the outbox: it is sent, and sent again after a reconnect, until [`Event::Sent`] or
-    /// [`Event::SendFailed`].
-    pub fn send(&mut self, peer: UserId, payload: &[u8]) -> ClientMsgId {
-        self.post_to(peer, Content::text(payload))
-    }
-
-    /// The same to a conversation that is there already, for example a group.
-    pub fn send_to(&mut self, conversation: ConversationId, payload: &[u8]) -> ClientMsgId {
-        self.post(conversation, Content::text(payload))
-    }
-
-    /// Messages are numbered from here on: for who must be able to send the same once more without memory. The number must be larger than
-    /// that of any message of this device before, or that of the very message that is sent again. False if it is 0: that names none.
-    pub fn number_from(&mut self, id: ClientMsgId) -> bool {
-        if id > ClientMsgId(0) {
-            self.next_id = id.0;
-        }
-        id > ClientMsgId(0)
-    }
-
-    pub(crate) fn peer_of(&self, conversation: ConversationId) -> UserId {
-        self.conversations.get(&conversation).map_or(UserId::NONE, |known| known.peer)
-    }
-
-    pub(crate) fn put_out(&mut self, (conversation, peer): (ConversationId, UserId), content: Content) -> ClientMsgId {
-        let id = ClientMsgId(self.next_id);
-        self.next_id += 1;
-        let known = self.conversations.entry(conversation).or_insert_with(|| Conversation::new(conversation, peer));
-        if content.body.len() + content.payload.len() > self.payload_max {
-            let code = ErrorCode::PayloadTooLarge;
-            self.events.push_back(Event::SendFailed { conversation, id, code });
-            return id;
-        }
-        known.outbox.push_back(Outgoing { id, content, in_flight: false });
-        self.touch(conversation);
-        self.pump();
-        id
     }
 
     /// Asks again for what was refused for a while, if it is time.

@@ -158,9 +158,72 @@ impl Server {
     }
 }
 
+/// Servers that know the same users: where one cannot be reached the next one is tried.
+///
+/// As text they are separated by commas.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Servers {
+    /// Never empty.
+    all: Vec<Server>,
+    at: usize,
+}
+
+impl Servers {
+    /// The one that is to be tried.
+    pub fn current(&self) -> &Server {
+        &self.all[self.at]
+    }
+
+    /// The one that was tried cannot be reached.
+    pub(crate) fn try_next(&mut self) {
+        self.at = (self.at + 1) % self.all.len();
+    }
+
+    /// And after these, this one.
+    #[must_use]
+    pub fn or(mut self, server: impl Into<Server>) -> Self {
+        self.all.push(server.into());
+        self
+    }
+}
+
+impl From<Server> for Servers {
+    fn from(server: Server) -> Self {
+        Self { all: vec![server], at: 0 }
+    }
+}
+
+impl From<SocketAddr> for Servers {
+    fn from(addr: SocketAddr) -> Self {
+        Server::from(addr).into()
+    }
+}
+
+impl FromStr for Servers {
+    type Err = NoServer;
+
+    fn from_str(text: &str) -> Result<Self, NoServer> {
+        let (first, rest) = text.split_once(',').unwrap_or((text, ""));
+        let rest = rest.split(',').filter(|server| !server.is_empty()).map(str::parse::<Server>);
+        rest.into_iter().try_fold(first.parse::<Server>()?.into(), |servers: Self, server| Ok(servers.or(server?)))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn several_servers_are_tried_in_turn() {
+        let mut servers: Servers = "a.example,tls://b.example".parse().unwrap();
+        assert_eq!(
+            servers,
+            Servers::from("a.example".parse::<Server>().unwrap()).or("tls://b.example".parse::<Server>().unwrap())
+        );
+        let tried: Vec<_> = (0..3).map(|_| (servers.current().to_string(), servers.try_next()).0).collect();
+        assert_eq!(tried, ["a.example:7600", "tls://b.example:7600", "a.example:7600"]);
+        assert!("".parse::<Servers>().is_err() && "a.example, ".parse::<Servers>().is_err());
+    }
 
     #[test]
     fn servers_are_written_as_people_write_them() {

@@ -590,3 +590,55 @@ fn a_long_queue_to_one_holds_up_nobody_else() {
     assert_eq!(sent.len(), 1);
     assert_eq!(sent[0].1.conversation, tidings_client::ConversationId::direct(user("alice"), user("carol")));
 }
+
+/// What waits to be sent is bounded: an application that writes while there is no server does not take all memory.
+#[test]
+fn what_waits_to_be_sent_is_bounded() {
+    let cost = {
+        // Two fit, and not three.
+        let mut one = Session::new(Config { outbox_bytes: 0, ..config() });
+        let id = one.send(user("bob"), &[7; 1000]);
+        let failed = Event::SendFailed { conversation: here(), id, code: ErrorCode::Busy };
+        assert_eq!(one.poll_event(), Some(failed));
+        1200
+    };
+    let mut peer = Peer::live(Config { outbox_bytes: 2 * cost, ..config() });
+    peer.events();
+    let ids: Vec<_> = (0..3).map(|_| peer.session.send(user("bob"), &[7; 1000])).collect();
+    assert_eq!(peer.events(), [Event::SendFailed { conversation: here(), id: ids[2], code: ErrorCode::Busy }]);
+    let sent = peer.sent().all::<Send>();
+    assert_eq!(sent.len(), 2);
+    peer.give(&sent_as(sent[0].0, &sent[0].1, 1));
+    peer.events();
+    let next = peer.session.send(user("bob"), &[7; 1000]);
+    assert_eq!(peer.sent().all::<Send>()[0].1.client_msg_id, next, "there is room again");
+    // What was saved counts.
+    let state = peer.session.save().unwrap();
+    let mut restarted = Session::new(Config { outbox_bytes: 2 * cost, state, ..config() });
+    restarted.send(user("bob"), &[7; 1000]);
+    assert!(matches!(restarted.poll_event(), Some(Event::SendFailed { code: ErrorCode::Busy, .. })));
+}
+
+#[test]
+fn a_session_leaves_once_all_it_said_is_durable_and_heard_of() {
+    let mut peer = Peer::live(config());
+    peer.events();
+    let id = peer.session.send(user("bob"), b"last words");
+    peer.session.leave_when_sent();
+    assert_eq!(peer.events(), []);
+    assert!(!peer.session.is_closed(), "it waits for its answer");
+    let (request, send) = peer.sent().all::<Send>()[0];
+    // Also over a reconnect.
+    peer.session.disconnected(peer.now);
+    assert_eq!(peer.events(), [Event::Disconnected]);
+    peer.connect_with(|sent| {
+        let again: Vec<_> = sent.all::<Send>().iter().map(|(_, again)| again.client_msg_id).collect();
+        assert_eq!((again, send.client_msg_id), (vec![id], id));
+    });
+    peer.give(&sent_as(request, &send, 1));
+    assert!(!peer.session.is_closed(), "nobody has heard of it");
+    let events = peer.events();
+    assert!(events.iter().any(|event| matches!(event, Event::Sent { .. })), "{events:?}");
+    assert!(peer.session.is_closed());
+    assert_eq!(peer.sent().all::<Bye>().len(), 1);
+}

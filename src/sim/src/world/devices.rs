@@ -281,6 +281,7 @@ impl World {
             history: device.history,
             receive: device.receives,
             confirm: true,
+            outbox_bytes: usize::MAX,
             packing: if at % 3 == 1 { Packing::No } else { Packing::Yes },
             seed,
             wall_us,
