@@ -55,7 +55,7 @@ pub const MEMBERS_PER_STEP: usize = 256;
 /// See [`MEMBERS_PER_STEP`].
 pub const STEPS_PER_MEMBERS: usize = 64;
 /// Copies of messages of large groups that leave in one turn: half of the sends of one, so that what others wrote is sent with them.
-pub const COPIES_PER_TURN: usize = 64;
+pub const COPIES_PER_TURN: usize = 32;
 /// Bytes of those.
 pub const COPY_BYTES_PER_TURN: usize = 256 << 10;
 /// Bytes of messages of large groups that wait on a reactor to be copied; beyond that devices are told to look.

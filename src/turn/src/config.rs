@@ -34,11 +34,15 @@ pub struct TurnConfig {
 
 /// Receives looked at in one turn.
 pub const RECEIVES_PER_TURN: usize = 512;
+/// The same while there is output that could not be handed to the kernel in the turn before: what waits to be sent is not outrun by what comes in.
+pub const RECEIVES_BESIDE_OUTPUT: usize = 128;
 /// Lane messages taken from each lane in one turn.
 pub const LANE_MESSAGES_PER_TURN: usize = 512;
 /// Connections whose output is handed to the kernel, or that go, in one turn: each costs as much as ten messages, and the end of a
 /// batch's write is seen only after them.
-pub const SENDS_PER_TURN: usize = 128;
+pub const SENDS_PER_TURN: usize = 64;
+/// Connections that are looked at for output in one turn: most have some.
+pub const OUTPUTS_PER_TURN: usize = 512;
 /// Connections that ended, looked at in one turn.
 pub const ENDS_PER_TURN: usize = 64;
 /// Tokens verified in one turn: each costs as much as a hundred messages.

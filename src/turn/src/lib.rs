@@ -20,6 +20,7 @@ pub mod shared;
 mod suffix;
 mod sweep;
 pub mod turn;
+mod write_time;
 
 pub use config::{ConnectionLimits, RECEIVES_PER_TURN, TurnConfig};
 pub use log_port::{Archive, LogParts};

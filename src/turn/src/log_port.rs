@@ -14,6 +14,7 @@ use crate::{
     config::ROOM_FOR_INPUT,
     machine::{Machine, Purpose},
     report::Report,
+    write_time::WriteTime,
 };
 
 /// Files of dropped segments that wait to be used again.
@@ -98,8 +99,8 @@ pub(crate) struct LogPort {
     idle_since: Mono,
     /// Batches that are being written, oldest first: when that began, and their bytes.
     writing: VecDeque<(Lsn, Mono, usize)>,
-    /// How long a batch takes to be written, smoothed, in nanoseconds.
-    typical_ns: u64,
+    /// How long a batch takes to be written.
+    pub(crate) write_time: WriteTime,
     pub(crate) report: Report,
 }
 
@@ -132,7 +133,7 @@ impl LogPort {
             opened: None,
             idle_since: now,
             writing: VecDeque::new(),
-            typical_ns: 0,
+            write_time: WriteTime::default(),
             report: Report::default(),
         })
     }
@@ -162,7 +163,7 @@ impl LogPort {
     pub(crate) fn expected_ns(&self, least: usize, now: Mono) -> u64 {
         match self.writing.front() {
             Some((_, since, bytes)) if *bytes >= least && !self.log.may_write() => {
-                self.typical_ns.saturating_sub(now.since(*since))
+                self.write_time.ns().saturating_sub(now.since(*since))
             }
             _ => 0,
         }
@@ -221,9 +222,7 @@ impl LogPort {
             let at = self.writing.iter().position(|(writing, ..)| *writing == lsn);
             let (_, since, _) = at.and_then(|at| self.writing.remove(at)).expect("a completion belongs to a write");
             let took_ns = now.since(since);
-            // One that took unusually long says little about the next.
-            let usual_ns = if self.typical_ns == 0 { took_ns } else { took_ns.min(2 * self.typical_ns) };
-            self.typical_ns = (self.typical_ns * 7 + usual_ns) / 8;
+            self.write_time.ended(took_ns);
             record(&mut self.report.batch_us, took_ns / 1000);
             self.idle_since = now;
             self.log.written(lsn, buffer);

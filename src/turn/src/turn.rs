@@ -234,6 +234,7 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
             busy = true;
             self.take_completion(completion, now)?;
         }
+        self.io.log.write_time.set_gathering(false);
         self.take_durable(now);
         // Before the input: state that is written again for retention must find room in a batch that input would fill.
         self.node.at(now, &mut self.io).timeout();

@@ -9,7 +9,7 @@ use tidings_wire::{ErrorCode, Stretch};
 
 use super::{Stage, Turn};
 use crate::{
-    config::{ENDS_PER_TURN, RECEIVES_PER_TURN, SENDS_PER_TURN},
+    config::{ENDS_PER_TURN, RECEIVES_BESIDE_OUTPUT, RECEIVES_PER_TURN},
     connections::State,
     input::{Cut, Input},
     machine::{Machine, Received, Receiving},
@@ -176,8 +176,7 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
     /// Received bytes become frames while the log has room for what they may turn into: a full log stops here, and with the
     /// receive buffers used up the kernel makes the peers wait.
     pub(super) fn take_inbox(&mut self, now: Now) -> bool {
-        // What waits to be sent is not outrun by what comes in.
-        let most = if self.io.connections.is_flushed() { RECEIVES_PER_TURN } else { SENDS_PER_TURN };
+        let most = if self.io.connections.is_flushed() { RECEIVES_PER_TURN } else { RECEIVES_BESIDE_OUTPUT };
         let most = most.min(self.config.receives_per_turn);
         for _ in 0..most.min(self.inbox.len()) {
             if !self.io.log.takes_input() {

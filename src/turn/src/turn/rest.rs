@@ -28,6 +28,7 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
             && self.io.connections.is_flushed()
             && !self.node.is_busy()
             && !self.has_lane_work();
+        self.io.log.write_time.set_gathering(may);
         may.then(|| Duration::from_nanos(gather_ns))
     }
 

@@ -5,7 +5,12 @@ use std::io;
 use tidings_core::{Now, Verifier, slab::Key};
 
 use super::Turn;
-use crate::{config::SENDS_PER_TURN, connections::State, machine::Machine, sweep};
+use crate::{
+    config::{OUTPUTS_PER_TURN, SENDS_PER_TURN},
+    connections::State,
+    machine::Machine,
+    sweep,
+};
 
 impl<M: Machine, V: Verifier> Turn<M, V> {
     pub(super) fn sent(&mut self, key: Key, buffer: Vec<u8>, result: &io::Result<usize>, now: Now) {
@@ -17,7 +22,9 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
             return sweep::cut(&mut self.machine, &mut self.node, &mut self.io, key);
         }
         let (state, empty) = (connection.state, connection.pending.is_empty());
-        self.io.connections.mark_dirty(key);
+        if !empty || !matches!(state, State::Live(_)) || connection.door.is_some() {
+            self.io.connections.mark_dirty(key);
+        }
         match state {
             State::Live(session) => {
                 let mut node = self.node.at(now, &mut self.io);
@@ -38,15 +45,16 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
 
     /// One send a connection, the longest marked first; connections that are done go. What is left is done in the next turn.
     pub(super) fn flush(&mut self, now: Now) -> bool {
-        let mut busy = false;
+        let (mut looked_at, mut sends) = (0, 0);
         self.io.connections.hurry_overdue(now.mono);
-        for _ in 0..SENDS_PER_TURN {
+        while looked_at < OUTPUTS_PER_TURN && sends < SENDS_PER_TURN {
             let Some(key) = self.io.connections.next_dirty() else { break };
-            busy = true;
+            looked_at += 1;
             let Some(connection) = self.io.connections.get_mut(key) else { continue };
             if connection.sending > 0 || connection.later.is_some() {
                 continue;
             }
+            sends += 1;
             if connection.state != State::Gone
                 && let Some(buffer) = connection.take_output(|| std::mem::take(&mut self.spare))
             {
@@ -75,7 +83,7 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
                 _ => {}
             }
         }
-        busy
+        looked_at > 0
     }
 
     /// What a connection with a door wrote its output into is used again: it left in another buffer.
