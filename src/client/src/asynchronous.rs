@@ -88,6 +88,8 @@ struct Connection {
 #[derive(Debug)]
 pub struct Client {
     servers: Servers,
+    /// The server let it in on this connection.
+    was_up: bool,
     session: Session,
     connection: Option<Connection>,
     failure: Option<io::Error>,
@@ -100,21 +102,22 @@ pub struct Client {
     buffer: Box<[u8]>,
     tokens: Option<TokenSource>,
     renewing: Option<Renewal>,
-    connecting: Option<Pending<io::Result<TcpStream>>>,
+    connecting: Option<Pending<io::Result<(TcpStream, Server)>>>,
     /// There was no token to be had, and the application is to hear of it.
     lacks_token: bool,
 }
 
 /// Connects to the first address that answers.
-async fn connect(server: Server) -> io::Result<TcpStream> {
+async fn connect(server: Server) -> io::Result<(TcpStream, Server)> {
     let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    for address in lookup_host(server.place()).await? {
+    let addresses: Vec<_> = lookup_host(server.place()).await?.collect();
+    for address in addresses {
         let connected = timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await;
         match connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
             Ok(tcp) => {
                 // Without it everything still works, only slower.
                 let _slower = tcp.set_nodelay(true);
-                return Ok(tcp);
+                return Ok((tcp, server));
             }
             Err(error) => failure = error,
         }
@@ -127,6 +130,7 @@ impl Client {
     pub fn new(servers: impl Into<Servers>, config: Config) -> Self {
         Self {
             servers: servers.into(),
+            was_up: false,
             session: Session::new(config),
             connection: None,
             failure: None,
@@ -176,6 +180,7 @@ impl Client {
 
     /// Drops the connection without a word, as a network would. The client reconnects.
     pub fn cut(&mut self) {
+        self.was_up = true;
         self.lost(None);
     }
 
@@ -228,6 +233,7 @@ impl Client {
         let is_wanted = self.session.is_up() || self.session.is_greeting() || self.session.is_closed();
         if self.connection.as_ref().is_some_and(|connection| connection.is_up) && !is_wanted {
             self.connection = None;
+            self.step_on();
         }
     }
 
@@ -236,19 +242,26 @@ impl Client {
         self.connecting = None;
         // That one that stood has ended does not say that none can be had.
         if !was_up {
-            self.servers.try_next();
             self.failure = why;
         }
+        self.step_on();
         let now = self.now();
         self.session.disconnected(now);
     }
 
+    /// Whoever was not let in on a connection tries another server.
+    fn step_on(&mut self) {
+        if !std::mem::take(&mut self.was_up) {
+            self.servers.try_next();
+        }
+    }
+
     /// A socket is connected, or could not be.
-    fn connected(&mut self, tcp: io::Result<TcpStream>) {
+    fn connected(&mut self, tcp: io::Result<(TcpStream, Server)>) {
         self.connecting = None;
         self.output.clear();
         self.written = 0;
-        let channel = tcp.and_then(|tcp| Ok((tcp, Channel::new(self.servers.current(), &mut self.trusted)?)));
+        let channel = tcp.and_then(|(tcp, server)| Ok((tcp, Channel::new(&server, &mut self.trusted)?)));
         match channel {
             Ok((tcp, channel)) => {
                 let deadline = Some(Instant::now() + SHAKE_TIMEOUT);
@@ -369,6 +382,7 @@ impl Client {
             let frames = connection.channel.take_frames();
             if !frames.is_empty() {
                 self.session.received(&frames, now);
+                self.was_up |= self.session.is_up();
             }
             if connection.channel.is_over() {
                 return Err(io::ErrorKind::UnexpectedEof.into());

@@ -35,6 +35,8 @@ impl fmt::Debug for TokenSource {
 #[derive(Debug)]
 pub struct Client {
     servers: Servers,
+    /// The server let it in on this connection.
+    was_up: bool,
     session: Session,
     stream: Option<Stream>,
     failure: Option<io::Error>,
@@ -50,6 +52,7 @@ impl Client {
     pub fn new(servers: impl Into<Servers>, config: Config) -> Self {
         Self {
             servers: servers.into(),
+            was_up: false,
             session: Session::new(config),
             stream: None,
             failure: None,
@@ -181,9 +184,17 @@ impl Client {
     }
 
     fn lost(&mut self) {
-        self.stream = None;
+        self.step_on();
         let now = self.now();
         self.session.disconnected(now);
+    }
+
+    /// The connection goes. Whoever was not let in on it tries another server.
+    fn step_on(&mut self) {
+        self.stream = None;
+        if !std::mem::take(&mut self.was_up) {
+            self.servers.try_next();
+        }
     }
 
     /// Receives once, or lets the time pass.
@@ -199,9 +210,10 @@ impl Client {
             Ok(len) => {
                 let now = self.now();
                 self.session.received(&self.buffer[..len], now);
+                self.was_up |= self.session.is_up();
                 let wants_stream = self.session.is_up() || self.session.is_greeting();
                 if !wants_stream && !self.session.is_closed() {
-                    self.stream = None;
+                    self.step_on();
                 }
             }
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {}
@@ -213,6 +225,7 @@ impl Client {
 
     /// Drops the connection without a word, as a network would. The client reconnects.
     pub fn cut(&mut self) {
+        self.was_up = true;
         self.lost();
     }
 }

@@ -5,7 +5,7 @@ use tidings_wire::{
     frame::FrameBuilder,
     frames::{
         self, Control, Delivered, ErrorFrame, MessageFlags, Read, Send, Sent, SettingKey, TraceId,
-        about::control as about, group::control as group,
+        about::control as about, group::control as group, streamed::control::END,
     },
     limits::WINDOW,
     packed,
@@ -54,27 +54,38 @@ impl Session {
         self.conversations.get(&conversation).map_or(UserId::NONE, |known| known.peer)
     }
 
-    pub(crate) fn put_out(&mut self, (conversation, peer): (ConversationId, UserId), content: Content) -> ClientMsgId {
+    pub(crate) fn put_out(&mut self, of: (ConversationId, UserId), content: Content) -> ClientMsgId {
+        self.put_out_before(of, content, 0).0
+    }
+
+    /// Puts a message into the outbox that so many bytes will follow; what that takes it has from then on. If it cannot be, why.
+    pub(crate) fn put_out_before(
+        &mut self,
+        (conversation, peer): (ConversationId, UserId),
+        content: Content,
+        more: usize,
+    ) -> (ClientMsgId, Result<(), ErrorCode>) {
         let id = ClientMsgId(self.next_id);
         self.next_id += 1;
-        let known = self.conversations.entry(conversation).or_insert_with(|| Conversation::new(conversation, peer));
         let message = Outgoing { id, content, in_flight: false };
-        let refusal = if message.content.len() > self.payload_max {
-            Some(ErrorCode::PayloadTooLarge)
-        } else if self.outbox_bytes + message.cost() > self.config.outbox_bytes {
-            Some(ErrorCode::Busy)
-        } else {
-            None
+        let cost = message.cost() + more;
+        // Whatever ends a message had its place when that was opened.
+        let fits = self.outbox_bytes + cost <= self.config.outbox_bytes || message.content.control == END;
+        let refusal = match message.content.len() <= self.payload_max {
+            true if fits => None,
+            true => Some(ErrorCode::Busy),
+            false => Some(ErrorCode::PayloadTooLarge),
         };
         if let Some(code) = refusal {
             self.events.push_back(Event::SendFailed { conversation, id, code });
-            return id;
+            return (id, Err(code));
         }
-        self.outbox_bytes += message.cost();
+        self.outbox_bytes += cost;
+        let known = self.conversations.entry(conversation).or_insert_with(|| Conversation::new(conversation, peer));
         known.outbox.push_back(message);
         self.touch(conversation);
         self.pump();
-        id
+        (id, Ok(()))
     }
 
     /// Sends what is in a conversation's outbox and not in flight, as far as the window allows. `prev` chains attempts, so

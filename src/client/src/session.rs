@@ -261,10 +261,16 @@ impl Session {
         self.events.push_back(Event::Rejected { code });
     }
 
-    /// Leaves as [`Self::leave`] does, once nothing that was sent waits for its answer and the application has taken every event. Whoever
-    /// does not want to wait for that for ever calls [`Self::leave`] in the end; what was not sent is in what [`Self::save`] gives.
+    /// Leaves as [`Self::leave`] does, once nothing waits for its answer any more (messages, also those that were opened and have yet to end, settings,
+    /// what is to be forgotten), and the application has taken every event. Whoever does not want to wait for that for ever calls [`Self::leave`]
+    /// in the end; messages that were not sent are in what [`Self::save`] gives.
     pub fn leave_when_sent(&mut self) {
         self.leaves = true;
+    }
+
+    fn has_said_all(&self) -> bool {
+        let settles = self.wanted.is_empty() && self.to_forget.is_empty();
+        settles && self.open_streams() == 0 && self.is_flushed()
     }
 
     /// Leaves: BYE goes out, and the session does not connect again. What waits to be sent is not sent any more.
@@ -428,7 +434,7 @@ impl Session {
     pub fn poll_event(&mut self) -> Option<Event> {
         let Some(event) = self.events.pop_front() else {
             self.pump();
-            if self.leaves && !self.is_closed() && self.is_flushed() {
+            if self.leaves && !self.is_closed() && self.has_said_all() {
                 self.leave();
             }
             return None;

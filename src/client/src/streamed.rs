@@ -38,6 +38,8 @@ struct Writing {
     /// Its number, once it has one.
     seq: Option<Seq>,
     text: Vec<u8>,
+    /// What it takes of [`crate::Config::outbox_bytes`]: the longest text that it may have.
+    reserved: usize,
     /// Bytes of it that went out.
     sent: usize,
     /// When something must go out at the latest, so that the server knows that the writer is there.
@@ -89,12 +91,19 @@ impl Session {
     }
 
     fn open(&mut self, (conversation, peer): (ConversationId, UserId), content: Content) -> ClientMsgId {
-        let id = self.put_out((conversation, peer), Content { control: OPEN, payload: Vec::new(), ..content });
+        let reserved = self.payload_max;
+        let opens = Content { control: OPEN, payload: Vec::new(), ..content };
+        let (id, put) = self.put_out_before((conversation, peer), opens, reserved);
+        if let Err(code) = put {
+            self.events.push_back(Event::StreamFailed { stream: id, conversation, code });
+            return id;
+        }
         let writing = Writing {
             conversation,
             peer,
             seq: None,
             text: Vec::new(),
+            reserved,
             sent: 0,
             alive_at: self.now,
             rests_until: None,
@@ -222,7 +231,7 @@ impl Session {
             self.put_out_ends();
             self.pump_streams();
         } else if let Some(stream) = self.ended_by(id)
-            && let Some(Writing { conversation, seq, .. }) = self.streams.writing.remove(&stream)
+            && let Some(Writing { conversation, seq, .. }) = self.end_writing(stream)
         {
             let seq = seq.expect("what has no number has no end");
             self.events.push_back(Event::StreamEnded { stream, conversation, seq });
@@ -233,10 +242,16 @@ impl Session {
     pub(crate) fn stream_refused(&mut self, id: ClientMsgId, code: ErrorCode) {
         let stream = if self.streams.writing.contains_key(&id) { Some(id) } else { self.ended_by(id) };
         if let Some(stream) = stream
-            && let Some(Writing { conversation, .. }) = self.streams.writing.remove(&stream)
+            && let Some(Writing { conversation, .. }) = self.end_writing(stream)
         {
             self.events.push_back(Event::StreamFailed { stream, conversation, code });
         }
+    }
+
+    fn end_writing(&mut self, stream: ClientMsgId) -> Option<Writing> {
+        let ended = self.streams.writing.remove(&stream)?;
+        self.outbox_bytes = self.outbox_bytes.saturating_sub(ended.reserved);
+        Some(ended)
     }
 
     /// The stream that an attempt ends.

@@ -50,7 +50,8 @@ pub const RECEIPT_DELAY_MS: u64 = 20;
 pub const GROUP_RECEIPTS_MS: u64 = 1000;
 /// How long a member of a large group waits after a READ until the next is taken.
 pub const GROUP_READ_MS: u64 = 30_000;
-/// Members of a large group that are told again in one step who is one, and how many other steps that is worth.
+/// Members of a large group that are told again at once that they are, and how many steps that is worth: those of a small group are told all at once, for
+/// as many steps a member.
 pub const MEMBERS_PER_STEP: usize = 256;
 /// See [`MEMBERS_PER_STEP`].
 pub const STEPS_PER_MEMBERS: usize = 64;

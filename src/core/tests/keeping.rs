@@ -1,6 +1,6 @@
 //! What somebody has not received outlives its segment.
 
-use tidings_core::{Counter, node::Progress, records::RecordKind};
+use tidings_core::{Counter, limits::KEPT_REACH, node::Progress, records::RecordKind};
 use tidings_testkit::{Cluster, Device, frames::Attempt, in_all_layouts};
 use tidings_wire::{
     ConversationId, Generation, Kind, LogId, Seq, Timestamp,
@@ -298,6 +298,42 @@ fn what_an_end_stands_for_goes_with_it_where_it_is_kept() {
     cluster.reactors[0].node.set_floor(LogId(3), Generation(2));
     let [(1, opened, opens), (2, ..)] = &read(&mut cluster, bob, conversation)[..] else { panic!("two messages") };
     assert_eq!((opens.as_str(), opened & MessageFlags::ENDED), ("all of it", MessageFlags::ENDED));
+}
+
+/// But not further back than what is kept may be: the places of all that came between would have to be remembered.
+#[test]
+fn what_ended_long_after_it_began_is_not_kept_with_its_end() {
+    let mut cluster = Cluster::new(1);
+    let (alice, bob) = (cluster.live("alice", 1, 1), cluster.live("bob", 1, 2));
+    let conversation = ConversationId::direct(alice.user, bob.user);
+    cluster.found_in(Some(LogId(3)));
+    let act = |cluster: &mut Cluster, id, control, target| {
+        let of = Attempt::to(conversation, bob.user, (id, id - 1));
+        cluster.bytes(alice, &Attempt { control, target, payload: b"", ..of }.bytes());
+    };
+    act(&mut cluster, 1, OPEN, 0);
+    for id in 2..=KEPT_REACH + 2 {
+        cluster.send(alice, "bob", id, id - 1, "x");
+        if id % 32 == 0 {
+            cluster.commit();
+            cluster.later(40);
+            cluster.take(alice);
+            cluster.take(bob);
+        }
+    }
+    cluster.commit();
+    let last = KEPT_REACH + 3;
+    act(&mut cluster, last, END, 1);
+    cluster.commit();
+    cluster.ask(bob, &Delivered { conversation, upto: Seq(last - 1) });
+    cluster.commit();
+    cluster.found_in(None);
+    begin(&mut cluster, ENOUGH);
+    finish(&mut cluster);
+    assert_eq!(counted(&cluster, Counter::UndeliveredKept), 1);
+    cluster.reactors[0].node.set_floor(LogId(3), Generation(1000));
+    let stored: Vec<_> = read(&mut cluster, bob, conversation).into_iter().map(|(seq, ..)| seq).collect();
+    assert_eq!(stored, [last]);
 }
 
 /// Whoever does not come for a month does not hold the log.

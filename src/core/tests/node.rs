@@ -212,7 +212,7 @@ fn a_start_tells_homes_what_they_lack_and_not_what_they_have() {
     }
 }
 
-/// What a start tells of groups takes as many turns as they have members: not one for each so many groups, however large they are.
+/// After a start a turn tells about a thousand members of groups their heads again, however many groups those are.
 #[test]
 fn a_start_tells_members_of_groups_a_few_at_a_time() {
     const MEMBERS: usize = 100;

@@ -11,7 +11,7 @@ use tidings_log::{
 use tidings_wire::{Generation, LogId, LogPosition, Lsn};
 
 use crate::{
-    config::ROOM_FOR_INPUT,
+    config::{GATHER_BATCH, ROOM_FOR_INPUT},
     machine::{Machine, Purpose},
     report::Report,
     write_time::WriteTime,
@@ -220,9 +220,11 @@ impl LogPort {
                 return Err(error);
             }
             let at = self.writing.iter().position(|(writing, ..)| *writing == lsn);
-            let (_, since, _) = at.and_then(|at| self.writing.remove(at)).expect("a completion belongs to a write");
+            let (_, since, bytes) = at.and_then(|at| self.writing.remove(at)).expect("a completion belongs to a write");
             let took_ns = now.since(since);
-            self.write_time.ended(took_ns);
+            if bytes >= GATHER_BATCH {
+                self.write_time.ended(took_ns);
+            }
             record(&mut self.report.batch_us, took_ns / 1000);
             self.idle_since = now;
             self.log.written(lsn, buffer);

@@ -158,7 +158,7 @@ impl Server {
     }
 }
 
-/// Servers that know the same users: where one cannot be reached the next one is tried.
+/// Servers that know the same users: where one cannot be reached, or does not let its client in, the next one is tried.
 ///
 /// As text they are separated by commas.
 #[derive(Clone, Debug, PartialEq, Eq)]

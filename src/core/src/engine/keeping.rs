@@ -308,8 +308,10 @@ impl Conversations {
         batch: &DurableBatch<'_>,
         cx: &mut impl ConversationContext,
     ) {
-        // What an END stands for is where it is, as after a start.
-        for seq in [from.seq, from.ends] {
+        // What an END stands for is where it is, if it is no further back than what is kept may be.
+        let head = self.get(from.key).state.head;
+        let ends = Some(from.ends).filter(|ends| head.0 - ends.0 <= KEPT_REACH);
+        for seq in [Some(from.seq), ends].into_iter().flatten() {
             if self.stands_at(from.key, seq, from.at) {
                 let Self { all, chunks, .. } = self;
                 all[from.key.0].index.move_to(chunks, seq, (batch.position)(at.offset), len);

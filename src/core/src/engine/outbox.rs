@@ -404,10 +404,10 @@ impl Conversations {
             let Some(link) = link.filter(|link| link.changed >= first) else {
                 return self.end_walk(shard, upto, cx);
             };
-            // Of a large group so many members in a step; of a small one all of them, which take as many steps.
+            // Of a large group so many members at once, of a small one all of them: a step for each four, and for each conversation of two.
             let (key, members) = (ConversationKey(next), self.all[next].state.members.len());
             let (upto, steps) = match self.all[next].state.size {
-                Size::Small => (members, members.div_ceil(MEMBERS_PER_STEP / STEPS_PER_MEMBERS)),
+                Size::Small => (members, members.div_ceil(MEMBERS_PER_STEP / STEPS_PER_MEMBERS).max(1)),
                 Size::Large => (members.min(member + MEMBERS_PER_STEP), STEPS_PER_MEMBERS),
             };
             if *left == 0 || !self.tell_again(key, member..upto, cx) {

@@ -18,8 +18,8 @@ const STALLED_TICK_NS: u64 = 100_000;
 
 impl<M: Machine, V: Verifier> Turn<M, V> {
     /// How long input may gather: a batch of several messages is being written, and what comes now can only be written after
-    /// it. Fewer, larger turns receive and send more with each call. Most of the time that the write will probably still take;
-    /// all of it would make what waits for the write wait for the gathering, too.
+    /// it. Fewer, larger turns receive and send more with each call. Three quarters of the time that the write will probably still take, and then again of
+    /// what is left: so its end is seen soon after it, whenever that is.
     pub fn gather_time(&mut self, now: Mono) -> Option<Duration> {
         let gather_ns = self.io.log.expected_ns(GATHER_BATCH, now) / 4 * 3;
         let may = gather_ns > 0

@@ -54,10 +54,10 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
             if connection.sending > 0 || connection.later.is_some() {
                 continue;
             }
-            sends += 1;
             if connection.state != State::Gone
                 && let Some(buffer) = connection.take_output(|| std::mem::take(&mut self.spare))
             {
+                sends += 1;
                 (connection.sending, connection.send_since) = (buffer.len(), now.mono);
                 let has_door = connection.door.is_some();
                 self.machine.send(&connection.socket, key, buffer);
@@ -68,6 +68,7 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
             }
             if connection.door.as_ref().is_some_and(|door| door.is_dead()) && matches!(connection.state, State::Live(_))
             {
+                sends += 1;
                 sweep::cut(&mut self.machine, &mut self.node, &mut self.io, key);
                 continue;
             }
@@ -76,10 +77,14 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
                     // The peer reads our last words, then the end; its own last words are read and thrown away, since
                     // closing over unread bytes would reset the connection and lose ours.
                     connection.shut = true;
+                    sends += 1;
                     self.machine.shut_output(&connection.socket);
                     self.arm(key);
                 }
-                State::Gone if !connection.receiving => drop(self.io.connections.remove(key)),
+                State::Gone if !connection.receiving => {
+                    sends += 1;
+                    drop(self.io.connections.remove(key));
+                }
                 _ => {}
             }
         }
