@@ -144,9 +144,9 @@ impl Serving {
         })
     }
 
-    /// Settings of a client of the SDK.
+    /// Settings of a client of the SDK, which may say as much at once as a test wants.
     pub fn client_config(&self, user: &str, device: u32) -> Config {
-        Config::new(user, device, self.token(user).into_bytes())
+        Config { outbox_bytes: usize::MAX, ..Config::new(user, device, self.token(user).into_bytes()) }
     }
 
     /// A connection without manners.

@@ -114,6 +114,8 @@ impl Profile {
     }
 }
 
+/// What a log keeps in worlds in which nothing may go: more than any world writes, also where one of a few reactors writes it all.
+const KEEPS_ALL: u64 = 1 << 34;
 /// How often turns begin to take long in a world that has more to do than it can.
 pub const SLOW_EVERY: Nanos = 6 * SECOND;
 
@@ -240,7 +242,7 @@ impl Plan {
             first_segment_len,
             writes: *random.pick(&[1, 2, 4]),
             batch_max,
-            retention: if retention { first_segment_len * random.between(18, 30) } else { 1 << 30 },
+            retention: if retention { first_segment_len * random.between(18, 30) } else { KEEPS_ALL },
             lane_slots: if limits { 1 << random.between(2, 5) } else { 512 },
             lane_arena: if limits { 256 << 10 } else { 512 << 10 },
             buffers: if limits { 1 << random.between(2, 6) } else { 64 },
@@ -463,7 +465,7 @@ impl Plan {
 
     /// True if retention drops segments.
     pub fn keeps_little(&self) -> bool {
-        self.retention < 1 << 30
+        self.retention < KEEPS_ALL
     }
 
     /// True if somebody may miss what is in them: devices may be told that messages are gone.

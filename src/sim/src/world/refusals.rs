@@ -11,7 +11,10 @@ impl World {
         let twice_short = code == ErrorCode::HistoryUnavailable && self.weather.short_reads >= 2;
         self.weather.short_reads -= if twice_short { 2 } else { 0 };
         let harmed = twice_short || self.disk.borrow().media_faults > 0 || self.plan.drops_segments();
+        // Whoever has hundreds of conversations, or many devices, may come to the rate of its pages.
+        let reads_much = self.plan.acquaintances > 0 || self.plan.devices > 3;
         let right = matches!(code, ErrorCode::Busy | ErrorCode::NotMember | ErrorCode::FutureSeq)
+            || code == ErrorCode::RateLimited && reads_much
             || code == ErrorCode::HistoryUnavailable && harmed;
         if !right {
             self.oracle.violate("I11", format!("device {at} is refused history: {code:?}"));

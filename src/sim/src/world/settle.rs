@@ -1,5 +1,7 @@
 //! The end: no more faults, everybody gets everything, and then fresh devices see what is really there.
 
+use tidings_core::limits::GROUP_READ_MS;
+
 use super::{
     End, Event, RUNS_FOR, World,
     devices::{AUDITOR, COUNTER, user_id},
@@ -12,8 +14,8 @@ use crate::{
 };
 
 /// How long everything may take once no more faults begin: the longest time-outs of both sides and the longest wait of a
-/// client between two attempts, and twice that.
-pub const SETTLES_WITHIN: Nanos = 120 * SECOND;
+/// client between two attempts, and twice that; where devices share a rate, more.
+const SETTLES_WITHIN: Nanos = 120 * SECOND;
 
 /// How long it may take until everybody is told who is there. That may be lost, and is asked for once a minute: where one entity in twenty is not in
 /// memory when it is needed, six times in a row in no world that is run.
@@ -41,7 +43,7 @@ impl World {
                 self.tell(Moment::Calm);
                 self.calm();
                 // What is under way on a connection that was slow arrives no sooner for that.
-                self.phase = Phase::Calm(self.now.max(self.last_arrival()) + SETTLES_WITHIN);
+                self.phase = Phase::Calm(self.now.max(self.last_arrival()) + self.settles_within());
             }
             Phase::Calm(until) => {
                 if self.all_settled(until) {
@@ -87,6 +89,11 @@ impl World {
         self.agenda.plan(self.now + 250 * MS, Event::Settle);
     }
 
+    /// Where groups are large a READ of a user is taken once in half a minute, whichever of its devices says it.
+    fn settles_within(&self) -> Nanos {
+        SETTLES_WITHIN + self.plan.devices as Nanos * GROUP_READ_MS * MS
+    }
+
     fn all_settled(&mut self, until: Nanos) -> bool {
         if let Some(of) = self.oracle.durable.streams.unended() {
             if self.now > until {
@@ -114,7 +121,8 @@ impl World {
             && self.now > until
         {
             let node = self.node.as_ref().map(|process| process.gauges()).unwrap_or_default();
-            let text = format!("{} s after the last fault, {}; {node}", SETTLES_WITHIN / SECOND, self.unsettled(at));
+            let text =
+                format!("{} s after the last fault, {}; {node}", self.settles_within() / SECOND, self.unsettled(at));
             self.oracle.violate("I11", text);
         }
         unsettled.is_none()
@@ -144,7 +152,7 @@ impl World {
     }
 
     fn begin_audit(&mut self) {
-        self.phase = Phase::Audit(self.now + SETTLES_WITHIN);
+        self.phase = Phase::Audit(self.now + self.settles_within());
         self.down(Crash::PowerLost, 1);
         for user in 0..self.plan.users {
             let chats = self.chats_of(user);
