@@ -42,7 +42,7 @@ mod streamed;
 mod sync;
 mod token;
 
-pub use config::{Config, DEFAULT_TENANT, History, Packing, Time, Tokens};
+pub use config::{Config, DEFAULT_TENANT, History, OUTBOX_BYTES, Packing, Time, Tokens};
 pub use content::Content;
 pub use event::{Event, Group, Loss, Message, Preferences, Watermarks};
 pub use own::{Device, ReadReceipts};
