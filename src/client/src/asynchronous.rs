@@ -180,7 +180,7 @@ impl Client {
 
     /// Drops the connection without a word, as a network would. The client reconnects.
     pub fn cut(&mut self) {
-        self.was_up = true;
+        self.was_up = true; // it says nothing of the server
         self.lost(None);
     }
 

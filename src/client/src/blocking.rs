@@ -150,6 +150,9 @@ impl Client {
     fn connect_if_wanted(&mut self) {
         let now = self.now();
         if self.session.wants_connection(now) {
+            if self.stream.is_some() {
+                self.step_on(); // nothing came on it for too long
+            }
             let connected = Stream::connect(self.servers.current(), &mut self.trusted);
             let now = self.now();
             match connected {
@@ -225,7 +228,7 @@ impl Client {
 
     /// Drops the connection without a word, as a network would. The client reconnects.
     pub fn cut(&mut self) {
-        self.was_up = true;
+        self.was_up = true; // it says nothing of the server
         self.lost();
     }
 }
