@@ -23,16 +23,32 @@ static ALLOCATOR: Counting = Counting;
 const CONNECTIONS: u32 = 64;
 
 /// Devices of one user that were let in and have nothing to say, until nothing is on its way to any of them.
-fn come(serving: &Serving, way: Way, from: u32) -> Vec<Client> {
+fn come(serving: &Serving, way: Way, user: &str) -> Vec<Client> {
     let open = |device| {
-        let mut client = serving.client_by(way, "alice", device);
+        let mut client = serving.client_by(way, user, device);
         let until = Instant::now() + Duration::from_secs(20);
         while client.poll(Duration::from_millis(5)).unwrap() != Some(Event::Synced) {
             assert!(Instant::now() < until, "{way:?}: {:?}", client.failure());
         }
         client
     };
-    (from..from + CONNECTIONS).map(open).collect()
+    (1..=CONNECTIONS).map(open).collect()
+}
+
+/// The bytes that each of [`CONNECTIONS`] keeps while it has nothing to say. What the server allocates once, such as
+/// the buffer of a second batch where the disk was slow, falls into one of three rounds at most, and is freed in
+/// another: the middle one counts.
+fn bytes_each(serving: &Serving, way: Way) -> i64 {
+    let mut here = Vec::new();
+    let mut rounds = ["bob", "carol", "dave"].map(|user| {
+        BYTES.store(0, Ordering::SeqCst);
+        MEASURING.store(true, Ordering::SeqCst);
+        here.push(come(serving, way, user));
+        MEASURING.store(false, Ordering::SeqCst);
+        BYTES.load(Ordering::SeqCst) / i64::from(CONNECTIONS)
+    });
+    rounds.sort_unstable();
+    rounds[1]
 }
 
 /// TLS keeps its keys, and buffers go back when they are empty: 4 KiB more than a raw connection are the most.
@@ -46,21 +62,16 @@ fn an_idle_connection_keeps_no_buffers() {
         config.limits.idle_timeout_s = 600;
         let serving = Serving::start(config);
         // Buffers that are used again are there then.
-        drop(come(&serving, way, 1));
+        drop(come(&serving, way, "alice"));
         let gone = |serving: &Serving| serving.server().shared().counter("sessions_closed");
         let until = Instant::now() + Duration::from_secs(20);
         while gone(&serving) < u64::from(CONNECTIONS) && Instant::now() < until {
             std::thread::yield_now();
         }
         assert!(gone(&serving) >= u64::from(CONNECTIONS), "they do not go");
-        BYTES.store(0, Ordering::SeqCst);
-        MEASURING.store(true, Ordering::SeqCst);
-        let clients = come(&serving, way, 1);
-        MEASURING.store(false, Ordering::SeqCst);
-        let each = BYTES.load(Ordering::SeqCst) / i64::from(CONNECTIONS);
+        let each = bytes_each(&serving, way);
         println!("{way:?}: {each} bytes an idle connection");
         kept.push(each);
-        drop(clients);
     }
     let [raw, tls, websocket, both] = kept.try_into().unwrap();
     assert!((1..1_500).contains(&raw), "{raw} bytes");
