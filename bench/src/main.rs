@@ -2,55 +2,26 @@
 //! *null relay* (the same frames over the same sockets, without log or logic) and the disk's own durable writes.
 #![forbid(unsafe_code)]
 
-mod arrivals;
-mod attacks;
-mod circle;
-mod compare;
-mod connection;
-mod connections;
+mod clients;
 mod cpu;
-mod crowd;
-mod day;
-mod doors;
-mod dsync;
+mod drive;
 mod floor;
-mod groups;
-mod history;
-mod hostile;
-mod html;
-mod huge;
-mod idle;
-mod idlers;
-mod load;
-mod measure;
-mod offer;
-mod offers;
-mod overload;
-mod pace;
-mod pairs;
 #[cfg(feature = "peers")]
 mod peers;
-mod person;
 mod plan;
-mod plot;
-mod relay;
 mod report;
-mod resume;
-mod run;
-mod search;
-mod seek;
-mod slo;
-mod stall;
-mod storm;
-mod stream;
 mod target;
-mod timeline;
 mod values;
-mod ways;
+mod workloads;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+use self::workloads::{
+    Run, day::Day, doors::Doors, groups::Groups, history::History, hostile::Hostile, huge::Huge, idle::Idle,
+    overload::Overload, pairs::Pairs, resume::Resume, stall::Stall, storm::Storm, stream::Stream,
+};
 
 /// Measures tidings against its floor.
 #[derive(Debug, Parser)]
@@ -63,82 +34,90 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Offers a workload. Server on one core, load on another.
-    Load {
-        /// Which.
-        #[command(subcommand)]
-        workload: Workload,
-    },
+    #[command(subcommand)]
+    Load(Workload),
     /// What nothing on this machine can beat: the null relay, and the disk alone.
-    Floor(floor::Arguments),
+    Floor(Run<floor::Floor>),
     /// The same messages through other servers, side by side.
     #[cfg(feature = "peers")]
-    Peers(peers::Arguments),
+    Peers(Run<peers::Peers>),
     /// Whether one report is better or worse than another, outside of the noise.
-    Compare(compare::Arguments),
+    Compare(report::compare::Arguments),
     /// How much hardware: from a report and the numbers of users, devices and messages.
     Plan(plan::Arguments),
     /// The null relay alone (what `load` starts for the floor).
-    Relay(relay::Arguments),
+    Relay(floor::relay::Arguments),
 }
 
 #[derive(Debug, Subcommand)]
 enum Workload {
     /// Pairs of users who write to each other's devices: one sends, the other receives and confirms.
-    Pairs(run::Arguments),
+    Pairs(Run<Pairs>),
     /// Connections that only are there: what memory and processor time each takes.
-    Idle(idle::Arguments),
+    Idle(Run<Idle>),
     /// Devices that come back: with everything changed, and with nothing.
-    Resume(resume::Arguments),
+    Resume(Run<Resume>),
     /// Devices that ask for old messages.
-    History(history::Arguments),
+    History(Run<History>),
     /// A day of people who write one to one, in a minute.
-    Day(day::Arguments),
+    Day(Run<Day>),
     /// Groups of several sizes, everybody online: what a copy costs, with one to one beside it.
-    Groups(groups::Arguments),
+    Groups(Run<Groups>),
     /// One group of very many, some of them online: what a copy costs, and how long people wait who write one to one beside it.
-    Huge(huge::Arguments),
+    Huge(Run<Huge>),
     /// A rate held for long, with the disk's own durable writes beside it.
-    Stall(stall::Arguments),
+    Stall(Run<Stall>),
     /// More messages than the server can take, with people who type and watch each other on top.
-    Overload(overload::Arguments),
+    Overload(Run<Overload>),
     /// One message that grows by many fragments, shown to many devices.
-    Stream(stream::Arguments),
+    Stream(Run<Stream>),
     /// The four ways to the server: what a message, an idle connection and a handshake cost, and a storm of handshakes.
-    Doors(doors::Arguments),
+    Doors(Run<Doors>),
     /// One hostile account beside well-behaved ones.
-    Hostile(hostile::Arguments),
+    Hostile(Run<Hostile>),
     /// Nearly everybody is cut off at once and comes back.
-    Storm(storm::Arguments),
+    Storm(Run<Storm>),
 }
 
 /// Why a command ends with an error: a sentence for people.
 type Failure = Box<dyn std::error::Error>;
 
+impl Command {
+    fn run(&self) -> Result<(), Failure> {
+        match self {
+            Self::Load(workload) => workload.run(),
+            Self::Floor(floor) => floor.run(),
+            #[cfg(feature = "peers")]
+            Self::Peers(peers) => peers.run(),
+            Self::Compare(arguments) => report::compare::run(arguments),
+            Self::Plan(arguments) => plan::run(arguments),
+            Self::Relay(arguments) => floor::relay::run(arguments),
+        }
+    }
+}
+
+impl Workload {
+    fn run(&self) -> Result<(), Failure> {
+        match self {
+            Self::Pairs(run) => run.run(),
+            Self::Idle(run) => run.run(),
+            Self::Resume(run) => run.run(),
+            Self::History(run) => run.run(),
+            Self::Day(run) => run.run(),
+            Self::Groups(run) => run.run(),
+            Self::Huge(run) => run.run(),
+            Self::Stall(run) => run.run(),
+            Self::Overload(run) => run.run(),
+            Self::Stream(run) => run.run(),
+            Self::Doors(run) => run.run(),
+            Self::Hostile(run) => run.run(),
+            Self::Storm(run) => run.run(),
+        }
+    }
+}
+
 fn main() -> ExitCode {
-    let result = match Arguments::parse().command {
-        Command::Load { workload } => match workload {
-            Workload::Pairs(arguments) => run::run(&arguments),
-            Workload::Idle(arguments) => idle::run(&arguments),
-            Workload::Resume(arguments) => resume::run(&arguments),
-            Workload::History(arguments) => history::run(&arguments),
-            Workload::Day(arguments) => day::run(&arguments),
-            Workload::Groups(arguments) => groups::run(&arguments),
-            Workload::Huge(arguments) => huge::run(&arguments),
-            Workload::Stall(arguments) => stall::run(&arguments),
-            Workload::Overload(arguments) => overload::run(&arguments),
-            Workload::Stream(arguments) => stream::run(&arguments),
-            Workload::Doors(arguments) => doors::run(&arguments),
-            Workload::Hostile(arguments) => hostile::run(&arguments),
-            Workload::Storm(arguments) => storm::run(&arguments),
-        },
-        Command::Floor(arguments) => floor::run(&arguments),
-        #[cfg(feature = "peers")]
-        Command::Peers(arguments) => peers::run(&arguments),
-        Command::Compare(arguments) => compare::run(&arguments),
-        Command::Plan(arguments) => plan::run(&arguments),
-        Command::Relay(arguments) => relay::run(&arguments),
-    };
-    match result {
+    match Arguments::parse().command.run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("tidings-bench: {error}");

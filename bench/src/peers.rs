@@ -12,10 +12,9 @@ mod rabbitmq;
 mod redis;
 mod report;
 
-use std::{fs, io, path::PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use indicatif::ProgressBar;
 
 use self::{
     engine::Engine,
@@ -24,23 +23,22 @@ use self::{
 };
 use crate::{
     Failure,
-    arrivals::Arrivals,
-    cpu,
-    cpu::Usage,
-    load::Pairs,
-    measure::measure,
-    offer::{Load, Offer},
-    report::Machine,
-    run::{phases, progress},
-    seek::{Seek, settle},
-    slo::Slo,
-    target::{Place, Target},
+    clients::pairs::Pairs,
+    drive::{
+        Load, Offer, Phases,
+        arrivals::Arrivals,
+        measure::{Used, measure},
+        seek::{Seek, settle},
+        slo::Slo,
+    },
+    target::{Limits, Place, Rooms, Target},
     values,
+    workloads::{Progress, Workload},
 };
 
 /// Arguments of `peers`.
 #[derive(Debug, Args)]
-pub struct Arguments {
+pub struct Peers {
     /// Pairs of connections: one sends, the other receives and confirms.
     #[arg(long, default_value_t = 50, value_parser = values::count)]
     pairs: usize,
@@ -68,14 +66,6 @@ pub struct Arguments {
     /// The first of three ports that a peer may use.
     #[arg(long, default_value_t = 17_600)]
     port: u16,
-    /// Print JSON instead of a table.
-    #[arg(long)]
-    json: bool,
-    /// Write a page with plots, too.
-    #[arg(long, value_name = "FILE")]
-    html: Option<PathBuf>,
-    #[command(flatten)]
-    place: Place,
 }
 
 /// A server that is not ours.
@@ -143,8 +133,7 @@ impl Peer {
         }
     }
 
-    fn connect(self, process: &PeerProcess, arguments: &Arguments) -> Result<Box<dyn Load>, Failure> {
-        let (pairs, payload) = (arguments.pairs, arguments.payload);
+    fn connect(self, process: &PeerProcess, pairs: usize, payload: usize) -> Result<Box<dyn Load>, Failure> {
         Ok(match self {
             Self::Redis => Box::new(Engine::connect::<redis::Redis>(process, pairs, payload)?),
             Self::Nats => Box::new(Engine::connect::<nats::Nats>(process, pairs, payload)?),
@@ -171,173 +160,146 @@ mod share {
     pub const RATES: f64 = 0.3;
 }
 
-/// Runs it.
-///
-/// # Errors
-/// If something does not start or ends early, or a message failed a check.
-pub fn run(arguments: &Arguments) -> Result<(), Failure> {
-    cpu::pin(arguments.place.load_core);
-    process::end_with_this_process()?;
-    let peers = if arguments.only.is_empty() { Peer::value_variants() } else { &arguments.only };
-    let bar = progress(2 + peers.len() as u64)?;
-    let mut contenders = vec![relay(arguments, &bar)?];
-    let mut failed = Vec::new();
-    for peer in peers {
-        match measure_peer(*peer, arguments, &bar) {
-            Ok(contender) => contenders.push(contender),
-            Err(error) => failed.push(error.to_string()),
+impl Workload for Peers {
+    const NAME: &'static str = "peers";
+    type Found = PeersReport;
+
+    fn steps(&self) -> usize {
+        2 + self.peers().len()
+    }
+
+    fn measure(&self, place: &Place, bar: &Progress) -> Result<PeersReport, Failure> {
+        process::end_with_this_process()?;
+        let mut contenders = vec![self.relay(place, bar)?];
+        let mut failed = Vec::new();
+        for peer in self.peers() {
+            match self.peer(*peer, place, bar) {
+                Ok(contender) => contenders.push(contender),
+                Err(error) => failed.push(error.to_string()),
+            }
         }
-        bar.inc(1);
+        let highest: Vec<f64> = contenders[1..].iter().map(|one| one.highest.offered_per_s).collect();
+        let (ours, beside) = self.ours(place, &highest, bar)?;
+        contenders.insert(0, ours);
+        Ok(PeersReport {
+            version: VERSION,
+            pairs: self.pairs,
+            payload: self.payload,
+            window: tidings_wire::limits::WINDOW,
+            arrivals: self.arrivals.name().into(),
+            slo: self.slo.to_string(),
+            wrong: contenders.iter().map(Contender::wrong).sum::<u64>()
+                + beside.iter().map(|paced| paced.run.wrong).sum::<u64>(),
+            contenders,
+            beside,
+            failed,
+            install: self.scripts.join("install").display().to_string(),
+        })
     }
-    let highest: Vec<f64> = contenders[1..].iter().map(|one| one.highest.offered_per_s).collect();
-    let (ours, beside) = ours(arguments, &highest, &bar)?;
-    contenders.insert(0, ours);
-    bar.finish_and_clear();
-    let report = PeersReport {
-        version: VERSION,
-        workload: "peers".into(),
-        machine: Machine::here(),
-        pairs: arguments.pairs,
-        payload: arguments.payload,
-        window: tidings_wire::limits::WINDOW,
-        arrivals: arguments.arrivals.name().into(),
-        slo: arguments.slo.to_string(),
-        wrong: contenders.iter().map(Contender::wrong).sum::<u64>()
-            + beside.iter().map(|paced| paced.run.wrong).sum::<u64>(),
-        contenders,
-        beside,
-        failed,
-    };
-    if arguments.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
-    } else {
-        report.print();
-    }
-    if let Some(path) = &arguments.html {
-        fs::write(path, page::page(&report)).map_err(|error| format!("{}: {error}", path.display()))?;
-    }
-    if !report.failed.is_empty() {
-        return Err(format!(
-            "not measured (are they there? {} installs them):\n{}",
-            arguments.scripts.join("install").display(),
-            report.failed.join("\n")
-        )
-        .into());
-    }
-    if report.wrong > 0 {
-        return Err(format!("{} messages failed a check", report.wrong).into());
-    }
-    Ok(())
 }
 
-/// Ours, and ours again at the highest rate of each peer.
-fn ours(arguments: &Arguments, peers: &[f64], bar: &ProgressBar) -> Result<(Contender, Vec<Paced>), Failure> {
-    bar.set_message("tidings");
-    let (dir, _temporary) = arguments.place.make_dir()?;
-    let target = Target::server(&arguments.place, &dir)?;
-    let mut load = Pairs::connect(target.addr, arguments.pairs, arguments.payload, &|user| target.token(user))?;
-    let profile = Profile {
-        name: "tidings",
-        directory: "",
-        acknowledges: "when the message is in the log and that is synced (O_DSYNC)",
-        lacks: "",
-        durable: true,
-    };
-    let ours = contend(&profile, &mut load, &|| target.usage(), arguments, bar)?;
-    let mut beside = Vec::new();
-    for rate in peers {
-        bar.set_message(format!("tidings at {rate:.0}"));
-        beside.push(paced(&mut load, &|| target.usage(), *rate, share::HIGHEST, arguments)?);
+impl Peers {
+    fn peers(&self) -> &[Peer] {
+        if self.only.is_empty() { Peer::value_variants() } else { &self.only }
     }
-    drop(load);
-    target.stop()?;
-    bar.inc(1);
-    Ok((ours, beside))
-}
 
-fn relay(arguments: &Arguments, bar: &ProgressBar) -> Result<Contender, Failure> {
-    bar.set_message("the null relay");
-    let (dir, _temporary) = arguments.place.make_dir()?;
-    let target = Target::relay(&arguments.place, Some(&dir))?;
-    let mut load = Pairs::connect(target.addr, arguments.pairs, arguments.payload, &|user| target.token(user))?;
-    let profile = Profile {
-        name: "null relay (floor)",
-        directory: "",
-        acknowledges: "at once",
-        lacks: "everything: frames in, frames out",
-        durable: false,
-    };
-    let found = contend(&profile, &mut load, &|| target.usage(), arguments, bar)?;
-    bar.inc(1);
-    Ok(found)
-}
-
-fn measure_peer(peer: Peer, arguments: &Arguments, bar: &ProgressBar) -> Result<Contender, Failure> {
-    let profile = peer.profile();
-    bar.set_message(profile.name);
-    let (dir, _temporary) = arguments.place.make_dir()?;
-    let script = arguments.scripts.join(profile.directory).join("start");
-    let process = PeerProcess::start(&script, &dir, &arguments.place.server_cores, arguments.port)?;
-    let measured = peer
-        .connect(&process, arguments)
-        .and_then(|mut load| contend(&profile, &mut *load, &|| process.usage(), arguments, bar));
-    measured.map_err(|error| format!("{}: {error}\n{}", profile.name, process.last_words()).into())
-}
-
-/// Everything that is measured of a server.
-fn contend(
-    profile: &Profile,
-    load: &mut dyn Load,
-    usage: &dyn Fn() -> io::Result<Usage>,
-    arguments: &Arguments,
-    bar: &ProgressBar,
-) -> Result<Contender, Failure> {
-    let mut at = Vec::new();
-    let mut rates = arguments.rates.clone();
-    rates.sort_by(f64::total_cmp);
-    for rate in rates.iter().copied() {
-        bar.set_message(format!("{} at {rate:.0}", profile.name));
-        at.push(paced(load, usage, rate, share::RATES / arguments.rates.len() as f64, arguments)?);
-    }
-    let mut search = Vec::new();
-    let seek = Seek {
-        slo: arguments.slo,
-        arrivals: arguments.arrivals,
-        step: phases(share::STEP * arguments.seconds),
-        confirm: phases(share::CONFIRM * arguments.seconds),
-    };
-    let mut rate = seek.highest(load, usage, &mut search, bar)?.unwrap_or(rates[0]);
-    bar.set_message(format!("{} at its highest rate", profile.name));
-    let mut highest = paced(load, usage, rate, share::HIGHEST, arguments)?;
-    for _ in 0..HIGHEST_WITHIN {
-        if highest.holds {
-            break;
+    /// Ours, and ours again at the highest rate of each peer.
+    fn ours(&self, place: &Place, peers: &[f64], bar: &Progress) -> Result<(Contender, Vec<Paced>), Failure> {
+        bar.step("tidings");
+        let (dir, _temporary) = place.make_dir()?;
+        let target = Target::server(place, &dir, Limits::None)?;
+        let mut load = Pairs::connect(&target, self.pairs, self.payload)?;
+        let profile = Profile {
+            name: "tidings",
+            directory: "",
+            acknowledges: "when the message is in the log and that is synced (O_DSYNC)",
+            lacks: "",
+            durable: true,
+        };
+        let ours = self.contend(&profile, &mut load, &|| target.usage(), bar)?;
+        let mut beside = Vec::new();
+        for rate in peers {
+            bar.say(format!("tidings at {rate:.0}"));
+            beside.push(self.paced(&mut load, &|| target.usage(), *rate, share::HIGHEST)?);
         }
-        rate *= LOWER;
-        highest = paced(load, usage, rate, share::HIGHEST, arguments)?;
+        drop(load);
+        target.stop()?;
+        Ok((ours, beside))
     }
-    let highest_per_s = if highest.holds { rate } else { 0.0 };
-    Ok(Contender {
-        name: profile.name.into(),
-        acknowledges: profile.acknowledges.into(),
-        lacks: profile.lacks.into(),
-        durable: profile.durable,
-        at,
-        search,
-        highest_per_s,
-        highest,
-    })
-}
 
-fn paced(
-    load: &mut dyn Load,
-    usage: &dyn Fn() -> io::Result<Usage>,
-    rate: f64,
-    share: f64,
-    arguments: &Arguments,
-) -> Result<Paced, Failure> {
-    let offer = Offer::Open { rate, arrivals: arguments.arrivals };
-    let run = measure(load, usage, offer, phases(share * arguments.seconds))?;
-    settle(load)?;
-    Ok(Paced { offered_per_s: rate, holds: arguments.slo.holds(&run), run })
+    fn relay(&self, place: &Place, bar: &Progress) -> Result<Contender, Failure> {
+        bar.step("the null relay");
+        let (dir, _temporary) = place.make_dir()?;
+        let target = Target::relay(place, Some(&dir), Rooms::Pairs)?;
+        let mut load = Pairs::connect(&target, self.pairs, self.payload)?;
+        let profile = Profile {
+            name: "null relay (floor)",
+            directory: "",
+            acknowledges: "at once",
+            lacks: "everything: frames in, frames out",
+            durable: false,
+        };
+        self.contend(&profile, &mut load, &|| target.usage(), bar)
+    }
+
+    fn peer(&self, peer: Peer, place: &Place, bar: &Progress) -> Result<Contender, Failure> {
+        let profile = peer.profile();
+        bar.step(profile.name);
+        let (dir, _temporary) = place.make_dir()?;
+        let script = self.scripts.join(profile.directory).join("start");
+        let process = PeerProcess::start(&script, &dir, &place.server_cores, self.port)?;
+        let measured = peer
+            .connect(&process, self.pairs, self.payload)
+            .and_then(|mut load| self.contend(&profile, &mut *load, &|| process.usage(), bar));
+        measured.map_err(|error| format!("{}: {error}\n{}", profile.name, process.last_words()).into())
+    }
+
+    /// Everything that is measured of a server.
+    fn contend(
+        &self,
+        profile: &Profile,
+        load: &mut dyn Load,
+        used: Used<'_>,
+        bar: &Progress,
+    ) -> Result<Contender, Failure> {
+        let mut at = Vec::new();
+        let mut rates = self.rates.clone();
+        rates.sort_by(f64::total_cmp);
+        for rate in rates.iter().copied() {
+            bar.say(format!("{} at {rate:.0}", profile.name));
+            at.push(self.paced(load, used, rate, share::RATES / self.rates.len() as f64)?);
+        }
+        let mut search = Vec::new();
+        let of = |share: f64| Phases::within(share * self.seconds);
+        let (step, confirm) = (of(share::STEP), of(share::CONFIRM));
+        let seek = Seek { slo: self.slo, arrivals: self.arrivals, step, confirm };
+        let mut rate = seek.highest(load, used, &mut search, bar)?.unwrap_or(rates[0]);
+        bar.say(format!("{} at its highest rate", profile.name));
+        let mut highest = self.paced(load, used, rate, share::HIGHEST)?;
+        for _ in 0..HIGHEST_WITHIN {
+            if highest.holds {
+                break;
+            }
+            rate *= LOWER;
+            highest = self.paced(load, used, rate, share::HIGHEST)?;
+        }
+        let highest_per_s = if highest.holds { rate } else { 0.0 };
+        Ok(Contender {
+            name: profile.name.into(),
+            acknowledges: profile.acknowledges.into(),
+            lacks: profile.lacks.into(),
+            durable: profile.durable,
+            at,
+            search,
+            highest_per_s,
+            highest,
+        })
+    }
+
+    fn paced(&self, load: &mut dyn Load, used: Used<'_>, rate: f64, share: f64) -> Result<Paced, Failure> {
+        let offer = Offer::Open { rate, arrivals: self.arrivals };
+        let run = measure(load, used, offer, Phases::within(share * self.seconds))?;
+        settle(load)?;
+        Ok(Paced { offered_per_s: rate, holds: self.slo.holds(&run), run })
+    }
 }

@@ -1,55 +1,138 @@
-//! What was found, as JSON and as a table.
+//! What was found: as JSON, in sentences, and as a page.
 
-use std::{fs, path::Path};
+pub mod compare;
+pub mod html;
+pub mod pairs;
+pub mod plot;
 
+use std::{fmt, fs, path::PathBuf};
+
+use clap::Args;
+use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    Failure,
-    measure::{Percentiles, Run},
-};
+use crate::Failure;
 
-/// Of this format. 3: runs, curves, timelines, the search for the highest rate, the machine.
-pub const VERSION: u32 = 3;
-
-/// The disk, and how the server used it.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct Disk {
-    /// Batches a second.
-    pub batches_per_s: f64,
-    /// Bytes of a batch, on average.
-    pub batch_bytes: f64,
-    /// Log bytes a message.
-    pub bytes_per_msg: f64,
-    /// The disk alone: writes of the same size at the same pace.
-    pub dsync_us: Percentiles,
-    /// The disk alone: 4 KiB at the same pace.
-    pub dsync_4k_us: Percentiles,
+/// How what was found is shown.
+#[derive(Debug, Clone, Args)]
+pub struct Show {
+    /// Print JSON instead of sentences.
+    #[arg(long)]
+    json: bool,
+    /// Write a page, too, which needs nothing else.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
 }
 
-/// What nothing on this machine can beat.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct Floor {
-    /// The null relay.
+/// Something that was found.
+pub trait Findings: Serialize {
+    /// In sentences.
+    fn sentences(&self) -> String;
+
+    /// That it counts: whatever was wrong or never came makes it void.
+    ///
+    /// # Errors
+    /// What was wrong.
+    fn check(&self) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    /// What the page shows above the figures: the sentences, unless there are better words or plots.
+    fn body(&self, _: &Machine) -> String {
+        html::paragraphs(&self.sentences())
+    }
+}
+
+/// A report: what was found, by which workload and where.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Filed<F> {
+    /// What was offered.
+    pub workload: String,
+    /// Where.
+    pub machine: Machine,
+    /// What was found.
     #[serde(flatten)]
-    pub relay: Run,
-    /// The disk alone: a durable write of 4 KiB at the pace of the log.
-    pub dsync_p50_us: u64,
+    pub found: F,
 }
 
-/// A rate that was tried.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub struct Step {
-    /// Messages a second that were due.
-    pub offered_per_s: f64,
-    /// That were answered.
-    pub rate_per_s: f64,
-    /// SENT.
-    pub sent_us: Percentiles,
-    /// MESSAGE.
-    pub delivered_us: Percentiles,
-    /// Whether it was within the limits.
-    pub holds: bool,
+impl<F: Findings> Filed<F> {
+    /// Here and now.
+    pub fn new(workload: &str, found: F) -> Self {
+        Self { workload: workload.into(), machine: Machine::here(), found }
+    }
+
+    /// Shows it.
+    ///
+    /// # Errors
+    /// If the page cannot be written, or what was found does not count.
+    pub fn show(&self, how: &Show) -> Result<(), Failure> {
+        if how.json {
+            println!("{}", serde_json::to_string_pretty(self)?);
+        } else {
+            println!("{}", self.found.sentences());
+        }
+        if let Some(path) = &how.html {
+            fs::write(path, html::page(self)?).map_err(|error| format!("{}: {error}", path.display()))?;
+        }
+        self.found.check()
+    }
+}
+
+/// Nothing, unless something failed a check or never came.
+///
+/// # Errors
+/// How much.
+pub fn all_is_right(wrong: u64, unfinished: u64) -> Result<(), Failure> {
+    match (wrong, unfinished) {
+        (0, 0) => Ok(()),
+        (wrong, unfinished) => Err(format!("{wrong} were wrong, {unfinished} never came").into()),
+    }
+}
+
+/// Milliseconds.
+pub fn ms(us: u64) -> f64 {
+    us as f64 / 1e3
+}
+
+/// MiB.
+pub fn mib(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
+}
+
+/// The one in the middle.
+///
+/// # Panics
+/// If there are none.
+pub fn median(values: impl IntoIterator<Item = f64>) -> f64 {
+    let mut values: Vec<_> = values.into_iter().collect();
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// Percentiles in microseconds.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+pub struct Percentiles {
+    /// Half are below.
+    pub p50: u64,
+    /// 99 of 100 are below.
+    pub p99: u64,
+    /// 999 of 1000 are below.
+    pub p999: u64,
+    /// The longest.
+    pub max: u64,
+}
+
+impl From<&Histogram<u64>> for Percentiles {
+    fn from(histogram: &Histogram<u64>) -> Self {
+        let at = |quantile| histogram.value_at_quantile(quantile);
+        Self { p50: at(0.5), p99: at(0.99), p999: at(0.999), max: histogram.max() }
+    }
+}
+
+impl fmt::Display for Percentiles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "p50 {:.2} ms, p99 {:.2} ms", ms(self.p50), ms(self.p99))
+    }
 }
 
 /// Where and of what.
@@ -81,115 +164,5 @@ impl Machine {
             memory_bytes: kib.unwrap_or(0) * 1024,
             commit: env!("TIDINGS_COMMIT").into(),
         }
-    }
-}
-
-/// A whole measurement. What the user felt is at the top: of the run in the middle, if there were several.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct Report {
-    /// Of this format: [`VERSION`].
-    pub version: u32,
-    /// What was offered.
-    pub workload: String,
-    /// Where.
-    pub machine: Machine,
-    /// Connections.
-    pub connections: usize,
-    /// Messages in flight a pair; in an open loop, at most.
-    pub depth: u64,
-    /// How messages arrived: `closed`, `constant` or `poisson`.
-    pub arrivals: String,
-    /// Payload bytes.
-    pub payload: usize,
-    /// Offered rate; 0: closed loop.
-    pub offered_per_s: f64,
-    /// Messages that failed a check, in all runs.
-    pub wrong: u64,
-    /// Messages a second.
-    pub rate_per_s: f64,
-    /// From when it was due to SENT.
-    pub sent_us: Percentiles,
-    /// From when it was due to MESSAGE.
-    pub delivered_us: Percentiles,
-    /// Ours, with what it cost.
-    pub server: Run,
-    /// All runs of ours.
-    pub runs: Vec<Run>,
-    /// What it is measured against.
-    pub floor: Floor,
-    /// The disk.
-    pub disk: Disk,
-    /// The null relay's processor time a message over ours, at the same rate and depth.
-    pub ratio_to_floor: f64,
-    /// The limits of the search, if there was one.
-    pub slo: Option<String>,
-    /// The rates that it tried, in its order.
-    pub search: Vec<Step>,
-}
-
-/// The run in the middle, by how long SENT took.
-pub fn middle(runs: &[Run]) -> Option<&Run> {
-    let mut sorted: Vec<_> = runs.iter().collect();
-    sorted.sort_by_key(|run| run.sent_us.p50);
-    sorted.get(sorted.len() / 2).copied()
-}
-
-impl Report {
-    /// Reads one from a file.
-    ///
-    /// # Errors
-    /// If it is none, or of another version.
-    pub fn read(path: &Path) -> Result<Self, Failure> {
-        let text = fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
-        let report: Self = serde_json::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))?;
-        if report.version != VERSION {
-            return Err(format!("{}: a report of version {}, not {VERSION}", path.display(), report.version).into());
-        }
-        Ok(report)
-    }
-
-    /// Prints it for people.
-    pub fn print(&self) {
-        let mode = match self.offered_per_s {
-            0.0 => format!("{} in flight a pair", self.depth),
-            rate => format!("{rate:.0} msg/s offered ({})", self.arrivals),
-        };
-        println!(
-            "{}: {} connections, {} B, {mode}, {} wrong",
-            self.workload, self.connections, self.payload, self.wrong
-        );
-        for step in &self.search {
-            println!(
-                "  tried {:>9.0} msg/s: {:>9.0} served, SENT p99 {:>7.1} ms, MESSAGE p99 {:>7.1} ms  {}",
-                step.offered_per_s,
-                step.rate_per_s,
-                step.sent_us.p99 as f64 / 1e3,
-                step.delivered_us.p99 as f64 / 1e3,
-                if step.holds { "holds" } else { "does not hold" },
-            );
-        }
-        println!(
-            "{:<12} {:>10} {:>10} {:>28} {:>28} {:>9} {:>10}",
-            "", "msg/s", "cpu us/msg", "SENT p50/p99/p999 us", "MESSAGE p50/p99/p999 us", "rss MiB", "load busy"
-        );
-        for (name, side) in [("tidings", &self.server), ("null relay", &self.floor.relay)] {
-            let show = |p: &Percentiles| format!("{} / {} / {}", p.p50, p.p99, p.p999);
-            println!(
-                "{name:<12} {:>10.0} {:>10.2} {:>28} {:>28} {:>9.1} {:>9.0}%",
-                side.rate_per_s,
-                side.cpu_us_per_msg,
-                show(&side.sent_us),
-                show(&side.delivered_us),
-                side.rss_bytes as f64 / f64::from(1 << 20),
-                100.0 * side.load_busy,
-            );
-        }
-        let Disk { batches_per_s, batch_bytes, bytes_per_msg, dsync_us, dsync_4k_us } = &self.disk;
-        println!(
-            "log: {batches_per_s:.0} batches/s of {batch_bytes:.0} B, {bytes_per_msg:.0} B a message; the disk alone at that size and \
-             pace: p50 {} us, p99 {} us; with 4 KiB: p50 {} us, p99 {} us",
-            dsync_us.p50, dsync_us.p99, dsync_4k_us.p50, dsync_4k_us.p99
-        );
-        println!("ratio to floor (relay's cpu a message over ours): {:.2}\n", self.ratio_to_floor);
     }
 }

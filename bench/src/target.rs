@@ -19,9 +19,54 @@ use tidings_wire::Timestamp;
 
 use crate::{Failure, cpu, cpu::Usage};
 
-/// Limits, and what follows: messages of one user are not limited here; the log may take this much.
-const SETTINGS: &str = "user_per_second = 10000000\nuser_burst = 10000000\nuser_bytes = 9000000000000000000\n\
-                        address_bytes = 9000000000000000000\naddress_per_second = 1000000\naddress_burst = 1000000\n[retention]\nmax_bytes = 8589934592\n";
+/// Limits that nobody reaches, and what follows: the log may take this much.
+const UNLIMITED: &str = "user_per_second = 10000000\nuser_burst = 10000000\nuser_bytes = 9000000000000000000\n\
+                         address_bytes = 9000000000000000000\naddress_per_second = 1000000\naddress_burst = 1000000";
+/// Fewer connections than by default, so that they are reached in seconds.
+const DEFAULTS: &str = "connections_max = 3000\naddress_burst = 2000";
+/// Bytes of a log that is written round and round.
+pub const SMALL_LOG: u64 = 512 << 20;
+const LARGE_LOG: u64 = 8 << 30;
+
+/// What a server lets people do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limits {
+    /// Everything.
+    None,
+    /// Everything, in TLS, too: it signs its certificate itself.
+    NoneInTls,
+    /// Everything that it can: it leaves things undone where there is too much to do.
+    Shedding,
+    /// What it does by default, but for the size of its log and the number of connections.
+    Defaults,
+    /// Everything, but its log has only [`SMALL_LOG`].
+    SmallLog,
+}
+
+impl Limits {
+    /// The server's settings, with some more in front.
+    fn settings(self, more: &str) -> String {
+        let tls = if self == Self::NoneInTls { "tls.self_signed = true\n" } else { "" };
+        let limits = match self {
+            Self::None | Self::NoneInTls | Self::SmallLog => format!("shed = false\n{UNLIMITED}"),
+            Self::Shedding => format!("shed = true\n{UNLIMITED}"),
+            Self::Defaults => DEFAULTS.into(),
+        };
+        let log = if self == Self::SmallLog { SMALL_LOG } else { LARGE_LOG };
+        format!("{more}\n{tls}[limits]\n{limits}\n[retention]\nmax_bytes = {log}\n")
+    }
+}
+
+/// Who writes to whom through the null relay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rooms {
+    /// Pairs.
+    Pairs,
+    /// Groups of so many.
+    Of(usize),
+    /// One group of so many, and pairs.
+    OneThenPairs(usize),
+}
 
 /// Where the parts of a run are.
 #[derive(Debug, Clone, Args)]
@@ -106,55 +151,18 @@ impl Drop for Killed {
 }
 
 impl Target {
-    /// The server, which does everything that it is asked: started in `dir`, unless one runs.
+    /// The server, started in `dir` unless one runs.
     ///
     /// # Errors
     /// If it does not start.
-    pub fn server(place: &Place, dir: &Path) -> Result<Self, Failure> {
-        Self::server_with(place, dir, "shed = false")
-    }
-
-    /// The same of one that leaves things undone where there is too much to do.
-    ///
-    /// # Errors
-    /// If it does not start.
-    pub fn server_that_sheds(place: &Place, dir: &Path) -> Result<Self, Failure> {
-        Self::server_with(place, dir, "shed = true")
-    }
-
-    /// The server with its own limits but for the size of its log, and with fewer connections, so that they are reached in seconds.
-    ///
-    /// # Errors
-    /// If it does not start.
-    pub fn server_with_defaults(place: &Place, dir: &Path) -> Result<Self, Failure> {
-        Self::server_of(
-            place,
-            dir,
-            "[limits]\nconnections_max = 3000\naddress_burst = 2000\n[retention]\nmax_bytes = 8589934592\n",
-        )
-    }
-
-    /// The server with a certificate that signs itself.
-    ///
-    /// # Errors
-    /// If it does not start.
-    pub fn server_with_tls(place: &Place, dir: &Path) -> Result<Self, Failure> {
-        let settings = format!("{}\ntls.self_signed = true", place.settings);
-        Self::server_with(&Place { settings, ..place.clone() }, dir, "shed = false")
-    }
-
-    fn server_with(place: &Place, dir: &Path, limit: &str) -> Result<Self, Failure> {
-        Self::server_of(place, dir, &format!("[limits]\n{limit}\n{SETTINGS}"))
-    }
-
-    fn server_of(place: &Place, dir: &Path, tables: &str) -> Result<Self, Failure> {
+    pub fn server(place: &Place, dir: &Path, limits: Limits) -> Result<Self, Failure> {
         if let (Some(addr), Some(data), Some(pid)) = (place.at, &place.data, place.pid) {
             let (data, issuer) = (Some(data.clone()), Some(Issuer::load(data)?));
             return Ok(Self { process: Process::Foreign, addr, pid, data, issuer });
         }
         let beside = || Ok::<_, std::io::Error>(std::env::current_exe()?.with_file_name("tidings"));
         let config = dir.join("bench.toml");
-        std::fs::write(&config, format!("{}\n{tables}", place.settings))?;
+        std::fs::write(&config, limits.settings(&place.settings))?;
         let launch = Launch {
             binary: place.server.clone().map_or_else(beside, Ok)?,
             data: dir.join("data"),
@@ -173,29 +181,17 @@ impl Target {
     ///
     /// # Errors
     /// If it does not start.
-    pub fn relay(place: &Place, dir: Option<&Path>) -> Result<Self, Failure> {
-        Self::relay_of(place, dir, 2)
-    }
-
-    /// The same for groups of so many.
-    ///
-    /// # Errors
-    /// If it does not start.
-    pub fn relay_of(place: &Place, dir: Option<&Path>, members: usize) -> Result<Self, Failure> {
-        Self::start_relay(place, dir, &["--members", &members.to_string()])
-    }
-
-    /// The same for one group of so many, and pairs.
-    ///
-    /// # Errors
-    /// If it does not start.
-    pub fn relay_then_pairs(place: &Place, dir: Option<&Path>, members: usize) -> Result<Self, Failure> {
-        Self::start_relay(place, dir, &["--members", &members.to_string(), "--then-pairs"])
-    }
-
-    fn start_relay(place: &Place, dir: Option<&Path>, who: &[&str]) -> Result<Self, Failure> {
+    pub fn relay(place: &Place, dir: Option<&Path>, rooms: Rooms) -> Result<Self, Failure> {
         let mut command = Command::new(std::env::current_exe()?);
-        command.args(["relay", "--core", place.first_core()]).args(who).stdout(Stdio::piped());
+        command.args(["relay", "--core", place.first_core()]).stdout(Stdio::piped());
+        let members = match rooms {
+            Rooms::Pairs => 2,
+            Rooms::Of(members) | Rooms::OneThenPairs(members) => members,
+        };
+        command.args(["--members", &members.to_string()]);
+        if let Rooms::OneThenPairs(_) = rooms {
+            command.arg("--then-pairs");
+        }
         dir.map(|dir| command.arg("--dir").arg(dir));
         let mut relay = Killed(command.spawn()?);
         let mut line = String::new();
@@ -203,6 +199,11 @@ impl Target {
         let addr = line.trim().strip_prefix("ready listen=").ok_or("the relay did not start")?.parse()?;
         let pid = relay.0.id();
         Ok(Self { process: Process::Relay(relay), addr, pid, data: None, issuer: None })
+    }
+
+    /// True of the null relay, which knows no groups: who is with whom goes by their devices.
+    pub fn is_relay(&self) -> bool {
+        matches!(self.process, Process::Relay(_))
     }
 
     /// What its process used so far.
@@ -218,20 +219,17 @@ impl Target {
     /// # Errors
     /// If the clock stands before 1970.
     pub fn token(&self, user: &str) -> Result<String, Failure> {
-        let Some(issuer) = &self.issuer else { return Ok("none".into()) };
-        let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
-        Ok(issuer.issue(user, None, Timestamp(wall.as_micros() as u64), 3600)?)
+        self.token_for(user, Scope::User)
     }
 
-    /// The token of a service.
+    /// A token of a scope.
     ///
     /// # Errors
     /// If the clock stands before 1970.
-    pub fn token_of_service(&self, user: &str) -> Result<String, Failure> {
+    pub fn token_for(&self, user: &str, scope: Scope) -> Result<String, Failure> {
         let Some(issuer) = &self.issuer else { return Ok("none".into()) };
         let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
-        let scope = (None, Scope::Service);
-        Ok(issuer.issue_scoped(user, scope, Timestamp(wall.as_micros() as u64), 3600)?)
+        Ok(issuer.issue_scoped(user, (None, scope), Timestamp(wall.as_micros() as u64), 3600)?)
     }
 
     /// Stops it: what it counted, of a server that was started here.

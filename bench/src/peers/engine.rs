@@ -19,9 +19,11 @@ use super::{
 };
 use crate::{
     Failure,
-    arrivals::Schedule,
-    offer::{COOL_DOWN, Load, Mark, Offer, Outcome, Phases},
-    offers::{Measured, Offers},
+    drive::{
+        Load, Mark, Offer, Outcome, Phases,
+        offers::{Measured, Offers},
+        pace::Pace,
+    },
 };
 
 /// How long a server may take until it lets somebody in.
@@ -58,7 +60,7 @@ impl Engine {
         let shared = Rc::new(Shared {
             ledgers: (0..pairs).map(|_| RefCell::new(Offers::new())).collect(),
             due: (0..pairs).map(|_| Notify::new()).collect(),
-            measured: RefCell::new(Measured::new(Instant::now(), Duration::ZERO)),
+            measured: RefCell::new(Measured::nothing()),
             depth: Cell::new(None),
             failed: RefCell::new(None),
             payload: (0..payload.max(DIGITS)).map(|at| b'a' + (at % 26) as u8).collect(),
@@ -175,57 +177,34 @@ impl Shared {
     }
 
     async fn drive(&self, offer: Offer, phases: Phases, mark: &mut dyn FnMut(Mark)) -> Result<Outcome, Failure> {
-        let begin = Instant::now();
-        let (from, to) = (begin + phases.warm_up, begin + phases.warm_up + phases.steady);
-        *self.measured.borrow_mut() = Measured::new(from, phases.steady);
-        let mut schedule = match offer {
-            Offer::Closed { depth } => {
-                self.depth.set(Some(depth));
-                self.due.iter().for_each(Notify::notify_one);
-                None
-            }
-            Offer::Open { rate, arrivals } => Some(Schedule::new(arrivals, rate, self.ledgers.len(), 1).peekable()),
-        };
-        let mut begun = None;
+        let mut pace = Pace::new(offer, self.ledgers.len(), phases);
+        *self.measured.borrow_mut() = Measured::new(pace.window());
+        if let Offer::Closed { depth } = offer {
+            self.depth.set(Some(depth));
+            self.due.iter().for_each(Notify::notify_one);
+        }
         loop {
             let now = Instant::now();
-            if begun.is_none() && now >= from {
-                mark(Mark::Begin);
-                begun = Some(Instant::now());
+            while let Some(reached) = pace.mark(now) {
+                if reached == Mark::End {
+                    self.depth.set(None);
+                }
+                mark(reached);
             }
-            if now >= to {
+            while let Some((due, pair)) = pace.next(now) {
+                self.ledgers[pair].borrow_mut().put(due);
+                self.due[pair].notify_one();
+            }
+            if pace.is_done(|| self.unfinished()) {
                 break;
             }
-            let mut wait = to - now;
-            if let Some(schedule) = &mut schedule {
-                while let Some((due, pair)) = schedule.next_if(|(due, _)| begin + *due <= now) {
-                    self.measured.borrow_mut().came_to(begin + due, now);
-                    self.ledgers[pair].borrow_mut().put(begin + due);
-                    self.due[pair].notify_one();
-                }
-                wait = schedule.peek().map_or(wait, |(due, _)| (begin + *due).saturating_duration_since(now).min(wait));
-            }
             self.check()?;
-            if wait > 2 * SPIN { tokio::time::sleep(wait - SPIN).await } else { yield_now().await }
+            let left = pace.left(now);
+            if left > 2 * SPIN { tokio::time::sleep(left - SPIN).await } else { yield_now().await }
         }
-        mark(Mark::End);
-        // What the load did not come to any more was due all the same.
-        while let Some((due, pair)) =
-            schedule.as_mut().and_then(|schedule| schedule.next_if(|(due, _)| begin + *due < to))
-        {
-            self.measured.borrow_mut().came_to(begin + due, Instant::now());
-            self.ledgers[pair].borrow_mut().put(begin + due);
-            self.due[pair].notify_one();
-        }
-        let seconds = begun.map_or(0.0, |begun| begun.elapsed().as_secs_f64());
-        self.depth.set(None);
-        let until = to + COOL_DOWN;
-        while self.unfinished() > 0 && Instant::now() < until {
-            self.check()?;
-            tokio::time::sleep(SPIN).await;
-        }
-        let measured = self.measured.replace(Measured::new(until, Duration::ZERO));
-        Ok(Outcome { measured, unfinished: self.unfinished(), seconds })
+        let measured = self.measured.replace(Measured::nothing());
+        let (due, seconds) = (pace.due, pace.seconds());
+        Ok(Outcome { measured, due, late_us: pace.late_us, unfinished: self.unfinished(), seconds })
     }
 
     fn check(&self) -> Result<(), Failure> {

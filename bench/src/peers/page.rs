@@ -1,27 +1,21 @@
 //! Everybody side by side, as one page that needs nothing else.
 
 use super::report::{Contender, Paced, PeersReport};
-use crate::{
-    html::{document, ms},
+use crate::report::{
+    Percentiles, mib, ms,
     plot::{Axis, Scale, Series, bars, chart, escape, number},
 };
 
-/// The page of a report.
-pub fn page(report: &PeersReport) -> String {
-    let machine = &report.machine;
+/// What the page of a report shows above its figures.
+pub fn body(report: &PeersReport) -> String {
     let mut out = format!(
-        "<h1>tidings beside other servers</h1><p>{} pairs of connections, payloads of {} bytes, at most {} messages in flight a pair, {} \
-         arrivals; the server on one core, the load on another. Every message is checked: number, order, content; {} failed.</p>\
-         <p class=n>{}, {:.0} GiB, Linux {}, commit {}</p><p>{}.</p>",
+        "<h2>tidings beside other servers</h2><p>{} pairs of connections, payloads of {} bytes, at most {} messages in flight a pair, {} \
+         arrivals; the server on one core, the load on another. Every message is checked: number, order, content; {} failed.</p><p>{}.</p>",
         number(report.pairs as f64),
         number(report.payload as f64),
         report.window,
         report.arrivals,
         report.wrong,
-        escape(&machine.processor),
-        machine.memory_bytes as f64 / f64::from(1 << 30),
-        escape(&machine.kernel),
-        escape(&machine.commit),
         escape(&capitalised(&report.verdict())),
     );
     let named = |pick: fn(&Contender) -> f64| -> Vec<(String, f64)> {
@@ -47,8 +41,7 @@ pub fn page(report: &PeersReport) -> String {
         let words = [&one.name, &one.acknowledges, &one.lacks].map(|text| escape(text));
         out += &format!("<tr><td>{}<td>{}<td>{}", words[0], words[1], words[2]);
     }
-    out += "</table>";
-    document(&out)
+    out + "</table>"
 }
 
 fn capitalised(text: &str) -> String {
@@ -82,9 +75,7 @@ fn table(report: &PeersReport) -> String {
 
 fn row(name: &str, paced: &Paced) -> String {
     let Paced { offered_per_s, holds, run } = paced;
-    let three = |of: &crate::measure::Percentiles| {
-        format!("{} / {} / {}", number(ms(of.p50)), number(ms(of.p99)), number(ms(of.p999)))
-    };
+    let three = |of: &Percentiles| format!("{} / {} / {}", number(ms(of.p50)), number(ms(of.p99)), number(ms(of.p999)));
     let rate = number(offered_per_s.round());
     let rate = if *holds { rate } else { format!("({rate})") };
     format!(
@@ -93,7 +84,7 @@ fn row(name: &str, paced: &Paced) -> String {
         three(&run.sent_us),
         three(&run.delivered_us),
         run.cpu_us_per_msg,
-        run.rss_bytes as f64 / f64::from(1 << 20),
+        mib(run.rss_bytes),
         number(run.written_bytes_per_msg.round()),
         number(ms(run.late_us.p99)),
     )

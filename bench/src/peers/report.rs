@@ -2,9 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::page;
 use crate::{
-    measure::{Percentiles, Run},
-    report::{Machine, Step},
+    Failure,
+    drive::measure::Run,
+    report::{Findings, Machine, Percentiles, all_is_right, mib, ms, pairs::Step},
 };
 
 /// Of this format.
@@ -54,10 +56,6 @@ impl Contender {
 pub struct PeersReport {
     /// Of this format: [`VERSION`].
     pub version: u32,
-    /// `peers`.
-    pub workload: String,
-    /// Where.
-    pub machine: Machine,
     /// Pairs of connections.
     pub pairs: usize,
     /// Bytes of a payload.
@@ -76,6 +74,9 @@ pub struct PeersReport {
     pub beside: Vec<Paced>,
     /// What became of peers that could not be measured.
     pub failed: Vec<String>,
+    /// What installs them.
+    #[serde(skip)]
+    pub install: String,
 }
 
 impl PeersReport {
@@ -108,15 +109,16 @@ impl PeersReport {
             beside.run.cpu_us_per_msg / best.highest.run.cpu_us_per_msg,
         )
     }
+}
 
-    /// Prints it for people.
-    pub fn print(&self) {
-        println!(
-            "peers: {} pairs, {} B, a window of {}, {} arrivals, {}; {} wrong\n",
+impl Findings for PeersReport {
+    fn sentences(&self) -> String {
+        let mut out = format!(
+            "peers: {} pairs, {} B, a window of {}, {} arrivals, {}; {} wrong\n\n",
             self.pairs, self.payload, self.window, self.arrivals, self.slo, self.wrong
         );
-        println!(
-            "{:<28} {:>9} {:>20} {:>20} {:>9} {:>8} {:>8} {:>9} {:>8}",
+        out += &format!(
+            "{:<28} {:>9} {:>20} {:>20} {:>9} {:>8} {:>8} {:>9} {:>8}\n",
             "", "msg/s", "SENT p50/p99 ms", "MESSAGE p50/p99 ms", "cpu us", "rss MiB", "disk B", "load late", "holds"
         );
         for contender in &self.contenders {
@@ -126,39 +128,51 @@ impl PeersReport {
                     _ if at == contender.at.len() => "  highest",
                     _ => "",
                 };
-                let show = |of: &Percentiles| format!("{:.2} / {:.2}", of.p50 as f64 / 1e3, of.p99 as f64 / 1e3);
+                let show = |of: &Percentiles| format!("{:.2} / {:.2}", ms(of.p50), ms(of.p99));
                 let run = &paced.run;
-                println!(
-                    "{name:<28} {:>9.0} {:>20} {:>20} {:>9.2} {:>8.0} {:>8.0} {:>6.1} ms {:>8}",
+                out += &format!(
+                    "{name:<28} {:>9.0} {:>20} {:>20} {:>9.2} {:>8.0} {:>8.0} {:>6.1} ms {:>8}\n",
                     paced.offered_per_s,
                     show(&run.sent_us),
                     show(&run.delivered_us),
                     run.cpu_us_per_msg,
-                    run.rss_bytes as f64 / f64::from(1 << 20),
+                    mib(run.rss_bytes),
                     run.written_bytes_per_msg,
-                    run.late_us.p99 as f64 / 1e3,
+                    ms(run.late_us.p99),
                     if paced.holds { "yes" } else { "no" },
                 );
             }
         }
-        println!();
         for (peer, beside) in self.peers() {
-            println!(
-                "tidings at the highest rate of {} ({:.0}): {:.2} us of processor a message against {:.2}, SENT p99 {:.2} ms against {:.2}",
+            out += &format!(
+                "\ntidings at the highest rate of {} ({:.0}): {:.2} us of processor a message against {:.2}, SENT p99 {:.2} ms against {:.2}",
                 peer.name,
                 peer.highest_per_s,
                 beside.run.cpu_us_per_msg,
                 peer.highest.run.cpu_us_per_msg,
-                beside.run.sent_us.p99 as f64 / 1e3,
-                peer.highest.run.sent_us.p99 as f64 / 1e3,
+                ms(beside.run.sent_us.p99),
+                ms(peer.highest.run.sent_us.p99),
             );
         }
-        println!("{}\n", self.verdict());
+        out += &format!("\n{}\n", self.verdict());
         for contender in &self.contenders {
-            println!("{}: acknowledges {}", contender.name, contender.acknowledges);
+            out += &format!("\n{}: acknowledges {}", contender.name, contender.acknowledges);
             if !contender.lacks.is_empty() {
-                println!("    cannot match: {}", contender.lacks);
+                out += &format!("\n    cannot match: {}", contender.lacks);
             }
         }
+        out
+    }
+
+    fn check(&self) -> Result<(), Failure> {
+        if !self.failed.is_empty() {
+            let (install, failed) = (&self.install, self.failed.join("\n"));
+            return Err(format!("not measured (are they there? {install} installs them):\n{failed}").into());
+        }
+        all_is_right(self.wrong, 0)
+    }
+
+    fn body(&self, _: &Machine) -> String {
+        page::body(self)
     }
 }
