@@ -13,10 +13,31 @@ use crate::storage::{SlotId, Storage};
 const DIR_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;
 
+/// How a write to a log becomes durable. Which is faster is the disk's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WriteMethod {
+    /// Files are open with O_DSYNC: a write that has ended is durable.
+    #[default]
+    Dsync,
+    /// The write, and an fdatasync that begins when it has ended.
+    Fdatasync,
+}
+
+impl WriteMethod {
+    /// Its name in settings.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Dsync => "dsync",
+            Self::Fdatasync => "fdatasync",
+        }
+    }
+}
+
 /// The files of one log in a directory.
 #[derive(Debug, Clone)]
 pub struct Files {
     dir: PathBuf,
+    method: WriteMethod,
 }
 
 impl Files {
@@ -29,7 +50,17 @@ impl Files {
         if let Some(parent) = dir.parent() {
             sync_dir(parent)?;
         }
-        Ok(Self { dir: dir.to_path_buf() })
+        Ok(Self { dir: dir.to_path_buf(), method: WriteMethod::default() })
+    }
+
+    /// The same, written in some way.
+    pub fn written_by(self, method: WriteMethod) -> Self {
+        Self { method, ..self }
+    }
+
+    /// How what is opened for appending is to be written.
+    pub fn write_method(&self) -> WriteMethod {
+        self.method
     }
 
     fn path(&self, slot: SlotId) -> PathBuf {
@@ -47,17 +78,20 @@ impl Files {
         sync_dir(&self.dir)
     }
 
-    /// Opens a slot for appending: direct, and every write durable when it completes.
+    /// Opens a slot for appending: direct, and every write durable when it completes, or when the fdatasync behind it does.
     ///
     /// # Errors
     /// For example if the file system has no direct I/O.
     pub fn open_for_append(&self, slot: SlotId) -> io::Result<File> {
-        let flags = rustix::fs::OFlags::DIRECT | rustix::fs::OFlags::DSYNC;
+        let flags = match self.method {
+            WriteMethod::Dsync => rustix::fs::OFlags::DIRECT | rustix::fs::OFlags::DSYNC,
+            WriteMethod::Fdatasync => rustix::fs::OFlags::DIRECT,
+        };
         OpenOptions::new().write(true).custom_flags(flags.bits().cast_signed()).open(self.path(slot))
     }
 
     /// Opens a slot for being written through before it is used: direct, and durable only with the headers that are written
-    /// behind through [`Self::open_for_append`]. A flush of the device for every stretch of zeros would hold the log up.
+    /// behind as what is appended is. A flush of the device for every stretch of zeros would hold the log up.
     ///
     /// # Errors
     /// For example if the file system has no direct I/O.

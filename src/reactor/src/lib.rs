@@ -12,6 +12,7 @@ pub mod host;
 pub mod reactor;
 mod scribe;
 pub mod uring;
+pub mod write_probe;
 
 #[cfg(feature = "canary")]
 pub use canary::Canary;

@@ -3,7 +3,10 @@
 use std::{collections::HashMap, fs::File, io, net::IpAddr, os::fd::OwnedFd};
 
 use tidings_core::{JobId, slab::Key};
-use tidings_log::{AlignedBuf, LogEnd, SlotId, files::Files};
+use tidings_log::{
+    AlignedBuf, LogEnd, SlotId,
+    files::{Files, WriteMethod},
+};
 use tidings_ring::{Chunk, Ring, Token, Waker, socket};
 use tidings_turn::{Completion, Machine, Purpose, Receiving, machine::Event};
 use tidings_wire::{LogId, Lsn};
@@ -91,7 +94,10 @@ impl Uring {
     pub(crate) fn write_now(&mut self, token: Token, slot: SlotId, offset: u64, buffer: AlignedBuf) {
         let file = self.append.get(&slot).expect("a segment's file is opened before it is written");
         let (bytes, start) = buffer.into_parts();
-        self.ring.write(file, token, offset, bytes, start);
+        match self.own_files().write_method() {
+            WriteMethod::Dsync => self.ring.write(file, token, offset, bytes, start),
+            WriteMethod::Fdatasync => self.ring.write_and_sync(file, token, offset, bytes, start),
+        }
     }
 
     /// Closes files of history if there are many. Only to be called while every read was submitted: the kernel holds its own

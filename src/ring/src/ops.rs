@@ -7,6 +7,8 @@ pub(crate) enum Op {
     Send { token: u64, buffer: Vec<u8> },
     /// Bytes on their way to a file; they begin at `start` in the buffer.
     Write { token: u64, buffer: Vec<u8>, start: usize },
+    /// The same with an fdatasync behind it, and how the write itself went, once it has ended.
+    SyncedWrite { token: u64, buffer: Vec<u8>, start: usize, written: Option<std::io::Result<usize>> },
     /// Room for bytes from a file.
     Read { token: u64, buffer: Vec<u8> },
     /// The counter of a waker.
@@ -36,6 +38,12 @@ impl Ops {
         let op = self.ops.get_mut(at as usize).and_then(Option::take).expect("completions belong to operations");
         self.free.push(at);
         op
+    }
+
+    /// # Panics
+    /// See [`Self::remove`].
+    pub(crate) fn get_mut(&mut self, at: u32) -> &mut Op {
+        self.ops.get_mut(at as usize).and_then(Option::as_mut).expect("completions belong to operations")
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -65,6 +65,7 @@ pub(crate) fn check(ring: &IoUring) -> Result<(), SetupError> {
         (opcode::Recv::CODE, "RECV"),
         (opcode::Send::CODE, "SEND"),
         (opcode::Write::CODE, "WRITE"),
+        (opcode::Fsync::CODE, "FSYNC"),
         (opcode::Read::CODE, "READ"),
         (opcode::AsyncCancel::CODE, "ASYNC_CANCEL"),
     ];

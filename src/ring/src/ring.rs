@@ -9,7 +9,7 @@ use std::{
 
 use io_uring::{
     IoUring, cqueue, opcode, squeue,
-    types::{CancelBuilder, Fd, SubmitArgs, Timespec},
+    types::{CancelBuilder, Fd, FsyncFlags, SubmitArgs, Timespec},
 };
 
 use crate::{
@@ -39,6 +39,8 @@ enum Tag {
     Receive = 2,
     Buffered = 3,
     Cancel = 4,
+    /// The first half of what has two: its operation goes on.
+    Half = 5,
 }
 
 /// How large the ring is.
@@ -233,6 +235,21 @@ impl Ring {
         self.push_op(entry.build(), Op::Write { token: token.0, buffer, start });
     }
 
+    /// Writes as [`Self::write`] does, and has `file` fdatasync it: completes when that has ended, too.
+    pub fn write_and_sync(&mut self, file: impl AsFd, token: Token, offset: u64, buffer: Vec<u8>, start: usize) {
+        let (bytes, fd) = (&buffer[start..], Fd(file.as_fd().as_raw_fd()));
+        let len = u32::try_from(bytes.len()).expect("a batch is below 4 GiB");
+        let write = opcode::Write::new(fd, bytes.as_ptr(), len).offset(offset).build().flags(squeue::Flags::IO_LINK);
+        let sync = opcode::Fsync::new(fd).flags(FsyncFlags::DATASYNC).build();
+        // A link does not reach beyond what is submitted together.
+        while !self.has_room_for_two() {
+            self.submit();
+        }
+        let at = u64::from(self.ops.insert(Op::SyncedWrite { token: token.0, buffer, start, written: None }));
+        self.push(write.user_data(user_data(Tag::Half, at)));
+        self.push(sync.user_data(user_data(Tag::Buffered, at)));
+    }
+
     /// Fills `buffer` from `file` at `offset`.
     pub fn read(&mut self, file: impl AsFd, token: Token, offset: u64, mut buffer: Vec<u8>) {
         let len = u32::try_from(buffer.len()).expect("a read is below 4 GiB");
@@ -249,6 +266,11 @@ impl Ring {
     fn push_op(&mut self, entry: squeue::Entry, op: Op) {
         let at = self.ops.insert(op);
         self.push(entry.user_data(user_data(Tag::Buffered, u64::from(at))));
+    }
+
+    fn has_room_for_two(&mut self) -> bool {
+        let queue = self.ring.submission();
+        queue.len() + 2 <= queue.capacity()
     }
 
     #[expect(clippy::needless_pass_by_value, reason = "an entry is pushed once")]
@@ -347,6 +369,12 @@ impl Ring {
                 Some(Completion::Received { token, result, more })
             }
             kind if kind == Tag::Buffered as u64 => self.complete_op(low as u32, result),
+            kind if kind == Tag::Half as u64 => {
+                if let Op::SyncedWrite { written, .. } = self.ops.get_mut(low as u32) {
+                    *written = Some(result);
+                }
+                None
+            }
             _ => None,
         }
     }
@@ -374,6 +402,13 @@ impl Ring {
         Some(match self.ops.remove(at) {
             Op::Send { token, buffer } => Completion::Sent { token: Token(token), buffer, result },
             Op::Write { token, buffer, start } => Completion::Written { token: Token(token), buffer, start, result },
+            Op::SyncedWrite { token, buffer, start, written } => {
+                // A write that failed or is short cancels the rest of its chain, and says more than that.
+                let written = written.expect("the first of a chain ends before the second");
+                let whole = buffer.len() - start;
+                let result = written.and_then(|len| if len < whole { Ok(len) } else { result.map(|_| len) });
+                Completion::Written { token: Token(token), buffer, start, result }
+            }
             Op::Read { token, buffer } => Completion::Read { token: Token(token), buffer, result },
             Op::Wake(_) => {
                 self.listen_for_wakes();

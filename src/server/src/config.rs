@@ -20,7 +20,10 @@ use tidings_reactor::Canary;
 use tidings_wire::TenantId;
 
 pub use self::tokens::TokenSettings;
-use crate::front_door::{DoorSettings, TlsSettings};
+use crate::{
+    front_door::{DoorSettings, TlsSettings},
+    writes::WriteSetting,
+};
 
 /// Every setting, with its default.
 #[derive(Clone, Debug, Deserialize)]
@@ -79,6 +82,8 @@ pub struct LogSettings {
     pub segment_bytes: u64,
     /// Most writes of a log in flight, from 1 to 8.
     pub writes: usize,
+    /// How they become durable.
+    pub write: WriteSetting,
 }
 
 /// `[retention]`
@@ -188,7 +193,7 @@ impl Default for ServerConfig {
 
 impl Default for LogSettings {
     fn default() -> Self {
-        Self { segment_bytes: 64 << 20, writes: 1 }
+        Self { segment_bytes: 64 << 20, writes: 1, write: WriteSetting::default() }
     }
 }
 

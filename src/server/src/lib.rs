@@ -12,6 +12,7 @@ pub mod process;
 pub mod server;
 pub mod tokens;
 pub mod transcript;
+pub mod writes;
 
 pub use config::ServerConfig;
 pub use data::DataDir;

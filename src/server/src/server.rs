@@ -27,6 +27,7 @@ use crate::{
     data::{ControlFile, DataDir, DataError},
     front_door::FrontDoor,
     tokens::{Issuer, KEY_FILE, Keys, News, PUBLIC_FILE, Refresher, TokenVerifier},
+    writes::Writes,
 };
 
 /// Why a server does not start.
@@ -75,6 +76,7 @@ pub struct Server {
     front_door: FrontDoor,
     refresher: Option<Refresher>,
     retention: u64,
+    writes: Writes,
 }
 
 /// Bytes of a log's first segment: it holds two of the largest batches.
@@ -116,6 +118,8 @@ impl Server {
         let noted = data.control().set_ends(&recovered.ends());
         noted.map_err(|error| StartError::Data(DataError::Io(data.path().into(), error)))?;
         let counts = (recovered.records, recovered.torn);
+        let writes = Writes::choose(config.log.write, &data);
+        let files = files.into_iter().map(|(log, files)| (log, files.written_by(writes.method))).collect();
 
         let reactors = config.cores.len();
         let (listeners, addr) = listen(config.listen, reactors)?;
@@ -138,8 +142,20 @@ impl Server {
         }
         let retention = config.retention.max_bytes;
         let recovered = counts;
-        let server =
-            Self { addr, data, shared, hosted, scribe, ended, recovered, keys, front_door, refresher, retention };
+        let server = Self {
+            addr,
+            data,
+            shared,
+            hosted,
+            scribe,
+            ended,
+            recovered,
+            keys,
+            front_door,
+            refresher,
+            retention,
+            writes,
+        };
         server.wait_until_ready()
     }
 
@@ -179,6 +195,11 @@ impl Server {
     /// Bytes of log that are kept.
     pub fn retention(&self) -> u64 {
         self.retention
+    }
+
+    /// How its logs are written.
+    pub fn writes(&self) -> &Writes {
+        &self.writes
     }
 
     /// Its flags and counters.

@@ -169,3 +169,38 @@ fn completions_that_overflow_the_queue_are_all_there() {
     });
     assert!(overflowed, "a queue of eight cannot hold two hundred");
 }
+
+#[test]
+fn a_write_with_an_fdatasync_behind_it_ends_once_and_says_what_failed() {
+    let mut ring = ring(2);
+    let path = std::env::temp_dir().join(format!("tidings-ring-{}", std::process::id()));
+    let file = std::fs::File::create(&path).unwrap();
+    // More than the submission queue holds: chains are not cut where it is full.
+    let count = 9;
+    for at in 0..count {
+        ring.write_and_sync(&file, Token(at), 3 * at, vec![9, b'a', b'b', b'c'], 1);
+    }
+    let mut ended = Vec::new();
+    run(&mut ring, |_, completion| {
+        if let Completion::Written { token, buffer, start, result } = completion {
+            assert_eq!((result.unwrap(), buffer.len(), start), (3, 4, 1));
+            ended.push(token.0);
+        }
+        (ended.len() as u64 == count).then_some(())
+    });
+    ended.sort_unstable();
+    assert_eq!((ended, ring.buffered_ops()), ((0..count).collect(), 1), "each once; only the waker is left");
+    assert_eq!(std::fs::read(&path).unwrap(), b"abc".repeat(9));
+    let only_read = std::fs::File::open(&path).unwrap();
+    ring.write_and_sync(&only_read, Token(7), 0, vec![1; 4], 0);
+    let failed = run(&mut ring, |_, completion| match completion {
+        Completion::Written { result, .. } => Some(result.unwrap_err()),
+        _ => None,
+    });
+    assert_eq!(
+        failed.raw_os_error(),
+        Some(rustix::io::Errno::BADF.raw_os_error()),
+        "the write's error, not the chain's"
+    );
+    std::fs::remove_file(&path).unwrap();
+}

@@ -1,0 +1,46 @@
+//! A log that is written with an fdatasync behind each write is the log that O_DSYNC writes.
+
+use std::time::{Duration, Instant};
+
+use tidings::writes::WriteSetting;
+use tidings_client::{Event, UserId};
+use tidings_tests::{Serving, serving::small};
+
+const MESSAGES: u64 = 400;
+/// Several segments in all.
+const LEN: usize = 32 << 10;
+
+#[test]
+fn what_is_written_in_one_way_is_read_and_gone_on_with_in_the_other() {
+    let mut config = small();
+    config.log.write = WriteSetting::Fdatasync;
+    let mut serving = Serving::start(config);
+    assert!(serving.server().writes().to_string().starts_with("fdatasync (log.write"), "{}", serving.server().writes());
+    let bob = UserId::derive("default", "bob");
+    for write in [WriteSetting::Dsync, WriteSetting::Fdatasync] {
+        let mut alice = serving.client("alice", 1);
+        let until = Instant::now() + Duration::from_secs(60);
+        for nth in 0..MESSAGES {
+            alice.session().send(bob, &[nth as u8; LEN]);
+            while alice.session().save().is_none_or(|state| state.outbox.len() > 32) {
+                assert!(Instant::now() < until, "{:?}", alice.failure());
+                alice.poll(Duration::from_millis(5)).unwrap();
+            }
+        }
+        while !alice.session().is_flushed() {
+            alice.poll(Duration::from_millis(5)).unwrap();
+        }
+        drop(alice);
+        serving.restart_with(|config| config.log.write = write);
+    }
+    let (mut reader, mut got) = (serving.client("bob", 1), 0);
+    let until = Instant::now() + Duration::from_secs(60);
+    while got < 2 * MESSAGES {
+        assert!(Instant::now() < until, "{got}: {:?}", reader.failure());
+        if let Some(Event::Message(message)) = reader.poll(Duration::from_millis(5)).unwrap() {
+            let nth = (message.seq.0 - 1) % MESSAGES;
+            assert_eq!((message.seq.0, message.payload), (got + 1, vec![nth as u8; LEN]));
+            got += 1;
+        }
+    }
+}
