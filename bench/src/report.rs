@@ -38,7 +38,7 @@ pub trait Findings: Serialize {
     }
 
     /// What the page shows above the figures: the sentences, unless there are better words or plots.
-    fn body(&self, _: &Machine) -> String {
+    fn body(&self) -> String {
         html::paragraphs(&self.sentences())
     }
 }

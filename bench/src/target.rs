@@ -47,13 +47,19 @@ impl Limits {
     /// The server's settings, with some more in front.
     fn settings(self, more: &str) -> String {
         let tls = if self == Self::NoneInTls { "tls.self_signed = true\n" } else { "" };
+        // As the floors write.
+        let sync = if more.contains("log.sync") { "" } else { "log.sync = \"dsync\"\n" };
         let limits = match self {
             Self::None | Self::NoneInTls | Self::SmallLog => format!("shed = false\n{UNLIMITED}"),
             Self::Shedding => format!("shed = true\n{UNLIMITED}"),
             Self::Defaults => DEFAULTS.into(),
         };
-        let log = if self == Self::SmallLog { SMALL_LOG } else { LARGE_LOG };
-        format!("{more}\n{tls}[limits]\n{limits}\n[retention]\nmax_bytes = {log}\n")
+        // A small log has small segments: six of each reactor's must fit.
+        let (log, segments) = match self {
+            Self::SmallLog => (SMALL_LOG, "log.segment_bytes = 8388608\n"),
+            _ => (LARGE_LOG, ""),
+        };
+        format!("{more}\n{tls}{sync}{segments}[limits]\n{limits}\n[retention]\nmax_bytes = {log}\n")
     }
 }
 
@@ -230,6 +236,17 @@ impl Target {
         let Some(issuer) = &self.issuer else { return Ok("none".into()) };
         let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
         Ok(issuer.issue_scoped(user, (None, scope), Timestamp(wall.as_micros() as u64), 3600)?)
+    }
+
+    /// What it counted so far, of a server that was started here.
+    ///
+    /// # Errors
+    /// If it is gone.
+    pub fn counters(&mut self) -> Result<Value, Failure> {
+        match &mut self.process {
+            Process::Server(server) => Ok(serde_json::from_str(&server.counters()?)?),
+            Process::Relay(_) | Process::Foreign => Ok(Value::Null),
+        }
     }
 
     /// Stops it: what it counted, of a server that was started here.

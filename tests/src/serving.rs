@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use tidings::{Server, ServerConfig, front_door::SELF_SIGNED, process::TempDir};
+use tidings::{Server, ServerConfig, front_door::SELF_SIGNED, process::TempDir, sync::SyncSetting};
 use tidings_client::{Config, DeviceId, Timestamp, blocking::Client};
 
 use crate::raw::Raw;
@@ -49,7 +49,8 @@ impl Way {
 /// Settings for tests: two reactors, small segments, any port.
 pub fn small() -> ServerConfig {
     let mut config = ServerConfig { cores: vec![0, 1], listen: ([127, 0, 0, 1], 0).into(), ..ServerConfig::default() };
-    config.log.segment_bytes = 4 << 20;
+    // Nothing is to depend on the disk of the hour.
+    (config.log.segment_bytes, config.log.sync) = (4 << 20, SyncSetting::Dsync);
     config.retention.max_bytes = 256 << 20;
     // Most tests write more than so small a log allows anybody.
     (config.limits.user_bytes, config.limits.address_bytes) = (u64::MAX, u64::MAX);

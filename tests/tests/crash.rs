@@ -3,7 +3,7 @@
 
 use std::{
     net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -21,15 +21,20 @@ use tidings_tests::{
     serving::{Way, now},
 };
 
-const SETTINGS: &str = "[log]\nsegment_bytes = 4194304\n[retention]\nmax_bytes = 1073741824\n[limits]\nuser_bytes = 1000000000000\n\
+const SETTINGS: &str = "log.segment_bytes = 4194304\n[retention]\nmax_bytes = 1073741824\n[limits]\nuser_bytes = 1000000000000\n\
      [tls]\nself_signed = true\n";
 const PACE: Pace = Pace { depth: 16, rest: Duration::from_millis(1), patience: Duration::from_secs(60) };
 
 fn launch(dir: &TempDir, binary: PathBuf, cores: &str) -> Launch {
     let config = dir.path().join("test.toml");
-    std::fs::write(&config, SETTINGS).unwrap();
+    settings(&config, "dsync");
     let (data, listen) = (dir.path().join("data"), SocketAddr::from(([127, 0, 0, 1], 0)));
     Launch { binary, data, listen, cores: cores.into(), config: Some(config), canary: None }
+}
+
+/// Settings with one way in which writes become durable.
+fn settings(config: &Path, sync: &str) {
+    std::fs::write(config, format!("log.sync = \"{sync}\"\n{SETTINGS}")).unwrap();
 }
 
 /// Where the server is, in each of some ways; all of them trust its certificate.
@@ -67,6 +72,8 @@ fn run(mut launch: Launch, (users, ways): (usize, &[Way]), kills: u32, pace: Pac
             std::thread::sleep(Duration::from_millis(1));
         }
         server.kill().unwrap();
+        // What one way wrote the other goes on with.
+        settings(launch.config.as_ref().unwrap(), if kill % 2 == 0 { "dsync" } else { "fdatasync" });
         if kill % 3 == 0 {
             // And once more while it recovers, erases a torn tail or writes its first tip.
             launch.start_and_kill(Duration::from_millis(u64::from_ne_bytes(random().unwrap()) % 40)).unwrap();

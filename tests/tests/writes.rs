@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use tidings::writes::WriteSetting;
+use tidings::sync::SyncSetting;
 use tidings_client::{Event, UserId};
 use tidings_tests::{Serving, serving::small};
 
@@ -13,11 +13,12 @@ const LEN: usize = 32 << 10;
 #[test]
 fn what_is_written_in_one_way_is_read_and_gone_on_with_in_the_other() {
     let mut config = small();
-    config.log.write = WriteSetting::Fdatasync;
+    config.log.sync = SyncSetting::Fdatasync;
     let mut serving = Serving::start(config);
-    assert!(serving.server().writes().to_string().starts_with("fdatasync (log.write"), "{}", serving.server().writes());
+    let said = |serving: &Serving| serving.server().sync().to_string();
+    assert_eq!(said(&serving), "fdatasync (log.sync says so)");
     let bob = UserId::derive("default", "bob");
-    for write in [WriteSetting::Dsync, WriteSetting::Fdatasync] {
+    for (sync, says) in [(SyncSetting::Dsync, "O_DSYNC"), (SyncSetting::Fdatasync, "fdatasync")] {
         let mut alice = serving.client("alice", 1);
         let until = Instant::now() + Duration::from_secs(60);
         for nth in 0..MESSAGES {
@@ -28,10 +29,12 @@ fn what_is_written_in_one_way_is_read_and_gone_on_with_in_the_other() {
             }
         }
         while !alice.session().is_flushed() {
+            assert!(Instant::now() < until, "{:?}", alice.failure());
             alice.poll(Duration::from_millis(5)).unwrap();
         }
         drop(alice);
-        serving.restart_with(|config| config.log.write = write);
+        serving.restart_with(|config| config.log.sync = sync);
+        assert!(said(&serving).starts_with(says), "{}", said(&serving));
     }
     let (mut reader, mut got) = (serving.client("bob", 1), 0);
     let until = Instant::now() + Duration::from_secs(60);

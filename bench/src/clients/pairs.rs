@@ -36,9 +36,9 @@ struct Pair {
     conversation: ConversationId,
     peer: UserId,
     offers: Offers,
-    /// What came and is to be answered once the turn is over: up to where the receiver confirms, and whether something was answered.
+    /// What came and is acted upon once the turn is over: up to where the receiver confirms, and when something was answered.
     confirm: Option<Seq>,
-    answered: bool,
+    answered: Option<Instant>,
 }
 
 /// Pairs, connected. Their connections have places one after the other.
@@ -149,7 +149,6 @@ impl Pairs {
             }
             Ok(())
         })?;
-        let now = Instant::now();
         while let Some(at) = self.heard.pop() {
             let pair = &mut self.pairs[at];
             if let Some(upto) = pair.confirm.take()
@@ -157,8 +156,9 @@ impl Pairs {
             {
                 frame::append(out, 3, &Delivered { conversation: pair.conversation, upto });
             }
-            if std::mem::take(&mut pair.answered) {
-                self.go_on(at, now);
+            // In a closed loop the next is due since then.
+            if let Some(answered) = pair.answered.take() {
+                self.go_on(at, answered);
             }
         }
         Ok(())
@@ -182,7 +182,7 @@ impl Pairs {
 impl Pair {
     fn new(a: UserId, b: UserId) -> Self {
         let (conversation, offers) = (ConversationId::direct(a, b), Offers::new());
-        Self { conversation, peer: b, offers, confirm: None, answered: false }
+        Self { conversation, peer: b, offers, confirm: None, answered: None }
     }
 
     /// Something came: true if an attempt was refused for now.
@@ -193,7 +193,7 @@ impl Pair {
                 let Sent { client_msg_id: id, seq, .. } = came.read()?;
                 let right = seq.0 == id.0 && id.0 == self.offers.answered() + 1;
                 self.offers.on_sent(id.0, right, now, measured);
-                self.answered = true;
+                self.answered = Some(now);
             }
             Some(Kind::Message) => {
                 let message: Message = came.read()?;

@@ -1,6 +1,7 @@
 //! Something that goes on beside what is measured, on a thread of its own and the load's core: a ring stays on its thread.
 
 use std::{
+    cell::Cell,
     sync::{
         atomic::{AtomicBool, Ordering},
         mpsc::{self, Receiver, Sender},
@@ -25,9 +26,17 @@ impl Beside<'_> {
         let _gone = self.ready.send(());
     }
 
-    /// Waits until it is told to go on, or that it is over.
-    pub fn wait(&self) {
-        let _over = self.go.recv();
+    /// Waits until it is told to go on.
+    ///
+    /// # Errors
+    /// If it is over instead.
+    pub fn wait_to_go(&self) -> Result<(), Failure> {
+        Ok(self.go.recv().map_err(|_over| "it was over before it began")?)
+    }
+
+    /// Waits until it is over.
+    pub fn wait_for_the_end(&self) {
+        while self.go.recv().is_ok() {}
     }
 
     /// What says that it is over.
@@ -41,6 +50,7 @@ impl Beside<'_> {
 pub struct Here {
     ready: Receiver<()>,
     go: Sender<()>,
+    was_ready: Cell<bool>,
 }
 
 impl Here {
@@ -49,7 +59,13 @@ impl Here {
     /// # Errors
     /// If it has ended instead: why is told where it is joined.
     pub fn wait(&self) -> Result<(), Failure> {
-        Ok(self.ready.recv()?)
+        self.ready.recv()?;
+        self.was_ready.set(true);
+        Ok(())
+    }
+
+    fn was_ready(&self) -> bool {
+        self.was_ready.get()
     }
 
     /// Tells the other to go on.
@@ -62,7 +78,7 @@ impl Here {
 /// Runs `other` on a thread of its own beside `here`, after which it is told that it is over.
 ///
 /// # Errors
-/// If one of them fails: the other's first, since it may be the reason.
+/// If one of them fails. Where `other` failed before it was ready, or first, that is why.
 pub fn beside<A: Send, B>(
     core: usize,
     other: impl FnOnce(&Beside<'_>) -> Result<A, Failure> + Send,
@@ -76,11 +92,18 @@ pub fn beside<A: Send, B>(
             cpu::pin(core);
             other(&Beside { ready, go: wait, over }).map_err(|error| error.to_string())
         });
-        let here_too = Here { ready: hear, go };
+        let here_too = Here { ready: hear, go, was_ready: Cell::new(false) };
         let done = here(&here_too);
+        let is_ready = here_too.was_ready();
         over.store(true, Ordering::Relaxed);
         drop(here_too);
-        let other = thread.join().map_err(|_| "a thread beside the load panicked")??;
-        Ok((other, done?))
+        let other = thread.join().map_err(|_| "a thread beside the load panicked")?;
+        match (done, other) {
+            (Ok(done), other) => Ok((other?, done)),
+            (Err(error), Ok(_)) => Err(error),
+            // It never came so far that it could be waited for.
+            (Err(_), Err(error)) if !is_ready => Err(error.into()),
+            (Err(error), Err(other)) => Err(format!("{error}; beside it: {other}").into()),
+        }
     })
 }

@@ -6,7 +6,7 @@ use super::page;
 use crate::{
     Failure,
     drive::measure::Run,
-    report::{Findings, Machine, Percentiles, all_is_right, mib, ms, pairs::Step},
+    report::{Findings, Percentiles, all_is_right, mib, ms, pairs::Step},
 };
 
 /// Of this format.
@@ -172,7 +172,7 @@ impl Findings for PeersReport {
         all_is_right(self.wrong, 0)
     }
 
-    fn body(&self, _: &Machine) -> String {
+    fn body(&self) -> String {
         page::body(self)
     }
 }

@@ -88,7 +88,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         return Err(format!("these are of {} and {}", before.workload, after.workload).into());
     }
     let (before, after) = (before.found, after.found);
-    let what = |report: &Report| (report.connections, report.payload, report.depth, report.arrivals.clone());
+    let what =
+        |report: &Report| (report.connections, report.payload, report.depth, report.arrivals.clone(), report.wrapped);
     if what(&before) != what(&after) {
         return Err(format!("these measured different things: {:?} and {:?}", what(&before), what(&after)).into());
     }

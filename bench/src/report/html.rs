@@ -24,9 +24,9 @@ pub fn page<F: Findings>(report: &Filed<F>) -> Result<String, Failure> {
     Ok(format!(
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
          <title>tidings-bench: {workload}</title><style>{STYLE}</style><h1>{workload}</h1>{}{}\
-         <details><summary>Every figure</summary>{figures}</details></html>\n",
+         <details><summary>Figures</summary>{figures}</details></html>\n",
         machine(&report.machine),
-        report.found.body(&report.machine),
+        report.found.body(),
         workload = escape(&report.workload),
     ))
 }
@@ -37,8 +37,12 @@ fn machine(machine: &Machine) -> String {
     format!("<p class=n>{}, {gib:.0} GiB, Linux {}, commit {}</p>", escape(processor), escape(kernel), escape(commit))
 }
 
-/// Sentences, a paragraph each line.
+/// Sentences, a paragraph each line; a table as it is.
 pub fn paragraphs(text: &str) -> String {
+    let is_table = text.lines().filter(|line| line.trim_start().contains("   ")).count() > 1;
+    if is_table {
+        return format!("<pre>{}</pre>", escape(text));
+    }
     text.lines().map(|line| format!("<p>{}</p>", escape(line))).collect()
 }
 
@@ -54,7 +58,9 @@ pub fn by_second(name: &'static str, scale: Scale, lines: &[(&str, Vec<f64>)]) -
 
 /// What a run was like second by second.
 pub fn seconds(timeline: &[Second]) -> String {
-    let of = |pick: fn(&Second) -> f64| timeline.iter().map(pick).collect();
+    // A part of a second would look like a fall.
+    let whole = || timeline.iter().filter(|second| second.ms == 1000);
+    let of = |pick: fn(&Second) -> f64| whole().map(pick).collect();
     let latencies = [
         ("SENT, half", of(|second| ms(second.sent_p50_us))),
         ("SENT, 99 of 100", of(|second| ms(second.sent_p99_us))),
@@ -64,7 +70,7 @@ pub fn seconds(timeline: &[Second]) -> String {
     by_second("milliseconds", Scale::Log, &latencies) + &by_second("messages a second", Scale::Linear, &rate)
 }
 
-/// Every figure: what belongs together in a table of names, what repeats in one with columns.
+/// Figures: what belongs together in a table of names, what repeats in one with columns. Of lists in lists only their lengths.
 fn figures(value: &Value) -> String {
     let mut rows = Vec::new();
     flatten("", value, &mut rows);
@@ -128,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_figure_is_on_the_page_and_nothing_in_it_is_markup() {
+    fn figures_are_on_the_page_and_nothing_in_it_is_markup() {
         let found = json!({"rate": 1235, "side": {"p50": 7, "who": "<b>"}, "none": null, "curve": [[0.5, 3], [0.9, 4]],
             "rounds": [{"a": 1, "in": {"b": 2}}, {"a": 3, "in": {"b": 4}}]});
         let page = figures(&found);

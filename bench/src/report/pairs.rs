@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Filed, Findings, Machine, Percentiles, all_is_right, html, mib, ms,
+    Filed, Findings, Percentiles, all_is_right, html, mib, ms,
     plot::{Axis, Scale, Series, chart, escape, number},
 };
 use crate::{Failure, drive::measure::Run};
@@ -66,6 +66,9 @@ pub struct Report {
     pub arrivals: String,
     /// Payload bytes.
     pub payload: usize,
+    /// Whether the log was written round before, so that no byte of it was new.
+    #[serde(default)]
+    pub wrapped: bool,
     /// Offered rate; 0: closed loop.
     pub offered_per_s: f64,
     /// Messages that failed a check, in all runs.
@@ -120,8 +123,13 @@ impl Findings for Report {
             0.0 => format!("{} in flight a pair", self.depth),
             rate => format!("{rate:.0} msg/s offered ({})", self.arrivals),
         };
-        let mut out =
-            format!("pairs: {} connections, {} B, {mode}, {} wrong\n", self.connections, self.payload, self.wrong);
+        let mut out = format!(
+            "pairs: {} connections, {} B, {mode}, {}, {} wrong\n",
+            self.connections,
+            self.payload,
+            self.log(),
+            self.wrong
+        );
         for step in &self.search {
             out += &format!(
                 "  tried {:>9.0} msg/s: {:>9.0} served, SENT p99 {:>7.1} ms, MESSAGE p99 {:>7.1} ms  {}\n",
@@ -161,17 +169,18 @@ impl Findings for Report {
         all_is_right(self.wrong, 0)
     }
 
-    fn body(&self, _: &Machine) -> String {
+    fn body(&self) -> String {
         let offered = match self.offered_per_s {
             0.0 => format!("a closed loop, {} messages in flight a pair", self.depth),
             rate => format!("{} messages a second offered, {} arrivals", number(rate.round()), self.arrivals),
         };
         let mut out = format!(
-            "<h2>{} messages a second</h2><p>{} connections, payloads of {} bytes, {offered}. Every message was durable before \
+            "<h2>{} messages a second</h2><p>{} connections, payloads of {} bytes, {offered}, {}. Every message was durable before \
              it was acknowledged; {} failed a check.</p>",
             number(self.rate_per_s.round()),
             number(self.connections as f64),
             number(self.payload as f64),
+            self.log(),
             self.wrong,
         );
         out += &format!(
@@ -200,6 +209,10 @@ impl Findings for Report {
 }
 
 impl Report {
+    fn log(&self) -> &'static str {
+        if self.wrapped { "a log that was written round" } else { "a new log" }
+    }
+
     fn sides(&self) -> String {
         let row = |name: &str, run: &Run| {
             let show =

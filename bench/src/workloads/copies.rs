@@ -224,7 +224,11 @@ impl Heard {
                 record(&mut measured.sent, due.at, came.now);
             }
         } else {
-            due.copies -= 1;
+            let Some(missing) = due.copies.checked_sub(1) else {
+                self.wrong += 1;
+                return Ok(());
+            };
+            due.copies = missing;
             measured.count += u64::from(clock.counts(came.now));
             if counts {
                 record(&mut measured.copy, due.at, came.now);

@@ -129,14 +129,14 @@ impl Workload for Day {
         people.begin = Instant::now();
         let usage = || target.usage();
         let mut window = Window::new(&usage);
-        let (mut visits, mut dropped, mut written_before, mut is_over) = (0u64, 0u64, 0, false);
+        let (mut visits, mut dropped, mut written, mut is_over) = (0u64, 0u64, [0; 2], false);
         while !is_over {
             let now = Instant::now();
             while let Some(mark) = pace.mark(now) {
                 window.look(mark);
                 match mark {
-                    Mark::Begin => written_before = people.written,
-                    Mark::End => is_over = true,
+                    Mark::Begin => written[0] = people.written,
+                    Mark::End => (written[1], is_over) = (people.written, true),
                 }
             }
             while let Some((due, who)) = pace.next(now) {
@@ -152,7 +152,7 @@ impl Workload for Day {
             let wait = people.wait(pace.wait(now), now);
             people.turn(&mut clients, Some(&pace), wait)?;
         }
-        let (seconds, messages) = (pace.seconds(), (people.written - written_before).max(1) as f64);
+        let (seconds, messages) = (pace.seconds(), (written[1] - written[0]).max(1) as f64);
         bar.step("everybody gets what is missing");
         let unfinished = people.settle(&mut clients, &circle)?;
         drop(clients);

@@ -225,9 +225,9 @@ impl Doors {
                 // Their half of the handshakes is work of the load's core: it must not delay those who chat.
                 cpu::give_way();
                 let mut clients = Clients::by(&way, target.addr, newcomers.len())?;
-                others.wait();
+                others.wait_to_go()?;
                 let took = clients.let_in(0..newcomers.len(), HERE_WITHIN, |at| Ok(newcomers[at].clone()))?;
-                others.wait();
+                others.wait_for_the_end();
                 Ok(took)
             },
             |here| {

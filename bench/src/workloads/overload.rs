@@ -28,7 +28,7 @@ use crate::{
         beside::beside,
         measure::{Run, measure},
     },
-    report::{Findings, Machine, all_is_right, html, plot::Scale},
+    report::{Findings, all_is_right, html, plot::Scale},
     target::{Limits, Place, Target},
     values,
 };
@@ -124,11 +124,9 @@ impl Workload for Overload {
                 let begin = Instant::now();
                 // Nobody hears it any more if the measuring thread has failed.
                 let _gone = said.send(begin);
-                crowd.is_ready();
                 here.live(self.acts, begin, crowd.over())
             },
-            |here| {
-                here.wait()?;
+            |_| {
                 let begin = hear.recv()?;
                 std::thread::sleep(CALM_FIRST);
                 self.parts(&target, begin, bar)
@@ -200,7 +198,7 @@ impl Findings for Found {
         all_is_right(self.parts().iter().map(|(_, part)| part.run.wrong).sum(), self.calm.run.unfinished)
     }
 
-    fn body(&self, _: &Machine) -> String {
+    fn body(&self) -> String {
         // The last one is cut off, which would look like a fall.
         let whole = &self.crowd[..self.crowd.len().saturating_sub(1)];
         let of = |pick: fn(&crowd::Second) -> u64| whole.iter().map(|second| pick(second) as f64).collect();

@@ -53,7 +53,7 @@ pub struct Pairs {
     #[arg(long, default_value_t = 1, value_parser = values::count)]
     runs: usize,
     /// Write a log of 512 MiB round before anything is measured: the bytes of new files are written twice, those of used ones once.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "at")]
     wrapped: bool,
     /// Seconds for everything that is measured: server, search, relay and disk.
     #[arg(long, default_value_t = 40.0, value_parser = values::positive)]
@@ -93,12 +93,14 @@ impl Workload for Pairs {
         let (dir, _temporary) = place.make_dir()?;
         bar.step("tidings");
         let limits = if self.wrapped { Limits::SmallLog } else { Limits::None };
-        let target = Target::server(place, &dir, limits)?;
+        let mut target = Target::server(place, &dir, limits)?;
         let mut load = Load::connect(&target, self.pairs, self.payload)?;
         if self.wrapped {
             bar.say("the log is written round");
             wrap(&mut load, &target)?;
         }
+        // What is said of the log is not of what was written before.
+        let before = target.counters()?;
         let mut search = Vec::new();
         let offer = self.offer(&mut load, &target, &mut search, bar)?;
         let of_runs = if search.is_empty() { share::RUN } else { share::RUN_FOUND };
@@ -109,7 +111,7 @@ impl Workload for Pairs {
             runs.push(measure(&mut load, &|| target.usage(), offer, phases)?);
         }
         drop(load);
-        let counters = target.stop()?;
+        let after = target.stop()?;
         bar.step("the null relay");
         let relay = {
             let target = Target::relay(place, Some(&dir), Rooms::Pairs)?;
@@ -117,7 +119,7 @@ impl Workload for Pairs {
             measure(&mut load, &|| target.usage(), offer, Phases::within(share::RELAY * self.seconds))?
         };
         let server = middle(&runs).cloned().ok_or("no run was asked for")?;
-        let disk = disk(&counters, &server, &dir, share::PROBE * self.seconds, bar)?;
+        let disk = disk((&before, &after), &server, &dir, share::PROBE * self.seconds, bar)?;
         Ok(self.report(offer, runs, server, relay, disk, search))
     }
 }
@@ -165,6 +167,7 @@ impl Pairs {
             depth,
             arrivals: arrivals.into(),
             payload: self.payload,
+            wrapped: self.wrapped,
             offered_per_s,
             wrong: runs.iter().map(|run| run.wrong).sum::<u64>() + relay.wrong,
             rate_per_s: server.rate_per_s,
@@ -193,8 +196,15 @@ fn wrap(load: &mut Load, target: &Target) -> Result<(), Failure> {
 }
 
 /// What the log wrote, and the disk alone with writes of that size and of a block, at the same pace.
-fn disk(counters: &Value, server: &Run, dir: &Path, seconds: f64, bar: &Progress) -> Result<Disk, Failure> {
-    let count = |name: &str| counters["counters"][name].as_f64().unwrap_or(0.0);
+fn disk(
+    (before, after): (&Value, &Value),
+    server: &Run,
+    dir: &Path,
+    seconds: f64,
+    bar: &Progress,
+) -> Result<Disk, Failure> {
+    let of = |counters: &Value, name: &str| counters["counters"][name].as_f64().unwrap_or(0.0);
+    let count = |name: &str| of(after, name) - of(before, name);
     let (batches, bytes, messages) = (count("log_batches"), count("log_bytes"), count("messages_committed").max(1.0));
     // The counters also cover warm-up and search; rates are taken from their proportions.
     let batches_per_s = server.rate_per_s * batches / messages;

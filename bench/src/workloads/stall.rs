@@ -16,7 +16,7 @@ use crate::{
         measure::{Run, measure},
     },
     floor::dsync,
-    report::{Findings, Machine, Percentiles, all_is_right, html, ms},
+    report::{Findings, Percentiles, all_is_right, html, ms},
     target::{Limits, Place, Target},
     values,
 };
@@ -151,7 +151,7 @@ impl Findings for Found {
         Ok(())
     }
 
-    fn body(&self, _: &Machine) -> String {
+    fn body(&self) -> String {
         html::paragraphs(&self.sentences()) + "<h2>Second by second</h2>" + &html::seconds(&self.run.timeline)
     }
 }

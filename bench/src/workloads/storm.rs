@@ -14,7 +14,7 @@ use crate::{
         beside::{Beside, beside},
         timeline::Second,
     },
-    report::{Findings, Machine, Percentiles, all_is_right, html, ms},
+    report::{Findings, Percentiles, all_is_right, html, ms},
     target::{Limits, Place, Target},
     values,
 };
@@ -98,6 +98,9 @@ impl Workload for Storm {
         target.stop()?;
         let calm_sent_us = Percentiles::from(&calm.measured.sent_us);
         let timeline = storm.measured.timeline.finish();
+        if timeline.is_empty() {
+            return Err("--seconds: a storm takes longer than that".into());
+        }
         let lasted = timeline.len().min(back.as_secs_f64().ceil() as usize);
         let storm_sent_p99_us = timeline[..lasted].iter().map(|second| second.sent_p99_us).max().unwrap_or(0);
         Ok(Found {
@@ -124,12 +127,12 @@ impl Storm {
         let mut clients = Clients::new(target.addr, self.connections)?;
         clients.let_in(everybody.clone(), HERE_WITHIN, member)?;
         others.is_ready();
-        others.wait();
+        others.wait_to_go()?;
         let cut = Instant::now();
         clients.cut();
         clients.let_in(everybody, HERE_WITHIN, member)?;
         let back = cut.elapsed();
-        others.wait();
+        others.wait_for_the_end();
         Ok(back)
     }
 }
@@ -155,7 +158,7 @@ impl Findings for Found {
         all_is_right(self.wrong, self.unfinished)
     }
 
-    fn body(&self, _: &Machine) -> String {
+    fn body(&self) -> String {
         html::paragraphs(&self.sentences()) + "<h2>The storm, second by second</h2>" + &html::seconds(&self.timeline)
     }
 }

@@ -23,16 +23,6 @@ pub enum WriteMethod {
     Fdatasync,
 }
 
-impl WriteMethod {
-    /// Its name in settings.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Dsync => "dsync",
-            Self::Fdatasync => "fdatasync",
-        }
-    }
-}
-
 /// The files of one log in a directory.
 #[derive(Debug, Clone)]
 pub struct Files {
@@ -90,8 +80,8 @@ impl Files {
         OpenOptions::new().write(true).custom_flags(flags.bits().cast_signed()).open(self.path(slot))
     }
 
-    /// Opens a slot for being written through before it is used: direct, and durable only with the headers that are written
-    /// behind as what is appended is. A flush of the device for every stretch of zeros would hold the log up.
+    /// Opens a slot for being written through before it is used: direct, and durable only once its header is, which is
+    /// written after it through [`Self::open_for_append`]. A flush of the device for every stretch of zeros would hold the log up.
     ///
     /// # Errors
     /// For example if the file system has no direct I/O.

@@ -189,7 +189,7 @@ impl Preparer {
                 }
                 let mut buffer = self.buffer.take()?;
                 self.budget = self.budget.saturating_sub(CHUNK as u64);
-                buffer.clear();
+                // It is new, or was written as it is: what is in it is zeros already.
                 buffer.zero_to(CHUNK.min(usize::try_from(len - offset).unwrap_or(CHUNK)));
                 Some(Step::Fill { slot, offset, buffer })
             }
@@ -263,6 +263,30 @@ mod tests {
         let all: Vec<_> = (1..=12).map(|at| lengths.of(Generation(at))).collect();
         assert_eq!(all, [4, 4, 8, 8, 16, 16, 32, 32, 60, 60, 60, 60]);
         assert_eq!((lengths.of(Generation(0)), lengths.of(Generation(u32::MAX))), (4, 60));
+    }
+
+    #[test]
+    fn a_new_file_is_filled_with_zeros_to_its_end_and_again_after_a_failure() {
+        let key = LogKey { log: tidings_wire::LogId(0), nonce: 1 };
+        let len = LEN + BLOCK as u64;
+        let mut preparer = Preparer::new(key, Lengths { first: len, most: len }, Vec::new(), 0);
+        for outcome in [Outcome::Failed, Outcome::Done] {
+            let Some(Step::Create(SlotId(0), _)) = preparer.next(0, 0, Generation(1)) else { panic!("it is created") };
+            preparer.created(Outcome::Done);
+            let mut filled = 0;
+            while let Some(Step::Fill { offset, buffer, .. }) = preparer.next(0, 0, Generation(1)) {
+                assert!(offset == filled && buffer.as_slice().iter().all(|byte| *byte == 0));
+                filled += buffer.len() as u64;
+                assert!(preparer.written(buffer, Outcome::Done, Generation(1)).is_none());
+                if filled == len {
+                    break;
+                }
+            }
+            assert_eq!(filled, len);
+            // The header is in the buffer then: nothing of it is in the zeros of a file that is begun anew.
+            let Some(Step::Write { buffer, .. }) = preparer.next(0, 0, Generation(1)) else { panic!("its header") };
+            assert!(preparer.written(buffer, outcome, Generation(1)).is_none());
+        }
     }
 
     #[test]

@@ -11,6 +11,7 @@ use io_uring::{
     IoUring, cqueue, opcode, squeue,
     types::{CancelBuilder, Fd, FsyncFlags, SubmitArgs, Timespec},
 };
+use rustix::io::Errno;
 
 use crate::{
     ops::{Op, Ops},
@@ -148,6 +149,8 @@ pub struct Ring {
     waker: Waker,
     /// Operations whose last completion is outstanding.
     in_flight: usize,
+    /// Writes whose flush is outstanding.
+    synced: usize,
     /// Times the kernel was entered.
     calls: u64,
     not_send: PhantomData<*const ()>,
@@ -188,7 +191,7 @@ impl Ring {
         let pool = Pool::register(&ring, config.buffers, config.buffer_len)
             .map_err(|error| SetupError::Other { step: "registering its receive buffers", error })?;
         let (ops, pool) = (Ops::default(), Some(pool));
-        let mut this = Self { ring, ops, pool, waker, in_flight: 0, calls: 0, not_send: PhantomData };
+        let mut this = Self { ring, ops, pool, waker, in_flight: 0, synced: 0, calls: 0, not_send: PhantomData };
         this.listen_for_wakes();
         Ok(this)
     }
@@ -235,7 +238,8 @@ impl Ring {
         self.push_op(entry.build(), Op::Write { token: token.0, buffer, start });
     }
 
-    /// Writes as [`Self::write`] does, and has `file` fdatasync it: completes when that has ended, too.
+    /// Writes as [`Self::write`] does, and has `file` fdatasync it: completes when that has ended, too. The kernel looks the descriptor up again when the write has
+    /// ended: `file` is to stay open until the completion.
     pub fn write_and_sync(&mut self, file: impl AsFd, token: Token, offset: u64, buffer: Vec<u8>, start: usize) {
         let (bytes, fd) = (&buffer[start..], Fd(file.as_fd().as_raw_fd()));
         let len = u32::try_from(bytes.len()).expect("a batch is below 4 GiB");
@@ -246,6 +250,7 @@ impl Ring {
             self.submit();
         }
         let at = u64::from(self.ops.insert(Op::SyncedWrite { token: token.0, buffer, start, written: None }));
+        self.synced += 1;
         self.push(write.user_data(user_data(Tag::Half, at)));
         self.push(sync.user_data(user_data(Tag::Buffered, at)));
     }
@@ -289,8 +294,9 @@ impl Ring {
     /// Hands what gathered to the kernel, without waiting.
     fn submit(&mut self) {
         self.calls += 1;
+        let queued = self.ring.submission().len();
         match self.ring.submit() {
-            Ok(_) => {}
+            Ok(taken) => self.assert_whole(taken, queued),
             // The completion queue is full: the caller must take completions first. Submissions stay queued.
             Err(error) if is_transient(&error) => {}
             Err(error) => panic!("io_uring does not take submissions: {error}"),
@@ -331,8 +337,18 @@ impl Ring {
         }
     }
 
+    /// The kernel took all that was queued, or nothing was in it that must stay together: a flush that is submitted apart from its write may begin before that has
+    /// ended, and says nothing then.
+    fn assert_whole(&self, taken: usize, queued: usize) {
+        assert!(
+            taken >= queued || self.synced == 0,
+            "the kernel took {taken} of {queued} submissions: a write lost its flush"
+        );
+    }
+
     fn enter(&mut self, min_complete: usize, time: Option<Duration>) {
         self.calls += 1;
+        let gathered = self.ring.submission().len();
         let timespec = Timespec::from(time.unwrap_or_default());
         let result = if time.is_some() {
             let args = SubmitArgs::new().timespec(&timespec);
@@ -344,7 +360,7 @@ impl Ring {
             unsafe { self.ring.submitter().enter::<()>(queued, 0, GETEVENTS, None) }
         };
         match result {
-            Ok(_) => {}
+            Ok(taken) => self.assert_whole(taken, gathered),
             Err(error) if is_transient(&error) => {}
             Err(error) => panic!("io_uring does not take submissions: {error}"),
         }
@@ -370,9 +386,8 @@ impl Ring {
             }
             kind if kind == Tag::Buffered as u64 => self.complete_op(low as u32, result),
             kind if kind == Tag::Half as u64 => {
-                if let Op::SyncedWrite { written, .. } = self.ops.get_mut(low as u32) {
-                    *written = Some(result);
-                }
+                let Op::SyncedWrite { written, .. } = self.ops.get_mut(low as u32) else { panic!("half of no chain") };
+                *written = Some(result);
                 None
             }
             _ => None,
@@ -399,14 +414,25 @@ impl Ring {
     }
 
     fn complete_op(&mut self, at: u32, result: io::Result<usize>) -> Option<Completion> {
+        // The buffer is the kernel's until both have ended.
+        if let Op::SyncedWrite { written, .. } = self.ops.get_mut(at) {
+            assert!(written.is_some(), "the first of a chain ends before the second");
+            self.synced -= 1;
+        }
         Some(match self.ops.remove(at) {
             Op::Send { token, buffer } => Completion::Sent { token: Token(token), buffer, result },
             Op::Write { token, buffer, start } => Completion::Written { token: Token(token), buffer, start, result },
             Op::SyncedWrite { token, buffer, start, written } => {
-                // A write that failed or is short cancels the rest of its chain, and says more than that.
-                let written = written.expect("the first of a chain ends before the second");
-                let whole = buffer.len() - start;
-                let result = written.and_then(|len| if len < whole { Ok(len) } else { result.map(|_| len) });
+                let (whole, written) = (buffer.len() - start, written.expect("it was looked at"));
+                let result = match written {
+                    Ok(len) if len == whole => result.map(|_| len),
+                    failed_or_short => {
+                        // It cancels the rest of its chain, and says more than that.
+                        let canceled = |error: io::Error| error.raw_os_error() == Some(Errno::CANCELED.raw_os_error());
+                        assert!(result.is_err_and(canceled), "a flush that went on behind a write that did not");
+                        failed_or_short
+                    }
+                };
                 Completion::Written { token: Token(token), buffer, start, result }
             }
             Op::Read { token, buffer } => Completion::Read { token: Token(token), buffer, result },
@@ -493,7 +519,6 @@ fn i32_result(result: i32) -> io::Result<usize> {
 
 /// Errors of entering the ring that say nothing about it: time is up, a signal came, completions must be taken first.
 fn is_transient(error: &io::Error) -> bool {
-    use rustix::io::Errno;
     let transient = [Errno::TIME, Errno::INTR, Errno::BUSY, Errno::AGAIN];
     Errno::from_io_error(error).is_some_and(|errno| transient.contains(&errno))
 }

@@ -22,7 +22,7 @@ use tidings_wire::TenantId;
 pub use self::tokens::TokenSettings;
 use crate::{
     front_door::{DoorSettings, TlsSettings},
-    writes::WriteSetting,
+    sync::SyncSetting,
 };
 
 /// Every setting, with its default.
@@ -83,7 +83,7 @@ pub struct LogSettings {
     /// Most writes of a log in flight, from 1 to 8.
     pub writes: usize,
     /// How they become durable.
-    pub write: WriteSetting,
+    pub sync: SyncSetting,
 }
 
 /// `[retention]`
@@ -193,7 +193,7 @@ impl Default for ServerConfig {
 
 impl Default for LogSettings {
     fn default() -> Self {
-        Self { segment_bytes: 64 << 20, writes: 1, write: WriteSetting::default() }
+        Self { segment_bytes: 64 << 20, writes: 1, sync: SyncSetting::default() }
     }
 }
 

@@ -10,9 +10,9 @@ pub mod front_door;
 pub mod pages;
 pub mod process;
 pub mod server;
+pub mod sync;
 pub mod tokens;
 pub mod transcript;
-pub mod writes;
 
 pub use config::ServerConfig;
 pub use data::DataDir;

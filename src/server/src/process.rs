@@ -106,6 +106,26 @@ impl ServerProcess {
         Ok((self.child.wait()?, said))
     }
 
+    /// What it counted so far (SIGUSR1): JSON.
+    ///
+    /// # Errors
+    /// If it ends instead.
+    pub fn counters(&mut self) -> io::Result<String> {
+        kill_process(Pid::from_child(&self.child), Signal::USR1)?;
+        let (mut line, mut byte) = (Vec::new(), [0]);
+        let said = self.child.stderr.as_mut().expect("it is piped");
+        // Byte by byte: what comes after the line is for whoever reads next.
+        loop {
+            said.read_exact(&mut byte)?;
+            match byte[0] {
+                b'\n' if line.first() == Some(&b'{') => break,
+                b'\n' => line.clear(),
+                byte => line.push(byte),
+            }
+        }
+        String::from_utf8(line).map_err(io::Error::other)
+    }
+
     /// Its process id.
     pub fn id(&self) -> u32 {
         self.child.id()

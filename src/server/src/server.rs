@@ -26,8 +26,8 @@ use crate::{
     config::{ConfigError, ServerConfig},
     data::{ControlFile, DataDir, DataError},
     front_door::FrontDoor,
+    sync::Sync,
     tokens::{Issuer, KEY_FILE, Keys, News, PUBLIC_FILE, Refresher, TokenVerifier},
-    writes::Writes,
 };
 
 /// Why a server does not start.
@@ -76,7 +76,7 @@ pub struct Server {
     front_door: FrontDoor,
     refresher: Option<Refresher>,
     retention: u64,
-    writes: Writes,
+    sync: Sync,
 }
 
 /// Bytes of a log's first segment: it holds two of the largest batches.
@@ -118,8 +118,8 @@ impl Server {
         let noted = data.control().set_ends(&recovered.ends());
         noted.map_err(|error| StartError::Data(DataError::Io(data.path().into(), error)))?;
         let counts = (recovered.records, recovered.torn);
-        let writes = Writes::choose(config.log.write, &data);
-        let files = files.into_iter().map(|(log, files)| (log, files.written_by(writes.method))).collect();
+        let sync = Sync::choose(config.log.sync, data.path());
+        let files = files.into_iter().map(|(log, files)| (log, files.written_by(sync.method))).collect();
 
         let reactors = config.cores.len();
         let (listeners, addr) = listen(config.listen, reactors)?;
@@ -142,20 +142,8 @@ impl Server {
         }
         let retention = config.retention.max_bytes;
         let recovered = counts;
-        let server = Self {
-            addr,
-            data,
-            shared,
-            hosted,
-            scribe,
-            ended,
-            recovered,
-            keys,
-            front_door,
-            refresher,
-            retention,
-            writes,
-        };
+        let server =
+            Self { addr, data, shared, hosted, scribe, ended, recovered, keys, front_door, refresher, retention, sync };
         server.wait_until_ready()
     }
 
@@ -197,9 +185,9 @@ impl Server {
         self.retention
     }
 
-    /// How its logs are written.
-    pub fn writes(&self) -> &Writes {
-        &self.writes
+    /// How what its logs write becomes durable.
+    pub fn sync(&self) -> &Sync {
+        &self.sync
     }
 
     /// Its flags and counters.

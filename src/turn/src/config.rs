@@ -38,9 +38,10 @@ pub const RECEIVES_PER_TURN: usize = 512;
 pub const RECEIVES_BESIDE_OUTPUT: usize = 128;
 /// Lane messages taken from each lane in one turn.
 pub const LANE_MESSAGES_PER_TURN: usize = 512;
-/// Connections whose output is handed to the kernel, or that go, in one turn: each costs as much as ten messages, and the end of a
-/// batch's write is seen only after them.
-pub const SENDS_PER_TURN: usize = 64;
+/// Connections whose output is handed to the kernel, or that go, in one turn: each costs as much as ten messages.
+pub const SENDS_PER_TURN: usize = 128;
+/// The same while a batch is being written: the end of its write is seen only after them.
+pub const SENDS_BESIDE_WRITE: usize = 64;
 /// Connections that are looked at for output in one turn: most have some.
 pub const OUTPUTS_PER_TURN: usize = 512;
 /// Connections that ended, looked at in one turn.

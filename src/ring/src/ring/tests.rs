@@ -170,37 +170,62 @@ fn completions_that_overflow_the_queue_are_all_there() {
     assert!(overflowed, "a queue of eight cannot hold two hundred");
 }
 
-#[test]
-fn a_write_with_an_fdatasync_behind_it_ends_once_and_says_what_failed() {
-    let mut ring = ring(2);
-    let path = std::env::temp_dir().join(format!("tidings-ring-{}", std::process::id()));
-    let file = std::fs::File::create(&path).unwrap();
-    // More than the submission queue holds: chains are not cut where it is full.
-    let count = 9;
-    for at in 0..count {
-        ring.write_and_sync(&file, Token(at), 3 * at, vec![9, b'a', b'b', b'c'], 1);
-    }
-    let mut ended = Vec::new();
-    run(&mut ring, |_, completion| {
-        if let Completion::Written { token, buffer, start, result } = completion {
-            assert_eq!((result.unwrap(), buffer.len(), start), (3, 4, 1));
-            ended.push(token.0);
+/// How a write with an fdatasync behind it ended.
+fn synced(ring: &mut Ring, file: impl AsFd, len: usize) -> io::Result<usize> {
+    ring.write_and_sync(file, Token(7), 0, vec![b'x'; len], 0);
+    run(ring, |_, completion| match completion {
+        Completion::Written { token: Token(7), buffer, start: 0, result } => {
+            assert_eq!(buffer.len(), len, "the buffer comes back");
+            Some(result)
         }
-        (ended.len() as u64 == count).then_some(())
-    });
-    ended.sort_unstable();
-    assert_eq!((ended, ring.buffered_ops()), ((0..count).collect(), 1), "each once; only the waker is left");
-    assert_eq!(std::fs::read(&path).unwrap(), b"abc".repeat(9));
-    let only_read = std::fs::File::open(&path).unwrap();
-    ring.write_and_sync(&only_read, Token(7), 0, vec![1; 4], 0);
-    let failed = run(&mut ring, |_, completion| match completion {
-        Completion::Written { result, .. } => Some(result.unwrap_err()),
         _ => None,
-    });
-    assert_eq!(
-        failed.raw_os_error(),
-        Some(rustix::io::Errno::BADF.raw_os_error()),
-        "the write's error, not the chain's"
-    );
+    })
+}
+
+#[test]
+fn writes_with_an_fdatasync_behind_them_end_once_each_and_chains_are_not_cut_where_the_queue_is_full() {
+    let mut ring = ring(2);
+    let path = std::env::temp_dir().join(format!("tidings-ring-synced-{}", std::process::id()));
+    let file = std::fs::File::create(&path).unwrap();
+    let only_read = std::fs::File::open(&path).unwrap();
+    // The queue holds eight, and one place is taken: so one of the chains would be cut. Where its write fails, a flush of its own would not be canceled.
+    let count = 9;
+    for file in [&file, &only_read] {
+        ring.cancel_accept(Token(99));
+        for at in 0..count {
+            ring.write_and_sync(file, Token(at), 3 * at, vec![9, b'a', b'b', b'c'], 1);
+        }
+        let (mut ended, mut failed) = (Vec::new(), 0);
+        run(&mut ring, |_, completion| {
+            if let Completion::Written { token, buffer, start, result } = completion {
+                assert_eq!((buffer.len(), start), (4, 1));
+                match result {
+                    Ok(len) => assert_eq!(len, 3),
+                    Err(error) => {
+                        assert_eq!(error.raw_os_error(), Some(Errno::BADF.raw_os_error()), "what the write says");
+                        failed += 1;
+                    }
+                }
+                ended.push(token.0);
+            }
+            (ended.len() as u64 == count).then_some(())
+        });
+        ended.sort_unstable();
+        assert_eq!((ended, ring.buffered_ops()), ((0..count).collect(), 1), "each once; only the waker is left");
+        assert!(failed == 0 || failed == count);
+    }
+    assert_eq!(std::fs::read(&path).unwrap(), b"abc".repeat(9));
     std::fs::remove_file(&path).unwrap();
+}
+
+#[test]
+fn a_write_is_not_durable_whose_flush_fails_and_a_short_one_says_how_short_it_is() {
+    let mut ring = ring(2);
+    // A pipe takes bytes, and cannot be flushed.
+    let (_reader, writer) = io::pipe().unwrap();
+    rustix::fs::fcntl_setfl(&writer, rustix::fs::OFlags::NONBLOCK).unwrap();
+    let error = synced(&mut ring, &writer, 10).unwrap_err();
+    assert_eq!(error.raw_os_error(), Some(Errno::INVAL.raw_os_error()), "{error}");
+    let took = synced(&mut ring, &writer, 1 << 20).unwrap();
+    assert!(took > 0 && took < 1 << 20, "{took} bytes of what a pipe does not hold");
 }

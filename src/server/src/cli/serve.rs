@@ -135,7 +135,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
     out::note(&format!("tidings: room for {connections} connections; recovered {records} records"));
     let gib = server.retention() as f64 / f64::from(1 << 30);
     out::note(&format!("tidings: keeps {gib:.1} GiB of messages and state (retention.max_bytes)"));
-    out::note(&format!("tidings: writes with {}", server.writes()));
+    out::note(&format!("tidings: writes with {}", server.sync()));
     if torn > 0 {
         out::note(&format!("tidings: cut off what was not acknowledged at the end of {torn} log(s)"));
     }

@@ -11,7 +11,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use tidings_log::{Epoch, LogEnd, files::replace};
-use tidings_reactor::{Notes, write_probe::Measured};
+use tidings_reactor::Notes;
 use tidings_wire::{Generation, Lineage, LogId, Lsn, Shards};
 
 use super::{DataError, random};
@@ -42,19 +42,8 @@ struct Control {
     restored: u32,
     /// Where logs end at least, by their number.
     logs: BTreeMap<u8, End>,
-    /// What a durable write took here in each way, when that was measured.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    writes: Option<Writes>,
     /// CRC-32C, in hexadecimal, of the copy with this field empty.
     checksum: String,
-}
-
-/// [`Measured`] in the file: microseconds.
-#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
-#[serde(deny_unknown_fields)]
-struct Writes {
-    dsync: u64,
-    fdatasync: u64,
 }
 
 /// [`LogEnd`] in the file.
@@ -89,7 +78,6 @@ impl Control {
             epoch: 0,
             restored: 0,
             logs: BTreeMap::new(),
-            writes: None,
             checksum: String::new(),
         })
     }
@@ -229,22 +217,6 @@ impl ControlFile {
     /// The start that restored the directory last; 0: there was none.
     pub fn restored(&self) -> Epoch {
         Epoch(self.get().restored)
-    }
-
-    /// What a durable write took here in each way, if it was measured.
-    pub fn writes(&self) -> Option<Measured> {
-        self.get().writes.map(|Writes { dsync, fdatasync }| Measured { dsync_us: dsync, fdatasync_us: fdatasync })
-    }
-
-    /// It was measured.
-    ///
-    /// # Errors
-    /// If it cannot be written.
-    pub fn set_writes(&self, measured: Measured) -> io::Result<()> {
-        self.change(|control| {
-            control.writes = Some(Writes { dsync: measured.dsync_us, fdatasync: measured.fdatasync_us });
-            Ok(())
-        })
     }
 
     pub(super) fn log_nonce(&self) -> u64 {

@@ -6,7 +6,7 @@ use tidings_core::{Now, Verifier, slab::Key};
 
 use super::Turn;
 use crate::{
-    config::{OUTPUTS_PER_TURN, SENDS_PER_TURN},
+    config::{OUTPUTS_PER_TURN, SENDS_BESIDE_WRITE, SENDS_PER_TURN},
     connections::State,
     machine::Machine,
     sweep,
@@ -46,8 +46,9 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
     /// One send a connection, the longest marked first; connections that are done go. What is left is done in the next turn.
     pub(super) fn flush(&mut self, now: Now) -> bool {
         let (mut looked_at, mut sends) = (0, 0);
+        let most = if self.io.log.is_writing() { SENDS_BESIDE_WRITE } else { SENDS_PER_TURN };
         self.io.connections.hurry_overdue(now.mono);
-        while looked_at < OUTPUTS_PER_TURN && sends < SENDS_PER_TURN {
+        while looked_at < OUTPUTS_PER_TURN && sends < most {
             let Some(key) = self.io.connections.next_dirty() else { break };
             looked_at += 1;
             let Some(connection) = self.io.connections.get_mut(key) else { continue };
