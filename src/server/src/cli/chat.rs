@@ -66,9 +66,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let mut client = arguments.connection.client(config)?;
     let conversation = to.conversation(client.session());
     let name = arguments.to.as_deref().unwrap_or("a group");
-    if let Recipient::User(user) = to {
-        client.session().watch(&[user], &[]);
-    }
+    watch(&mut client, to);
     let mut model = Model::new(arguments.connection.user(), name, me, conversation);
 
     let mut terminal = ratatui::try_init()?;
@@ -83,6 +81,13 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     result
 }
 
+/// Asks whether the other one is there.
+fn watch(client: &mut Client, to: Recipient) {
+    if let Recipient::User(user) = to {
+        client.session().watch(&[user], &[]);
+    }
+}
+
 fn chat(
     terminal: &mut ratatui::DefaultTerminal,
     client: &mut Client,
@@ -90,6 +95,7 @@ fn chat(
     to: Recipient,
 ) -> Result<(), Failure> {
     let (mut changed, mut asked, mut counted) = (true, None::<Instant>, None::<Instant>);
+    let mut has_begun = false;
     loop {
         model.now_us = wall_clock().0;
         if std::mem::take(&mut changed) || model.is_due() {
@@ -113,6 +119,11 @@ fn chat(
         while let Some(event) = client.poll(until.saturating_duration_since(Instant::now()))? {
             if let Event::Rejected { code } = event {
                 return Err(rejected(code));
+            }
+            // Nobody is told of somebody with whom it has no conversation: whoever began one asks again.
+            let is_message = matches!(event, Event::Message(_) | Event::Sent { .. });
+            if is_message && !std::mem::replace(&mut has_begun, true) {
+                watch(client, to);
             }
             model.on_event(event);
             changed = true;
