@@ -26,7 +26,9 @@ fn most_in_a_turn(counter: Counter, limits: &Limits) -> Option<u64> {
         // group, each reactor at most twice.
         Counter::HeadUpdatesRepeated => (2 * limits.reactors * ENTITIES_PER_TURN) as u64,
         // They are counted when their batches are durable.
-        Counter::Evacuated => limits.records() as u64,
+        Counter::Evacuated | Counter::Committed => limits.records() as u64,
+        // Each message of a batch, to each device that may have it.
+        Counter::Pushed => (limits.records() * limits.connections) as u64,
         Counter::SegmentsDropped => 1,
         Counter::BatchBytes | Counter::BatchPadding => return None,
         _ => COUNTED_PER_TURN,
