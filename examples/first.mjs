@@ -10,13 +10,16 @@ const client = new Client({
   webSocket: (url, protocol) => new WebSocket(url, protocol),
 });
 
+let ours; // the number of our message: what bob answers has a larger one
+
 client.on(async (event) => {
   if (event.type === "rejected") throw event.error;
-  if (event.type !== "message" || event.message.senderName !== "bob") return;
+  if (event.type !== "message" || event.message.senderName !== "bob" || !(event.message.seq > ours)) return;
   console.log(`${event.message.senderName}: ${event.message.text}`);
   setTimeout(() => client.close());
 });
 
 await client.start();
 const { seq } = await client.send({ user: "bob" }, "hello from TypeScript");
+ours = seq;
 console.log(`durable as number ${seq}`);

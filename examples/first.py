@@ -9,8 +9,9 @@ state = State()  # how far this device is: the next connection goes on from ther
 client = Client(os.environ["SERVER"], os.environ["TOKEN"], device=3, state=state, timeout=60)
 client.resume()
 request, _ = client.send(user_id("bob"), b"hello from Python")
-print(f"durable as number {client.sent(request).seq}")
-while (message := client.receive()).sender_name != b"bob":
-    pass
+ours = client.sent(request).seq
+print(f"durable as number {ours}")
+while (message := client.receive()).sender_name != b"bob" or message.seq <= ours:
+    pass  # what bob said before
 print(f"{message.sender_name.decode()}: {message.payload.decode()}")
 client.bye()

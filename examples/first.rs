@@ -12,10 +12,17 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let token = std::env::var("TOKEN")?;
     let mut client = Client::new(server, Config::new("alice", 1, token.into_bytes()));
     client.session().send(UserId::derive(DEFAULT_TENANT, "bob"), b"hello from Rust");
+    let mut ours = None; // what bob answers comes after it, what he said before does not
     loop {
         match client.poll(Duration::from_secs(1))? {
-            Some(Event::Sent { seq, .. }) => println!("durable as number {seq}"),
-            Some(Event::Message(message)) if message.sender_name == "bob" => {
+            Some(Event::Sent { conversation, seq, .. }) => {
+                println!("durable as number {seq}");
+                ours = Some((conversation, seq));
+            }
+            Some(Event::Message(message))
+                if message.sender_name == "bob"
+                    && ours.is_some_and(|(of, seq)| message.conversation == of && message.seq > seq) =>
+            {
                 println!("{}: {}", message.sender_name, String::from_utf8_lossy(&message.payload));
                 return Ok(());
             }

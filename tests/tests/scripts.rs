@@ -70,6 +70,12 @@ fn an_attempt_that_is_numbered_is_sent_once() {
     assert_eq!((send(&id, "once"), send(&id, "once"), send(&next, "again"), send(&next, "again")), (1, 1, 2, 2));
     let output = node.run(&["send", "--user", "alice", "--to", "bob", "--id", &id, "x"], "");
     assert_eq!(output.status.code(), Some(2), "without a device of its own nothing is safe");
+    let (addr, data) = (node.server.as_ref().unwrap().addr().to_string(), node.launch.data.clone());
+    let mut command = Command::new(&node.launch.binary);
+    command.args(["send", "--server", &addr, "--user", "alice", "--to", "bob", "--id", &next, "again", "--data"]);
+    let output = command.arg(data).env("TIDINGS_DEVICE", "3").output().unwrap();
+    let sent: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(sent["seq"], 2, "the environment says which device it is: {}", said(&output));
     let output = node.run(&["send", "--user", "alice", "--device", "3", "--to", "bob", "--id", "0", "x"], "");
     assert!(said(&output).contains("numbered from 1 on"), "{}", said(&output));
     let said = node.lines(&["history", "--user", "bob", "--with", "alice", "--json"], "");

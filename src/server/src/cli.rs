@@ -57,7 +57,7 @@ enum Command {
     Token(token::Arguments),
     /// Send messages; print one JSON line for each once it is durable.
     Send(send::Arguments),
-    /// Print a user's messages as they come, oldest first, one JSON line each with --json.
+    /// Print a user's messages as they come, those of each conversation in their order, one JSON line each with --json.
     Tail(tail::Arguments),
     /// Print the stored messages of a conversation.
     History(history::Arguments),

@@ -75,8 +75,11 @@ impl File {
 
 /// A response's head.
 fn respond(status: &str, fields: &[(&str, &str)], body: Option<usize>) -> Vec<u8> {
+    let caching = "Cache-Control";
+    let is_said = fields.iter().any(|(name, _)| *name == caching);
+    let caching = if is_said { String::new() } else { format!("{caching}: no-cache\r\n") };
     let mut head = format!(
-        "HTTP/1.1 {status}\r\nCache-Control: no-cache\r\nX-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\n\
+        "HTTP/1.1 {status}\r\n{caching}X-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\n\
          Cross-Origin-Opener-Policy: same-origin\r\nCross-Origin-Resource-Policy: same-origin\r\nConnection: close\r\n"
     );
     for (name, value) in fields {

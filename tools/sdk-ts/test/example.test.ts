@@ -25,6 +25,7 @@ test("the program of the document writes and reads", { skip: !hasServer, timeout
     if (event.type === "message") heard.push(event.message.text);
   });
   await bob.start();
+  await bob.send({ user: "alice" }, "said before, which is no answer");
   const environment = { ...process.env, SERVER: new URL(server.url).host, TOKEN: server.token("alice") };
   const program = spawn(process.execPath, ["first.mjs"], { cwd: dir, env: environment, stdio: ["ignore", "pipe", "inherit"] });
   let said = "";
@@ -33,7 +34,7 @@ test("the program of the document writes and reads", { skip: !hasServer, timeout
   await until(() => heard.includes("hello from TypeScript"), "bob hears of it");
   await bob.send({ user: "alice" }, "hello alice");
   assert.equal(await ended, 0);
-  assert.deepEqual(said.trim().split("\n").sort(), ["bob: hello alice", "durable as number 1"]);
+  assert.deepEqual(said.trim().split("\n").sort(), ["bob: hello alice", "durable as number 2"]);
   await bob.close();
   await server.remove();
   rmSync(dir, { recursive: true });

@@ -9,6 +9,7 @@ mod view;
 mod wrap;
 
 use std::{
+    io::IsTerminal,
     num::NonZeroU32,
     time::{Duration, Instant},
 };
@@ -59,6 +60,9 @@ const COUNTED_EVERY: Duration = Duration::from_secs(5);
 
 /// Chats until the user leaves.
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    if !std::io::stdout().is_terminal() {
+        return Err("chat needs a terminal; in scripts there are send, tail and history".into());
+    }
     let to = recipient(arguments.to.as_deref(), arguments.group)?;
     let mut config = arguments.connection.config()?;
     config.history = History::Recent(u64::from(PAGE.get()));

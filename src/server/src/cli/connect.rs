@@ -49,7 +49,7 @@ pub(super) struct Connection {
     #[arg(long, value_name = "NAME")]
     user: String,
     /// Your device. Without it, a guest device with a random number that is forgotten some time after it left.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", env = "TIDINGS_DEVICE")]
     device: Option<u32>,
     /// What you call it.
     #[arg(long, value_name = "NAME", requires = "device")]

@@ -10,7 +10,7 @@ use std::{
 use base64::{Engine, prelude::BASE64_STANDARD};
 use clap::Args;
 use tidings_client::{
-    ClientMsgId, Content, ConversationId, DEFAULT_TENANT, Event, Seq, Timestamp, UserId, blocking::Client,
+    ClientMsgId, Content, ConversationId, DEFAULT_TENANT, ErrorCode, Event, Seq, Timestamp, UserId, blocking::Client,
 };
 use tidings_wire::limits::MENTIONS_MAX;
 
@@ -211,7 +211,9 @@ impl Sending {
             Some(Event::SendFailed { code, id, .. }) => {
                 self.waiting -= 1;
                 let line = self.line_of(id).map_or(String::new(), |nth| format!("line {nth}: "));
-                self.failure.get_or_insert_with(|| Ended::with(Status::Refused, format!("{line}not sent: {code}")));
+                self.failure.get_or_insert_with(|| {
+                    Ended::with(Status::Refused, format!("{line}not sent: {code}{}", why(code)))
+                });
             }
             Some(Event::SendDelayed { code, retry_ms, .. }) if !self.delayed => {
                 // It goes by itself then: what was refused with a time is waited for.
@@ -234,5 +236,15 @@ impl Sending {
             self.failure = Some(no_answer());
         }
         patient
+    }
+}
+
+/// What a refusal of a message means, where its name does not say it.
+fn why(code: ErrorCode) -> &'static str {
+    match code {
+        ErrorCode::BadPeer => ": you can write neither to yourself nor to a user of another tenant",
+        ErrorCode::NotMember => ": you are in no such conversation",
+        ErrorCode::BudgetExceeded => ": this user, or this address, has filled its share of the log for now",
+        _ => "",
     }
 }
