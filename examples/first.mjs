@@ -10,16 +10,22 @@ const client = new Client({
   webSocket: (url, protocol) => new WebSocket(url, protocol),
 });
 
-let ours; // the number of our message: what bob answers has a larger one
+let ours, bobs; // the number of our message, and what bob said last: an answer has a larger number than ours
+
+function answered() {
+  if (!ours || !bobs || bobs.seq < ours) return;
+  console.log(`${bobs.senderName}: ${bobs.text}`);
+  setTimeout(() => client.close());
+}
 
 client.on(async (event) => {
   if (event.type === "rejected") throw event.error;
-  if (event.type !== "message" || event.message.senderName !== "bob" || !(event.message.seq > ours)) return;
-  console.log(`${event.message.senderName}: ${event.message.text}`);
-  setTimeout(() => client.close());
+  if (event.type !== "message" || event.message.senderName !== "bob") return;
+  bobs = event.message;
+  answered();
 });
 
 await client.start();
-const { seq } = await client.send({ user: "bob" }, "hello from TypeScript");
-ours = seq;
-console.log(`durable as number ${seq}`);
+({ seq: ours } = await client.send({ user: "bob" }, "hello from TypeScript"));
+console.log(`durable as number ${ours}`);
+answered(); // bob may have been quicker than we heard

@@ -12,22 +12,23 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let token = std::env::var("TOKEN")?;
     let mut client = Client::new(server, Config::new("alice", 1, token.into_bytes()));
     client.session().send(UserId::derive(DEFAULT_TENANT, "bob"), b"hello from Rust");
-    let mut ours = None; // what bob answers comes after it, what he said before does not
+    // The number of our message, and what bob said last: an answer has a larger number than ours.
+    let (mut ours, mut bobs) = (None, None);
     loop {
         match client.poll(Duration::from_secs(1))? {
-            Some(Event::Sent { conversation, seq, .. }) => {
+            Some(Event::Sent { seq, .. }) => {
                 println!("durable as number {seq}");
-                ours = Some((conversation, seq));
+                ours = Some(seq);
             }
-            Some(Event::Message(message))
-                if message.sender_name == "bob"
-                    && ours.is_some_and(|(of, seq)| message.conversation == of && message.seq > seq) =>
-            {
-                println!("{}: {}", message.sender_name, String::from_utf8_lossy(&message.payload));
-                return Ok(());
-            }
+            Some(Event::Message(message)) if message.sender_name == "bob" => bobs = Some(message),
             Some(Event::Rejected { code }) => return Err(code.to_string().into()),
             _ => {} // connected, synced, receipts, ...
+        }
+        if let (Some(ours), Some(message)) = (ours, &bobs)
+            && message.seq > ours
+        {
+            println!("{}: {}", message.sender_name, String::from_utf8_lossy(&message.payload));
+            return Ok(());
         }
     }
 }

@@ -18,8 +18,14 @@ export const hasServer = BINARY !== undefined;
 /** A server. */
 export class Server {
   private readonly dir = mkdtempSync(join(tmpdir(), "tidings-ts-"));
+  private readonly clients: Client[] = [];
   private process: ChildProcess | undefined;
   private port = 0;
+
+  constructor() {
+    // Whatever becomes of the tests, no server is left behind.
+    process.on("exit", () => this.process?.kill("SIGKILL"));
+  }
 
   private get data(): string {
     return join(this.dir, "data");
@@ -34,10 +40,12 @@ export class Server {
     const listen = `127.0.0.1:${this.port}`;
     const child = spawn(BINARY!, ["serve", "--data", this.data, "--listen", listen, "--cores", "0,1"], { stdio: ["ignore", "pipe", "inherit"] });
     this.process = child;
+    const late = setTimeout(() => child.kill("SIGKILL"), 30_000);
     for await (const line of createInterface({ input: child.stdout! })) {
       const ready = /^ready listen=127\.0\.0\.1:(\d+) /.exec(line);
       if (ready) {
         this.port = Number(ready[1]);
+        clearTimeout(late);
         return;
       }
     }
@@ -49,13 +57,15 @@ export class Server {
     const child = this.process;
     if (!child) return;
     this.process = undefined;
+    if (child.exitCode !== null || child.signalCode !== null) return;
     const ended = new Promise((resolve) => child.once("exit", resolve));
     child.kill("SIGKILL");
     await ended;
   }
 
-  /** Kills it, and removes its data. */
+  /** Closes its clients, kills it, and removes its data: nothing is left that keeps the tests from ending, even after one that failed. */
   async remove(): Promise<void> {
+    await Promise.all(this.clients.map((client) => client.close()));
     await this.kill();
     rmSync(this.dir, { recursive: true });
   }
@@ -66,7 +76,9 @@ export class Server {
 
   client(user: string, device = 1, more: Partial<ClientOptions> = {}): Client {
     const webSocket = (url: string, protocol: string): Socket => new WebSocket(url, protocol) as unknown as Socket;
-    return new Client({ url: this.url, user, device, token: this.token(user), webSocket, ...more });
+    const client = new Client({ url: this.url, user, device, token: this.token(user), webSocket, ...more });
+    this.clients.push(client);
+    return client;
   }
 }
 

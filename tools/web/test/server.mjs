@@ -20,6 +20,8 @@ export class Server {
   constructor() {
     // Tests write faster than people.
     writeFileSync(join(this.dir, "config.toml"), "[limits]\nuser_per_second = 1000000\nuser_burst = 1000000\n");
+    // Whatever becomes of the tests, no server is left behind.
+    process.on("exit", () => this.process?.kill("SIGKILL"));
   }
 
   get url() {
@@ -30,10 +32,12 @@ export class Server {
   async start() {
     const arguments_ = ["serve", "--development", "--config", join(this.dir, "config.toml"), "--data", join(this.dir, "data"), "--listen", `127.0.0.1:${this.port}`, "--cores", "0,1"];
     this.process = spawn(BINARY, arguments_, { stdio: ["ignore", "pipe", "ignore"] });
+    const late = setTimeout(() => this.process.kill("SIGKILL"), 30_000);
     for await (const line of createInterface({ input: this.process.stdout })) {
       const ready = /^ready listen=127\.0\.0\.1:(\d+) /.exec(line);
       if (!ready) continue;
       this.port = Number(ready[1]);
+      clearTimeout(late);
       return;
     }
     throw new Error("the server did not start");
@@ -41,6 +45,7 @@ export class Server {
 
   /** Kills it, as a crash would. */
   async kill() {
+    if (this.process.exitCode !== null || this.process.signalCode !== null) return;
     const ended = new Promise((resolve) => this.process.once("exit", resolve));
     this.process.kill("SIGKILL");
     await ended;
