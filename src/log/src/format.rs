@@ -292,7 +292,7 @@ const STAMP: std::ops::Range<usize> = AFTER_CRC..18;
 impl RecordHeader {
     /// Puts the checksum of all but the stamp into `record`, a header and its body: while they are in the processor's cache.
     pub fn sum(record: &mut [u8]) {
-        let crc = crc32c::crc32c(&record[STAMP.end..]);
+        let crc = tidings_crc::crc32c(&record[STAMP.end..]);
         record[..AFTER_CRC].copy_from_slice(&crc.to_le_bytes());
     }
 
@@ -304,7 +304,7 @@ impl RecordHeader {
         stamp[12..].copy_from_slice(&position.to_le_bytes());
         record[STAMP].copy_from_slice(&stamp);
         let sum = u32::from_le_bytes(*record.first_chunk().expect("a record has a header"));
-        let crc = crc32c::crc32c_append(sum, &stamp);
+        let crc = tidings_crc::append(sum, &stamp);
         record[..AFTER_CRC].copy_from_slice(&crc.to_le_bytes());
     }
 
@@ -313,7 +313,7 @@ impl RecordHeader {
     /// # Panics
     /// If it is shorter than a header.
     pub fn matches(record: &[u8]) -> bool {
-        let crc = crc32c::crc32c_append(crc32c::crc32c(&record[STAMP.end..]), &record[STAMP]);
+        let crc = tidings_crc::of_parts([&record[STAMP.end..], &record[STAMP]]);
         record[..AFTER_CRC] == crc.to_le_bytes()
     }
 

@@ -143,7 +143,7 @@ fn u32_at(bytes: &[u8], at: usize) -> u32 {
 
 /// The checksum of a frame: CRC-32C over header bytes 0 to 11, then 16 to 23, then the fixed part.
 fn checksum(frame: &[u8], fixed_end: usize) -> u32 {
-    crc32c::crc32c_append(crc32c::crc32c(&frame[..12]), &frame[16..fixed_end])
+    tidings_crc::of_parts([&frame[..12], &frame[16..fixed_end]])
 }
 
 impl Header {

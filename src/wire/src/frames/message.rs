@@ -151,7 +151,7 @@ pub struct Message {
 impl Message {
     /// `payload_crc` of a body and a payload. Text has no body, so of text it is the payload's.
     pub fn crc_of_content(body: &[u8], payload: &[u8]) -> u32 {
-        if body.is_empty() { crc32c::crc32c(payload) } else { crc32c::crc32c_append(crc32c::crc32c(body), payload) }
+        tidings_crc::of_parts([body, payload])
     }
 
     /// True of a frame that is a MESSAGE and says that its payload is packed; the rest of it, which must be known to be whole, is not looked at.
@@ -162,7 +162,7 @@ impl Message {
 
     /// [`Message::clear_crc`] of a name and a body.
     pub fn crc_of_clear(name: &[u8], body: &[u8]) -> u32 {
-        crc32c::crc32c_append(crc32c::crc32c(name), body)
+        tidings_crc::of_parts([name, body])
     }
 }
 

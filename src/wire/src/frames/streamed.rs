@@ -39,7 +39,7 @@ pub struct Fragment {
 impl Fragment {
     /// [`Fragment::crc`] of these bytes.
     pub fn crc_of(bytes: &[u8]) -> u32 {
-        crc32c::crc32c(bytes)
+        tidings_crc::crc32c(bytes)
     }
 }
 
