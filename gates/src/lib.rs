@@ -20,9 +20,9 @@ use tidings_turn::{
     recover::{LogSettings, log_parts, recover},
 };
 use tidings_wire::{
-    DeviceId, Lineage, LogId, UserId, Uv, frame,
+    ConversationId, DeviceId, Lineage, LogId, Seq, UserId, Uv, frame,
     frame::{FrameBuilder, Span},
-    frames::{Hello, Resume},
+    frames::{Delivered, Hello, Resume},
     limits,
 };
 
@@ -72,6 +72,12 @@ impl Chat {
             this.receive(bytes);
             this.settle();
             assert!(this.turn.machine().sent - before > MESSAGES as usize * len, "Bob was given the messages");
+            // As his device does.
+            let (conversation, upto) = (ConversationId::direct(user("alice"), user("bob")), Seq(this.sent));
+            let mut acknowledged = Vec::new();
+            frame::append(&mut acknowledged, 0, &Delivered { conversation, upto });
+            this.turn.machine().receive_bytes(BOB, acknowledged);
+            this.settle();
         }
         this
     }

@@ -40,7 +40,7 @@ use crate::{
     },
     digest::Digest,
     effects::ReactorId,
-    lanes::{Author, HeadUpdate, Heads, Shown, Source, ToHome},
+    lanes::{Author, HeadUpdate, Heads, Places, Shown, Source, ToHome},
     node::NodeConfig,
     placement::{Base, Origin as Place},
     slab::{Key, Slab},
@@ -71,6 +71,8 @@ pub(crate) struct Conversation {
     state: State,
     /// What is proposed.
     overlay: u32,
+    /// Of a one-to-one conversation: where its entries in its members' homes were when they were last heard of.
+    entries: [Key; 2],
     /// The session that each device sent from last.
     origins: Vec<SentFrom>,
     /// Where its messages are.
@@ -114,6 +116,13 @@ impl Conversation {
         match self.state.size {
             Size::Small => (self.state.members.len() as u64).saturating_sub(2),
             Size::Large => 0,
+        }
+    }
+
+    /// The home of a member says where its entry is.
+    fn heard_of(&mut self, member: usize, places: Places) {
+        if self.id.is_direct() && places.entry != Key::NONE {
+            self.entries[member] = places.entry;
         }
     }
 
@@ -252,6 +261,12 @@ impl Conversations {
         self.by_id.get(&id).map(ConversationKey)
     }
 
+    /// A conversation, if it exists; it may be at this place.
+    fn find_at(&self, place: Key, id: ConversationId) -> Option<ConversationKey> {
+        let is_there = self.all.get(place).is_some_and(|conversation| conversation.id == id);
+        if is_there { Some(ConversationKey(place)) } else { self.find(id) }
+    }
+
     /// A conversation, made if it does not exist.
     fn entry(&mut self, id: ConversationId, shard: u16, state: impl FnOnce() -> State) -> ConversationKey {
         let all = &mut self.all;
@@ -261,6 +276,7 @@ impl Conversations {
                 shard,
                 state: state(),
                 overlay: NO_OVERLAY,
+                entries: [Key::NONE; 2],
                 origins: Vec::new(),
                 index: MessageIndex::default(),
                 base: Base::New,
@@ -291,11 +307,12 @@ impl Conversations {
 
     /// What a member's home is to know of a one-to-one conversation in which nobody blocks anybody.
     fn head_update(&self, key: ConversationKey, member: usize, source: Source) -> HeadUpdate {
-        let Conversation { id, state, .. } = self.get(key);
+        let Conversation { id, state, entries, .. } = self.get(key);
         let (own, peer) = (&state.members[member], state.members.other(member));
         HeadUpdate {
             user: own.user,
             conversation: *id,
+            places: Places { conversation: key.0, entry: entries[member] },
             peer: peer.user,
             head: state.head,
             ordinal: state.ordinal,

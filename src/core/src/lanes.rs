@@ -15,7 +15,7 @@ use tidings_wire::{
 
 pub use marks::{Blocking, Privacy, Shown, Watermarks};
 
-use crate::{budget::Network, features::Weight, home::SessionId};
+use crate::{budget::Network, features::Weight, home::SessionId, slab::Key};
 
 /// From a home to a conversation.
 #[derive(Clone, Copy, Debug)]
@@ -101,6 +101,21 @@ pub struct Source {
     pub reached: EntryIndex,
 }
 
+/// Where the conversation and the home of one of its members were when they last heard of each other: neither needs to look the other's up by its ids. What
+/// is at such a place is looked at before it is believed, since nothing may be there any more, or something else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Places {
+    /// The conversation, on its reactor.
+    pub conversation: Key,
+    /// Its entry in the member's home, on that home's reactor.
+    pub entry: Key,
+}
+
+impl Places {
+    /// They have not heard of each other.
+    pub const UNKNOWN: Self = Self { conversation: Key::NONE, entry: Key::NONE };
+}
+
 /// Where an answer goes: a session of the reactor that asked, and its request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Asker {
@@ -128,6 +143,8 @@ pub struct SendCommand {
     pub network: Network,
     /// Where to.
     pub conversation: ConversationId,
+    /// Where that and the sender's entry are.
+    pub places: Places,
     /// The other member, checked against the conversation's id; none if the client did not name it.
     pub peer: UserId,
     /// As in SEND.
@@ -229,6 +246,8 @@ pub struct ReceiptCommand {
     pub user: UserId,
     /// Where.
     pub conversation: ConversationId,
+    /// Where that and the user's entry are.
+    pub places: Places,
     /// Which watermark.
     pub kind: ReceiptKind,
     /// Up to and including.
@@ -257,6 +276,8 @@ pub struct HeadUpdate {
     pub user: UserId,
     /// The conversation.
     pub conversation: ConversationId,
+    /// Where that and its entry in the home are.
+    pub places: Places,
     /// The other member.
     pub peer: UserId,
     /// Its last committed message.

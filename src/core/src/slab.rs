@@ -6,12 +6,18 @@ use alloc::{boxed::Box, vec::Vec};
 use crate::narrow::to_u32;
 
 /// The index and generation of an entry, in one number: a stale one finds nothing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Key {
     /// The entry's place.
     pub index: u32,
     /// Which entry at that place, counted from 1; 0 names none.
     pub generation: u32,
+}
+
+impl core::hash::Hash for Key {
+    fn hash<H: core::hash::Hasher>(&self, state: &mut H) {
+        state.write_u64(self.to_u64());
+    }
 }
 
 impl Key {

@@ -24,9 +24,17 @@ macro_rules! number {
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
-        #[derive(Archive, Serialize, Deserialize, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(Archive, Serialize, Deserialize, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
         #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
         pub struct $name(pub [u8; 16]);
+
+        // Two words, and no length before them, as an array of bytes would have.
+        impl core::hash::Hash for $name {
+            fn hash<H: core::hash::Hasher>(&self, state: &mut H) {
+                let (words, _) = self.0.as_chunks();
+                words.iter().for_each(|word| state.write_u64(u64::from_le_bytes(*word)));
+            }
+        }
 
         impl $name {
             /// All zero: "none" where a field is optional. No derivation yields it in practice.

@@ -10,11 +10,15 @@ use tidings_wire::{
     limits, packed,
 };
 
-use super::{Homes, SessionId, index::HomeKey, rates::Does};
+use super::{
+    Homes, SessionId,
+    index::{EntryKey, HomeKey},
+    rates::Does,
+};
 use crate::{
     context::HomeContext,
     counters::Counter,
-    lanes::{Asker, Named, Privacy, ReceiptCommand, Refusal, SendCommand, ToConversation},
+    lanes::{Asker, Named, Places, Privacy, ReceiptCommand, Refusal, SendCommand, ToConversation},
     limits::{
         BUSY_RETRY_MS, FETCHES_PER_SESSION, FETCHES_PER_USER, ID_AHEAD_RETRY_MS, IDS_AHEAD_US, LONG_SEND, OUT_HARD,
         OUT_HARD_TEXT, retry_ms,
@@ -165,7 +169,8 @@ impl Homes {
     ) -> Result<Option<Command<'f>>, WireError> {
         let send: Send = frame.fixed()?;
         let (payload, body) = (frame.var(send.payload)?, frame.var(send.body)?);
-        if let Err((code, retry_after_ms)) = self.check_send(id, &send, (body, payload), cx.now()) {
+        let entry = self.entry_of(id, send.conversation);
+        if let Err((code, retry_after_ms)) = self.check_send(id, &send, entry, (body, payload), cx.now()) {
             self.refuse_send(id, frame, &send, code, retry_after_ms, cx);
             return Ok(None);
         }
@@ -179,6 +184,7 @@ impl Homes {
             device,
             network,
             conversation: send.conversation,
+            places: entry.map_or(Places::UNKNOWN, |entry| self.index.places_of(entry)),
             peer: send.peer,
             client_msg_id: send.client_msg_id,
             prev: send.prev,
@@ -195,11 +201,20 @@ impl Homes {
         Ok(Some(Command { message, named: Some(home), body, payload }))
     }
 
+    /// The entry of a conversation in the home of a session, if there is one.
+    fn entry_of(&mut self, id: SessionId, conversation: ConversationId) -> Option<EntryKey> {
+        let session = self.sessions.get_mut(id)?;
+        let entry = self.index.find_near(session.entry, session.home, conversation)?;
+        session.entry = entry;
+        Some(entry)
+    }
+
     /// Everything about a SEND that can be judged without its conversation.
     fn check_send(
         &mut self,
         id: SessionId,
         send: &Send,
+        entry: Option<EntryKey>,
         (body, payload): (&[u8], &[u8]),
         now: Now,
     ) -> Result<(), (ErrorCode, u32)> {
@@ -229,7 +244,6 @@ impl Homes {
                 return refuse(ErrorCode::BadPeer);
             }
             // What the home was told of needs no hash, which would cost more than all else here.
-            let entry = self.index.find(session.home, send.conversation);
             let known = entry.is_some_and(|entry| self.index.entry_at(entry).peer == send.peer);
             if !known {
                 self.check_begins(session, send)?;
@@ -255,14 +269,16 @@ impl Homes {
     }
 
     fn receipt<'f>(
-        &self,
+        &mut self,
         id: SessionId,
         request_id: u64,
         (conversation, kind, upto, ordinal): (ConversationId, ReceiptKind, tidings_wire::Seq, u64),
     ) -> Option<Command<'f>> {
+        let entry = self.entry_of(id, conversation);
+        let places = entry.map_or(Places::UNKNOWN, |entry| self.index.places_of(entry));
         let session = self.sessions.get(id)?;
         let (user, privacy, asker) = (session.user, self.privacy(session.home), Asker { session: id, request_id });
-        let receipt = ReceiptCommand { asker, user, conversation, kind, upto, ordinal, privacy };
+        let receipt = ReceiptCommand { asker, user, conversation, places, kind, upto, ordinal, privacy };
         let message = ToConversation::Receipt(receipt);
         Some(Command { message, named: None, body: &[], payload: &[] })
     }

@@ -17,7 +17,7 @@ use super::{
     presence::LastSeen,
 };
 use crate::{
-    lanes::{Heads, Shown, Watermarks},
+    lanes::{Heads, Places, Shown, Watermarks},
     limits::Bucket,
     narrow::to_u32,
     placement::Base,
@@ -35,6 +35,11 @@ pub struct HomeKey(pub Key);
 pub struct EntryKey(Key);
 
 const NO_ENTRY: Key = Key::NONE;
+
+impl EntryKey {
+    /// Names none.
+    pub const NONE: Self = Self(NO_ENTRY);
+}
 
 /// How far a home was written again: up to which entry, and when that had changed then.
 #[derive(Clone, Copy, Debug)]
@@ -96,6 +101,10 @@ pub struct Home {
 pub struct Entry {
     /// Which.
     pub conversation: ConversationId,
+    /// The home that it is in.
+    home: Key,
+    /// Where the conversation is on its reactor, as far as that was told.
+    pub of_conversation: Key,
     /// The other member.
     pub peer: UserId,
     /// When it last changed.
@@ -245,6 +254,8 @@ impl Index {
         let (uv, head, heads, listens_at) = (Uv(0), Seq(0), Heads::Told, NOWHERE);
         let entry = Entry {
             conversation,
+            home: home.0,
+            of_conversation: Key::NONE,
             peer,
             uv,
             head,
@@ -268,6 +279,33 @@ impl Index {
         let state = &mut self.homes[home.0];
         *(if conversation.is_group() { &mut state.groups } else { &mut state.direct }) += 1;
         EntryKey(index)
+    }
+
+    /// A conversation's entry in a user's home, both made if there is none; it may be at this place.
+    pub fn entry_near(
+        &mut self,
+        place: Key,
+        user: UserId,
+        (conversation, peer): (ConversationId, UserId),
+    ) -> (HomeKey, EntryKey) {
+        if let Some(entry) = self.entries.get(place).filter(|entry| entry.conversation == conversation)
+            && self.homes[entry.home].user == user
+        {
+            return (HomeKey(entry.home), EntryKey(place));
+        }
+        let home = self.home(user);
+        (home, self.entry(home, conversation, peer))
+    }
+
+    /// A conversation's entry in a home, if it has one; it may be this one.
+    pub fn find_near(&self, last: EntryKey, home: HomeKey, conversation: ConversationId) -> Option<EntryKey> {
+        let is_that = |entry: &Entry| entry.home == home.0 && entry.conversation == conversation;
+        if self.entries.get(last.0).is_some_and(is_that) { Some(last) } else { self.find(home, conversation) }
+    }
+
+    /// Where an entry is and where its conversation is, for that to hear of.
+    pub fn places_of(&self, entry: EntryKey) -> Places {
+        Places { conversation: self.entries[entry.0].of_conversation, entry: entry.0 }
     }
 
     /// What an entry says.
@@ -528,6 +566,22 @@ mod tests {
         assert!(!rise(&mut registry, home, 2, 1), "not a change");
         assert_eq!(order(&registry, home), [1, 3, 2]);
         assert_eq!(registry.get(home).uv, Uv(4));
+    }
+
+    /// A place at which something else is, or nothing, is as good as none.
+    #[test]
+    fn what_is_at_a_place_is_looked_at_before_it_is_believed() {
+        let mut registry = Index::new(1);
+        let [alice, bob] = [7, 8].map(|n| UserId([n; 16]));
+        let (_, of_alice) = registry.entry_near(NO_ENTRY, alice, (conversation(1), bob));
+        let (_, of_bob) = registry.entry_near(NO_ENTRY, bob, (conversation(1), alice));
+        let (home, other) = registry.entry_near(NO_ENTRY, alice, (conversation(2), bob));
+        let stale = Key { generation: 9, ..of_alice.0 };
+        for place in [of_alice.0, of_bob.0, other.0, stale, NO_ENTRY] {
+            assert_eq!(registry.entry_near(place, alice, (conversation(1), bob)), (home, of_alice));
+            assert_eq!(registry.find_near(EntryKey(place), home, conversation(2)), Some(other));
+            assert_eq!(registry.find_near(EntryKey(place), home, conversation(3)), None);
+        }
     }
 
     #[test]

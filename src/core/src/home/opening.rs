@@ -12,7 +12,7 @@ use tidings_wire::{
 use super::{
     Homes, SessionId,
     authentication::Authenticated,
-    index::{Home, HomeKey},
+    index::{EntryKey, Home, HomeKey},
     own::Entrance,
     retry::Unacknowledged,
     session::{Lists, Session, Sync},
@@ -91,6 +91,7 @@ impl Homes {
             issued: age(who.issued(), who.bound()),
             activity: Activity::Active,
             rung: None,
+            entry: EntryKey::NONE,
             scope: who.scope(),
             revoked: false,
             resuming: false,

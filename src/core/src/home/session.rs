@@ -11,7 +11,7 @@ use tidings_wire::{
 
 use super::{
     authentication::Scope,
-    index::HomeKey,
+    index::{EntryKey, HomeKey},
     retry::{Pushes, Unacknowledged},
 };
 use crate::{
@@ -117,6 +117,8 @@ pub struct Session {
     /// Conversations of which it was pushed something since nobody looks; most are looked at.
     #[allow(clippy::box_collection, reason = "one word in each session")]
     pub rung: Option<Box<Vec<ConversationId>>>,
+    /// The entry that it last wrote to, or said that it has: what comes next is mostly of the same conversation.
+    pub entry: EntryKey,
     /// What its token lets it do.
     pub scope: Scope,
     /// It is to end once the revocation of its device is durable.

@@ -25,7 +25,7 @@ use crate::{
     counters::Counter,
     effects::ReactorId,
     lanes::{
-        Asker, Author, Fanout, FanoutMember, HeadUpdate, Heads, MemberReceipt, Shown, ToHome, Watermarks,
+        Asker, Author, Fanout, FanoutMember, HeadUpdate, Heads, MemberReceipt, Places, Shown, ToHome, Watermarks,
         WriterReceipts,
     },
     limits::{OUT_HARD, OUT_HARD_TEXT, OUT_SOFT},
@@ -145,8 +145,7 @@ impl Homes {
     }
 
     fn on_head_update(&mut self, update: &HeadUpdate, title: &[u8], message: &[u8], cx: &mut impl HomeContext) {
-        let home = self.index.home(update.user);
-        let entry = self.index.entry(home, update.conversation, update.peer);
+        let (home, entry) = self.index.entry_near(update.places.entry, update.user, (update.conversation, update.peer));
         let before = self.index.get(home).uv;
         let is_group = update.peer.is_none();
         let learns = is_group && self.index.set_heads(home, entry, update.heads);
@@ -158,6 +157,7 @@ impl Homes {
         let listens = update.heads == Heads::Asked && self.index.entry_at(entry).listens_at != NOWHERE;
         let (mut peers_rose, mut read_rose) = (false, false);
         let rose = self.index.change(home, entry, |entry| {
+            entry.of_conversation = update.places.conversation;
             let (rises, read) = (update.head > entry.head, entry.own.read);
             entry.head = entry.head.max(update.head);
             entry.ordinal = entry.ordinal.max(update.ordinal);
@@ -205,10 +205,22 @@ impl Homes {
         let Fanout { conversation, origin, source, sender, .. } = *fanout;
         for FanoutMember { user, head, delivered, read, ordinal, seen, heads } in members {
             let own = Watermarks { delivered, read, shown: Seq(0), seen };
-            let (peers, peer) = (Shown::default(), UserId::NONE);
+            let (peers, peer, places) = (Shown::default(), UserId::NONE, Places::UNKNOWN);
             let author = if user == sender { Author::User } else { Author::Other };
-            let update =
-                HeadUpdate { user, conversation, peer, head, ordinal, own, peers, origin, author, heads, source };
+            let update = HeadUpdate {
+                user,
+                conversation,
+                places,
+                peer,
+                head,
+                ordinal,
+                own,
+                peers,
+                origin,
+                author,
+                heads,
+                source,
+            };
             self.on_head_update(&update, title, message, cx);
         }
     }
