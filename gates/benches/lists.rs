@@ -56,7 +56,7 @@ fn before_the_last_page(conversations: u64) -> (Cluster, Device, Uv) {
     (cluster, alice, below)
 }
 
-#[library_benchmark(config = at_most(70_500))]
+#[library_benchmark(config = at_most(64_700))]
 #[bench::of_ten_thousand(args = (40 * PAGE), setup = before_the_last_page)]
 #[bench::of_twenty_thousand(args = (80 * PAGE), setup = before_the_last_page)]
 fn last_page((mut cluster, alice, below): (Cluster, Device, Uv)) -> (Cluster, Uv) {

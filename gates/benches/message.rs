@@ -32,7 +32,7 @@ fn window_of_1k() -> Vec<u8> {
 }
 
 // Frames cut out of a stretch of received bytes, and their parts found: nothing of the payload is touched.
-#[library_benchmark(config = at_most(29_500))]
+#[library_benchmark(config = at_most(14_000))]
 #[bench::window_of_1k(setup = window_of_1k)]
 fn decode(bytes: Vec<u8>) -> usize {
     let (mut rest, mut seen) = (&bytes[..], 0);
@@ -51,7 +51,7 @@ fn ready_to_receive() -> (Chat, Vec<u8>) {
 }
 
 // A turn in which the same window comes: cut, checked, sequenced, appended, and the batch sealed with its checksum.
-#[library_benchmark(config = at_most(350_000))]
+#[library_benchmark(config = at_most(280_500))]
 #[bench::window_of_1k(setup = ready_to_receive)]
 fn receive((mut chat, bytes): (Chat, Vec<u8>)) -> Chat {
     chat.receive(black_box(bytes));
@@ -65,7 +65,7 @@ fn ready_to_deliver() -> Chat {
 }
 
 // The turn in which the batch is durable: applied, and SENT and MESSAGE handed to the network.
-#[library_benchmark(config = at_most(223_000))]
+#[library_benchmark(config = at_most(181_000))]
 #[bench::window_of_1k(setup = ready_to_deliver)]
 fn deliver(mut chat: Chat) -> Chat {
     chat.step();
@@ -95,7 +95,7 @@ fn append_window(store: &mut Store, payload: &[u8]) {
 }
 
 // Records of a kilobyte appended to the log, and the batch sealed.
-#[library_benchmark(config = at_most(76_500))]
+#[library_benchmark(config = at_most(57_000))]
 #[bench::window_of_1k(setup = warm)]
 fn append((mut store, mut replica, payload): (Store, Solo, Vec<u8>)) -> (Store, Solo) {
     append_window(&mut store, &payload);
@@ -110,7 +110,7 @@ fn output() -> (Vec<u8>, Vec<u8>, Send) {
 }
 
 // A window of SENT and MESSAGE frames.
-#[library_benchmark(config = at_most(90_500))]
+#[library_benchmark(config = at_most(45_700))]
 #[bench::window_of_1k(setup = output)]
 fn encode((mut out, payload, send): (Vec<u8>, Vec<u8>, Send)) -> Vec<u8> {
     for id in 1..=MESSAGES {

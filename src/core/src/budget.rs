@@ -186,10 +186,19 @@ impl Budgets {
         }
         let cost = SEND_COST + len;
         let of_network = self.budget_of(network);
-        let (user_hash, network_hash) = (self.seed.hash_one(user), self.seed.hash_one(network));
-        let (user_spent, network_spent) = (at(&mut self.users, user_hash), at(&mut self.networks, network_hash));
+        let user_hash = self.seed.hash_one(user);
+        let user_spent = at(&mut self.users, user_hash);
         let after = |spent: u64, budget| Spent(Mono(spent)).after(cost, budget, now);
-        match (after(*user_spent, self.user), after(*network_spent, of_network)) {
+        let by_user = after(*user_spent, self.user);
+        if let Ok(user) = by_user
+            && of_network == Budget::UNLIMITED
+        {
+            *user_spent = user.0.0;
+            return Ok(());
+        }
+        let network_hash = self.seed.hash_one(network);
+        let network_spent = at(&mut self.networks, network_hash);
+        match (by_user, after(*network_spent, of_network)) {
             (Ok(user), Ok(network)) => {
                 *user_spent = user.0.0;
                 *network_spent = network.0.0;

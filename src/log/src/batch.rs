@@ -111,7 +111,7 @@ impl OpenBatch {
     /// Appends a record whose body `fill` writes; gives the body's offset in the batch.
     pub(crate) fn append(&mut self, meta: RecordMeta, fill: impl FnOnce(&mut Vec<u8>)) -> usize {
         let start = self.buffer.len();
-        self.buffer.zero_to(start + RECORD_HEADER);
+        self.buffer.append(|bytes| bytes.extend_from_slice(&[0; RECORD_HEADER]));
         let body = self.buffer.append(fill);
         let len = u32::try_from(RECORD_HEADER + body).expect("a record is below 4 GiB");
         let RecordMeta { kind, version, scope, shard, ts } = meta;

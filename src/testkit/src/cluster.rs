@@ -179,7 +179,12 @@ impl Cluster {
 
     /// What was written to a device since this was asked last.
     pub fn take(&mut self, device: Device) -> Output {
-        Output(self.reactors[device.at].world.outs.remove(&device.conn.0).unwrap_or_default())
+        let Some(output) = self.reactors[device.at].world.outs.get_mut(&device.conn.0) else {
+            return Output(Vec::new());
+        };
+        // The next output has a buffer of that size, as a reactor's spare ones have: whether a growing one must be moved, chance would decide.
+        let empty = Vec::with_capacity(output.capacity());
+        Output(std::mem::replace(output, empty))
     }
 
     /// The committed state of each reactor's shards.

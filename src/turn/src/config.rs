@@ -83,10 +83,13 @@ pub const LINGER_MS: u64 = 2000;
 pub const LINGER_LESS_MS: u64 = 250;
 /// Addresses whose rate is remembered.
 pub const ADDRESSES_MAX: usize = 16 * 1024;
-/// Output buffers kept for reuse, and the largest that is kept.
+/// Output buffers kept for reuse, how many bytes they may have together, and the largest that is kept: one that a window of messages of a kilobyte has filled
+/// is among them.
 pub const SPARE_BUFFERS: usize = 1024;
 /// See [`SPARE_BUFFERS`].
-pub const SPARE_BUFFER_MAX: usize = 64 * 1024;
+pub const SPARE_BYTES: usize = 64 << 20;
+/// See [`SPARE_BUFFERS`].
+pub const SPARE_BUFFER_MAX: usize = 256 * 1024;
 
 /// Segments beyond those with batches that a log needs: two prepared, one being prepared, one that was just dropped.
 pub const AHEAD: u64 = 4;

@@ -9,7 +9,7 @@ use tidings_core::{
 
 use tidings_door::{Door, Last};
 
-use crate::config::{SPARE_BUFFER_MAX, SPARE_BUFFERS};
+use crate::config::{SPARE_BUFFER_MAX, SPARE_BUFFERS, SPARE_BYTES};
 
 /// What a connection is good for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +71,14 @@ impl<S> Connection<S> {
         !self.carry.is_empty() || self.door.as_ref().is_some_and(|door| door.is_inside())
     }
 
+    /// Its output, in a buffer.
+    fn output(&mut self, spare: &mut Spare) -> &mut Vec<u8> {
+        if self.pending.capacity() == 0 {
+            self.pending = spare.take();
+        }
+        &mut self.pending
+    }
+
     /// What leaves now, if anything is to. `spare` gives an empty buffer, for a connection with a door.
     pub fn take_output(&mut self, spare: impl FnOnce() -> Vec<u8>) -> Option<Vec<u8>> {
         let Some(door) = &mut self.door else {
@@ -85,6 +93,33 @@ impl<S> Connection<S> {
     }
 }
 
+/// Empty buffers that were used before.
+#[derive(Debug, Default)]
+struct Spare {
+    buffers: Vec<Vec<u8>>,
+    /// What they take together.
+    bytes: usize,
+}
+
+impl Spare {
+    fn take(&mut self) -> Vec<u8> {
+        let buffer = self.buffers.pop().unwrap_or_default();
+        self.bytes -= buffer.capacity();
+        buffer
+    }
+
+    /// Keeps one, if there is room.
+    fn keep(&mut self, mut buffer: Vec<u8>) {
+        let bytes = buffer.capacity();
+        let fits = self.buffers.len() < SPARE_BUFFERS && self.bytes + bytes <= SPARE_BYTES;
+        if fits && (1..=SPARE_BUFFER_MAX).contains(&bytes) {
+            buffer.clear();
+            self.buffers.push(buffer);
+            self.bytes += bytes;
+        }
+    }
+}
+
 /// All connections of a reactor, and spare buffers for them.
 #[derive(Debug)]
 pub struct Connections<S> {
@@ -94,7 +129,7 @@ pub struct Connections<S> {
     greeting: VecDeque<Key>,
     /// Output that may wait, and until when, in that order: whether it still waits, the connection knows.
     later: VecDeque<(Mono, Key)>,
-    spare: Vec<Vec<u8>>,
+    spare: Spare,
     /// Where output of connections that are gone is written.
     nowhere: Vec<u8>,
 }
@@ -116,7 +151,7 @@ impl<S> Default for Connections<S> {
             dirty: VecDeque::new(),
             greeting: VecDeque::new(),
             later: VecDeque::new(),
-            spare: Vec::new(),
+            spare: Spare::default(),
             nowhere: Vec::new(),
         }
     }
@@ -201,32 +236,30 @@ impl<S> Connections<S> {
 
     /// The output of a connection, which leaves as soon as it can.
     pub fn out(&mut self, key: Key) -> &mut Vec<u8> {
-        self.hurry(key);
-        self.pending(key)
+        let Some(connection) = self.slab.get_mut(key) else {
+            self.nowhere.clear();
+            return &mut self.nowhere;
+        };
+        connection.later = None;
+        if !std::mem::replace(&mut connection.dirty, true) {
+            self.dirty.push_back(key);
+        }
+        connection.output(&mut self.spare)
     }
 
     /// The output of a connection, for what may wait for other output to leave with, until `due` at the longest: a segment of
     /// its own costs more than what is in it.
     pub fn out_later(&mut self, key: Key, due: Mono) -> &mut Vec<u8> {
-        if let Some(connection) = self.slab.get_mut(key)
-            && connection.pending.is_empty()
-        {
-            debug_assert!(self.later.back().is_none_or(|(last, _)| *last <= due), "everything waits equally long");
-            connection.later = Some(due);
-            self.later.push_back((due, key));
-        }
-        self.pending(key)
-    }
-
-    fn pending(&mut self, key: Key) -> &mut Vec<u8> {
         let Some(connection) = self.slab.get_mut(key) else {
             self.nowhere.clear();
             return &mut self.nowhere;
         };
-        if connection.pending.capacity() == 0 {
-            connection.pending = self.spare.pop().unwrap_or_default();
+        if connection.pending.is_empty() {
+            debug_assert!(self.later.back().is_none_or(|(last, _)| *last <= due), "everything waits equally long");
+            connection.later = Some(due);
+            self.later.push_back((due, key));
         }
-        &mut connection.pending
+        connection.output(&mut self.spare)
     }
 
     /// When the next output that waits is due.
@@ -287,15 +320,12 @@ impl<S> Connections<S> {
 
     /// An empty buffer.
     pub fn spare(&mut self) -> Vec<u8> {
-        self.spare.pop().unwrap_or_default()
+        self.spare.take()
     }
 
     /// Keeps a buffer for reuse.
-    pub fn give_back(&mut self, mut buffer: Vec<u8>) {
-        if (1..=SPARE_BUFFER_MAX).contains(&buffer.capacity()) && self.spare.len() < SPARE_BUFFERS {
-            buffer.clear();
-            self.spare.push(buffer);
-        }
+    pub fn give_back(&mut self, buffer: Vec<u8>) {
+        self.spare.keep(buffer);
     }
 }
 

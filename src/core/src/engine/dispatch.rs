@@ -270,7 +270,7 @@ impl Conversations {
         };
         let member = to_u32(member);
         let size = view.size();
-        let fact = MessageFact {
+        let mut fact = MessageFact {
             seq,
             ts,
             sender,
@@ -285,14 +285,15 @@ impl Conversations {
             expires_at,
         };
         let changes = changes_of(self.config.features, send.conversation, &view, &fact, parts.body);
-        let size = if is_group { size.max(self.size_with(&view, &changes)) } else { size };
-        let fact = MessageFact { size, ..fact };
+        if is_group {
+            fact.size = size.max(self.size_with(&view, &changes));
+        }
         let conversation = &mut self.all[key.0];
         conversation.seen_from(member, device, origin(from, send));
         conversation.heard_of(member as usize, send.places);
         self.overlays.get_mut(&mut conversation.overlay).push(fact, changes, &conversation.state.members);
         let own = if control == END { self.streams.flags_of_end((key.0, target), client_msg_id) } else { 0 };
-        let large = if size == Size::Large { MessageFlags::LARGE } else { 0 };
+        let large = if fact.size == Size::Large { MessageFlags::LARGE } else { 0 };
         let withheld = if is_withheld { MessageFlags::WITHHELD } else { 0 };
         let flags = MessageFlags(send.flags.as_served(control).0 | own | large | withheld);
         if canary::is(Canary::JudgeChangesState) {

@@ -337,17 +337,18 @@ impl Index {
     /// Lets `change` alter an entry; if it says that it did, the home's counter rises and the entry moves to the front.
     /// True then.
     pub fn change(&mut self, home: HomeKey, key: EntryKey, change: impl FnOnce(&mut Entry) -> bool) -> bool {
-        if !change(&mut self.entries[key.0]) {
+        let entry = &mut self.entries[key.0];
+        if !change(entry) {
             return false;
         }
+        let state = &mut self.homes[home.0];
+        state.uv = Uv(state.uv.0 + 1);
+        entry.uv = state.uv;
         // In a conversation that is going on it is there already.
-        if self.homes[home.0].newest != key.0 {
+        if state.newest != key.0 {
             self.unlink(home, key.0);
             self.link_newest(home, key.0);
         }
-        let home = &mut self.homes[home.0];
-        home.uv = Uv(home.uv.0 + 1);
-        self.entries[key.0].uv = home.uv;
         true
     }
 

@@ -2,6 +2,7 @@
 //! what changed, each time after twice as long; then its session ends, and it resumes. TCP repeats what the network loses, so this finds what TCP
 //! cannot see: a device that took bytes and lost them, or has stopped without closing.
 
+use alloc::collections::BTreeSet;
 use core::num::NonZeroU32;
 
 use tidings_wire::{ErrorCode, Uv};
@@ -83,23 +84,21 @@ impl Unacknowledged {
     }
 }
 
-impl Homes {
-    /// Somebody else's message was pushed to a session; `before` is the last change before it.
-    #[inline]
-    pub(super) fn note_push(&mut self, id: SessionId, before: Uv, now: Mono) {
-        let Some(Session { pushes: Pushes::UntilAcknowledged, unacknowledged, .. }) = self.sessions.get_mut(id) else {
-            return;
-        };
-        if unacknowledged.pushed.is_some() {
-            return;
-        }
-        let pushed = second_of(now);
-        (unacknowledged.pushed, unacknowledged.since) = (Some(pushed), before);
-        if !core::mem::replace(&mut unacknowledged.has_alarm, true) {
-            self.alarms.insert(Alarm::of(id, deadline(pushed, 0)));
-        }
+/// Somebody else's message was pushed to a session; `before` is the last change before it.
+#[inline]
+pub(super) fn note_push((id, session): (SessionId, &mut Session), before: Uv, now: Mono, alarms: &mut BTreeSet<Alarm>) {
+    let Session { pushes: Pushes::UntilAcknowledged, unacknowledged, .. } = session else { return };
+    if unacknowledged.pushed.is_some() {
+        return;
     }
+    let pushed = second_of(now);
+    (unacknowledged.pushed, unacknowledged.since) = (Some(pushed), before);
+    if !core::mem::replace(&mut unacknowledged.has_alarm, true) {
+        alarms.insert(Alarm::of(id, deadline(pushed, 0)));
+    }
+}
 
+impl Homes {
     /// A session acknowledged something: what came before that on its connection came, too.
     #[inline]
     pub(super) fn note_acknowledged(&mut self, id: SessionId) {

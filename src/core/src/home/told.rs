@@ -17,6 +17,7 @@ use super::{
     Homes, SessionId,
     index::{Entry, EntryKey, HomeKey},
     listening::NOWHERE,
+    retry::note_push,
     session::Sync,
     tails::Outcome,
 };
@@ -263,7 +264,7 @@ impl Homes {
             out.extend_from_slice(bytes);
             pushed += 1;
             if haste == Haste::Now {
-                self.note_push(id, before, cx.now().mono);
+                note_push((id, session), before, cx.now().mono, &mut self.alarms);
             }
         }
         pushed
