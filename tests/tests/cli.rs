@@ -93,6 +93,7 @@ fn a_server_guards_its_data_and_its_door_and_stops_cleanly() {
     let elsewhere = node.dir.path().join("elsewhere");
     let (ok, _, said) = tidings(&["serve", "--data", elsewhere.to_str().unwrap(), "--listen", &addr]);
     assert!(!ok && said.contains("cannot listen"), "{said}");
+    assert!(!elsewhere.exists(), "a start that cannot listen makes no data directory");
     let (ok, _, said) = tidings(&["serve", "--data", elsewhere.to_str().unwrap(), "--listen", "0.0.0.0:0"]);
     assert!(!ok && said.contains("--insecure"), "{said}");
     node.lines(&["send", "--user", "alice", "--to", "bob", "hi"], "");

@@ -98,6 +98,10 @@ impl Server {
         }
         config.check().map_err(StartError::Config)?;
         tidings_ring::probe_kernel().map_err(|error| StartError::System(error.to_string()))?;
+        // A start that cannot listen makes no data directory.
+        if !config.data.exists() {
+            wait_for(config.listen)?;
+        }
         let data = DataDir::open(&config.data, config.shards).map_err(StartError::Data)?;
         let disk = rustix::fs::statvfs(data.path()).map(|disk| disk.f_blocks.saturating_mul(disk.f_frsize));
         config.settle_retention(disk.map_err(|error| StartError::System(error.to_string()))?);
@@ -323,24 +327,26 @@ fn load_keys(data: &DataDir) -> Result<Keys, StartError> {
     Err(StartError::Data(DataError::Unreadable(path, why)))
 }
 
-/// One listener a reactor on the same address.
-fn listen(addr: SocketAddr, count: usize) -> Result<(Vec<OwnedFd>, SocketAddr), StartError> {
-    let failed = |error| StartError::Listen(addr, error);
-    // SO_REUSEPORT would also let a second server in beside a first one on other data: ask without it first.
+/// Waits until nobody listens at an address. SO_REUSEPORT would also let a second server in beside a first one on other data, so it is asked for without that.
+fn wait_for(addr: SocketAddr) -> Result<(), StartError> {
     let until = Instant::now() + LISTEN_PATIENCE;
     while addr.port() != 0 {
         match std::net::TcpListener::bind(addr) {
-            Ok(probe) => {
-                drop(probe);
-                break;
-            }
+            Ok(_probe) => break,
             // The kernel may hold a dead process's socket for a moment.
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < until => {
                 std::thread::sleep(LISTEN_RETRY);
             }
-            Err(error) => return Err(failed(error)),
+            Err(error) => return Err(StartError::Listen(addr, error)),
         }
     }
+    Ok(())
+}
+
+/// One listener a reactor on the same address.
+fn listen(addr: SocketAddr, count: usize) -> Result<(Vec<OwnedFd>, SocketAddr), StartError> {
+    let failed = |error| StartError::Listen(addr, error);
+    wait_for(addr)?;
     let first = socket::listener(addr).map_err(failed)?;
     let real = socket::local_addr(&first).map_err(failed)?;
     let rest = (1..count).map(|_| socket::listener(real)).collect::<io::Result<Vec<_>>>().map_err(failed)?;
