@@ -129,6 +129,24 @@ fn a_newer_token_gets_in_where_an_older_one_holds_all_sessions() {
     assert_eq!(held.iter_mut().filter_map(|raw| ended(raw).then_some(())).count(), 1);
 }
 
+/// Whoever waits for events is told that none will come, once, whether it left or is not wanted.
+#[test]
+fn a_client_says_that_it_is_over() {
+    let serving = Serving::start(small());
+    let over = |client: &mut Client| {
+        let mut events = std::iter::from_fn(|| client.poll(Duration::from_secs(10)).unwrap()).collect::<Vec<_>>();
+        assert_eq!(client.poll(Duration::from_secs(10)).unwrap(), None);
+        assert_eq!(events.pop(), Some(Event::Closed));
+        events.pop()
+    };
+    let mut alice = serving.client("alice", 1);
+    alice.session().leave();
+    assert_eq!(over(&mut alice), None, "it left");
+    let config = tidings_client::Config::new("alice", 1, b"no token".to_vec());
+    let mut stranger = Client::new(serving.server().addr(), config);
+    assert!(matches!(over(&mut stranger), Some(Event::Rejected { .. })));
+}
+
 fn base64url(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let mut text = String::new();

@@ -40,6 +40,8 @@ pub struct Client {
     session: Session,
     stream: Option<Stream>,
     failure: Option<io::Error>,
+    /// It was told that it is over.
+    told_closed: bool,
     trusted: Trusted,
     origin: Instant,
     output: Vec<u8>,
@@ -56,6 +58,7 @@ impl Client {
             session: Session::new(config),
             stream: None,
             failure: None,
+            told_closed: false,
             trusted: Trusted::default(),
             origin: Instant::now(),
             output: Vec::new(),
@@ -111,7 +114,7 @@ impl Client {
         Time(self.origin.elapsed().as_micros() as u64)
     }
 
-    /// The next event, waiting for it at most this long. `None`: nothing happened in that time, or the session is closed.
+    /// The next event, waiting for it at most this long. `None`: nothing happened in that time, or nothing ever will, after [`Event::Closed`].
     ///
     /// # Errors
     /// If the operating system refuses something that has nothing to do with the server, for example a time-out on a
@@ -129,7 +132,8 @@ impl Client {
             if self.session.is_closed() {
                 self.flush()?;
                 self.stream = None;
-                return Ok(None);
+                let is_news = !std::mem::replace(&mut self.told_closed, true);
+                return Ok(is_news.then_some(Event::Closed));
             }
             self.connect_if_wanted();
             self.flush()?;

@@ -64,7 +64,7 @@ impl World {
             Told::DevicesFailed { code } => self.on_devices_failed(at, code),
             Told::SettingFailed { .. } => {}
             Told::ForgetFailed { code, .. } => self.stats.fault(code.name()),
-            Told::Synced | Told::Described(_) | Told::DescribeFailed { .. } => {}
+            Told::Synced | Told::Described(_) | Told::DescribeFailed { .. } | Told::Closed => {}
             Told::Counted { .. } | Told::ReadDelayed { .. } => {}
             Told::TokenNeeded | Told::TokenRefused { .. } => {
                 self.oracle.violate("I11", format!("device {at} is asked for a token, and tokens do not end here"));
