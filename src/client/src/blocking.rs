@@ -40,7 +40,7 @@ pub struct Client {
     session: Session,
     stream: Option<Stream>,
     failure: Option<io::Error>,
-    /// It was told that it is over.
+    /// The application was told that it is over.
     told_closed: bool,
     trusted: Trusted,
     origin: Instant,

@@ -29,15 +29,24 @@ use crate::{
     lanes::{Asker, Author, BlockCommand, Blocking, BlocksTold, HeadUpdate, Refusal, Source, ToHome, Wish},
     placement::{Origin, origin},
     records::{BlockRecord, RecordKind, append},
+    slab::Key,
 };
 
 impl Conversations {
     /// A conversation that a user may know of: one in which nobody has written is there for who blocks the other one, and for nobody else.
     pub(super) fn known_to(&self, id: ConversationId, user: UserId) -> Option<ConversationKey> {
-        self.find(id).filter(|key| {
-            let view = self.view(*key);
-            !id.is_direct() || view.head() > Seq(0) || self.has_blocked(&view, user)
-        })
+        self.find(id).filter(|key| self.may_be_known(*key, user))
+    }
+
+    /// The same, of a conversation that may be at a place.
+    pub(super) fn known_at(&self, place: Key, id: ConversationId, user: UserId) -> Option<ConversationKey> {
+        self.find_at(place, id).filter(|key| self.may_be_known(*key, user))
+    }
+
+    /// True if a user may know of it.
+    pub(super) fn may_be_known(&self, key: ConversationKey, user: UserId) -> bool {
+        let view = self.view(key);
+        !self.get(key).id.is_direct() || view.head() > Seq(0) || self.has_blocked(&view, user)
     }
 
     fn has_blocked(&self, view: &View<'_>, user: UserId) -> bool {

@@ -203,7 +203,7 @@ impl Conversations {
         let view = self.view(key);
         // Who does not name the other member must know that there is a conversation.
         let may_be_unknown = view.state.head == Seq(0) && send.peer.is_none();
-        if may_be_unknown && self.known_to(send.conversation, send.sender).is_none() {
+        if may_be_unknown && !self.may_be_known(key, send.sender) {
             return refuse(ErrorCode::NotMember);
         }
         let is_open =
@@ -396,7 +396,8 @@ impl Conversations {
     fn on_receipt(&mut self, from: ReactorId, command: &ReceiptCommand, cx: &mut impl ConversationContext) {
         let ReceiptCommand { asker, user, conversation: id, places, kind, upto, ordinal, privacy } = *command;
         let of_kind = if kind == ReceiptKind::Read { Kind::Read } else { Kind::Delivered };
-        let found = self.known_to(id, user).and_then(|key| Some((key, self.get(key).state.member(user)?)));
+        let known = self.known_at(places.conversation, id, user);
+        let found = known.and_then(|key| Some((key, self.get(key).state.member(user)?)));
         let Some((key, member)) = found else {
             return refuse_other(from, asker, id, ErrorCode::NotMember, of_kind, cx);
         };

@@ -5,23 +5,20 @@
 //! `durable` is not committed. Devices are only ever told a durable `uv` to come back with, so that no change that a crash
 //! forgets (and the conversation tells again, under a new number) can hide below their cursor.
 
+mod places;
+mod recorded;
+
 use alloc::{boxed::Box, vec::Vec};
 
 use tidings_wire::{ConversationId, Seq, UserId, Uv};
 
-use super::{
-    SessionId,
-    listening::NOWHERE,
-    own::Own,
-    preferences::{Kept, Preferences},
-    presence::LastSeen,
-};
+pub use recorded::Listed;
+
+use super::{SessionId, listening::NOWHERE, own::Own, preferences::Kept, presence::LastSeen};
 use crate::{
-    lanes::{Heads, Places, Shown, Watermarks},
+    lanes::{Heads, Shown, Watermarks},
     limits::Bucket,
-    narrow::to_u32,
     placement::Base,
-    records::{HomeEntryRecord, HomeRecord},
     slab::{Key, Slab},
     table::{Seed, Table},
 };
@@ -39,23 +36,6 @@ const NO_ENTRY: Key = Key::NONE;
 impl EntryKey {
     /// Names none.
     pub const NONE: Self = Self(NO_ENTRY);
-}
-
-/// How far a home was written again: up to which entry, and when that had changed then.
-#[derive(Clone, Copy, Debug)]
-pub struct Listed {
-    last: Key,
-    uv: Uv,
-}
-
-impl Listed {
-    /// Nowhere yet.
-    pub const NOWHERE: Self = Self { last: NO_ENTRY, uv: Uv(0) };
-
-    /// With this one.
-    pub fn with((key, entry): (EntryKey, &Entry)) -> Self {
-        Self { last: key.0, uv: entry.uv }
-    }
 }
 
 /// A user's home.
@@ -129,33 +109,6 @@ pub struct Entry {
     older: Key,
 }
 
-impl Entry {
-    fn record(&self) -> HomeEntryRecord {
-        let Preferences { hidden, muted_until, pinned, archived, cleared, blocks, forgotten } = self.preferences.get();
-        HomeEntryRecord {
-            conversation: self.conversation,
-            peer: self.peer,
-            uv: self.uv,
-            head: self.head,
-            delivered: self.own.delivered,
-            read: self.own.read,
-            peer_delivered: self.peers.delivered,
-            peer_read: self.peers.read,
-            ordinal: self.ordinal,
-            seen: self.own.seen,
-            hidden,
-            name_len: u16::try_from(self.name.len()).expect("at most TITLE_MAX"),
-            heads: self.heads,
-            muted_until,
-            pinned,
-            archived,
-            cleared,
-            blocks,
-            forgotten,
-        }
-    }
-}
-
 /// All homes of a reactor.
 #[derive(Debug)]
 pub(crate) struct Index {
@@ -188,7 +141,7 @@ impl Index {
                 last_seen: LastSeen::Unknown,
                 base: Base::New,
                 own: None,
-                listed: EntryKey(NO_ENTRY),
+                listed: EntryKey::NONE,
                 direct: 0,
                 groups: 0,
                 large: None,
@@ -279,33 +232,6 @@ impl Index {
         let state = &mut self.homes[home.0];
         *(if conversation.is_group() { &mut state.groups } else { &mut state.direct }) += 1;
         EntryKey(index)
-    }
-
-    /// A conversation's entry in a user's home, both made if there is none; it may be at this place.
-    pub fn entry_near(
-        &mut self,
-        place: Key,
-        user: UserId,
-        (conversation, peer): (ConversationId, UserId),
-    ) -> (HomeKey, EntryKey) {
-        if let Some(entry) = self.entries.get(place).filter(|entry| entry.conversation == conversation)
-            && self.homes[entry.home].user == user
-        {
-            return (HomeKey(entry.home), EntryKey(place));
-        }
-        let home = self.home(user);
-        (home, self.entry(home, conversation, peer))
-    }
-
-    /// A conversation's entry in a home, if it has one; it may be this one.
-    pub fn find_near(&self, last: EntryKey, home: HomeKey, conversation: ConversationId) -> Option<EntryKey> {
-        let is_that = |entry: &Entry| entry.home == home.0 && entry.conversation == conversation;
-        if self.entries.get(last.0).is_some_and(is_that) { Some(last) } else { self.find(home, conversation) }
-    }
-
-    /// Where an entry is and where its conversation is, for that to hear of.
-    pub fn places_of(&self, entry: EntryKey) -> Places {
-        Places { conversation: self.entries[entry.0].of_conversation, entry: entry.0 }
     }
 
     /// What an entry says.
@@ -412,127 +338,12 @@ impl Index {
             Some((key, entry))
         })
     }
-
-    /// The next record that brings the log up to date with a home, oldest changes first, at most `most` of them; `None` if
-    /// nothing is missing. The home counts as flushed up to what the record says.
-    pub fn flush(
-        &mut self,
-        home: HomeKey,
-        most: usize,
-        into: &mut Vec<(EntryKey, HomeEntryRecord)>,
-    ) -> Option<HomeRecord> {
-        let Home { user, uv, flushed, newest, .. } = self.homes[home.0];
-        if flushed == uv {
-            return None;
-        }
-        let mut start = newest;
-        let mut missing = 1;
-        while let Some(older) = self.entries.get(self.entries[start].older)
-            && older.uv > flushed
-        {
-            start = self.entries[start].older;
-            missing += 1;
-        }
-        into.clear();
-        into.extend(self.walk(start, |entry| entry.newer).take(most).map(|(key, entry)| (key, entry.record())));
-        let upto = if missing <= most { uv } else { into.last().expect("something is missing").1.uv };
-        self.homes[home.0].flushed = upto;
-        Some(HomeRecord { user, uv: upto, count: to_u32(into.len()) })
-    }
-
-    /// Entries of a home that changed after those that were `after` the last time, oldest changes first, at most `most` of them, to be put
-    /// into the log again. One that changes between two calls comes again, and none is passed over.
-    pub fn again(
-        &self,
-        home: HomeKey,
-        after: Listed,
-        most: usize,
-        into: &mut Vec<(EntryKey, HomeEntryRecord)>,
-    ) -> (HomeRecord, Listed) {
-        into.clear();
-        // One that was written last and has not changed since says where to go on.
-        let unmoved = self.entries.get(after.last).filter(|entry| entry.uv == after.uv);
-        let mut at = unmoved.map_or(self.homes[home.0].oldest, |entry| entry.newer);
-        let mut listed = after;
-        while let Some(entry) = self.entries.get(at).filter(|_| into.len() < most) {
-            if entry.uv > after.uv || after.last == NO_ENTRY {
-                into.push((EntryKey(at), entry.record()));
-                listed = Listed::with((EntryKey(at), entry));
-            }
-            at = entry.newer;
-        }
-        let home = self.get(home);
-        // Only what was flushed may be claimed: entries newer than that are written with their stamps, but the record
-        // does not promise that there are no others.
-        (HomeRecord { user: home.user, uv: home.flushed, count: to_u32(into.len()) }, listed)
-    }
-
-    /// Takes over an entry of a record that recovery read. Records are read in the order in which they were written, but
-    /// entries written again may be older than what is known.
-    pub fn replay(&mut self, home: HomeKey, upto: Uv, record: &HomeEntryRecord, name: &[u8]) {
-        let key = self.entry(home, record.conversation, record.peer);
-        let known = self.entries[key.0].uv;
-        if record.uv >= known {
-            let entry = &mut self.entries[key.0];
-            entry.uv = record.uv;
-            (entry.head, entry.ordinal) = (record.head, record.ordinal);
-            let (delivered, read, seen) = (record.delivered, record.read, record.seen);
-            entry.own = Watermarks { delivered, read, shown: Seq(0), seen };
-            entry.peers = Shown { delivered: record.peer_delivered, read: record.peer_read };
-            let HomeEntryRecord { hidden, muted_until, pinned, archived, cleared, blocks, .. } = *record;
-            // The record of what is forgotten may have been before.
-            let forgotten = record.forgotten.max(entry.preferences.get().forgotten);
-            entry.preferences.set(Preferences { hidden, muted_until, pinned, archived, cleared, blocks, forgotten });
-            entry.name = name.into();
-            self.set_heads(home, key, record.heads);
-            if record.uv > known {
-                self.unlink(home, key.0);
-                self.link_by_uv(home, key.0);
-            }
-        }
-        let home = &mut self.homes[home.0];
-        home.uv = home.uv.max(upto).max(record.uv);
-        (home.flushed, home.durable) = (home.uv, home.uv);
-    }
-
-    /// Takes over that an entry was changed, as a record says that recovery read; its peer, if it was not known.
-    pub fn replay_change(&mut self, home: HomeKey, (conversation, peer): (ConversationId, UserId), uv: Uv) -> EntryKey {
-        let key = self.entry(home, conversation, peer);
-        if uv > self.entries[key.0].uv {
-            self.entries[key.0].uv = uv;
-            self.unlink(home, key.0);
-            self.link_by_uv(home, key.0);
-        }
-        let home = &mut self.homes[home.0];
-        home.uv = home.uv.max(uv);
-        (home.flushed, home.durable) = (home.uv, home.uv);
-        key
-    }
-
-    /// Links an entry where its stamp belongs; nearly always that is the front.
-    fn link_by_uv(&mut self, home: HomeKey, index: Key) {
-        let uv = self.entries[index].uv;
-        let (mut newer, mut older) = (NO_ENTRY, self.homes[home.0].newest);
-        while let Some(entry) = self.entries.get(older)
-            && entry.uv > uv
-        {
-            (newer, older) = (older, entry.older);
-        }
-        (self.entries[index].newer, self.entries[index].older) = (newer, older);
-        match newer {
-            NO_ENTRY => self.homes[home.0].newest = index,
-            newer => self.entries[newer].older = index,
-        }
-        match older {
-            NO_ENTRY => self.homes[home.0].oldest = index,
-            older => self.entries[older].newer = index,
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::records::HomeEntryRecord;
 
     fn conversation(n: u8) -> ConversationId {
         ConversationId([n; 16])
@@ -567,22 +378,6 @@ mod tests {
         assert!(!rise(&mut registry, home, 2, 1), "not a change");
         assert_eq!(order(&registry, home), [1, 3, 2]);
         assert_eq!(registry.get(home).uv, Uv(4));
-    }
-
-    /// A place at which something else is, or nothing, is as good as none.
-    #[test]
-    fn what_is_at_a_place_is_looked_at_before_it_is_believed() {
-        let mut registry = Index::new(1);
-        let [alice, bob] = [7, 8].map(|n| UserId([n; 16]));
-        let (_, of_alice) = registry.entry_near(NO_ENTRY, alice, (conversation(1), bob));
-        let (_, of_bob) = registry.entry_near(NO_ENTRY, bob, (conversation(1), alice));
-        let (home, other) = registry.entry_near(NO_ENTRY, alice, (conversation(2), bob));
-        let stale = Key { generation: 9, ..of_alice.0 };
-        for place in [of_alice.0, of_bob.0, other.0, stale, NO_ENTRY] {
-            assert_eq!(registry.entry_near(place, alice, (conversation(1), bob)), (home, of_alice));
-            assert_eq!(registry.find_near(EntryKey(place), home, conversation(2)), Some(other));
-            assert_eq!(registry.find_near(EntryKey(place), home, conversation(3)), None);
-        }
     }
 
     #[test]
@@ -627,7 +422,7 @@ mod tests {
         let mut registry = Index::new(1);
         let home = registry.home(UserId([9; 16]));
         (0..100).for_each(|n| assert!(rise(&mut registry, home, n, 1)));
-        let (mut below, mut listed, mut seen) = (Uv(0), EntryKey(NO_ENTRY), 0);
+        let (mut below, mut listed, mut seen) = (Uv(0), EntryKey::NONE, 0);
         loop {
             let (start, walked) = registry.below(home, below, listed);
             assert_eq!(walked, 0);
@@ -636,7 +431,7 @@ mod tests {
             (below, listed, seen) = (last.1.uv, last.0, seen + page.len());
         }
         assert_eq!(seen, 100);
-        let (start, walked) = registry.below(home, Uv(51), EntryKey(NO_ENTRY));
+        let (start, walked) = registry.below(home, Uv(51), EntryKey::NONE);
         assert_eq!((registry.entry_at(start).uv, walked), (Uv(50), 50), "another list is walked to there");
         let last = registry.older_from(start).next().map(|(last, _)| last).unwrap();
         assert!(rise(&mut registry, home, 49, 2), "the last entry of a page changes");
