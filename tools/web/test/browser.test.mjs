@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
-import { after, before, test } from "node:test";
+import { after, before, beforeEach, test } from "node:test";
 import { begin, Browser, choose, input, message, missing, open, say, Server } from "./server.mjs";
 
 const server = new Server();
@@ -13,6 +13,13 @@ before(async () => {
   if (missing) return;
   await server.start();
   await browser.start(server);
+});
+
+// A test that failed half way leaves others a server and a network.
+beforeEach(async () => {
+  if (missing) return;
+  await browser.context.setOffline(false);
+  if (!server.runs) await server.start();
 });
 
 after(async () => {
@@ -67,10 +74,10 @@ test("what was not sent goes out after a reload, once", options, async () => {
   await say(alice, "before");
   await open(bob, /alice/);
   await message(bob, "before").waitFor();
-  // The browser's connection is cut, and not only paused.
-  await browser.context.setOffline(true);
   await server.kill();
-  await alice.getByText("Not connected").waitFor();
+  for (const page of [alice, bob]) await page.getByText("Not connected").waitFor();
+  // Only now: a browser that is made to be offline stops reading at the next bytes that come, and would not hear that a connection ended.
+  await browser.context.setOffline(true);
   await say(alice, "kept");
   await message(alice, "kept").getByLabel("on its way").waitFor();
   await server.start();
@@ -148,16 +155,16 @@ test("a copied tab is another device, and a reloaded one the same", options, asy
   const copy = await browser.context.newPage();
   await copy.addInitScript((kept) => Object.entries(JSON.parse(kept)).forEach(([key, value]) => sessionStorage.getItem(key) ?? sessionStorage.setItem(key, value)), kept);
   await copy.goto(server.url);
-  await copy.getByText("Connected").waitFor();
+  await copy.getByText("Connected", { exact: true }).waitFor();
   assert.equal(await devices(copy), 2);
   await alice.reload();
-  await alice.getByText("Connected").waitFor();
+  await alice.getByText("Connected", { exact: true }).waitFor();
   assert.equal(await devices(alice), 2);
   assert.equal(await copy.getByText("opened in another place").count(), 0);
   await alice.getByRole("button", { name: "Settings" }).click();
   await alice.getByRole("button", { name: "Sign out of this tab" }).click();
   await alice.getByRole("button", { name: "Sign in" }).click();
-  await alice.getByText("Connected").waitFor();
+  await alice.getByText("Connected", { exact: true }).waitFor();
   assert.equal(await devices(alice), 2, "a number that was given back is claimed again");
 });
 
@@ -206,7 +213,7 @@ test("a long conversation is scrolled to its beginning, and few of its messages 
   await server.kill();
   await ivan.getByText("Not connected").waitFor();
   await server.start();
-  await ivan.getByText("Connected").waitFor();
+  await ivan.getByText("Connected", { exact: true }).waitFor();
   assert.equal(unread(), 1);
   assert.ok(Math.abs((await top()) - was) < 2);
   await ivan.getByRole("button", { name: "To the newest message" }).click();

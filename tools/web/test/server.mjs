@@ -43,9 +43,13 @@ export class Server {
     throw new Error("the server did not start");
   }
 
+  get runs() {
+    return this.process.exitCode === null && this.process.signalCode === null;
+  }
+
   /** Kills it, as a crash would. */
   async kill() {
-    if (this.process.exitCode !== null || this.process.signalCode !== null) return;
+    if (!this.runs) return;
     const ended = new Promise((resolve) => this.process.once("exit", resolve));
     this.process.kill("SIGKILL");
     await ended;
@@ -88,7 +92,7 @@ export class Browser {
   async renew(options = {}) {
     await this.context?.close();
     this.context = await this.browser.newContext({ viewport: { width: 1180, height: 760 }, locale: "en-GB", ...options });
-    this.context.setDefaultTimeout(15_000);
+    this.context.setDefaultTimeout(30_000);
     this.context.on("request", (request) => this.asked.add(new URL(request.url()).host));
     this.context.on("page", (page) => {
       page.on("pageerror", (error) => this.wrong.push(error.stack));
@@ -103,7 +107,7 @@ export class Browser {
     await page.goto(this.server.url);
     await page.getByLabel("Your name").fill(name);
     await page.getByRole("button", { name: "Sign in" }).click();
-    await page.getByText("Connected").waitFor();
+    await page.getByText("Connected", { exact: true }).waitFor();
     return page;
   }
 
