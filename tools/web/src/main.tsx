@@ -77,6 +77,8 @@ function Conversations({ chats, onLeave }: { readonly chats: Chats; readonly onL
   const back = (): void => (history.state?.isOpen ? history.back() : chats.select(undefined));
   useEffect(() => {
     const stop = chats.onChange(() => draw(undefined));
+    // What changed between the first drawing and now was told to nobody.
+    draw(undefined);
     const look = (): void => {
       chats.look(document.visibilityState === "visible");
       if (document.visibilityState === "visible") chats.client.wake();

@@ -143,6 +143,7 @@ test("a group: ticks, typing, an answer, a reaction, an edit, a withdrawal, a me
 test("a copied tab is another device, and a reloaded one the same", options, async () => {
   const alice = await browser.signIn("frank");
   const devices = async (page) => {
+    await page.bringToFront();
     await page.getByRole("button", { name: "Settings" }).click();
     await page.getByText("this tab", { exact: true }).waitFor();
     const count = await page.getByRole("dialog").getByRole("listitem").count();
