@@ -5,6 +5,7 @@ pub mod beside;
 pub mod measure;
 pub mod offers;
 pub mod pace;
+pub mod percentiles;
 pub mod seek;
 pub mod slo;
 pub mod timeline;

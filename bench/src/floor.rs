@@ -14,11 +14,13 @@ use crate::{
     drive::{
         Offer, Phases,
         measure::{Run, measure},
+        percentiles::Percentiles,
     },
-    report::{Findings, Percentiles, all_is_right, ms},
+    progress::Progress,
+    report::{Findings, all_is_right, ms},
     target::{Place, Rooms, Target},
     values,
-    workloads::{Progress, Workload},
+    workloads::Workload,
 };
 
 /// Arguments of `floor`.

@@ -9,6 +9,7 @@ mod floor;
 #[cfg(feature = "peers")]
 mod peers;
 mod plan;
+mod progress;
 mod report;
 mod target;
 mod values;

@@ -31,9 +31,10 @@ use crate::{
         seek::{Seek, settle},
         slo::Slo,
     },
+    progress::Progress,
     target::{Limits, Place, Rooms, Target},
     values,
-    workloads::{Progress, Workload},
+    workloads::Workload,
 };
 
 /// Arguments of `peers`.

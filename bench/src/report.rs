@@ -5,10 +5,9 @@ pub mod html;
 pub mod pairs;
 pub mod plot;
 
-use std::{fmt, fs, path::PathBuf};
+use std::{fs, path::PathBuf};
 
 use clap::Args;
-use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
 use crate::Failure;
@@ -107,32 +106,6 @@ pub fn median(values: impl IntoIterator<Item = f64>) -> f64 {
     let mut values: Vec<_> = values.into_iter().collect();
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
-}
-
-/// Percentiles in microseconds.
-#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
-pub struct Percentiles {
-    /// Half are below.
-    pub p50: u64,
-    /// 99 of 100 are below.
-    pub p99: u64,
-    /// 999 of 1000 are below.
-    pub p999: u64,
-    /// The longest.
-    pub max: u64,
-}
-
-impl From<&Histogram<u64>> for Percentiles {
-    fn from(histogram: &Histogram<u64>) -> Self {
-        let at = |quantile| histogram.value_at_quantile(quantile);
-        Self { p50: at(0.5), p99: at(0.99), p999: at(0.999), max: histogram.max() }
-    }
-}
-
-impl fmt::Display for Percentiles {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "p50 {:.2} ms, p99 {:.2} ms", ms(self.p50), ms(self.p99))
-    }
 }
 
 /// Where and of what.

@@ -16,13 +16,11 @@ pub mod stall;
 pub mod storm;
 pub mod stream;
 
-use std::{borrow::Cow, time::Duration};
-
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::{
     Failure, cpu,
+    progress::Progress,
     report::{Filed, Findings, Show},
     target::Place,
 };
@@ -66,33 +64,5 @@ impl<W: Workload> Run<W> {
         let found = self.workload.measure(&self.place, &bar)?;
         bar.end();
         Filed::new(W::NAME, found).show(&self.show)
-    }
-}
-
-/// What whoever watches sees.
-#[derive(Debug)]
-pub struct Progress(ProgressBar);
-
-impl Progress {
-    fn new(steps: usize) -> Result<Self, Failure> {
-        let bar = ProgressBar::new(steps as u64);
-        bar.set_style(ProgressStyle::with_template("{bar:24} {elapsed} {msg}")?);
-        bar.enable_steady_tick(Duration::from_millis(200));
-        Ok(Self(bar))
-    }
-
-    /// The next step begins.
-    pub fn step(&self, what: impl Into<Cow<'static, str>>) {
-        self.0.inc(1);
-        self.say(what);
-    }
-
-    /// What is done in a step.
-    pub fn say(&self, what: impl Into<Cow<'static, str>>) {
-        self.0.set_message(what);
-    }
-
-    fn end(&self) {
-        self.0.finish_and_clear();
     }
 }

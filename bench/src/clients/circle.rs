@@ -12,7 +12,7 @@ use super::{
     connection::NOTHING_KNOWN,
     sending::{Payload, append_send},
 };
-use crate::{Failure, target::Target, workloads::Progress};
+use crate::{Failure, progress::Progress, target::Target};
 
 /// Messages of somebody that are under way at a time while everything is made.
 const IN_FLIGHT: usize = 32;

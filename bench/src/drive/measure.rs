@@ -5,8 +5,8 @@ use std::io;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-use super::{Load, Mark, Offer, Outcome, Phases, timeline::Second};
-use crate::{Failure, cpu, cpu::Usage, report::Percentiles};
+use super::{Load, Mark, Offer, Outcome, Phases, percentiles::Percentiles, timeline::Second};
+use crate::{Failure, cpu, cpu::Usage};
 
 /// A curve: quantiles and microseconds.
 pub type Curve = Vec<(f64, u64)>;

@@ -1,12 +1,15 @@
 //! The highest rate that a server holds: doubled until it does not and halved in between, in short steps, then confirmed for longer.
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     Load, Offer, Phases,
     arrivals::Arrivals,
     measure::{Run, Used, measure},
+    percentiles::Percentiles,
     slo::Slo,
 };
-use crate::{Failure, report::pairs::Step, workloads::Progress};
+use crate::{Failure, progress::Progress};
 
 /// How often a rate is tried before it counts as too high: a stall of a disk that others use, too, says nothing about it.
 const TRIES: u32 = 2;
@@ -21,6 +24,21 @@ const PRECISION: f64 = 1.05;
 const STEPS: usize = 24;
 /// How often what a step left over is waited for, each time for the load's cool-down.
 const SETTLED_WITHIN: u32 = 20;
+
+/// A rate that was tried.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Step {
+    /// Messages a second that were due.
+    pub offered_per_s: f64,
+    /// That were answered.
+    pub rate_per_s: f64,
+    /// SENT.
+    pub sent_us: Percentiles,
+    /// MESSAGE.
+    pub delivered_us: Percentiles,
+    /// Whether it was within the limits.
+    pub holds: bool,
+}
 
 /// How a rate is looked for.
 #[derive(Clone, Copy, Debug)]

@@ -1,9 +1,12 @@
 //! Everybody side by side, as one page that needs nothing else.
 
 use super::report::{Contender, Paced, PeersReport};
-use crate::report::{
-    Percentiles, mib, ms,
-    plot::{Axis, Scale, Series, bars, chart, escape, number},
+use crate::{
+    drive::percentiles::Percentiles,
+    report::{
+        mib, ms,
+        plot::{Axis, Scale, Series, bars, chart, escape, number},
+    },
 };
 
 /// What the page of a report shows above its figures.

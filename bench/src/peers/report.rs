@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use super::page;
 use crate::{
     Failure,
-    drive::measure::Run,
-    report::{Findings, Percentiles, all_is_right, mib, ms, pairs::Step},
+    drive::{measure::Run, percentiles::Percentiles, seek::Step},
+    report::{Findings, all_is_right, mib, ms},
 };
 
 /// Of this format.

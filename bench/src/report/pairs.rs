@@ -5,10 +5,13 @@ use std::{fs, path::Path};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Filed, Findings, Percentiles, all_is_right, html, mib, ms,
+    Filed, Findings, all_is_right, html, mib, ms,
     plot::{Axis, Scale, Series, chart, escape, number},
 };
-use crate::{Failure, drive::measure::Run};
+use crate::{
+    Failure,
+    drive::{measure::Run, percentiles::Percentiles, seek::Step},
+};
 
 /// Of this format. 3: runs, curves, timelines, the search for the highest rate, the machine.
 pub const VERSION: u32 = 3;
@@ -36,21 +39,6 @@ pub struct Floor {
     pub relay: Run,
     /// The disk alone: a durable write of 4 KiB at the pace of the log.
     pub dsync_p50_us: u64,
-}
-
-/// A rate that was tried.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub struct Step {
-    /// Messages a second that were due.
-    pub offered_per_s: f64,
-    /// That were answered.
-    pub rate_per_s: f64,
-    /// SENT.
-    pub sent_us: Percentiles,
-    /// MESSAGE.
-    pub delivered_us: Percentiles,
-    /// Whether it was within the limits.
-    pub holds: bool,
 }
 
 /// A whole measurement. What the user felt is at the top: of the run in the middle, if there were several.

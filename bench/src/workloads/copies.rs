@@ -21,8 +21,8 @@ use crate::{
         Offer, Phases,
         measure::Window,
         pace::{Pace, histogram, record},
+        percentiles::Percentiles,
     },
-    report::Percentiles,
     target::Target,
 };
 

@@ -12,7 +12,7 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 use tidings_ring::Wait;
 
-use super::{Progress, Workload};
+use super::Workload;
 use crate::{
     Failure,
     clients::{
@@ -26,8 +26,10 @@ use crate::{
         arrivals::Random,
         measure::Window,
         pace::{Pace, histogram, record, wait_for},
+        percentiles::Percentiles,
     },
-    report::{Findings, Percentiles, all_is_right, mib},
+    progress::Progress,
+    report::{Findings, all_is_right, mib},
     target::{Limits, Place, Target},
     values,
 };

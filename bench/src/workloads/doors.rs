@@ -10,7 +10,7 @@ use serde::Serialize;
 use tidings::{front_door::SELF_SIGNED, process::TempDir};
 
 use self::handshakes::{Handshake, OpenSsl, handshakes};
-use super::{Progress, Workload, idle::There};
+use super::{Workload, idle::There};
 use crate::{
     Failure,
     clients::{
@@ -19,8 +19,9 @@ use crate::{
         way::{Framing, Way},
     },
     cpu,
-    drive::{Load, Mark, Offer, Phases, beside::beside, measure::measure},
-    report::{Findings, Percentiles, all_is_right, median, ms},
+    drive::{Load, Mark, Offer, Phases, beside::beside, measure::measure, percentiles::Percentiles},
+    progress::Progress,
+    report::{Findings, all_is_right, median, ms},
     target::{Limits, Place, Target},
     values,
 };

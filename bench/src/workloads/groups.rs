@@ -8,7 +8,7 @@ use serde::Serialize;
 use tidings_wire::{ConversationId, Kind, UserId, limits::GROUP_MAX};
 
 use super::{
-    Progress, Workload,
+    Workload,
     copies::{Confirm, Of, Run, Talk, measure},
 };
 use crate::{
@@ -18,6 +18,7 @@ use crate::{
         writers::{Writer, Writers, number},
     },
     drive::Phases,
+    progress::Progress,
     report::{Findings, all_is_right, ms},
     target::{Limits, Place, Rooms, Target},
     values,

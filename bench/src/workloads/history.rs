@@ -15,7 +15,7 @@ use tidings_wire::{
     frames::{Fetch, FetchOrder, Fetched, Message},
 };
 
-use super::{Progress, Workload};
+use super::Workload;
 use crate::{
     Failure,
     clients::{Came, Clients, circle::Circle, sending::Payload},
@@ -23,9 +23,11 @@ use crate::{
         Offer, Phases,
         measure::Window,
         pace::{Pace, histogram, record},
+        percentiles::Percentiles,
     },
     floor::dsync,
-    report::{Findings, Percentiles, all_is_right},
+    progress::Progress,
+    report::{Findings, all_is_right},
     target::{Limits, Place, Target},
     values,
 };

@@ -9,7 +9,7 @@ use std::{
 use clap::Args;
 use serde::Serialize;
 
-use super::{Progress, Workload};
+use super::Workload;
 use crate::{
     Failure,
     clients::{
@@ -17,8 +17,9 @@ use crate::{
         pairs::Pairs,
     },
     cpu,
-    drive::{Load, Offer, Outcome, Phases, beside::beside},
-    report::{Findings, Percentiles, median, ms},
+    drive::{Load, Offer, Outcome, Phases, beside::beside, percentiles::Percentiles},
+    progress::Progress,
+    report::{Findings, median, ms},
     target::{Limits, Place, Rooms, Target},
     values,
 };

@@ -12,7 +12,7 @@ use tidings_wire::{
 };
 
 use super::{
-    Progress, Workload,
+    Workload,
     copies::{Confirm, Of, Run, Talk, measure},
 };
 use crate::{
@@ -22,6 +22,7 @@ use crate::{
         writers::{Writer, Writers, number},
     },
     drive::Phases,
+    progress::Progress,
     report::{Findings, all_is_right, ms},
     target::{Limits, Place, Rooms, Target},
     values,

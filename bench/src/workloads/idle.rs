@@ -6,12 +6,13 @@ use std::time::Duration;
 use clap::Args;
 use serde::Serialize;
 
-use super::{Progress, Workload};
+use super::Workload;
 use crate::{
     Failure,
     clients::{Clients, members, pairs::Pairs, way::Way},
     cpu,
     drive::{Offer, Phases, measure::measure},
+    progress::Progress,
     report::{Findings, mib},
     target::{Limits, Place, Target},
     values,

@@ -15,7 +15,7 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Progress, Workload};
+use super::Workload;
 use crate::{
     Failure,
     clients::{
@@ -28,6 +28,7 @@ use crate::{
         beside::beside,
         measure::{Run, measure},
     },
+    progress::Progress,
     report::{Findings, all_is_right, html, plot::Scale},
     target::{Limits, Place, Target},
     values,

@@ -5,7 +5,7 @@ use std::{path::Path, time::Duration};
 use clap::Args;
 use serde_json::Value;
 
-use super::{Progress, Workload};
+use super::Workload;
 use crate::{
     Failure,
     clients::pairs::Pairs as Load,
@@ -13,14 +13,13 @@ use crate::{
         Load as _, Offer, Phases,
         arrivals::Arrivals,
         measure::{Run, measure},
-        seek::{Seek, settle},
+        percentiles::Percentiles,
+        seek::{Seek, Step, settle},
         slo::Slo,
     },
     floor::dsync,
-    report::{
-        Percentiles,
-        pairs::{Disk, Floor, Report, VERSION, middle},
-    },
+    progress::Progress,
+    report::pairs::{Disk, Floor, Report, VERSION, middle},
     target::{Limits, Place, Rooms, SMALL_LOG, Target},
     values,
 };
@@ -130,7 +129,7 @@ impl Pairs {
         &self,
         load: &mut Load,
         target: &Target,
-        search: &mut Vec<crate::report::pairs::Step>,
+        search: &mut Vec<Step>,
         bar: &Progress,
     ) -> Result<Offer, Failure> {
         let arrivals = self.arrivals;
@@ -148,15 +147,7 @@ impl Pairs {
         Ok(Offer::Open { rate, arrivals })
     }
 
-    fn report(
-        &self,
-        offer: Offer,
-        runs: Vec<Run>,
-        server: Run,
-        relay: Run,
-        disk: Disk,
-        search: Vec<crate::report::pairs::Step>,
-    ) -> Report {
+    fn report(&self, offer: Offer, runs: Vec<Run>, server: Run, relay: Run, disk: Disk, search: Vec<Step>) -> Report {
         let (arrivals, offered_per_s, depth) = match offer {
             Offer::Closed { depth } => ("closed", 0.0, depth),
             Offer::Open { rate, arrivals } => (arrivals.name(), rate, u64::from(tidings_wire::limits::WINDOW)),

@@ -15,7 +15,7 @@ use tidings_wire::{
     frames::{Changed, ChangedConversation, Resume as Cursor, ResumeStatus},
 };
 
-use super::{Progress, Workload};
+use super::Workload;
 use crate::{
     Failure,
     clients::{A_MOMENT, AT_A_TIME, Clients, circle::Circle, connection::NOTHING_KNOWN, sending::Payload},
@@ -24,8 +24,10 @@ use crate::{
         Offer, Phases,
         measure::Window,
         pace::{Pace, histogram, record},
+        percentiles::Percentiles,
     },
-    report::{Findings, Percentiles, all_is_right},
+    progress::Progress,
+    report::{Findings, all_is_right},
     target::{Limits, Place, Rooms, Target},
     values,
 };

@@ -6,7 +6,7 @@ use std::time::Instant;
 use clap::Args;
 use serde::Serialize;
 
-use super::{Progress, Workload};
+use super::Workload;
 use crate::{
     Failure,
     clients::pairs::Pairs,
@@ -14,9 +14,11 @@ use crate::{
         Offer, Phases,
         beside::beside,
         measure::{Run, measure},
+        percentiles::Percentiles,
     },
     floor::dsync,
-    report::{Findings, Percentiles, all_is_right, html, ms},
+    progress::Progress,
+    report::{Findings, all_is_right, html, ms},
     target::{Limits, Place, Target},
     values,
 };

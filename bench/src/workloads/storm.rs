@@ -5,16 +5,18 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use serde::Serialize;
 
-use super::{Progress, Workload};
+use super::Workload;
 use crate::{
     Failure,
     clients::{Clients, members, pairs::Pairs},
     drive::{
         Load, Mark, Offer, Phases,
         beside::{Beside, beside},
+        percentiles::Percentiles,
         timeline::Second,
     },
-    report::{Findings, Percentiles, all_is_right, html, ms},
+    progress::Progress,
+    report::{Findings, all_is_right, html, ms},
     target::{Limits, Place, Target},
     values,
 };

@@ -16,7 +16,7 @@ use tidings_wire::{
     limits::PAYLOAD_MAX,
 };
 
-use super::{Progress, Workload, groups::relay_copies};
+use super::{Workload, groups::relay_copies};
 use crate::{
     Failure,
     clients::{
@@ -28,8 +28,10 @@ use crate::{
         Load, Mark, Offer, Phases,
         beside::beside,
         pace::{histogram, record, wait_for},
+        percentiles::Percentiles,
     },
-    report::{Findings, Percentiles, all_is_right, ms},
+    progress::Progress,
+    report::{Findings, all_is_right, ms},
     target::{Limits, Place, Target},
     values,
 };

@@ -1,0 +1,32 @@
+//! How long messages took, in four numbers.
+
+use std::fmt;
+
+use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
+
+/// Percentiles in microseconds.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+pub struct Percentiles {
+    /// Half are below.
+    pub p50: u64,
+    /// 99 of 100 are below.
+    pub p99: u64,
+    /// 999 of 1000 are below.
+    pub p999: u64,
+    /// The longest.
+    pub max: u64,
+}
+
+impl From<&Histogram<u64>> for Percentiles {
+    fn from(histogram: &Histogram<u64>) -> Self {
+        let at = |quantile| histogram.value_at_quantile(quantile);
+        Self { p50: at(0.5), p99: at(0.99), p999: at(0.999), max: histogram.max() }
+    }
+}
+
+impl fmt::Display for Percentiles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "p50 {:.2} ms, p99 {:.2} ms", self.p50 as f64 / 1e3, self.p99 as f64 / 1e3)
+    }
+}
