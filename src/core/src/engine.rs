@@ -40,6 +40,7 @@ use crate::{
     },
     digest::Digest,
     effects::ReactorId,
+    home::EntryKey,
     lanes::{Author, HeadUpdate, Heads, Places, Shown, Source, ToHome},
     node::NodeConfig,
     placement::{Base, Origin as Place},
@@ -60,6 +61,11 @@ pub(crate) use streamed::write_fragment;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ConversationKey(pub Key);
 
+impl ConversationKey {
+    /// Names none.
+    pub const NONE: Self = Self(Key::NONE);
+}
+
 /// A conversation.
 #[derive(Debug)]
 pub(crate) struct Conversation {
@@ -71,8 +77,8 @@ pub(crate) struct Conversation {
     state: State,
     /// What is proposed.
     overlay: u32,
-    /// Of a one-to-one conversation: where its entries in its members' homes were when they were last heard of.
-    entries: [Key; 2],
+    /// Of a one-to-one conversation: where its entry in each member's home was when that was last heard of.
+    at_home: [EntryKey; 2],
     /// The session that each device sent from last.
     origins: Vec<SentFrom>,
     /// Where its messages are.
@@ -119,10 +125,12 @@ impl Conversation {
         }
     }
 
-    /// The home of a member says where its entry is.
-    fn heard_of(&mut self, member: usize, places: Places) {
-        if self.id.is_direct() && places.entry != Key::NONE {
-            self.entries[member] = places.entry;
+    /// The home of a member says where its entry of this is, if it has one and this is one to one.
+    fn note_entry(&mut self, member: usize, entry: EntryKey) {
+        if entry != EntryKey::NONE
+            && let Some(at_home) = self.at_home.get_mut(member)
+        {
+            *at_home = entry;
         }
     }
 
@@ -261,10 +269,10 @@ impl Conversations {
         self.by_id.get(&id).map(ConversationKey)
     }
 
-    /// A conversation, if it exists; it may be at this place.
-    fn find_at(&self, place: Key, id: ConversationId) -> Option<ConversationKey> {
-        let is_there = self.all.get(place).is_some_and(|conversation| conversation.id == id);
-        if is_there { Some(ConversationKey(place)) } else { self.find(id) }
+    /// A conversation, if it exists; it may be this one.
+    fn find_near(&self, place: ConversationKey, id: ConversationId) -> Option<ConversationKey> {
+        let is_there = self.all.get(place.0).is_some_and(|conversation| conversation.id == id);
+        if is_there { Some(place) } else { self.find(id) }
     }
 
     /// A conversation, made if it does not exist.
@@ -276,7 +284,7 @@ impl Conversations {
                 shard,
                 state: state(),
                 overlay: NO_OVERLAY,
-                entries: [Key::NONE; 2],
+                at_home: [EntryKey::NONE; 2],
                 origins: Vec::new(),
                 index: MessageIndex::default(),
                 base: Base::New,
@@ -307,12 +315,12 @@ impl Conversations {
 
     /// What a member's home is to know of a one-to-one conversation in which nobody blocks anybody.
     fn head_update(&self, key: ConversationKey, member: usize, source: Source) -> HeadUpdate {
-        let Conversation { id, state, entries, .. } = self.get(key);
+        let Conversation { id, state, at_home, .. } = self.get(key);
         let (own, peer) = (&state.members[member], state.members.other(member));
         HeadUpdate {
             user: own.user,
             conversation: *id,
-            places: Places { conversation: key.0, entry: entries[member] },
+            places: Places { conversation: key, entry: at_home[member] },
             peer: peer.user,
             head: state.head,
             ordinal: state.ordinal,

@@ -55,6 +55,7 @@ pub use authentication::{
     Authenticated, COME_AGAIN_MS, Claims, Renewal, Scope, TokenFault, Verifier, authenticate, reauthenticate,
 };
 pub(crate) use frames::Command;
+pub use index::EntryKey;
 use index::{HomeKey, Index};
 pub use own::Bound;
 pub use session::SessionId;

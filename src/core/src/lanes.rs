@@ -15,7 +15,12 @@ use tidings_wire::{
 
 pub use marks::{Blocking, Privacy, Shown, Watermarks};
 
-use crate::{budget::Network, features::Weight, home::SessionId, slab::Key};
+use crate::{
+    budget::Network,
+    engine::ConversationKey,
+    features::Weight,
+    home::{EntryKey, SessionId},
+};
 
 /// From a home to a conversation.
 #[derive(Clone, Copy, Debug)]
@@ -101,19 +106,19 @@ pub struct Source {
     pub reached: EntryIndex,
 }
 
-/// Where the conversation and the home of one of its members were when they last heard of each other: neither needs to look the other's up by its ids. What
-/// is at such a place is looked at before it is believed, since nothing may be there any more, or something else.
+/// Where a one-to-one conversation and its entry in a member's home were when the two last heard of each other, so that neither looks for the other by ids. What
+/// is at such a place is compared with the ids before it is believed: nothing may be there any more, or something else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Places {
     /// The conversation, on its reactor.
-    pub conversation: Key,
+    pub conversation: ConversationKey,
     /// Its entry in the member's home, on that home's reactor.
-    pub entry: Key,
+    pub entry: EntryKey,
 }
 
 impl Places {
     /// They have not heard of each other.
-    pub const UNKNOWN: Self = Self { conversation: Key::NONE, entry: Key::NONE };
+    pub const UNKNOWN: Self = Self { conversation: ConversationKey::NONE, entry: EntryKey::NONE };
 }
 
 /// Where an answer goes: a session of the reactor that asked, and its request.
@@ -143,7 +148,7 @@ pub struct SendCommand {
     pub network: Network,
     /// Where to.
     pub conversation: ConversationId,
-    /// Where that and the sender's entry are.
+    /// Where that and the sender's entry are, if it is one to one.
     pub places: Places,
     /// The other member, checked against the conversation's id; none if the client did not name it.
     pub peer: UserId,
@@ -246,7 +251,7 @@ pub struct ReceiptCommand {
     pub user: UserId,
     /// Where.
     pub conversation: ConversationId,
-    /// Where that and the user's entry are.
+    /// Where that and the user's entry are, if it is one to one.
     pub places: Places,
     /// Which watermark.
     pub kind: ReceiptKind,
@@ -276,7 +281,7 @@ pub struct HeadUpdate {
     pub user: UserId,
     /// The conversation.
     pub conversation: ConversationId,
-    /// Where that and its entry in the home are.
+    /// Where that and its entry in the home are, if it is one to one.
     pub places: Places,
     /// The other member.
     pub peer: UserId,

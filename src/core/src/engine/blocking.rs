@@ -29,7 +29,6 @@ use crate::{
     lanes::{Asker, Author, BlockCommand, Blocking, BlocksTold, HeadUpdate, Refusal, Source, ToHome, Wish},
     placement::{Origin, origin},
     records::{BlockRecord, RecordKind, append},
-    slab::Key,
 };
 
 impl Conversations {
@@ -38,12 +37,17 @@ impl Conversations {
         self.find(id).filter(|key| self.may_be_known(*key, user))
     }
 
-    /// The same, of a conversation that may be at a place.
-    pub(super) fn known_at(&self, place: Key, id: ConversationId, user: UserId) -> Option<ConversationKey> {
-        self.find_at(place, id).filter(|key| self.may_be_known(*key, user))
+    /// The same; it may be this one.
+    pub(super) fn known_near(
+        &self,
+        place: ConversationKey,
+        id: ConversationId,
+        user: UserId,
+    ) -> Option<ConversationKey> {
+        self.find_near(place, id).filter(|key| self.may_be_known(*key, user))
     }
 
-    /// True if a user may know of it.
+    /// True if a user may know that there is this conversation.
     pub(super) fn may_be_known(&self, key: ConversationKey, user: UserId) -> bool {
         let view = self.view(key);
         !self.get(key).id.is_direct() || view.head() > Seq(0) || self.has_blocked(&view, user)

@@ -78,7 +78,7 @@ impl Conversations {
     }
 
     fn on_send(&mut self, from: ReactorId, send: &SendCommand, parts: Parts<'_>, cx: &mut impl ConversationContext) {
-        let found = self.find_at(send.places.conversation, send.conversation);
+        let found = self.find_near(send.places.conversation, send.conversation);
         let verdict = self.judge(from, send, found, &parts, cx.now().wall);
         match verdict {
             Verdict::Refused(code, highest) => refuse(from, send.asker, send, code, highest, cx),
@@ -290,7 +290,7 @@ impl Conversations {
         }
         let conversation = &mut self.all[key.0];
         conversation.seen_from(member, device, origin(from, send));
-        conversation.heard_of(member as usize, send.places);
+        conversation.note_entry(member as usize, send.places.entry);
         self.overlays.get_mut(&mut conversation.overlay).push(fact, changes, &conversation.state.members);
         let own = if control == END { self.streams.flags_of_end((key.0, target), client_msg_id) } else { 0 };
         let large = if fact.size == Size::Large { MessageFlags::LARGE } else { 0 };
@@ -396,12 +396,12 @@ impl Conversations {
     fn on_receipt(&mut self, from: ReactorId, command: &ReceiptCommand, cx: &mut impl ConversationContext) {
         let ReceiptCommand { asker, user, conversation: id, places, kind, upto, ordinal, privacy } = *command;
         let of_kind = if kind == ReceiptKind::Read { Kind::Read } else { Kind::Delivered };
-        let known = self.known_at(places.conversation, id, user);
+        let known = self.known_near(places.conversation, id, user);
         let found = known.and_then(|key| Some((key, self.get(key).state.member(user)?)));
         let Some((key, member)) = found else {
             return refuse_other(from, asker, id, ErrorCode::NotMember, of_kind, cx);
         };
-        self.get_mut(key).heard_of(member, places);
+        self.get_mut(key).note_entry(member, places.entry);
         let view = self.view(key);
         let marks = match receipt::judge(&view, member, kind, (upto, ordinal), privacy) {
             Err(code) => return refuse_other(from, asker, id, code, of_kind, cx),

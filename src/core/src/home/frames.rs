@@ -12,13 +12,14 @@ use tidings_wire::{
 
 use super::{
     Homes, SessionId,
-    index::{EntryKey, HomeKey},
+    index::{EntryKey, HomeKey, Index},
     rates::Does,
+    session::Session,
 };
 use crate::{
     context::HomeContext,
     counters::Counter,
-    lanes::{Asker, Named, Places, Privacy, ReceiptCommand, Refusal, SendCommand, ToConversation},
+    lanes::{Asker, Named, Privacy, ReceiptCommand, Refusal, SendCommand, ToConversation},
     limits::{
         BUSY_RETRY_MS, FETCHES_PER_SESSION, FETCHES_PER_USER, ID_AHEAD_RETRY_MS, IDS_AHEAD_US, LONG_SEND, OUT_HARD,
         OUT_HARD_TEXT, retry_ms,
@@ -46,6 +47,12 @@ fn may_be_packed(control: Control, (body, payload): (&[u8], &[u8])) -> bool {
     // A device that does not unpack gets both together unpacked.
     let most = (limits::PAYLOAD_MAX as usize).saturating_sub(body.len());
     [Control::TEXT, EDIT].contains(&control) && packed::unpack(payload, most).is_ok()
+}
+
+/// The entry of a one-to-one conversation in the home of a session, if there is one.
+fn entry_of(session: &Session, conversation: ConversationId, index: &Index) -> Option<EntryKey> {
+    let is_direct = conversation.is_direct();
+    is_direct.then(|| index.find_near(session.entry, session.home, conversation)).flatten()
 }
 
 impl Homes {
@@ -169,13 +176,16 @@ impl Homes {
     ) -> Result<Option<Command<'f>>, WireError> {
         let send: Send = frame.fixed()?;
         let (payload, body) = (frame.var(send.payload)?, frame.var(send.body)?);
-        let entry = self.entry_of(id, send.conversation);
-        if let Err((code, retry_after_ms)) = self.check_send(id, &send, entry, (body, payload), cx.now()) {
-            self.refuse_send(id, frame, &send, code, retry_after_ms, cx);
-            return Ok(None);
-        }
+        let entry = match self.check_send(id, &send, (body, payload), cx.now()) {
+            Ok(entry) => entry,
+            Err((code, retry_after_ms)) => {
+                self.refuse_send(id, frame, &send, code, retry_after_ms, cx);
+                return Ok(None);
+            }
+        };
         let Some(session) = self.sessions.get_mut(id) else { return Ok(None) };
         session.in_flight += 1;
+        session.entry = entry.unwrap_or(session.entry);
         let (home, user, device, network) = (session.home, session.user, session.device, session.network);
         let named = if send.control.is_of_group() { self.named(home, &send, body) } else { Named::Willing };
         let message = ToConversation::Send(SendCommand {
@@ -184,7 +194,7 @@ impl Homes {
             device,
             network,
             conversation: send.conversation,
-            places: entry.map_or(Places::UNKNOWN, |entry| self.index.places_of(entry)),
+            places: self.index.places_of(entry),
             peer: send.peer,
             client_msg_id: send.client_msg_id,
             prev: send.prev,
@@ -201,25 +211,16 @@ impl Homes {
         Ok(Some(Command { message, named: Some(home), body, payload }))
     }
 
-    /// The entry of a conversation in the home of a session, if there is one.
-    fn entry_of(&mut self, id: SessionId, conversation: ConversationId) -> Option<EntryKey> {
-        let session = self.sessions.get_mut(id)?;
-        let entry = self.index.find_near(session.entry, session.home, conversation)?;
-        session.entry = entry;
-        Some(entry)
-    }
-
-    /// Everything about a SEND that can be judged without its conversation.
+    /// Everything about a SEND that can be judged without its conversation. Gives that one's entry, if it is one to one and there is one.
     fn check_send(
         &mut self,
         id: SessionId,
         send: &Send,
-        entry: Option<EntryKey>,
         (body, payload): (&[u8], &[u8]),
         now: Now,
-    ) -> Result<(), (ErrorCode, u32)> {
+    ) -> Result<Option<EntryKey>, (ErrorCode, u32)> {
         let refuse = |code| Err((code, 0));
-        let Some(session) = self.sessions.get(id) else { return Ok(()) };
+        let Some(session) = self.sessions.get(id) else { return Ok(None) };
         if body.len() + payload.len() > limits::PAYLOAD_MAX as usize {
             return refuse(ErrorCode::PayloadTooLarge);
         }
@@ -239,11 +240,12 @@ impl Homes {
         if !send.conversation.is_direct() {
             self.check_group(session, send)?;
         }
+        let entry = entry_of(session, send.conversation, &self.index);
         if !send.peer.is_none() {
             if send.peer == session.user || send.peer.tenant() != session.user.tenant() {
                 return refuse(ErrorCode::BadPeer);
             }
-            // What the home was told of needs no hash, which would cost more than all else here.
+            // The peer of a known entry is compared. Of any other the ids are hashed, which costs more than all else here.
             let known = entry.is_some_and(|entry| self.index.entry_at(entry).peer == send.peer);
             if !known {
                 self.check_begins(session, send)?;
@@ -265,7 +267,7 @@ impl Homes {
         if send.flags.0 & MessageFlags::PACKED != 0 && !may_be_packed(send.control, (body, payload)) {
             return refuse(ErrorCode::PackedInvalid);
         }
-        Ok(())
+        Ok(entry)
     }
 
     fn receipt<'f>(
@@ -274,10 +276,11 @@ impl Homes {
         request_id: u64,
         (conversation, kind, upto, ordinal): (ConversationId, ReceiptKind, tidings_wire::Seq, u64),
     ) -> Option<Command<'f>> {
-        let entry = self.entry_of(id, conversation);
-        let places = entry.map_or(Places::UNKNOWN, |entry| self.index.places_of(entry));
-        let session = self.sessions.get(id)?;
-        let (user, privacy, asker) = (session.user, self.privacy(session.home), Asker { session: id, request_id });
+        let session = self.sessions.get_mut(id)?;
+        let entry = entry_of(session, conversation, &self.index);
+        session.entry = entry.unwrap_or(session.entry);
+        let (user, home, asker) = (session.user, session.home, Asker { session: id, request_id });
+        let (places, privacy) = (self.index.places_of(entry), self.privacy(home));
         let receipt = ReceiptCommand { asker, user, conversation, places, kind, upto, ordinal, privacy };
         let message = ToConversation::Receipt(receipt);
         Some(Command { message, named: None, body: &[], payload: &[] })

@@ -16,6 +16,7 @@ pub use recorded::Listed;
 
 use super::{SessionId, listening::NOWHERE, own::Own, preferences::Kept, presence::LastSeen};
 use crate::{
+    engine::ConversationKey,
     lanes::{Heads, Shown, Watermarks},
     limits::Bucket,
     placement::Base,
@@ -84,7 +85,7 @@ pub struct Entry {
     /// The home that it is in.
     home: Key,
     /// Where the conversation is on its reactor, as far as that was told.
-    pub of_conversation: Key,
+    pub of_conversation: ConversationKey,
     /// The other member.
     pub peer: UserId,
     /// When it last changed.
@@ -208,7 +209,7 @@ impl Index {
         let entry = Entry {
             conversation,
             home: home.0,
-            of_conversation: Key::NONE,
+            of_conversation: ConversationKey::NONE,
             peer,
             uv,
             head,

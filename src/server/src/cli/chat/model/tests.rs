@@ -1,3 +1,5 @@
+//! What a chat shows of what a client is told.
+
 use super::*;
 use tidings_client::{Control, DeviceId, Timestamp, about_control};
 
