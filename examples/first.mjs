@@ -10,7 +10,8 @@ const client = new Client({
   webSocket: (url, protocol) => new WebSocket(url, protocol),
 });
 
-let ours, bobs; // the number of our message, and what bob said last: an answer has a larger number than ours
+const chat = client.conversationOf({ user: "bob" });
+let ours, bobs; // the number of our message, and what bob said there last: an answer has a larger number than ours
 
 function answered() {
   if (!ours || !bobs || bobs.seq < ours) return;
@@ -20,7 +21,7 @@ function answered() {
 
 client.on(async (event) => {
   if (event.type === "rejected") throw event.error;
-  if (event.type !== "message" || event.message.senderName !== "bob") return;
+  if (event.type !== "message" || event.message.conversation !== chat || event.message.senderName !== "bob") return;
   bobs = event.message;
   answered();
 });

@@ -94,6 +94,11 @@ fn a_server_guards_its_data_and_its_door_and_stops_cleanly() {
     let (ok, _, said) = tidings(&["serve", "--data", elsewhere.to_str().unwrap(), "--listen", &addr]);
     assert!(!ok && said.contains("cannot listen"), "{said}");
     assert!(!elsewhere.exists(), "a start that cannot listen makes no data directory");
+    // An address of documentation (RFC 5737), which nobody has.
+    let nowhere = ["serve", "--insecure", "--data", elsewhere.to_str().unwrap(), "--listen", "192.0.2.1:0"];
+    let (ok, _, said) = tidings(&nowhere);
+    assert!(!ok && said.contains("cannot listen"), "{said}");
+    assert!(!elsewhere.exists(), "nor does one at an address that is not here");
     let (ok, _, said) = tidings(&["serve", "--data", elsewhere.to_str().unwrap(), "--listen", "0.0.0.0:0"]);
     assert!(!ok && said.contains("--insecure"), "{said}");
     node.lines(&["send", "--user", "alice", "--to", "bob", "hi"], "");

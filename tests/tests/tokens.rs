@@ -140,6 +140,7 @@ fn a_client_says_that_it_is_over() {
         events.pop()
     };
     let mut alice = serving.client("alice", 1);
+    assert!(matches!(alice.poll(Duration::from_secs(10)).unwrap(), Some(Event::Connected)));
     alice.session().leave();
     assert_eq!(over(&mut alice), None, "it left");
     let config = tidings_client::Config::new("alice", 1, b"no token".to_vec());

@@ -47,7 +47,7 @@ impl File {
         let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
         gzip.write_all(text.as_bytes()).expect("memory takes everything");
         let gzip = gzip.finish().expect("memory takes everything");
-        let version = format!("{:08x}-{}", crc32c::crc32c(text.as_bytes()), text.len());
+        let version = format!("{:08x}-{}", tidings_crc::crc32c(text.as_bytes()), text.len());
         Self { path, kind, plain: text.into(), gzip, version }
     }
 

@@ -330,9 +330,9 @@ fn load_keys(data: &DataDir) -> Result<Keys, StartError> {
 /// Waits until nobody listens at an address. SO_REUSEPORT would also let a second server in beside a first one on other data, so it is asked for without that.
 fn wait_for(addr: SocketAddr) -> Result<(), StartError> {
     let until = Instant::now() + LISTEN_PATIENCE;
-    while addr.port() != 0 {
+    loop {
         match std::net::TcpListener::bind(addr) {
-            Ok(_probe) => break,
+            Ok(_probe) => return Ok(()),
             // The kernel may hold a dead process's socket for a moment.
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < until => {
                 std::thread::sleep(LISTEN_RETRY);
@@ -340,7 +340,6 @@ fn wait_for(addr: SocketAddr) -> Result<(), StartError> {
             Err(error) => return Err(StartError::Listen(addr, error)),
         }
     }
-    Ok(())
 }
 
 /// One listener a reactor on the same address.

@@ -61,6 +61,8 @@ test("the program of the document writes and reads", { skip: !hasServer, timeout
     await until(() => heard.includes("hello from TypeScript"), "bob hears of it");
     heard.length = 0;
     await bob.send({ user: "alice" }, answer);
+    // What he says elsewhere is no answer, and hides none.
+    await bob.createGroup("elsewhere", ["alice"]);
     assert.equal(await ended, 0);
     return said.trim().split("\n").sort();
   };

@@ -15,6 +15,9 @@ const BINARY = process.env["TIDINGS_BIN"];
 /** False where there is no server to talk to. */
 export const hasServer = BINARY !== undefined;
 
+// A file of tests that takes too long is ended by a signal: then its servers end, too.
+for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => process.exit(1));
+
 /** A server. */
 export class Server {
   private readonly dir = mkdtempSync(join(tmpdir(), "tidings-ts-"));
@@ -23,7 +26,7 @@ export class Server {
   private port = 0;
 
   constructor() {
-    // Whatever becomes of the tests, no server is left behind.
+    // Whatever becomes of the tests, short of SIGKILL, no server is left behind.
     process.on("exit", () => this.process?.kill("SIGKILL"));
   }
 
@@ -38,16 +41,20 @@ export class Server {
   /** Starts it, on the port that it had before. */
   async start(): Promise<void> {
     const listen = `127.0.0.1:${this.port}`;
-    const child = spawn(BINARY!, ["serve", "--data", this.data, "--listen", listen, "--cores", "0,1"], { stdio: ["ignore", "pipe", "inherit"] });
+    const child = spawn(BINARY!, ["serve", "--data", this.data, "--listen", listen, "--cores", "0,1"], { stdio: ["ignore", "pipe", "pipe"] });
     this.process = child;
+    // Not the tests' own: whoever reads that would wait for the server to end.
+    child.stderr!.on("data", (said: Buffer) => process.stderr.write(said));
     const late = setTimeout(() => child.kill("SIGKILL"), 30_000);
-    for await (const line of createInterface({ input: child.stdout! })) {
-      const ready = /^ready listen=127\.0\.0\.1:(\d+) /.exec(line);
-      if (ready) {
+    try {
+      for await (const line of createInterface({ input: child.stdout! })) {
+        const ready = /^ready listen=127\.0\.0\.1:(\d+) /.exec(line);
+        if (!ready) continue;
         this.port = Number(ready[1]);
-        clearTimeout(late);
         return;
       }
+    } finally {
+      clearTimeout(late);
     }
     throw new Error("the server did not start");
   }
@@ -65,7 +72,9 @@ export class Server {
 
   /** Closes its clients, kills it, and removes its data: nothing is left that keeps the tests from ending, even after one that failed. */
   async remove(): Promise<void> {
-    await Promise.all(this.clients.map((client) => client.close()));
+    // One whose application never kept what it was told closes only then.
+    const patience = new Promise((resolve) => setTimeout(resolve, 3_000).unref());
+    await Promise.race([Promise.allSettled(this.clients.map((client) => client.close())), patience]);
     await this.kill();
     rmSync(this.dir, { recursive: true });
   }

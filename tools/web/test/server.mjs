@@ -12,6 +12,9 @@ const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
 /** Why nothing can be tried here, if that is so. */
 export const missing = !BINARY ? "TIDINGS_BIN names no server" : !existsSync(CHROMIUM) ? `there is no ${CHROMIUM}` : false;
 
+// A file of tests that takes too long is ended by a signal: then its servers end, too.
+for (const signal of ["SIGTERM", "SIGINT"]) process.once(signal, () => process.exit(1));
+
 /** A server in development mode. */
 export class Server {
   dir = mkdtempSync(join(tmpdir(), "tidings-web-"));
@@ -20,7 +23,7 @@ export class Server {
   constructor() {
     // Tests write faster than people.
     writeFileSync(join(this.dir, "config.toml"), "[limits]\nuser_per_second = 1000000\nuser_burst = 1000000\n");
-    // Whatever becomes of the tests, no server is left behind.
+    // Whatever becomes of the tests, short of SIGKILL, no server is left behind.
     process.on("exit", () => this.process?.kill("SIGKILL"));
   }
 
@@ -31,14 +34,18 @@ export class Server {
   /** Starts it, on the port that it had before. */
   async start() {
     const arguments_ = ["serve", "--development", "--config", join(this.dir, "config.toml"), "--data", join(this.dir, "data"), "--listen", `127.0.0.1:${this.port}`, "--cores", "0,1"];
-    this.process = spawn(BINARY, arguments_, { stdio: ["ignore", "pipe", "ignore"] });
-    const late = setTimeout(() => this.process.kill("SIGKILL"), 30_000);
-    for await (const line of createInterface({ input: this.process.stdout })) {
-      const ready = /^ready listen=127\.0\.0\.1:(\d+) /.exec(line);
-      if (!ready) continue;
-      this.port = Number(ready[1]);
+    const child = spawn(BINARY, arguments_, { stdio: ["ignore", "pipe", "ignore"] });
+    this.process = child;
+    const late = setTimeout(() => child.kill("SIGKILL"), 30_000);
+    try {
+      for await (const line of createInterface({ input: child.stdout })) {
+        const ready = /^ready listen=127\.0\.0\.1:(\d+) /.exec(line);
+        if (!ready) continue;
+        this.port = Number(ready[1]);
+        return;
+      }
+    } finally {
       clearTimeout(late);
-      return;
     }
     throw new Error("the server did not start");
   }

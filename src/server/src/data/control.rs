@@ -85,7 +85,7 @@ impl Control {
     /// The bytes of a copy.
     fn to_bytes(&self) -> io::Result<Vec<u8>> {
         let blank = Self { checksum: String::new(), ..self.clone() };
-        let sum = crc32c::crc32c(&serde_json::to_vec_pretty(&blank)?);
+        let sum = tidings_crc::crc32c(&serde_json::to_vec_pretty(&blank)?);
         let mut bytes = serde_json::to_vec_pretty(&Self { checksum: format!("{sum:08x}"), ..blank })?;
         // Filled up with empty lines, so that its length rarely changes.
         bytes.resize(bytes.len().next_multiple_of(FILLED_TO), b'\n');
