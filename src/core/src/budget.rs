@@ -190,10 +190,10 @@ impl Budgets {
         let user_spent = at(&mut self.users, user_hash);
         let after = |spent: u64, budget| Spent(Mono(spent)).after(cost, budget, now);
         let by_user = after(*user_spent, self.user);
-        if let Ok(user) = by_user
+        if let Ok(spent) = by_user
             && of_network == Budget::UNLIMITED
         {
-            *user_spent = user.0.0;
+            *user_spent = spent.0.0;
             return Ok(());
         }
         let network_hash = self.seed.hash_one(network);

@@ -130,6 +130,7 @@ impl Conversation {
         if entry != EntryKey::NONE
             && let Some(at_home) = self.at_home.get_mut(member)
         {
+            debug_assert!(self.id.is_direct(), "others have no places");
             *at_home = entry;
         }
     }

@@ -1,9 +1,9 @@
 //! CRC-32C (Castagnoli's polynomial, RFC 3720 appendix B.4) of what frames and records are made of: headers of some dozens of bytes, of which a message has
 //! half a dozen, and payloads of about a kilobyte.
 //!
-//! Every x86-64 processor since 2010 has an instruction that takes eight bytes into a CRC, in three cycles, of which it can begin one in each cycle. So bytes are
+//! An x86-64 processor with SSE 4.2 has an instruction that takes eight bytes into a CRC, in three cycles, of which it can begin one in each cycle. So bytes are
 //! cut into three lanes, whose CRCs are made side by side and then joined: the CRC of a lane, moved over the bytes after it, is the lane's CRC times a power of x,
-//! which a carry-less multiplication and the same instruction make of it (V. Gopal et al., *Fast CRC Computation for iSCSI Polynomial Using CRC32 Instruction*,
+//! which a carry-less multiplication (PCLMULQDQ) and the same instruction make of it (V. Gopal et al., *Fast CRC Computation for iSCSI Polynomial Using CRC32 Instruction*,
 //! Intel, 2011). Any other processor uses the crate `crc32c`, with which the tests compare.
 
 #[cfg(target_arch = "x86_64")]
@@ -59,6 +59,22 @@ mod tests {
         assert_eq!(crc32c(&[0xff; 32]), 0x62a8_ab43);
         assert_eq!(crc32c(&(0..32).collect::<Vec<u8>>()), 0x46dd_794e);
         assert_eq!((crc32c(&[]), append(7, &[])), (0, 7));
+    }
+
+    /// Bit by bit, as the polynomial says.
+    fn slowly(bytes: &[u8]) -> u32 {
+        let step = |crc: u32, _| if crc & 1 == 0 { crc >> 1 } else { (crc >> 1) ^ 0x82f6_3b78 };
+        !bytes.iter().fold(!0, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), step))
+    }
+
+    /// Around where lanes begin, a lane that is full, and several rounds.
+    #[test]
+    fn long_inputs_have_the_crc_that_the_polynomial_says() {
+        let bytes = noise(100_003);
+        for len in [1, 24, 255, 256, 257, 1_024, 3 * 8 * 128 - 1, 3 * 8 * 128, 3 * 8 * 128 + 257, 100_003] {
+            assert_eq!(crc32c(&bytes[..len]), slowly(&bytes[..len]), "{len}");
+            assert_eq!(::crc32c::crc32c(&bytes[..len]), slowly(&bytes[..len]), "{len}, the other way");
+        }
     }
 
     /// Each number of words in a lane, several rounds, and each rest.

@@ -11,6 +11,7 @@ use std::{
 const LANE_MAX: usize = 128;
 /// Bytes that are taken in lanes, at least. Joining lanes takes as long as some ten words, and of short ones little is gained.
 const LANES_FROM: usize = 256;
+const _: () = assert!(LANES_FROM >= 24, "each of three lanes has a word");
 
 /// Castagnoli's polynomial without its x^32, the coefficient of x^31 in bit 0 (as all that follows has it).
 const POLYNOMIAL: u32 = 0x82f6_3b78;

@@ -111,6 +111,7 @@ impl OpenBatch {
     /// Appends a record whose body `fill` writes; gives the body's offset in the batch.
     pub(crate) fn append(&mut self, meta: RecordMeta, fill: impl FnOnce(&mut Vec<u8>)) -> usize {
         let start = self.buffer.len();
+        // A length that is known when it is compiled: a few stores, and no call.
         self.buffer.append(|bytes| bytes.extend_from_slice(&[0; RECORD_HEADER]));
         let body = self.buffer.append(fill);
         let len = u32::try_from(RECORD_HEADER + body).expect("a record is below 4 GiB");

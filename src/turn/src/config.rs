@@ -83,13 +83,14 @@ pub const LINGER_MS: u64 = 2000;
 pub const LINGER_LESS_MS: u64 = 250;
 /// Addresses whose rate is remembered.
 pub const ADDRESSES_MAX: usize = 16 * 1024;
-/// Output buffers kept for reuse, how many bytes they may have together, and the largest that is kept: one that a window of messages of a kilobyte has filled
-/// is among them.
+/// Bytes of the largest small buffer that is kept for reuse. What has come of a frame is in a small one, since a session may keep that for long.
+pub const SPARE_SMALL: usize = 64 * 1024;
+/// Bytes of the largest buffer that is kept for reuse: output of a window of messages of a kilobyte takes as much.
+pub const SPARE_LARGE: usize = 256 * 1024;
+/// Small buffers kept for reuse, and as many large ones.
 pub const SPARE_BUFFERS: usize = 1024;
-/// See [`SPARE_BUFFERS`].
-pub const SPARE_BYTES: usize = 64 << 20;
-/// See [`SPARE_BUFFERS`].
-pub const SPARE_BUFFER_MAX: usize = 256 * 1024;
+/// Bytes that the small ones may have together, and as many the large ones.
+pub const SPARE_BYTES: usize = 32 * 1024 * 1024;
 
 /// Segments beyond those with batches that a log needs: two prepared, one being prepared, one that was just dropped.
 pub const AHEAD: u64 = 4;

@@ -9,7 +9,7 @@ use tidings_core::{
 
 use tidings_door::{Door, Last};
 
-use crate::config::{SPARE_BUFFER_MAX, SPARE_BUFFERS, SPARE_BYTES};
+use crate::config::{SPARE_BUFFERS, SPARE_BYTES, SPARE_LARGE, SPARE_SMALL};
 
 /// What a connection is good for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,7 +74,7 @@ impl<S> Connection<S> {
     /// Its output, in a buffer.
     fn output(&mut self, spare: &mut Spare) -> &mut Vec<u8> {
         if self.pending.capacity() == 0 {
-            self.pending = spare.take();
+            self.pending = spare.take_large();
         }
         &mut self.pending
     }
@@ -93,29 +93,55 @@ impl<S> Connection<S> {
     }
 }
 
-/// Empty buffers that were used before.
+/// Empty buffers that were used before, by how large they became.
 #[derive(Debug, Default)]
 struct Spare {
-    buffers: Vec<Vec<u8>>,
+    small: Buffers,
+    large: Buffers,
+}
+
+impl Spare {
+    fn take_small(&mut self) -> Vec<u8> {
+        self.small.take().unwrap_or_default()
+    }
+
+    /// A large one, if there is one.
+    fn take_large(&mut self) -> Vec<u8> {
+        self.large.take().unwrap_or_else(|| self.take_small())
+    }
+
+    /// Keeps one, if there is room.
+    fn keep(&mut self, buffer: Vec<u8>) {
+        let bytes = buffer.capacity();
+        if (1..=SPARE_SMALL).contains(&bytes) {
+            self.small.keep(buffer);
+        } else if (SPARE_SMALL..=SPARE_LARGE).contains(&bytes) {
+            self.large.keep(buffer);
+        }
+    }
+}
+
+/// Empty buffers: at most [`SPARE_BUFFERS`], with at most [`SPARE_BYTES`].
+#[derive(Debug, Default)]
+struct Buffers {
+    all: Vec<Vec<u8>>,
     /// What they take together.
     bytes: usize,
 }
 
-impl Spare {
-    fn take(&mut self) -> Vec<u8> {
-        let buffer = self.buffers.pop().unwrap_or_default();
+impl Buffers {
+    fn take(&mut self) -> Option<Vec<u8>> {
+        let buffer = self.all.pop()?;
         self.bytes -= buffer.capacity();
-        buffer
+        Some(buffer)
     }
 
-    /// Keeps one, if there is room.
     fn keep(&mut self, mut buffer: Vec<u8>) {
-        let bytes = buffer.capacity();
-        let fits = self.buffers.len() < SPARE_BUFFERS && self.bytes + bytes <= SPARE_BYTES;
-        if fits && (1..=SPARE_BUFFER_MAX).contains(&bytes) {
+        let bytes = self.bytes + buffer.capacity();
+        if bytes <= SPARE_BYTES && self.all.len() < SPARE_BUFFERS {
             buffer.clear();
-            self.buffers.push(buffer);
-            self.bytes += bytes;
+            self.all.push(buffer);
+            self.bytes = bytes;
         }
     }
 }
@@ -318,9 +344,14 @@ impl<S> Connections<S> {
         self.slab.get(key).map_or(0, |connection| connection.pending.len() + connection.sending)
     }
 
-    /// An empty buffer.
+    /// An empty buffer for output.
     pub fn spare(&mut self) -> Vec<u8> {
-        self.spare.take()
+        self.spare.take_large()
+    }
+
+    /// An empty buffer for what has come of a frame.
+    pub fn spare_carry(&mut self) -> Vec<u8> {
+        self.spare.take_small()
     }
 
     /// Keeps a buffer for reuse.
@@ -386,5 +417,31 @@ mod tests {
         connections.out_later(key, NOW).push(1);
         connections.hurry_overdue(NOW);
         assert_eq!((connections.next_later(), connections.next_dirty()), (None, None));
+    }
+
+    #[test]
+    fn what_has_come_of_a_frame_is_never_in_a_large_buffer() {
+        let mut spare = Spare::default();
+        for len in [0, SPARE_SMALL, SPARE_SMALL + 1, SPARE_LARGE, SPARE_LARGE + 1] {
+            let mut buffer = vec![0; len];
+            buffer.shrink_to_fit();
+            spare.keep(buffer);
+        }
+        let taken = spare.take_small();
+        assert_eq!((taken.len(), taken.capacity()), (0, SPARE_SMALL));
+        assert_eq!(spare.take_small().capacity(), 0);
+        spare.keep(taken);
+        // Output has the large ones first.
+        let capacities = std::array::from_fn(|_| spare.take_large().capacity());
+        assert_eq!(capacities, [SPARE_LARGE, SPARE_SMALL + 1, SPARE_SMALL, 0]);
+        assert_eq!((spare.small.bytes, spare.large.bytes), (0, 0));
+    }
+
+    #[test]
+    fn spare_buffers_are_bounded_by_bytes_and_by_number() {
+        let mut spare = Spare::default();
+        (0..=SPARE_BYTES / SPARE_LARGE).for_each(|_| spare.keep(Vec::with_capacity(SPARE_LARGE)));
+        (0..=SPARE_BUFFERS).for_each(|_| spare.keep(Vec::with_capacity(64)));
+        assert_eq!((spare.large.bytes, spare.small.all.len()), (SPARE_BYTES, SPARE_BUFFERS));
     }
 }

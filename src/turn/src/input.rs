@@ -105,7 +105,7 @@ impl<M: Machine, V: Verifier> Input<'_, M, V> {
     pub(crate) fn cut_stretch(&mut self, key: Key, stretch: Stretch<'_>) {
         let Cut::Used(used) = self.cut(key, stretch.bytes()) else { return };
         let begun = used > 0 || matches!(stretch, Stretch::Fresh(_));
-        let kept = stretch.keep(used, || self.io.connections.spare());
+        let kept = stretch.keep(used, || self.io.connections.spare_carry());
         match self.io.connections.get_mut(key).filter(|_| !kept.is_empty()) {
             Some(connection) => {
                 connection.carry = kept;

@@ -117,7 +117,7 @@ pub struct Session {
     /// Conversations of which it was pushed something since nobody looks; most are looked at.
     #[allow(clippy::box_collection, reason = "one word in each session")]
     pub rung: Option<Box<Vec<ConversationId>>>,
-    /// The entry that it last wrote to, or said that it has: what comes next is mostly of the same conversation.
+    /// The entry of the one-to-one conversation that it last sent a SEND or a receipt to: what comes next is mostly of the same one.
     pub entry: EntryKey,
     /// What its token lets it do.
     pub scope: Scope,

@@ -299,7 +299,7 @@ impl<M: Machine, V: Verifier> Turn<M, V> {
 
     fn carry(&mut self, key: Key, rest: &[u8], now: Now) {
         if !rest.is_empty() {
-            let mut carry = self.io.connections.spare();
+            let mut carry = self.io.connections.spare_carry();
             carry.extend_from_slice(rest);
             self.keep_carry(key, carry, now);
         }
