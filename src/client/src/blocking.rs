@@ -114,7 +114,7 @@ impl Client {
         Time(self.origin.elapsed().as_micros() as u64)
     }
 
-    /// The next event, waiting for it at most this long. `None`: nothing happened in that time, or nothing ever will, after [`Event::Closed`].
+    /// The next event, waiting for it at most this long. `None`: nothing happened in that time; after [`Event::Closed`] nothing will.
     ///
     /// # Errors
     /// If the operating system refuses something that has nothing to do with the server, for example a time-out on a

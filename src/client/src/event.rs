@@ -165,7 +165,8 @@ pub enum Event {
         /// Why.
         code: ErrorCode,
     },
-    /// It is over, whoever ended it, and what was to be said has been: nothing comes after this. The blocking client tells it; the stream of the one for tokio ends.
+    /// It is over, whoever ended it: the server tells nothing more. A call that comes later may still be answered, for example by [`Event::SendFailed`]. The
+    /// blocking client tells it; the stream of the one for tokio ends.
     Closed,
     /// The session's token is about to end, or has ended: [`crate::Session::renew`] is waited for. Only with
     /// [`crate::Tokens::Renewed`].

@@ -158,7 +158,7 @@ impl Homes {
         let listens = update.heads == Heads::Asked && self.index.entry_at(entry).listens_at != NOWHERE;
         let (mut peers_rose, mut read_rose) = (false, false);
         let rose = self.index.change(home, entry, |entry| {
-            // Where it is is no news to anybody.
+            // This is no change: nobody is told of it.
             entry.of_conversation = update.places.conversation;
             let (rises, read) = (update.head > entry.head, entry.own.read);
             entry.head = entry.head.max(update.head);
