@@ -5,12 +5,12 @@ pub mod html;
 pub mod pairs;
 pub mod plot;
 
-use std::{fs, path::PathBuf};
+use std::{fmt, fs, path::PathBuf};
 
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
-use crate::Failure;
+use crate::{Failure, drive::percentiles::Percentiles};
 
 /// How what was found is shown.
 #[derive(Debug, Clone, Args)]
@@ -106,6 +106,12 @@ pub fn median(values: impl IntoIterator<Item = f64>) -> f64 {
     let mut values: Vec<_> = values.into_iter().collect();
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
+}
+
+impl fmt::Display for Percentiles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "p50 {:.2} ms, p99 {:.2} ms", ms(self.p50), ms(self.p99))
+    }
 }
 
 /// Where and of what.

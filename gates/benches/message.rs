@@ -51,7 +51,7 @@ fn ready_to_receive() -> (Chat, Vec<u8>) {
 }
 
 // A turn in which the same window comes: cut, checked, sequenced, appended, and the batch sealed with its checksum.
-#[library_benchmark(config = at_most(277_800))]
+#[library_benchmark(config = at_most(277_400))]
 #[bench::window_of_1k(setup = ready_to_receive)]
 fn receive((mut chat, bytes): (Chat, Vec<u8>)) -> Chat {
     chat.receive(black_box(bytes));
@@ -65,7 +65,7 @@ fn ready_to_deliver() -> Chat {
 }
 
 // The turn in which the batch is durable: applied, and SENT and MESSAGE handed to the network.
-#[library_benchmark(config = at_most(176_200))]
+#[library_benchmark(config = at_most(175_300))]
 #[bench::window_of_1k(setup = ready_to_deliver)]
 fn deliver(mut chat: Chat) -> Chat {
     chat.step();

@@ -1,7 +1,5 @@
 //! How long messages took, in four numbers.
 
-use std::fmt;
-
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
@@ -22,11 +20,5 @@ impl From<&Histogram<u64>> for Percentiles {
     fn from(histogram: &Histogram<u64>) -> Self {
         let at = |quantile| histogram.value_at_quantile(quantile);
         Self { p50: at(0.5), p99: at(0.99), p999: at(0.999), max: histogram.max() }
-    }
-}
-
-impl fmt::Display for Percentiles {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "p50 {:.2} ms, p99 {:.2} ms", self.p50 as f64 / 1e3, self.p99 as f64 / 1e3)
     }
 }

@@ -10,7 +10,7 @@ import { DEFAULT_TENANT, directConversation, groupId, isGroup, NONE, userId, typ
 import { CONTROL, FLAG } from "./message.js";
 import type { Outgoing } from "./outbox.js";
 import type { Event, Page } from "./events.js";
-import type { ClientOptions, Handler, Sent, Socket, Stream, To } from "./options.js";
+import type { ClientOptions, Handler, Sent, Socket, Stream, To } from "./api.js";
 import { Session } from "./session.js";
 import { MemoryStore, type Store } from "./store.js";
 

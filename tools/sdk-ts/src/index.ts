@@ -7,7 +7,7 @@ export { PAYLOAD_MAX, ProtocolError } from "./frames.js";
 export { DEFAULT_TENANT, directConversation, groupId, isGroup, NONE, userId, type ConversationId, type UserId } from "./ids.js";
 export { IndexedDbStore } from "./indexeddb.js";
 export { CONTROL, FLAG, hasContent, type Message } from "./message.js";
-export { ROLE, SETTING, type ClientOptions, type Handler, type Sent, type Socket, type Stream, type To } from "./options.js";
+export { ROLE, SETTING, type ClientOptions, type Handler, type Sent, type Socket, type Stream, type To } from "./api.js";
 export type { Outgoing } from "./outbox.js";
 export type { Event, Page, SessionOptions } from "./events.js";
 export { Session } from "./session.js";

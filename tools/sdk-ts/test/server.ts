@@ -15,7 +15,9 @@ const BINARY = process.env["TIDINGS_BIN"];
 /** False where there is no server to talk to. */
 export const hasServer = BINARY !== undefined;
 
-// A file of tests that takes too long is ended by a signal: then its servers end, too.
+// Whatever becomes of the tests, short of SIGKILL, no server is left behind: a file that takes too long is ended by a signal.
+const started: ChildProcess[] = [];
+process.on("exit", () => started.forEach((child) => child.kill("SIGKILL")));
 for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => process.exit(1));
 
 /** A server. */
@@ -24,11 +26,6 @@ export class Server {
   private readonly clients: Client[] = [];
   private process: ChildProcess | undefined;
   private port = 0;
-
-  constructor() {
-    // Whatever becomes of the tests, short of SIGKILL, no server is left behind.
-    process.on("exit", () => this.process?.kill("SIGKILL"));
-  }
 
   private get data(): string {
     return join(this.dir, "data");
@@ -43,6 +40,7 @@ export class Server {
     const listen = `127.0.0.1:${this.port}`;
     const child = spawn(BINARY!, ["serve", "--data", this.data, "--listen", listen, "--cores", "0,1"], { stdio: ["ignore", "pipe", "pipe"] });
     this.process = child;
+    started.push(child);
     // Not the tests' own: whoever reads that would wait for the server to end.
     child.stderr!.on("data", (said: Buffer) => process.stderr.write(said));
     const late = setTimeout(() => child.kill("SIGKILL"), 30_000);

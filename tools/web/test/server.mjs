@@ -12,7 +12,9 @@ const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
 /** Why nothing can be tried here, if that is so. */
 export const missing = !BINARY ? "TIDINGS_BIN names no server" : !existsSync(CHROMIUM) ? `there is no ${CHROMIUM}` : false;
 
-// A file of tests that takes too long is ended by a signal: then its servers end, too.
+// Whatever becomes of the tests, short of SIGKILL, no server is left behind: a file that takes too long is ended by a signal.
+const started = [];
+process.on("exit", () => started.forEach((child) => child.kill("SIGKILL")));
 for (const signal of ["SIGTERM", "SIGINT"]) process.once(signal, () => process.exit(1));
 
 /** A server in development mode. */
@@ -23,8 +25,6 @@ export class Server {
   constructor() {
     // Tests write faster than people.
     writeFileSync(join(this.dir, "config.toml"), "[limits]\nuser_per_second = 1000000\nuser_burst = 1000000\n");
-    // Whatever becomes of the tests, short of SIGKILL, no server is left behind.
-    process.on("exit", () => this.process?.kill("SIGKILL"));
   }
 
   get url() {
@@ -36,6 +36,7 @@ export class Server {
     const arguments_ = ["serve", "--development", "--config", join(this.dir, "config.toml"), "--data", join(this.dir, "data"), "--listen", `127.0.0.1:${this.port}`, "--cores", "0,1"];
     const child = spawn(BINARY, arguments_, { stdio: ["ignore", "pipe", "ignore"] });
     this.process = child;
+    started.push(child);
     const late = setTimeout(() => child.kill("SIGKILL"), 30_000);
     try {
       for await (const line of createInterface({ input: child.stdout })) {

@@ -185,7 +185,9 @@ impl Homes {
         };
         let Some(session) = self.sessions.get_mut(id) else { return Ok(None) };
         session.in_flight += 1;
-        session.entry = entry.unwrap_or(session.entry);
+        if let Some(entry) = entry {
+            session.entry = entry;
+        }
         let (home, user, device, network) = (session.home, session.user, session.device, session.network);
         let named = if send.control.is_of_group() { self.named(home, &send, body) } else { Named::Willing };
         let message = ToConversation::Send(SendCommand {
@@ -211,7 +213,7 @@ impl Homes {
         Ok(Some(Command { message, named: Some(home), body, payload }))
     }
 
-    /// Everything about a SEND that can be judged without its conversation. Gives that one's entry, if it is one to one and there is one.
+    /// Everything about a SEND that can be judged without its conversation. Gives the conversation's entry, if it is one to one and known.
     fn check_send(
         &mut self,
         id: SessionId,
@@ -245,7 +247,7 @@ impl Homes {
             if send.peer == session.user || send.peer.tenant() != session.user.tenant() {
                 return refuse(ErrorCode::BadPeer);
             }
-            // The peer of a known entry is compared. Of any other the ids are hashed, which costs more than all else here.
+            // An entry that names this peer proves that the conversation is theirs. Else the ids are hashed, which costs more than all else here.
             let known = entry.is_some_and(|entry| self.index.entry_at(entry).peer == send.peer);
             if !known {
                 self.check_begins(session, send)?;
@@ -278,7 +280,9 @@ impl Homes {
     ) -> Option<Command<'f>> {
         let session = self.sessions.get_mut(id)?;
         let entry = entry_of(session, conversation, &self.index);
-        session.entry = entry.unwrap_or(session.entry);
+        if let Some(entry) = entry {
+            session.entry = entry;
+        }
         let (user, home, asker) = (session.user, session.home, Asker { session: id, request_id });
         let (places, privacy) = (self.index.places_of(entry), self.privacy(home));
         let receipt = ReceiptCommand { asker, user, conversation, places, kind, upto, ordinal, privacy };

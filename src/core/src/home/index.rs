@@ -281,6 +281,17 @@ impl Index {
 
     fn unlink(&mut self, home: HomeKey, index: Key) {
         let Entry { newer, older, .. } = self.entries[index];
+        self.join(home, newer, older);
+    }
+
+    fn link_newest(&mut self, home: HomeKey, index: Key) {
+        let old = self.homes[home.0].newest;
+        self.join(home, NO_ENTRY, index);
+        self.join(home, index, old);
+    }
+
+    /// Two entries follow each other in a home's list, or one is its end: the other is none.
+    fn join(&mut self, home: HomeKey, newer: Key, older: Key) {
         match newer {
             NO_ENTRY => self.homes[home.0].newest = older,
             newer => self.entries[newer].older = older,
@@ -288,15 +299,6 @@ impl Index {
         match older {
             NO_ENTRY => self.homes[home.0].oldest = newer,
             older => self.entries[older].newer = newer,
-        }
-    }
-
-    fn link_newest(&mut self, home: HomeKey, index: Key) {
-        let old = core::mem::replace(&mut self.homes[home.0].newest, index);
-        (self.entries[index].newer, self.entries[index].older) = (NO_ENTRY, old);
-        match old {
-            NO_ENTRY => self.homes[home.0].oldest = index,
-            old => self.entries[old].newer = index,
         }
     }
 

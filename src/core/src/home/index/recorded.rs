@@ -164,14 +164,7 @@ impl Index {
         {
             (newer, older) = (older, entry.older);
         }
-        (self.entries[index].newer, self.entries[index].older) = (newer, older);
-        match newer {
-            NO_ENTRY => self.homes[home.0].newest = index,
-            newer => self.entries[newer].older = index,
-        }
-        match older {
-            NO_ENTRY => self.homes[home.0].oldest = index,
-            older => self.entries[older].newer = index,
-        }
+        self.join(home, newer, index);
+        self.join(home, index, older);
     }
 }

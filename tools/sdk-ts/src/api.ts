@@ -1,4 +1,4 @@
-/** What a client is made of, and what it gives. */
+/** What an application gives a client and gets of it, besides its methods and events. */
 
 import type { Event } from "./events.js";
 import type { ConversationId } from "./ids.js";
